@@ -1,0 +1,116 @@
+"""inrcodec: CT and MR volumes as small neural networks.
+
+In: arrays, DICOM folders, NIfTI files. Out: `.inrv` bytes, and volumes again. The one law: this module imports nothing
+before it is asked for, so that reading a header never waits for torch.
+
+Examples
+--------
+>>> import inrcodec
+>>> sorted(set(dir(inrcodec)) & {"encode", "decode", "decode_volume", "info", "verify", "Volume"})
+['Volume', 'decode', 'decode_volume', 'encode', 'info', 'verify']
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+# Public name -> the module that it lives in. Loaded on first use (PEP 562).
+_HOMES = {
+    "EncodeReport": "api",
+    "decode": "api",
+    "decode_volume": "api",
+    "encode": "api",
+    "encode_report": "api",
+    "info": "api",
+    "plan": "api",
+    "preview": "api",
+    "verify": "api",
+    "CorruptFile": "errors",
+    "FitFailed": "errors",
+    "IncompleteSeries": "errors",
+    "InputError": "errors",
+    "InrvError": "errors",
+    "LimitExceeded": "errors",
+    "MissingExtra": "errors",
+    "ModelNotFound": "errors",
+    "TargetNotReached": "errors",
+    "UnsupportedFile": "errors",
+    "UsageError": "errors",
+    "WriteError": "errors",
+    "EncodeOptions": "options",
+    "PRESETS": "options",
+    "Volume": "volume",
+}
+
+if TYPE_CHECKING:
+    from inrcodec.api import (
+        EncodeReport,
+        decode,
+        decode_volume,
+        encode,
+        encode_report,
+        info,
+        plan,
+        preview,
+        verify,
+    )
+    from inrcodec.errors import (
+        CorruptFile,
+        FitFailed,
+        IncompleteSeries,
+        InputError,
+        InrvError,
+        LimitExceeded,
+        MissingExtra,
+        ModelNotFound,
+        TargetNotReached,
+        UnsupportedFile,
+        UsageError,
+        WriteError,
+    )
+    from inrcodec.options import PRESETS, EncodeOptions
+    from inrcodec.volume import Volume
+
+__all__ = [
+    "PRESETS",
+    "CorruptFile",
+    "EncodeOptions",
+    "EncodeReport",
+    "FitFailed",
+    "IncompleteSeries",
+    "InputError",
+    "InrvError",
+    "LimitExceeded",
+    "MissingExtra",
+    "ModelNotFound",
+    "TargetNotReached",
+    "UnsupportedFile",
+    "UsageError",
+    "Volume",
+    "WriteError",
+    "__version__",
+    "decode",
+    "decode_volume",
+    "encode",
+    "encode_report",
+    "info",
+    "plan",
+    "preview",
+    "verify",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{home}"), name)
+    globals()[name] = value  # the next look-up does not come here
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(set(globals()) | set(_HOMES))
