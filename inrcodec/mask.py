@@ -1,0 +1,55 @@
+"""Which low-res voxels are worth a network: everything but the flat background.
+
+In: the low-res volume.  Out: a boolean grid of cells, and the one value that all other voxels take.
+The one law: what is inactive differs from the background by less than the tolerance at the voxel itself and at
+its neighbours, so that nothing that anyone could see is dropped.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+Shape = tuple[int, int, int]
+Bool = NDArray[np.bool_]
+Float = NDArray[np.float64]
+
+TOLERANCE = 0.0147  # of [-1, 1]: 30 HU of 12-bit CT; keeps the skin's partial volume, drops the noise of air
+WORTH_IT = 0.9  # a mask that leaves more than this active costs more than it saves
+CELLS = 1 << 20  # the mask coder is a Python loop: cells grow until no more than this many are left
+
+
+def background_of(lowres: Float) -> float:
+    """The commonest value of the volume's rim, in steps of the tolerance, refined to the median in that step."""
+    step = 2 * TOLERANCE
+    bins = np.floor((lowres + 1) / step).astype(np.int64)
+    commonest = int(np.bincount(np.maximum(bins.ravel(), 0)).argmax())
+    inside = lowres[bins == commonest]
+    return float(np.clip(np.median(inside), -1.0, 1.0))
+
+
+def cell_for(shape: Shape, edge: int) -> Shape:
+    """Cell edges (z, y, x) in low-res voxels, near ``edge`` and never longer than the axis."""
+    while int(np.prod([-(-n // edge) for n in shape])) > CELLS:
+        edge *= 2
+    z, y, x = (min(edge, n) for n in shape)
+    return z, y, x
+
+
+def active_cells(lowres: Float, background: float, cell: Shape) -> Bool | None:
+    """Cells that hold anything but background; ``None`` where a mask would not pay."""
+    far = ndimage.binary_dilation(np.abs(lowres - background) > TOLERANCE)
+    pad = [(0, -n % c) for n, c in zip(far.shape, cell, strict=True)]
+    padded = np.pad(far, pad)
+    z, y, x = (n // c for n, c in zip(padded.shape, cell, strict=True))
+    cells = padded.reshape(z, cell[0], y, cell[1], x, cell[2]).any((1, 3, 5))
+    active: Bool = np.asarray(cells, dtype=np.bool_)
+    return active if active.any() and active.mean() < WORTH_IT else None
+
+
+def active_voxels(cells: Bool | None, cell: Shape, shape: Shape) -> Bool:
+    """Cells spread over the low-res voxels; all active without a mask."""
+    if cells is None:
+        return np.ones(shape, dtype=np.bool_)
+    for axis, edge in enumerate(cell):
+        cells = cells.repeat(edge, axis)
+    return cells[: shape[0], : shape[1], : shape[2]]

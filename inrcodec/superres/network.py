@@ -1,0 +1,136 @@
+"""SRDenseNet (Tong et al., ICCV 2017; paper, section 3.4), by parameters, in 2-D or 3-D.
+
+In: low-res intensities.  Out: what has to be added to their Lanczos up-sampling.
+The one law: the architecture is a handful of integers, so a file or a manifest can name it without any code.
+
+The paper's network is ``Architecture(dims=2, factor=(1, 4, 4), features=128, blocks=8, layers=8, growth=16,
+bottleneck=256, head="deconvolution")``: 69 weight layers, 2 659 585 parameters.
+"""
+
+from dataclasses import dataclass
+from itertools import pairwise
+from math import prod
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True, kw_only=True)
+class Architecture:
+    """The integers that make an SRDenseNet.
+
+    Parameters
+    ----------
+    dims : 2 (slice by slice) or 3 (whole volume).
+    factor : (z, y, x) up-sampling factors; z is 1 where ``dims`` is 2; powers of two for "deconvolution".
+    features : maps of the first convolution.
+    blocks, layers, growth : dense blocks, convolutions in each, maps that each convolution adds.
+    bottleneck : maps of the 1x1 bottleneck.
+    variant : "All" feeds every block's maps to the bottleneck, "HL" the first and the last, "H" the last only.
+    head : "deconvolution" (stride 2 each, as published) or "subpixel" (one convolution, then interleaving).
+    """
+
+    dims: int = 3
+    factor: tuple[int, int, int] = (4, 4, 4)
+    features: int = 64
+    blocks: int = 3
+    layers: int = 4
+    growth: int = 16
+    bottleneck: int = 96
+    variant: str = "All"
+    head: str = "subpixel"
+
+    def __post_init__(self) -> None:
+        if self.dims not in (2, 3) or (self.dims == 2 and self.factor[0] != 1):
+            raise ValueError(f"dims {self.dims} with factor {self.factor}: use 3, or 2 with a z factor of 1")
+        if self.variant not in ("H", "HL", "All") or self.head not in ("deconvolution", "subpixel"):
+            raise ValueError(f"variant {self.variant!r}, head {self.head!r}: use H, HL or All; deconvolution or subpixel")
+        if self.head == "deconvolution" and any(f & (f - 1) for f in self.factor):
+            raise ValueError(f"factor {self.factor}: deconvolutions of stride 2 need powers of two")
+
+
+class DenseBlock(nn.Module):
+    """``layers`` convolutions; each but the first reads all maps that the block has made so far."""
+
+    def __init__(self, arch: Architecture, inputs: int) -> None:
+        super().__init__()
+        widths = [inputs, *(arch.growth * k for k in range(1, arch.layers))]
+        self.layers = nn.ModuleList(_convolution(arch.dims)(n, arch.growth, 3, padding=1) for n in widths)
+
+    def forward(self, x: Tensor) -> Tensor:
+        maps: list[Tensor] = []
+        for layer in self.layers:
+            maps.append(torch.relu(layer(torch.cat(maps, 1) if maps else x)))
+        return torch.cat(maps, 1)
+
+
+class SRDenseNet(nn.Module):
+    """Residual over Lanczos: ``high = lanczos.up(low) + SRDenseNet(low)``.
+
+    ``forward`` maps (batch, 1, *low) to (batch, 1, *high) with two or three spatial axes.
+    """
+
+    def __init__(self, arch: Architecture) -> None:
+        super().__init__()
+        self.arch = arch
+        convolution, each = _convolution(arch.dims), arch.growth * arch.layers
+        self.first = convolution(1, arch.features, 3, padding=1)
+        self.blocks = nn.ModuleList(DenseBlock(arch, arch.features + each * k) for k in range(arch.blocks))
+        trunk = {"All": arch.features + each * arch.blocks, "HL": arch.features + each, "H": each}[arch.variant]
+        self.bottleneck = convolution(trunk, arch.bottleneck, 1)
+        factor = arch.factor[3 - arch.dims :]
+        if arch.head == "subpixel":
+            self.head = nn.ModuleList([convolution(arch.bottleneck, prod(factor), 3, padding=1)])
+        else:
+            self.head = nn.ModuleList(_deconvolutions(arch, factor))
+            self.head.append(convolution(arch.bottleneck, 1, 3, padding=1))
+
+    def forward(self, low: Tensor) -> Tensor:
+        first = torch.relu(self.first(low))
+        maps = [first]
+        for block in self.blocks:
+            maps.append(block(torch.cat(maps, 1)))
+        kept = {"All": maps, "HL": [maps[0], maps[-1]], "H": maps[-1:]}[self.arch.variant]
+        x = torch.relu(self.bottleneck(torch.cat(kept, 1)))
+        for deconvolution, _ in pairwise(self.head):
+            x = torch.relu(deconvolution(x))
+        x = self.head[-1](x)
+        return _interleave(x, self.arch.factor[3 - self.arch.dims :]) if self.arch.head == "subpixel" else x
+
+
+def multiply_adds(arch: Architecture) -> int:
+    """Multiply-adds for one low-res voxel, for the cost that a header declares."""
+    with torch.device("meta"):
+        network = SRDenseNet(arch)
+    total, scale = 0, 1
+    for module in network.modules():
+        if isinstance(module, nn.ConvTranspose2d | nn.ConvTranspose3d):
+            total += scale * module.weight.numel()
+            scale *= prod(module.stride)
+        elif isinstance(module, nn.Conv2d | nn.Conv3d):
+            total += scale * module.weight.numel()
+    return total
+
+
+def _convolution(dims: int) -> type[nn.Conv2d] | type[nn.Conv3d]:
+    return nn.Conv2d if dims == 2 else nn.Conv3d
+
+
+def _deconvolutions(arch: Architecture, factor: tuple[int, ...]) -> list[nn.Module]:
+    """Stride-2 deconvolutions until every axis has its factor."""
+    kind = nn.ConvTranspose2d if arch.dims == 2 else nn.ConvTranspose3d
+    layers: list[nn.Module] = []
+    while max(factor) > 1:
+        stride = tuple(2 if f > 1 else 1 for f in factor)
+        extra = tuple(s - 1 for s in stride)
+        layers.append(kind(arch.bottleneck, arch.bottleneck, 3, stride, 1, extra))  # type: ignore[arg-type]
+        factor = tuple(f // s for f, s in zip(factor, stride, strict=True))
+    return layers
+
+
+def _interleave(x: Tensor, factor: tuple[int, ...]) -> Tensor:
+    """(batch, prod(factor), *low) -> (batch, 1, *high): channel = position inside the low-res voxel."""
+    batch, low, dims = x.shape[0], x.shape[2:], len(factor)
+    x = x.reshape(batch, *factor, *low)
+    order = [axis for k in range(dims) for axis in (1 + dims + k, 1 + k)]
+    return x.permute(0, *order).reshape(batch, 1, *(n * f for n, f in zip(low, factor, strict=True)))

@@ -1,0 +1,138 @@
+"""A low-res volume cut into k-d boxes of equal work, one small network each.
+
+In: the active voxels (low-res, boolean) and how many parts each axis gets.  Out: cuts (a few integers), boxes,
+and in each box its active voxels with their coordinates.
+The one law: every voxel belongs to exactly one box, and the cuts are all that a decoder needs to know.
+"""
+
+from dataclasses import dataclass
+from itertools import pairwise
+from math import log
+
+import numpy as np
+from numpy.typing import NDArray
+
+Shape = tuple[int, int, int]
+Bool = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Box:
+    """Voxels ``low <= (z, y, x) < high`` of the low-res volume."""
+
+    low: Shape
+    high: Shape
+
+    @property
+    def slices(self) -> tuple[slice, slice, slice]:
+        z, y, x = (slice(a, b) for a, b in zip(self.low, self.high, strict=True))
+        return z, y, x
+
+
+@dataclass(frozen=True, eq=False)
+class Tile:
+    """The active voxels of a box, in raster order.
+
+    Attributes
+    ----------
+    index : ndarray, (n, 3), int64
+        Low-res (z, y, x) of each active voxel.
+    centre : ndarray, (3,), int64
+        First plus last active index of each axis.
+    extent : int
+        The longest side of the active voxels' bounding box, in voxels.
+    """
+
+    index: NDArray[np.int64]
+    centre: NDArray[np.int64]
+    extent: int
+
+    def coordinates(self, rows: slice = slice(None)) -> NDArray[np.float64]:
+        """Cell-centred coordinates in [-1, 1]: ``(2 i - (first + last)) / extent``, (n, 3), float64.
+
+        On a box's longest axis this is the grid ``(2 i + 1)/n - 1``; the others share its scale, so a network
+        sees the same frequency in every direction.
+        """
+        return (2 * self.index[rows] - self.centre) / self.extent
+
+
+def parts_for(active: Bool, tiles: int) -> Shape:
+    """Parts per axis, about ``tiles`` in all, that leave the boxes as near to cubes as they can be."""
+    sides = [max(1, int(span.sum())) for span in (active.any((1, 2)), active.any((0, 2)), active.any((0, 1)))]
+
+    def unfitness(parts: Shape) -> float:
+        count = parts[0] * parts[1] * parts[2]
+        edges = [side / part for side, part in zip(sides, parts, strict=True)]
+        return 3 * abs(log(count / tiles)) + log(max(edges) / min(edges))
+
+    candidates = [
+        (z, y, min(max(1, round(tiles / (z * y))), sides[2]))
+        for z in range(1, min(tiles, sides[0]) + 1)
+        for y in range(1, min(tiles // z, sides[1]) + 1)
+    ]
+    return min(candidates, key=unfitness)
+
+
+def cut(active: Bool, parts: Shape) -> tuple[int, ...]:
+    """k-d cuts that give every box the same number of active voxels.
+
+    Axis by axis (z, then y in each slab, then x in each column); a cut is the first index of the next box.
+    """
+    cuts: list[int] = []
+    boxes = [Box((0, 0, 0), _shape(active))]
+    for axis, count in enumerate(parts):
+        following = []
+        for box in boxes:
+            found = _equal_cuts(active[box.slices], axis, count, box.low[axis])
+            cuts += found
+            following += _split(box, axis, found)
+        boxes = following
+    return tuple(cuts)
+
+
+def boxes(shape: Shape, parts: Shape, cuts: tuple[int, ...]) -> list[Box]:
+    """The boxes that ``cut`` described, z slowest."""
+    given = iter(cuts)
+    result = [Box((0, 0, 0), shape)]
+    for axis, count in enumerate(parts):
+        result = [
+            part for box in result for part in _split(box, axis, [next(given) for _ in range(count - 1)])
+        ]
+    return result
+
+
+def tile(active: Bool, box: Box) -> Tile | None:
+    """The active voxels of a box; ``None`` where it has none."""
+    index = np.argwhere(active[box.slices]) + np.array(box.low)
+    if not len(index):
+        return None
+    first, last = index.min(0), index.max(0)
+    return Tile(index, first + last, int((last - first).max()) + 1)
+
+
+def _equal_cuts(active: Bool, axis: int, parts: int, offset: int) -> list[int]:
+    others = tuple(a for a in range(3) if a != axis)
+    reached = active.sum(others).cumsum()
+    n = len(reached)
+    found: list[int] = []
+    for k in range(1, parts):
+        wanted = int(np.searchsorted(reached, reached[-1] * k / parts)) + 1
+        # Strictly increasing, and room left for the parts that follow.
+        low = found[-1] + 1 if found else 1
+        found.append(min(max(wanted, low), n - (parts - k)))
+    return [c + offset for c in found]
+
+
+def _split(box: Box, axis: int, cuts: list[int]) -> list[Box]:
+    edges = [box.low[axis], *cuts, box.high[axis]]
+    return [Box(_with(box.low, axis, a), _with(box.high, axis, b)) for a, b in pairwise(edges)]
+
+
+def _with(point: Shape, axis: int, value: int) -> Shape:
+    z, y, x = (value if a == axis else p for a, p in enumerate(point))
+    return z, y, x
+
+
+def _shape(array: Bool) -> Shape:
+    z, y, x = array.shape
+    return z, y, x
