@@ -1,7 +1,7 @@
 """inrcodec: CT and MR volumes as small neural networks.
 
-In: arrays, DICOM folders, NIfTI files. Out: `.inrv` bytes, and volumes again. The one law: this module imports nothing
-before it is asked for, so that reading a header never waits for torch.
+In: arrays, DICOM folders, NIfTI files. Out: `.inrv` bytes, and volumes again. The one law: this module
+imports nothing before it is asked for, so that reading a header never waits for torch.
 
 Examples
 --------

@@ -1,0 +1,379 @@
+"""Wishes of the user: presets, knobs and targets, checked once and then frozen.
+
+In: knobs by name (from Python or the command line). Out: `EncodeOptions` as wished, `ResolvedOptions` with
+the preset's values filled in. The one law: contradictory, impossible or misspelt wishes are refused here
+with the way out, so that no later step has to ask. Imports neither torch nor numpy.
+
+Examples
+--------
+>>> options = EncodeOptions.from_preset("fast", factor=(1, 4, 4), seed=7)
+>>> options.resolved().steps, options.resolved().factor
+(1500, (1, 4, 4))
+>>> EncodeOptions.from_preset("fast", facter=4)
+Traceback (most recent call last):
+    ...
+inrcodec.errors.UsageError: unknown option 'facter', did you mean 'factor'?
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, fields
+from difflib import get_close_matches
+from types import MappingProxyType
+from typing import Any, Literal, TypeAlias, TypeVar
+
+from inrcodec.errors import UsageError
+
+__all__ = ["PRESETS", "EncodeOptions", "Preset", "Progress", "ResolvedOptions", "check_device"]
+
+Progress: TypeAlias = Callable[[str, float], None]
+"""Called with the stage's name and the fraction of that stage that is done, 0..1.
+
+Stages of encoding: "read", "downsample", "fit", "encode", "verify".
+Stages of decoding: "lowres", "superres", "write".
+"""
+
+Triple: TypeAlias = tuple[int, int, int]
+T = TypeVar("T")
+
+MAX_FACTOR = 8
+MAX_TILES = 65_536  # the container's ceiling
+MAX_LAYERS = 16  # the container's ceiling
+MAX_WIDTH = 1024  # the container's ceiling
+MAX_STEPS = 10_000_000
+MAX_SEED = 2**63 - 1  # what torch takes
+PAPER_LAYERS = (2, 3, 4)  # the three depths that the paper reports
+
+_MODEL_ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+_DEVICE = re.compile(r"cpu|cuda(:\d{1,3})?")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preset:
+    """Values that a preset's name stands for; None leaves the choice to a rule of the encoder."""
+
+    steps: int
+    batch_per_tile: int = 2048  # activations of a tile stay in the L2 cache
+    layers: int = 4  # hidden layers; at equal bytes 4 x 32 beat shallower and wider tiles
+    voxels_per_tile: int = 27_000  # active low-res voxels; below ~24 wide tiles lose quality, above 60 time
+    width: int | None = 32
+    rate: float = 1.0  # weight of bits against error; 1.0 is lambda 5e-9 on the head
+    optimizer: Literal["soap", "adam"] = "soap"
+    learning_rate: float = 1.0  # soap: multiplies the rates scaled to the tensors; adam: the plain rate
+    factor: Triple | None = None
+    tiles: Triple | None = None
+    sr: str | None = None
+
+
+PRESETS: Mapping[str, Preset] = MappingProxyType(
+    {
+        "fast": Preset(steps=1500),
+        "balanced": Preset(steps=6000),
+        "best": Preset(steps=30_000),
+        # One network for the whole volume, as the paper has it.
+        "paper": Preset(
+            steps=50_000,
+            batch_per_tile=65_536,
+            width=128,
+            optimizer="adam",
+            learning_rate=0.0015,
+            factor=(4, 4, 4),
+            tiles=(1, 1, 1),
+            sr="srdensenet-all",
+        ),
+    }
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResolvedOptions:
+    """`EncodeOptions` with the preset's values filled in.
+
+    None still means "by rule": `factor` from the voxel spacing, `tiles` from the number of active voxels,
+    `sr` from the modality. `sr_wished` is False where the model is not the user's word; such a choice may
+    fall back, with a notice.
+    """
+
+    preset: str
+    steps: int
+    batch_per_tile: int
+    layers: int
+    voxels_per_tile: int
+    width: int | None
+    rate: float
+    optimizer: Literal["soap", "adam"]
+    learning_rate: float
+    factor: Triple | None
+    tiles: Triple | None
+    sr: str | None
+    sr_wished: bool
+    ratio: float | None
+    size: int | None
+    seed: int
+    device: str
+    threads: int | None
+    time_budget: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodeOptions:
+    """What the user asks of the encoder.
+
+    Parameters
+    ----------
+    preset : {"fast", "balanced", "best", "paper"}
+        Values for everything that is not given.
+    factor : int or (z, y, x), optional
+        Down-sampling per axis, 1..8. By default from the spacing, so that low-res voxels are near-isotropic.
+    tiles : (z, y, x), optional
+        Number of networks along each axis. By default from the number of active voxels.
+    layers, width : int, optional
+        Hidden layers (1..16) and units of each (2..1024) of a tile's network.
+    ratio : float, optional
+        At least this compression ratio, > 1. Excludes `size`.
+    size : int, optional
+        At most this many bytes. Excludes `ratio`.
+    sr : str, optional
+        ID of a super-resolution model, or "lanczos" for none. By default, and with "auto", by modality.
+    seed : int
+        Of all randomness, 0..2^63 - 1; stored in the file.
+    device : str
+        "cpu", "cuda" or "cuda:N".
+    threads : int, optional
+        Of the arithmetic. By default torch's own choice.
+    time_budget : float, optional
+        Seconds that the fit may take.
+    steps : int, optional
+        Of the fit, 1..10 000 000.
+
+    Raises
+    ------
+    UsageError
+        For a value outside its range, a contradiction, an unknown preset.
+    """
+
+    preset: str = "balanced"  # minutes on two cores for a whole head; "best" takes five times longer
+    factor: int | Triple | None = None
+    tiles: Triple | None = None
+    layers: int | None = None
+    width: int | None = None
+    ratio: float | None = None
+    size: int | None = None
+    sr: str | None = None
+    seed: int = 0
+    device: str = "cpu"
+    threads: int | None = None
+    time_budget: float | None = None
+    steps: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.preset not in PRESETS:
+            raise UsageError(
+                f"unknown preset {self.preset!r}{_did_you_mean(self.preset, PRESETS)}, "
+                f"choose one of {', '.join(PRESETS)}",
+                value=self.preset,
+            )
+        self._check_numbers()
+        self._check_names()
+        _refuse_contradictions(self)
+
+    @classmethod
+    def from_preset(cls, preset: str = "balanced", **knobs: Any) -> EncodeOptions:
+        """Return the preset with some knobs set; a knob that does not exist is refused.
+
+        Raises
+        ------
+        UsageError
+            As for the class itself, and for an unknown knob, with the nearest one that exists.
+        """
+        known = [field.name for field in fields(cls)]
+        for name in knobs:
+            if name not in known:
+                hint = _did_you_mean(name, known) or f", known are {', '.join(known)}"
+                raise UsageError(f"unknown option {name!r}{hint}", value=name)
+        return cls(preset=preset, **knobs)
+
+    def resolved(self) -> ResolvedOptions:
+        """Return these options with the preset's values where nothing was asked."""
+        preset = PRESETS[self.preset]
+        sr = None if self.sr == "auto" else self.sr
+        return ResolvedOptions(
+            preset=self.preset,
+            steps=_first(self.steps, preset.steps),
+            batch_per_tile=preset.batch_per_tile,
+            layers=_first(self.layers, preset.layers),
+            voxels_per_tile=preset.voxels_per_tile,
+            width=_first(self.width, preset.width),
+            rate=preset.rate,
+            optimizer=preset.optimizer,
+            learning_rate=preset.learning_rate,
+            factor=_first(_triple_of(self.factor), preset.factor),
+            tiles=_first(self.tiles, preset.tiles),
+            sr=_first(sr, preset.sr),
+            sr_wished=sr is not None,
+            ratio=self.ratio,
+            size=self.size,
+            seed=self.seed,
+            device=self.device,
+            threads=self.threads,
+            time_budget=self.time_budget,
+        )
+
+    def _check_numbers(self) -> None:
+        factor = self.factor
+        if isinstance(factor, Iterable):
+            self._settle("factor", _triple("factor", factor, MAX_FACTOR))
+        elif factor is not None:
+            self._settle("factor", _integer("factor", factor, 1, MAX_FACTOR))
+        if self.tiles is not None:
+            tiles = _triple("tiles", self.tiles, MAX_TILES)
+            _require(math.prod(tiles) <= MAX_TILES, "tiles", tiles, f"at most {MAX_TILES} tiles in all")
+            self._settle("tiles", tiles)
+        for name, low, high in (
+            ("layers", 1, MAX_LAYERS),
+            ("width", 2, MAX_WIDTH),
+            ("size", 1, 2**63 - 1),
+            ("seed", 0, MAX_SEED),
+            ("threads", 1, 1024),
+            ("steps", 1, MAX_STEPS),
+        ):
+            value = getattr(self, name)
+            if value is not None or name == "seed":
+                self._settle(name, _integer(name, value, low, high))
+        for name, floor in (("ratio", 1.0), ("time_budget", 0.0)):
+            value = getattr(self, name)
+            if value is not None:
+                self._settle(name, _number_above(name, value, floor))
+
+    def _check_names(self) -> None:
+        _require(
+            isinstance(self.device, str) and _DEVICE.fullmatch(self.device) is not None,
+            "device",
+            self.device,
+            "'cpu', 'cuda' or 'cuda:N'",
+        )
+        _require(
+            self.sr is None or (isinstance(self.sr, str) and _MODEL_ID.fullmatch(self.sr) is not None),
+            "sr",
+            self.sr,
+            "'auto', 'lanczos' or the ID of a model in the package (never a path or an address)",
+        )
+
+    def _settle(self, name: str, value: object) -> None:
+        """Keep the checked, plain-Python form of a value; the only writes that a frozen object sees."""
+        object.__setattr__(self, name, value)
+
+
+def check_device(device: str) -> str:
+    """Return `device` if torch can compute on it here.
+
+    Parameters
+    ----------
+    device : str
+        "cpu", "cuda" or "cuda:N". torch is only imported for the latter two.
+
+    Raises
+    ------
+    UsageError
+        If there is no such device.
+    """
+    EncodeOptions(device=device)
+    if device == "cpu":
+        return device
+    import torch
+
+    index = int(device.partition(":")[2] or 0)
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if index >= count:
+        raise UsageError(
+            f"no device {device!r}: torch {torch.__version__} sees {count} CUDA devices here, use 'cpu'",
+            value=device,
+        )
+    return device
+
+
+def _refuse_contradictions(options: EncodeOptions) -> None:
+    if options.ratio is not None and options.size is not None:
+        raise UsageError(
+            f"ratio {options.ratio:g} and size {options.size} both ask for a file size, give one of them",
+            value=(options.ratio, options.size),
+        )
+    if options.preset == "paper":
+        _refuse_changed_paper(options)
+
+
+def _refuse_changed_paper(options: EncodeOptions) -> None:
+    """The paper's network is fixed; only its depth varies (2, 3 or 4 hidden layers)."""
+    paper = PRESETS["paper"]
+    fixed: tuple[tuple[str, object, object], ...] = (
+        ("factor", _triple_of(options.factor), paper.factor),
+        ("tiles", options.tiles, paper.tiles),
+        ("width", options.width, paper.width),
+        ("ratio", options.ratio, None),
+        ("size", options.size, None),
+    )
+    for name, wished, given in fixed:
+        if wished is not None and wished != given:
+            raise UsageError(
+                f"preset 'paper' fixes {name}{'' if given is None else f' at {given}'}, got {wished}; "
+                f"did you mean preset 'balanced' with {name}?",
+                value=wished,
+            )
+    if options.layers is not None and options.layers not in PAPER_LAYERS:
+        raise UsageError(
+            f"preset 'paper' has 2, 3 or 4 hidden layers, got {options.layers}; "
+            "did you mean preset 'balanced' with layers?",
+            value=options.layers,
+        )
+
+
+def _did_you_mean(word: object, known: Iterable[str]) -> str:
+    near = get_close_matches(str(word).lower().replace("-", "_"), list(known), n=1, cutoff=0.6)
+    return f", did you mean {near[0]!r}?" if near else ""
+
+
+def _require(met: bool, name: str, value: object, allowed: str) -> None:
+    if not met:
+        raise UsageError(f"{name} {value!r} is not possible, allowed: {allowed}", value=value)
+
+
+def _integer(name: str, value: object, low: int, high: int) -> int:
+    allowed = f"a whole number from {low} to {high}"
+    _require(not isinstance(value, bool), name, value, allowed)
+    try:
+        number = operator.index(value)  # type: ignore[arg-type]  # also NumPy's integers, never 4.0 or "4"
+    except TypeError:
+        number = low - 1
+    _require(low <= number <= high, name, value, allowed)
+    return number
+
+
+def _triple(name: str, value: Iterable[object], high: int) -> Triple:
+    parts = tuple(value)
+    allowed = f"three whole numbers (z, y, x), each from 1 to {high}"
+    _require(len(parts) == 3 and not isinstance(value, str), name, value, allowed)
+    z, y, x = (_integer(name, part, 1, high) for part in parts)
+    return z, y, x
+
+
+def _triple_of(factor: int | Triple | None) -> Triple | None:
+    return (factor, factor, factor) if isinstance(factor, int) else factor
+
+
+def _number_above(name: str, value: object, floor: float) -> float:
+    allowed = f"a number above {floor:g}"
+    _require(not isinstance(value, bool | str), name, value, allowed)
+    try:
+        number = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    _require(math.isfinite(number) and number > floor, name, value, allowed)
+    return number
+
+
+def _first(wished: T | None, otherwise: T) -> T:
+    return otherwise if wished is None else wished
