@@ -352,10 +352,10 @@ def _integer(name: str, value: object, low: int, high: int) -> int:
     return number
 
 
-def _triple(name: str, value: Iterable[object], high: int) -> Triple:
-    parts = tuple(value)
+def _triple(name: str, value: object, high: int) -> Triple:
+    parts = tuple(value) if isinstance(value, Iterable) and not isinstance(value, str) else ()
     allowed = f"three whole numbers (z, y, x), each from 1 to {high}"
-    _require(len(parts) == 3 and not isinstance(value, str), name, value, allowed)
+    _require(len(parts) == 3, name, value, allowed)
     z, y, x = (_integer(name, part, 1, high) for part in parts)
     return z, y, x
 
