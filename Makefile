@@ -1,0 +1,37 @@
+# make demo | test | lint. Each installs what it needs into .venv first.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+OUT := demo/out
+
+.PHONY: install demo test lint clean
+
+install: $(INSTALLED)
+
+# torch goes first and pinned: a bare or ranged name may bring a build of several gigabytes for another machine.
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet $$(grep '^torch==' constraints.txt)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,dicom,itk]'
+	touch $@
+
+# A real head CT becomes a small file and comes back; the pictures lie side by side in demo/out.
+demo: $(INSTALLED)
+	mkdir -p $(OUT)
+	$(BIN)/inrv-enc tests/data/vhf-head.nii.gz $(OUT)/head.inrv --force
+	$(BIN)/inrv-info $(OUT)/head.inrv --force --preview $(OUT)/preview.png
+	$(BIN)/inrv-dec $(OUT)/head.inrv $(OUT)/head.nii.gz --force
+	$(BIN)/python demo/before_after.py tests/data/vhf-head.nii.gz $(OUT)/head.nii.gz $(OUT)/before_after.png
+	@ls -l tests/data/vhf-head.nii.gz $(OUT)/head.inrv | awk '{print $$5, "bytes", $$9}'
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest -q
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy --strict inrcodec
+
+clean:
+	rm -rf $(VENV) $(OUT) build dist
