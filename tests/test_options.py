@@ -27,7 +27,7 @@ REFUSED = [
     ({"factor": (1, 4, 9)}, "from 1 to 8"),
     ({"factor": "444"}, "three whole numbers"),
     ({"tiles": 4}, "three whole numbers"),
-    ({"tiles": (0, 1, 1)}, "three whole numbers"),
+    ({"tiles": (0, 1, 1)}, "from 1 to 65536"),
     ({"tiles": (64, 64, 64)}, "65536 tiles in all"),
     ({"layers": 0}, "from 1 to 16"),
     ({"layers": 17}, "from 1 to 16"),
