@@ -144,7 +144,7 @@ class EncodeOptions:
     device : str
         "cpu", "cuda" or "cuda:N".
     threads : int, optional
-        Of the arithmetic. By default torch's own choice.
+        Of the arithmetic. By default one a core.
     time_budget : float, optional
         Seconds that the fit may take.
     steps : int, optional

@@ -1,0 +1,95 @@
+"""`inrv-dec`: an `.inrv` file becomes a volume again.
+
+In: the file, and where and how to write it. Out: NumPy, NIfTI or a DICOM series. The one law: what comes
+back has the geometry, dtype and units of what went in.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from inrcodec.cli.arguments import Parser, add_machine, add_manners
+from inrcodec.cli.exits import run
+from inrcodec.cli.ledger import facts
+from inrcodec.cli.progress import StageBar
+from inrcodec.cli.streams import input_bytes, put_json, refuse_same_file, refuse_stream, say
+from inrcodec.options import EncodeOptions, check_device
+
+if TYPE_CHECKING:
+    from inrcodec import io
+    from inrcodec.volume import Volume
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `inrv-dec` and return its exit code."""
+    return run(_parser(), _decode, argv)
+
+
+def _parser() -> Parser:
+    parser = Parser("inrv-dec", "Decompress an .inrv file.")
+    parser.add_argument("input", metavar="FILE.inrv", help="file to read; - is standard input")
+    parser.add_argument("output", metavar="OUTPUT", help=".npy, .nii or .nii.gz; a folder for a DICOM series")
+    parser.add_argument("--template", metavar="DIR", help="DICOM series to take patient and study from")
+    parser.add_argument(
+        "--lowres", action="store_true", help="write the low-res volume, without super-resolution"
+    )
+    parser.add_argument("--sr", metavar="ID", help="lanczos decodes any file without its model")
+    add_machine(parser)
+    add_manners(parser)
+    return parser
+
+
+def _decode(args: argparse.Namespace) -> None:
+    EncodeOptions(sr=args.sr, device=args.device, threads=args.threads)
+    refuse_stream(args.output, "a volume is written to a file or folder")
+    from inrcodec import io
+
+    refuse_same_file(args.input, args.output)
+    io.check_writable(args.output, args.force)
+    source = input_bytes(args.input)
+    check_device(args.device)
+    from inrcodec import api
+
+    with StageBar(quiet=args.quiet, verbose=args.verbose) as bar:
+        volume = api.decode_volume(
+            source,
+            lowres=args.lowres,
+            sr=args.sr,
+            device=args.device,
+            threads=args.threads,
+            progress=bar,
+        )
+        bar("write", 0.0)
+        io.write(
+            volume,
+            args.output,
+            template=args.template,
+            force=args.force,
+            provenance=_provenance(source),
+        )
+        bar("write", 1.0)
+    result = _result(args, volume, bar.seconds)
+    say(facts(result), quiet=args.quiet)
+    if args.json:
+        put_json(result)
+
+
+def _provenance(source: str | bytes) -> io.Provenance:
+    """What a DICOM sink must say of a lossy copy."""
+    from inrcodec import __version__, api, io
+
+    return io.Provenance(ratio=api.info(source)["ratio"], derivation=f"inrcodec {__version__}, lossy")
+
+
+def _result(args: argparse.Namespace, volume: Volume, seconds: dict[str, float]) -> dict[str, Any]:
+    return {
+        "output": args.output,
+        "shape": list(volume.shape),
+        "dtype": str(volume.array.dtype),
+        "spacing": [float(edge) for edge in volume.spacing],
+        "unit": volume.unit,
+        "lowres": args.lowres,
+        "seconds": {stage: round(spent, 3) for stage, spent in seconds.items()},
+    }

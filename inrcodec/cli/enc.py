@@ -1,0 +1,128 @@
+"""`inrv-enc`: a volume becomes an `.inrv` file.
+
+In: a DICOM folder or file, NIfTI or NumPy file, and wishes. Out: the file, and its ledger. The one law:
+every refusal comes before the first minute of work, and an output is whole or not there.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from inrcodec.cli.arguments import STREAM, Parser, add_machine, add_manners, numbers, whole_numbers
+from inrcodec.cli.exits import run
+from inrcodec.cli.ledger import encode_ledger, facts
+from inrcodec.cli.progress import StageBar
+from inrcodec.cli.streams import put_bytes, put_json, refuse_same_file, refuse_stream, refuse_terminal, say
+from inrcodec.errors import UsageError
+from inrcodec.options import PRESETS, EncodeOptions, check_device
+
+KNOBS = (
+    "factor",
+    "tiles",
+    "layers",
+    "width",
+    "ratio",
+    "size",
+    "sr",
+    "seed",
+    "device",
+    "threads",
+    "time_budget",
+    "steps",
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `inrv-enc` and return its exit code."""
+    return run(_parser(), _encode, argv)
+
+
+def _parser() -> Parser:
+    parser = Parser("inrv-enc", "Compress a CT or MR volume.")
+    parser.add_argument("input", metavar="INPUT", help="DICOM folder or file, .nii, .nii.gz, .npy or .npz")
+    parser.add_argument("output", metavar="OUTPUT.inrv", help="file to write; - is standard output")
+    parser.add_argument("--series", metavar="UID", help="which series, where a folder holds several")
+    parser.add_argument(
+        "--spacing", type=numbers, metavar="Z,Y,X", help="voxel spacing in mm, for .npy and .npz"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="say what would be done, and do not do it")
+    _add_knobs(parser)
+    add_machine(parser)
+    add_manners(parser)
+    return parser
+
+
+def _add_knobs(parser: Parser) -> None:
+    knobs = parser.add_argument_group("knobs", "what is not given comes from the preset")
+    knobs.add_argument(
+        "--preset", default="balanced", metavar="NAME", help=f"{', '.join(PRESETS)} (balanced)"
+    )
+    knobs.add_argument("--ratio", type=float, metavar="R", help="at least R times smaller than the voxels")
+    knobs.add_argument("--size", type=int, metavar="BYTES", help="at most so many bytes")
+    knobs.add_argument(
+        "--factor", type=whole_numbers, metavar="N|Z,Y,X", help="down-sampling, 1..8 (from spacing)"
+    )
+    knobs.add_argument(
+        "--tiles", type=whole_numbers, metavar="Z,Y,X", help="networks along each axis (from voxels)"
+    )
+    knobs.add_argument("--layers", type=int, metavar="N", help="hidden layers of a network")
+    knobs.add_argument("--width", type=int, metavar="N", help="units of a hidden layer")
+    knobs.add_argument("--sr", metavar="ID", help="super-resolution model, or lanczos for none (auto)")
+    knobs.add_argument("--seed", type=int, default=0, metavar="N", help="of all randomness (0)")
+    knobs.add_argument("--steps", type=int, metavar="N", help="steps of the fit")
+    knobs.add_argument("--time-budget", type=float, metavar="S", help="seconds that the fit may take")
+
+
+def _encode(args: argparse.Namespace) -> None:
+    options = _options(args)
+    refuse_stream(args.input, "a volume is read from a file or folder")
+    _check_output(args)
+    check_device(options.device)
+    from inrcodec import api  # torch is imported from here on, after everything that can be refused at once
+    from inrcodec.io.atomic import atomic_write
+
+    if args.dry_run:
+        plan = api.plan(args.input, options=options, spacing=args.spacing, series=args.series)
+        _print_plan(plan, args)
+        return
+    with StageBar(quiet=args.quiet, verbose=args.verbose) as bar:
+        data, report = api.encode_report(
+            args.input,
+            spacing=args.spacing,
+            series=args.series,
+            progress=bar,
+            options=options,
+        )
+    if args.output == STREAM:
+        put_bytes(data)
+    else:
+        atomic_write(args.output, data, args.force)
+    say(encode_ledger(report, args.output), quiet=args.quiet)
+    if args.json:
+        put_json(report.to_dict())
+
+
+def _options(args: argparse.Namespace) -> EncodeOptions:
+    return EncodeOptions.from_preset(args.preset, **{name: getattr(args, name) for name in KNOBS})
+
+
+def _check_output(args: argparse.Namespace) -> None:
+    if args.output == STREAM:
+        if args.json:
+            raise UsageError(
+                "the file and --json would both go to standard output, name an output", value=STREAM
+            )
+        if not args.dry_run:
+            refuse_terminal()
+        return
+    from inrcodec.io.atomic import check_file
+
+    refuse_same_file(args.input, args.output)
+    check_file(args.output, args.force)
+
+
+def _print_plan(plan: dict[str, object], args: argparse.Namespace) -> None:
+    if args.json:
+        put_json(plan)
+    say(facts(plan), quiet=args.quiet)

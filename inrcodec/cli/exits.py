@@ -1,0 +1,131 @@
+"""Exit codes: how a command ends, whatever happens.
+
+In: a command to run. Out: an exit code from the table below. The one law: a user sees one line that says
+what to do, never a traceback that was not asked for, and a caller can tell every kind of end by its code.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import errno
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from inrcodec.errors import EXIT_INTERRUPTED, InrvError, WriteError
+
+if TYPE_CHECKING:
+    from inrcodec.cli.arguments import Parser
+
+__all__ = ["EXITS", "epilog", "run"]
+
+OK = 0
+UNEXPECTED = 1
+
+EXITS: tuple[tuple[int, str], ...] = (
+    (OK, "ok"),
+    (UNEXPECTED, "unexpected error, please report it"),
+    (2, "usage: unknown, contradictory or impossible options"),
+    (3, "no valid input: not found, unsupported, NaN, colour, several series"),
+    (4, "corrupt file: truncated, changed, extended, or no .inrv file"),
+    (5, "unsupported version or feature: needs a newer inrcodec"),
+    (6, "limit exceeded: the file asks for more than the specification allows"),
+    (7, "cannot write: disk full, no permission, output exists without --force"),
+    (9, "super-resolution model missing or changed"),
+    (10, "incomplete series: missing, duplicate or inconsistent slices"),
+    (11, "target not reached: ratio, size or convergence; nothing is written"),
+    (EXIT_INTERRUPTED, "interrupted; nothing is written"),
+)
+
+_NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
+
+
+def epilog() -> str:
+    """Return the table of exit codes for ``--help``."""
+    return "exit codes:\n" + "\n".join(f"  {code:>3}  {meaning}" for code, meaning in EXITS)
+
+
+def run(
+    parser: Parser,
+    command: Callable[[argparse.Namespace], int | None],
+    argv: Sequence[str] | None,
+) -> int:
+    """Parse, run the command, and turn every end into an exit code.
+
+    Parameters
+    ----------
+    parser : Parser
+        With the switch ``verbose``, that asks for tracebacks.
+    command : callable
+        Gets the parsed arguments; returns an exit code, None for 0.
+    argv : sequence of str, optional
+        Arguments without the program's name, by default the process's own.
+
+    Returns
+    -------
+    int
+        One of `EXITS`. ``--help`` and ``--version`` return 0 as well.
+    """
+    words = sys.argv[1:] if argv is None else list(argv)
+    verbose = "-v" in words or "--verbose" in words
+    try:
+        with _terminated_is_interrupted():
+            code = command(parser.parse_words(words)) or OK
+            sys.stdout.flush()  # a full disk or a closed pipe shows here, not after the last line
+        return code
+    except SystemExit as request:  # --help and --version
+        return request.code if isinstance(request.code, int) else OK
+    except BrokenPipeError:
+        _drop_stdout()  # the reader has gone, as in `| head`: nobody wants a message
+        return WriteError.exit_code
+    except (Exception, KeyboardInterrupt) as error:
+        if verbose:
+            traceback.print_exc()
+        code, words_of_end = _verdict(error)
+        print(f"{parser.prog}: {words_of_end}", file=sys.stderr)
+        if code == WriteError.exit_code:
+            _drop_stdout()
+        return code
+
+
+def _verdict(error: BaseException) -> tuple[int, str]:
+    if isinstance(error, KeyboardInterrupt):
+        return EXIT_INTERRUPTED, "interrupted, nothing was written"
+    if isinstance(error, InrvError):
+        return error.exit_code, f"error: {error}"
+    if isinstance(error, OSError) and error.errno in _NO_SPACE:
+        return WriteError.exit_code, f"error: cannot write: {(error.strerror or str(error)).lower()}"
+    if isinstance(error, MemoryError):
+        return UNEXPECTED, "error: out of memory, free some or take a smaller volume"
+    first_line = str(error).strip().partition("\n")[0]
+    return UNEXPECTED, f"unexpected {type(error).__name__}: {first_line}, run with -v for the traceback"
+
+
+@contextlib.contextmanager
+def _terminated_is_interrupted() -> Iterator[None]:
+    """Let SIGTERM unwind as Ctrl-C does, so that no temporary file stays behind."""
+
+    def interrupt(signum: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    try:
+        before = signal.signal(signal.SIGTERM, interrupt)
+    except ValueError:  # not the main thread, which alone may ask
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _drop_stdout() -> None:
+    """Point stdout at nothing, or the interpreter's own last flush fails a second time."""
+    with contextlib.suppress(OSError, ValueError):
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nothing, sys.stdout.fileno())
+        os.close(nothing)

@@ -1,0 +1,127 @@
+"""The ledger: where every byte went, and what it bought.
+
+In: the encoder's report, or what `info` knows of a file. Out: aligned text for a person. The one law:
+nothing is left out and nothing is rounded up; ratios say against what, PSNR says its peak, errors say their
+unit.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from inrcodec.api import EncodeReport
+
+__all__ = ["encode_ledger", "facts"]
+
+Row = tuple[str, str]
+
+
+def encode_ledger(report: EncodeReport, target: str) -> str:
+    """Return the ledger of one encode.
+
+    Parameters
+    ----------
+    report : EncodeReport
+    target : str
+        Name of the file that was written.
+    """
+    blocks = (
+        _bytes(report.sections, report.file_bytes),
+        _against(report),
+        _quality(report),
+        _made_with(report),
+    )
+    lines = [target]
+    for block in blocks:
+        lines += _aligned(block)
+    lines += [f"  note: {notice}" for notice in report.notices]
+    return "\n".join(lines)
+
+
+def facts(result: Mapping[str, Any]) -> str:
+    """Return a nested mapping as aligned lines, for `inrv-info`, `inrv-dec` and ``--dry-run``."""
+    return "\n".join(_nested(result, depth=0))
+
+
+def _bytes(sections: Mapping[str, int], total: int) -> list[Row]:
+    rows = [(name, f"{size:>12,} bytes {share(size, total):>7}") for name, size in sections.items()]
+    return [*rows, ("file", f"{total:>12,} bytes")]
+
+
+def _against(report: EncodeReport) -> list[Row]:
+    shape = " x ".join(map(str, report.shape))
+    rows = [("voxels", f"{report.voxel_bytes:>12,} bytes ({shape} {report.dtype}), {report.ratio:,.1f} : 1")]
+    if report.source_bytes is not None:
+        ratio = report.source_bytes / report.file_bytes
+        rows.append(("source on disk", f"{report.source_bytes:>12,} bytes, {ratio:,.1f} : 1"))
+    return [*rows, ("bits per voxel", f"{report.bpv:.5f}")]
+
+
+def _quality(report: EncodeReport) -> list[Row]:
+    unit = f" {report.unit}" if report.unit else ""
+    return [
+        ("PSNR", f"{decibels(report.psnr)} (peak {report.peak:g}{unit})"),
+        ("PSNR of low-res", f"{decibels(report.psnr_lowres)} (the same peak)"),
+        ("largest error", f"{report.max_error:g}{unit}"),
+    ]
+
+
+def _made_with(report: EncodeReport) -> list[Row]:
+    stages = ", ".join(f"{name} {spent:.1f}" for name, spent in report.seconds.items())
+    tiles = math.prod(report.tiles)
+    return [
+        ("factor", _across(report.factor)),
+        (
+            "networks",
+            f"{tiles} ({_across(report.tiles)}) of {report.layers} x {report.width}, seed {report.seed}",
+        ),
+        ("model", report.sr),
+        ("seconds", f"{sum(report.seconds.values()):.1f} ({stages})"),
+    ]
+
+
+def decibels(value: float) -> str:
+    """Return a PSNR as text; identical volumes have an infinite one."""
+    return f"{value:.2f} dB" if math.isfinite(value) else "identical"
+
+
+def share(part: int, total: int) -> str:
+    """Return a part of the whole in per cent."""
+    return f"{100 * part / total:.1f} %" if total else "-"
+
+
+def _across(axes: Sequence[int]) -> str:
+    return " x ".join(map(str, axes)) + (" (z, y, x)" if len(axes) == 3 else "")
+
+
+def _aligned(rows: Iterable[Row], indent: int = 2) -> list[str]:
+    return [f"{'':{indent}}{label:<16} {value}" for label, value in rows]
+
+
+def _nested(result: Mapping[str, Any], depth: int) -> list[str]:
+    lines = []
+    width = max((len(str(key)) for key, item in result.items() if not isinstance(item, Mapping)), default=0)
+    for key, item in result.items():
+        label = f"{'':{2 * depth}}{str(key).replace('_', ' ')}"
+        if isinstance(item, Mapping):
+            lines += [label, *_nested(item, depth + 1)] if item else [f"{label}  -"]
+        else:
+            lines.append(f"{label:<{2 * depth + width}}  {_word(item)}".rstrip())
+    return lines
+
+
+def _word(item: object) -> str:
+    if item is None or item == "":
+        return "-"
+    if isinstance(item, bool):
+        return "yes" if item else "no"
+    if isinstance(item, int):
+        return f"{item:,}"
+    if isinstance(item, float):
+        return f"{item:.6g}"
+    if isinstance(item, list | tuple):
+        return ", ".join(map(_word, item)) or "-"
+    return str(item)

@@ -1,0 +1,82 @@
+"""Progress on a terminal: a bar a stage, and the seconds that each stage took.
+
+In: the library's calls `(stage, fraction)`. Out: a bar on stderr. The one law: only a terminal sees a bar;
+a log sees one line a stage, and only when asked.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+__all__ = ["StageBar"]
+
+
+class StageBar:
+    """A progress callback that draws; use it as a context manager.
+
+    Parameters
+    ----------
+    quiet : bool
+        Draw nothing.
+    verbose : bool
+        Where stderr is no terminal, print one line for each finished stage.
+
+    Attributes
+    ----------
+    seconds : dict of str to float
+        Wall-clock time of each stage that was reported so far.
+    """
+
+    def __init__(self, *, quiet: bool = False, verbose: bool = False) -> None:
+        self.seconds: dict[str, float] = {}
+        self._draws = not quiet and sys.stderr.isatty()
+        self._logs = verbose and not self._draws
+        self._bar: tqdm[None] | None = None
+        self._stage = ""
+        self._began = time.perf_counter()
+
+    def __enter__(self) -> StageBar:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
+        self._finish(kept=kind is None)
+
+    def __call__(self, stage: str, fraction: float) -> None:
+        """Take one call of the library: `fraction` of `stage` is done, 0..1."""
+        if stage != self._stage:
+            self._finish(kept=True)
+            self._start(stage)
+        if self._bar is not None:
+            self._bar.update(max(0.0, min(1.0, fraction) * 100 - self._bar.n))
+
+    def _start(self, stage: str) -> None:
+        self._stage, self._began = stage, time.perf_counter()
+        if self._draws:
+            from tqdm import tqdm  # tens of milliseconds that a quiet run does not pay
+
+            self._bar = tqdm(
+                total=100.0,
+                desc=f"{stage:<10}",
+                bar_format="{desc} {percentage:3.0f}% |{bar}| {elapsed}<{remaining}",
+                file=sys.stderr,
+                leave=False,
+                dynamic_ncols=True,
+            )
+
+    def _finish(self, *, kept: bool) -> None:
+        if not self._stage:
+            return
+        spent = time.perf_counter() - self._began
+        self.seconds[self._stage] = self.seconds.get(self._stage, 0.0) + spent
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+        if self._logs and kept:
+            print(f"{self._stage:<10} {spent:8.2f} s", file=sys.stderr)
+        self._stage = ""
