@@ -19,7 +19,7 @@ __version__ = "0.1.0"
 
 # Public name -> the module that it lives in. Loaded on first use (PEP 562).
 _HOMES = {
-    "EncodeReport": "api",
+    "EncodeReport": "report",
     "decode": "api",
     "decode_volume": "api",
     "encode": "api",
@@ -47,7 +47,6 @@ _HOMES = {
 
 if TYPE_CHECKING:
     from inrcodec.api import (
-        EncodeReport,
         decode,
         decode_volume,
         encode,
@@ -72,6 +71,7 @@ if TYPE_CHECKING:
         WriteError,
     )
     from inrcodec.options import PRESETS, EncodeOptions
+    from inrcodec.report import EncodeReport
     from inrcodec.volume import Volume
 
 __all__ = [

@@ -47,7 +47,7 @@ def _decode(args: argparse.Namespace) -> None:
     from inrcodec import io
 
     refuse_same_file(args.input, args.output)
-    io.check_writable(args.output, args.force)
+    io.check_sink(args.output, args.force)
     source = input_bytes(args.input)
     check_device(args.device)
     from inrcodec import api
@@ -78,9 +78,9 @@ def _decode(args: argparse.Namespace) -> None:
 
 def _provenance(source: str | bytes) -> io.Provenance:
     """What a DICOM sink must say of a lossy copy."""
-    from inrcodec import __version__, api, io
+    from inrcodec import api, io
 
-    return io.Provenance(ratio=api.info(source)["ratio"], derivation=f"inrcodec {__version__}, lossy")
+    return io.Provenance(ratio=api.info(source)["ratio"])
 
 
 def _result(args: argparse.Namespace, volume: Volume, seconds: dict[str, float]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from inrcodec.api import EncodeReport
+    from inrcodec.report import EncodeReport
 
 __all__ = ["encode_ledger", "facts"]
 
@@ -64,7 +64,8 @@ def _quality(report: EncodeReport) -> list[Row]:
     unit = f" {report.unit}" if report.unit else ""
     return [
         ("PSNR", f"{decibels(report.psnr)} (peak {report.peak:g}{unit})"),
-        ("PSNR of low-res", f"{decibels(report.psnr_lowres)} (the same peak)"),
+        ("  by Lanczos", f"{decibels(report.psnr_lanczos)} (model left out)"),
+        ("  of low-res", f"{decibels(report.psnr_lowres)} (the fit alone)"),
         ("largest error", f"{report.max_error:g}{unit}"),
     ]
 

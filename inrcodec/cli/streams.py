@@ -70,7 +70,8 @@ def refuse_stream(path: str, remedy: str) -> None:
 
 def refuse_same_file(source: str, target: str) -> None:
     """Refuse an output that is the input: ``--force`` must never cost the source."""
-    if STREAM not in (source, target) and os.path.exists(target) and os.path.samefile(source, target):
+    both = (source, target)
+    if STREAM not in both and all(map(os.path.exists, both)) and os.path.samefile(*both):
         raise UsageError(f"output {target} is the input itself, name another output", value=target)
 
 
