@@ -1,0 +1,90 @@
+"""DICOM: a folder, file or DICOMDIR to a volume, and a volume to a series.
+
+In: what a hospital hands out. Out: a `Volume`, or a folder of slices. The one law: a series is read
+completely and in its own order, or refused with the reason.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inrcodec.io.dicom.files import choose_series, find_images
+from inrcodec.io.dicom.frames import Frame, frames_of
+from inrcodec.io.dicom.geometry import arrange
+from inrcodec.io.dicom.pixels import read_pixels
+from inrcodec.io.dicom.write import write
+from inrcodec.volume import Volume, checked_array
+
+__all__ = ["read", "write"]
+
+
+def read(source: str | os.PathLike[str], *, series: str | None = None) -> Volume:
+    """Volume of a DICOM series.
+
+    Parameters
+    ----------
+    source : path
+        Folder (its subfolders included), one file (enhanced multi-frame: a volume, else a 2-D image), or
+        DICOMDIR.
+    series : str, optional
+        Series Instance UID or series number, where several could be meant.
+
+    Raises
+    ------
+    InputError
+        No image, several series, colour, 4-D, unsupported or unreadable pixels.
+    IncompleteSeries
+        Missing, duplicate or inconsistent slices.
+    MissingExtra
+        A compression whose decoder is not installed.
+    """
+    images = choose_series(find_images(Path(source)), series)
+    frames, affine = arrange(frames_of(images))
+    pixels = read_pixels(frames)
+    return Volume(
+        array=checked_array(pixels.array, str(source)),
+        affine=affine,
+        rescale=pixels.rescale,
+        modality=str(frames[0].header.get("Modality") or ""),
+        padding=pixels.padding,
+        ndim=2 if len(frames) == 1 else 3,
+        unit=_unit(frames[0]),
+        source_bytes=sum(image.path.stat().st_size for image in images),
+        description=_description(frames[0], affine),
+    )
+
+
+def _unit(frame: Frame) -> str:
+    header = frame.header
+    kind = str(header.get("RescaleType") or "HU")
+    # Enhanced images tell slope and type in the frames' groups; a CT without any slope does not say
+    # Hounsfield.
+    scaled = "RescaleSlope" in header or "PerFrameFunctionalGroupsSequence" in header
+    return "HU" if header.get("Modality") == "CT" and kind == "HU" and scaled else ""
+
+
+def _description(frame: Frame, affine: NDArray[np.float64]) -> dict[str, int | float | str]:
+    """What a DICOM sink needs beyond the volume, and only where it is not the usual."""
+    header = frame.header
+    facts: dict[str, int | float | str] = {}
+    if (
+        header.get("PhotometricInterpretation") == "MONOCHROME1"
+    ):  # small values are shown bright: no change of values
+        facts["photometric"] = "MONOCHROME1"
+    if frame.thickness != round(float(np.linalg.norm(affine[:3, 2])), 6):
+        facts["thickness"] = frame.thickness
+    if header.get("PatientPosition"):
+        facts["position"] = str(header.PatientPosition)
+    for name, word in (
+        ("lossy_method", "LossyImageCompressionMethod"),
+        ("lossy_ratio", "LossyImageCompressionRatio"),
+    ):
+        value = header.get(word)
+        if value not in (None, ""):
+            values = [value] if isinstance(value, (str, float, int)) else list(value)
+            facts[name] = "\\".join(str(v) for v in values)
+    return facts

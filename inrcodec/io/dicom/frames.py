@@ -1,0 +1,224 @@
+"""Where each plane of a series lies and what its numbers mean.
+
+In: headers of one series, classic (a file a slice) or enhanced (many frames a file). Out: one `Frame` a
+plane. The one law: a plane is what its own header says, and a series whose planes disagree is refused.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inrcodec.errors import IncompleteSeries, InputError
+from inrcodec.io.dicom.files import Image
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+# Direction cosines and spacings are often rounded to a few digits, differently in each file.
+COSINE_TOLERANCE = 1e-3
+SPACING_TOLERANCE = 1e-3  # relative
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """One plane of pixels."""
+
+    path: Path
+    index: int  # number of the frame in its file, from 0
+    header: Dataset
+    position: NDArray[np.float64] | None  # centre of the first pixel, LPS mm
+    orientation: NDArray[np.float64] | None  # (2, 3): directions along a row and along a column
+    spacing: tuple[float, float] | None  # mm between rows, between columns
+    thickness: float  # mm, 1 if not told
+    slope: float
+    intercept: float
+
+
+def frames_of(images: list[Image]) -> list[Frame]:
+    """All planes of a series, in no order.
+
+    Raises
+    ------
+    InputError
+        Colour, or a multi-frame image whose frames have no place.
+    IncompleteSeries
+        Planes of different sizes, spacings or orientations.
+    """
+    frames: list[Frame] = []
+    for image in images:
+        _check_kind(image)
+        count = int(image.header.get("NumberOfFrames") or 1)
+        if "PerFrameFunctionalGroupsSequence" in image.header:
+            frames += _enhanced(image, count)
+        elif count == 1:
+            frames.append(_classic(image))
+        else:
+            raise InputError(
+                f"{image.path} has {count} frames without a place for each (a film or a series in time), "
+                "only enhanced multi-frame images are volumes",
+                value=count,
+            )
+    _check_alike(frames)
+    return frames
+
+
+def _check_kind(image: Image) -> None:
+    header = image.header
+    kind = str(header.get("PhotometricInterpretation") or "MONOCHROME2")
+    if int(header.get("SamplesPerPixel") or 1) != 1 or not kind.startswith("MONOCHROME"):
+        raise InputError(f"{image.path} is a colour image ({kind}), pass a monochrome series", value=kind)
+    if header.get("ModalityLUTSequence"):
+        raise InputError(
+            f"{image.path} scales values by a table (Modality LUT), only slope and intercept are supported",
+            value=str(image.path),
+        )
+
+
+def _classic(image: Image) -> Frame:
+    header = image.header
+    slope, intercept = _rescale(header, header, image.path)
+    return Frame(
+        path=image.path,
+        index=0,
+        header=header,
+        position=_numbers(header, "ImagePositionPatient", 3),
+        orientation=_orientation(header),
+        spacing=_spacing(header, "PixelSpacing") or _spacing(header, "ImagerPixelSpacing"),
+        thickness=_thickness(header),
+        slope=slope,
+        intercept=intercept,
+    )
+
+
+def _enhanced(image: Image, count: int) -> list[Frame]:
+    own = list(image.header.PerFrameFunctionalGroupsSequence)
+    if len(own) != count:
+        raise IncompleteSeries(
+            f"{image.path} announces {count} frames and describes {len(own)}, export the series again",
+            value=count,
+        )
+    shared = (image.header.get("SharedFunctionalGroupsSequence") or [None])[0]
+    frames = []
+    for index, item in enumerate(own):
+        position = _group(item, shared, "PlanePositionSequence")
+        measures = _group(item, shared, "PixelMeasuresSequence")
+        transform = _group(item, shared, "PixelValueTransformationSequence")
+        slope, intercept = _rescale(transform, image.header, image.path)
+        frames.append(
+            Frame(
+                path=image.path,
+                index=index,
+                header=image.header,
+                position=_numbers(position, "ImagePositionPatient", 3),
+                orientation=_orientation(_group(item, shared, "PlaneOrientationSequence")),
+                spacing=_spacing(measures, "PixelSpacing"),
+                thickness=_thickness(measures),
+                slope=slope,
+                intercept=intercept,
+            )
+        )
+    return frames
+
+
+def _check_alike(frames: list[Frame]) -> None:
+    first = frames[0]
+    for frame in frames[1:]:
+        for words in (("Rows", "Columns"), ("PhotometricInterpretation",), ("Modality",)):
+            here, there = ([f.header.get(word) for word in words] for f in (frame, first))
+            if here != there:
+                _refuse("/".join(words), frame, first, f"{here} and {there}")
+        if not _close(frame.orientation, first.orientation, COSINE_TOLERANCE):
+            _refuse(
+                "orientations", frame, first, f"{_text(frame.orientation)} and {_text(first.orientation)}"
+            )
+        limit = SPACING_TOLERANCE * max(first.spacing or (0.0,))
+        if not _close(frame.spacing, first.spacing, limit):
+            _refuse("pixel spacings", frame, first, f"{frame.spacing} and {first.spacing}")
+
+
+def _refuse(what: str, frame: Frame, first: Frame, values: str) -> None:
+    raise IncompleteSeries(
+        f"mixed {what} in one series: {values} in {frame.path} and {first.path}, "
+        "move images of another kind out of the folder",
+        value=(str(frame.path), str(first.path)),
+    )
+
+
+def _close(a: object, b: object, tolerance: float) -> bool:
+    if a is None or b is None:
+        return a is b
+    return bool(np.allclose(np.asarray(a, float), np.asarray(b, float), rtol=0, atol=tolerance))
+
+
+def _text(values: NDArray[np.float64] | None) -> str:
+    return "none" if values is None else str([round(v, 4) for v in values.ravel().tolist()])
+
+
+def _group(own: Dataset, shared: Dataset | None, word: str) -> Dataset | None:
+    """Functional group of a frame: its own, or else the shared one."""
+    for holder in (own, shared):
+        sequence = holder.get(word) if holder is not None else None
+        if sequence:
+            item: Dataset = sequence[0]
+            return item
+    return None
+
+
+def _numbers(header: Dataset | None, word: str, count: int) -> NDArray[np.float64] | None:
+    value = header.get(word) if header is not None else None
+    if value is None or value == "":
+        return None
+    numbers = np.atleast_1d(np.asarray(value, dtype=np.float64))
+    return numbers if numbers.shape == (count,) and np.isfinite(numbers).all() else None
+
+
+def _orientation(header: Dataset | None) -> NDArray[np.float64] | None:
+    """Directions along a row and along a column, made exactly orthonormal (cosines are rounded in the file).
+
+    The same three products as ITK takes, so that both give the same geometry.
+    """
+    numbers = _numbers(header, "ImageOrientationPatient", 6)
+    if numbers is None:
+        return None
+    row, column = numbers[:3], numbers[3:]
+    normal = np.cross(row, column)
+    if abs(np.linalg.norm(normal) - 1) > 0.05:  # far beyond rounding: not two directions at right angles
+        raise InputError(
+            f"orientation {numbers.tolist()} is not two perpendicular unit vectors", value=numbers
+        )
+    normal /= np.linalg.norm(normal)
+    row = np.cross(column, normal)
+    row /= np.linalg.norm(row)
+    return np.stack([row, np.cross(normal, row)])
+
+
+def _spacing(header: Dataset | None, word: str) -> tuple[float, float] | None:
+    numbers = _numbers(header, word, 2)
+    if numbers is None or not (numbers > 0).all():
+        return None
+    return float(numbers[0]), float(numbers[1])
+
+
+def _thickness(header: Dataset | None) -> float:
+    value = header.get("SliceThickness") if header is not None else None
+    return float(value) if value and float(value) > 0 else 1.0
+
+
+def _rescale(header: Dataset | None, fallback: Dataset, path: Path) -> tuple[float, float]:
+    source = header if header is not None and header.get("RescaleSlope") is not None else fallback
+    # Absent or empty elements mean that the stored values are the values.
+    slope, intercept = source.get("RescaleSlope"), source.get("RescaleIntercept")
+    scale = (
+        1.0 if slope in (None, "") else float(slope),
+        0.0 if intercept in (None, "") else float(intercept),
+    )
+    if scale[0] == 0 or not np.isfinite(scale).all():
+        raise InputError(
+            f"{path} has rescale slope {scale[0]} and intercept {scale[1]}, no scale", value=scale
+        )
+    return scale

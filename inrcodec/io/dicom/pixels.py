@@ -1,0 +1,212 @@
+"""Pixels of the planes as one array.
+
+In: the planes in order. Out: stored values (z, y, x), what they mean, and the padding value. The one law: no
+value changes on the way: integers stay exact, and what cannot stay an integer says so in the type.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pydicom
+from numpy.typing import NDArray
+from pydicom.pixels.decoders.base import get_decoder
+from pydicom.pixels.utils import iter_pixels
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
+
+from inrcodec.errors import InputError, MissingExtra
+from inrcodec.io.dicom.frames import Frame
+from inrcodec.io.padding import confirm_padding, find_padding
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Pixels:
+    """Stored values of a series."""
+
+    array: Array  # (z, y, x)
+    rescale: tuple[float, float]
+    padding: float | None
+
+
+def read_pixels(frames: list[Frame]) -> Pixels:
+    """Pixels of planes that are in order.
+
+    Whole slopes and intercepts are applied (int16, or int32 where int16 is too small); a slope that all
+    planes share is kept beside the stored values; slopes that differ from plane to plane give float32.
+
+    Parameters
+    ----------
+    frames : list of Frame
+        Not empty, all of the same size.
+
+    Raises
+    ------
+    InputError
+        Pixels that cannot be read, or a compression that nothing decodes.
+    MissingExtra
+        A compression whose decoder is not installed.
+    """
+    for syntax in {str(frame.header.file_meta.TransferSyntaxUID) for frame in frames}:
+        _check_decoder(UID(syntax), frames[0])
+    stored = np.result_type(*(_stored_type(frame.header) for frame in frames))
+    scales = {(frame.slope, frame.intercept) for frame in frames}
+    whole = all(slope.is_integer() and intercept.is_integer() for slope, intercept in scales)
+    exact = whole and stored.kind != "f" and stored.itemsize <= 2
+    apply = scales != {(1.0, 0.0)} and (exact or len(scales) > 1)
+    if apply:
+        array, rescale = _stack(frames, np.dtype(np.int16 if exact else np.float32), apply=True), (1.0, 0.0)
+    else:
+        array, rescale = _stack(frames, stored, apply=False), next(iter(scales))
+    return Pixels(array, rescale, _padding(frames, array, rescale, applied=apply))
+
+
+def _stack(frames: list[Frame], dtype: np.dtype[Any], *, apply: bool) -> Array:
+    header = frames[0].header
+    array = np.empty((len(frames), int(header.Rows), int(header.Columns)), dtype=dtype)
+    for place, plane in _planes(frames):
+        frame = frames[place]
+        values = _one_padding_value(plane, frame.header)
+        if not apply:
+            array[place] = values
+            continue
+        wide: Array = values.astype(np.float64 if dtype.kind == "f" else np.int64)
+        wide = wide * frame.slope + frame.intercept if dtype.kind == "f" else _whole(wide, frame)
+        if dtype.kind == "i" and array.dtype == np.int16 and not _fits(wide, np.int16):
+            array = array.astype(np.int32)
+        if array.dtype == np.int32 and not _fits(wide, np.int32):
+            raise InputError(
+                f"rescaled values {wide.min()} to {wide.max()} of {frame.path} do not fit in 32 bits"
+            )
+        array[place] = wide
+    return array
+
+
+def _whole(values: Array, frame: Frame) -> Array:
+    values *= int(frame.slope)
+    values += int(frame.intercept)
+    return values
+
+
+def _fits(values: Array, dtype: type[np.signedinteger[Any]]) -> bool:
+    limits = np.iinfo(dtype)
+    return bool(values.min() >= limits.min and values.max() <= limits.max)
+
+
+def _planes(frames: list[Frame]) -> Iterator[tuple[int, Array]]:
+    """Place in the stack and stored pixels of each plane; every file is opened once."""
+    by_file = sorted(range(len(frames)), key=lambda place: (str(frames[place].path), frames[place].index))
+    for path, group in groupby(by_file, key=lambda place: frames[place].path):
+        places = list(group)
+        header = frames[places[0]].header
+        try:
+            planes = _decoded(header, path, [frames[place].index for place in places])
+            for place, plane in zip(places, planes, strict=True):
+                yield place, _significant(plane, header)
+        except (
+            ValueError,
+            AttributeError,
+            RuntimeError,
+            NotImplementedError,
+            KeyError,
+            EOFError,
+            OSError,
+        ) as error:
+            raise InputError(f"cannot read the pixels of {path}: {error}", value=str(path)) from error
+
+
+def _decoded(header: Dataset, path: Any, indices: list[int]) -> Iterator[Array]:
+    """Stored pixels of the given frames of a file, as they are in it."""
+    syntax = header.file_meta.TransferSyntaxUID
+    whole_file = syntax == DeflatedExplicitVRLittleEndian  # which cannot be read from its middle
+    source = pydicom.dcmread(path, force=True) if whole_file else path
+    # Unused bits are cleared in `_significant`, which also knows a high bit that is not the last one.
+    options: dict[str, Any] = {"correct_unused_bits": UID(syntax).is_encapsulated}
+    if not whole_file:
+        options["transfer_syntax_uid"] = syntax
+    return iter_pixels(source, raw=True, indices=indices, **options)
+
+
+def _significant(plane: Array, header: Dataset) -> Array:
+    """Only the bits that hold the value: unused ones may hold overlays or anything."""
+    if plane.dtype.kind == "f" or UID(header.file_meta.TransferSyntaxUID).is_encapsulated:
+        return plane
+    allocated, stored = int(header.BitsAllocated), int(header.get("BitsStored") or header.BitsAllocated)
+    if stored >= allocated or allocated < 8:
+        return plane
+    high = int(header.get("HighBit", stored - 1))
+    plane = np.left_shift(plane, allocated - 1 - high)
+    return np.right_shift(plane, allocated - stored)
+
+
+def _stored_type(header: Dataset) -> np.dtype[Any]:
+    """Smallest type of 8, 16, 32 or 64 bits that holds the stored values."""
+    if "PixelRepresentation" not in header:  # float pixels have none
+        return np.dtype(f"f{int(header.BitsAllocated) // 8}")
+    bits = int(header.get("BitsStored") or header.BitsAllocated)
+    size = next(size for size in (1, 2, 4, 8) if bits <= 8 * size)
+    return np.dtype(f"{'i' if header.PixelRepresentation else 'u'}{size}")
+
+
+def _one_padding_value(plane: Array, header: Dataset) -> Array:
+    """Where a range of values means padding, all of it becomes the padding value."""
+    limits = _declared(header, "PixelPaddingValue"), _declared(header, "PixelPaddingRangeLimit")
+    if limits[0] is None or limits[1] is None:
+        return plane
+    inside = (plane >= min(limits[0], limits[1])) & (plane <= max(limits[0], limits[1]))
+    return np.where(inside, plane.dtype.type(limits[0]), plane)
+
+
+def _declared(header: Dataset, word: str) -> int | None:
+    value = header.get(word)
+    if value is None or value == "" or "PixelRepresentation" not in header:
+        return None
+    number = int.from_bytes(value, "little") if isinstance(value, bytes) else int(value)
+    # Many files write a signed value as if it were unsigned, or the other way round.
+    limits = np.iinfo(_stored_type(header))
+    span = 1 << int(header.get("BitsAllocated"))
+    if number > limits.max:
+        number -= span
+    elif number < limits.min:
+        number += span
+    return number if limits.min <= number <= limits.max else None
+
+
+def _padding(
+    frames: list[Frame], array: Array, rescale: tuple[float, float], *, applied: bool
+) -> float | None:
+    found = set()
+    for frame in frames:
+        value = _declared(frame.header, "PixelPaddingValue")
+        found.add(
+            None if value is None else value * frame.slope + frame.intercept if applied else float(value)
+        )
+    declared = found.pop() if len(found) == 1 else None
+    padding = None if declared is None else confirm_padding(array, declared, rescale)
+    if padding is None and str(frames[0].header.get("Modality") or "CT") == "CT":
+        padding = find_padding(array, rescale)
+    return padding
+
+
+def _check_decoder(syntax: UID, frame: Frame) -> None:
+    try:
+        decoder = get_decoder(syntax)
+    except NotImplementedError as error:
+        raise InputError(
+            f"{frame.path} is compressed as {syntax.name}, which no decoder reads: export it uncompressed",
+            value=str(syntax),
+        ) from error
+    if not decoder.is_available:
+        raise MissingExtra(
+            f"{frame.path} is compressed as {syntax.name}, its decoder is not installed",
+            extra="dicom",
+            value=str(syntax),
+        )

@@ -1,0 +1,79 @@
+"""NumPy files.
+
+In: `.npy`, or `.npz` with one array. Out: a `Volume`, and `.npy` again. The one law: nothing is unpickled.
+"""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inrcodec.errors import InputError
+from inrcodec.io.atomic import atomic_write
+from inrcodec.io.padding import find_padding
+from inrcodec.io.provenance import Provenance
+from inrcodec.volume import Volume
+
+
+def read(source: str | os.PathLike[str], *, spacing: Sequence[float] | None = None) -> Volume:
+    """Volume of a `.npy` file, or of a `.npz` file that holds one array.
+
+    Parameters
+    ----------
+    spacing : sequence of float, mm, optional
+        In the order of the array's axes, (z, y, x) or (y, x).
+
+    Raises
+    ------
+    InputError
+        Not a NumPy file, pickled objects, several arrays, or an array that is no volume.
+    """
+    path = Path(source)
+    return from_array(_load(path), spacing=spacing, source_bytes=path.stat().st_size)
+
+
+def from_array(
+    array: NDArray[Any], *, spacing: Sequence[float] | None = None, source_bytes: int | None = None
+) -> Volume:
+    """Volume of an array, with the padding value of a CT found in it."""
+    plain = Volume.from_array(array, spacing=spacing)
+    return Volume(
+        plain.array,
+        plain.affine,
+        padding=find_padding(plain.array),
+        ndim=plain.ndim,
+        source_bytes=source_bytes,
+    )
+
+
+def write(
+    volume: Volume, path: str | os.PathLike[str], *, force: bool = False, provenance: Provenance | None = None
+) -> None:
+    """Write the stored values, (z, y, x) or, of an image, (y, x); `.npy` has no place for the rest."""
+    del provenance  # neither has a statement about compression
+    array = volume.array[0] if volume.ndim == 2 else volume.array
+    atomic_write(path, lambda stream: np.save(stream, array, allow_pickle=False), force)
+
+
+def _load(path: Path) -> NDArray[Any]:
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            return loaded
+        with loaded as archive:
+            if len(archive.files) != 1:
+                raise InputError(
+                    f"{path} holds {len(archive.files)} arrays ({', '.join(archive.files) or 'none'}), "
+                    "save the one that is meant as .npy",
+                    value=list(archive.files),
+                )
+            array: NDArray[Any] = archive[archive.files[0]]
+            return array
+    except (ValueError, EOFError, OSError, zipfile.BadZipFile, KeyError, MemoryError) as error:
+        raise InputError(f"{path} is no sound NumPy file of numbers: {error}", value=str(path)) from error

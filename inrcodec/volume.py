@@ -1,0 +1,275 @@
+"""The volume that goes down the corridor and comes back: an array and what its numbers mean.
+
+In: an array, its spacing or affine. Out: a frozen `Volume`. The one law: it knows no file format and nothing
+about a patient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from inrcodec.errors import InputError, MissingExtra, UsageError
+
+# numpy kinds i, u, f with these item sizes; longdouble is left out, its width differs between machines.
+DTYPES = frozenset(
+    np.dtype(kind)
+    for kind in (
+        *(np.int8, np.int16, np.int32, np.int64),
+        *(np.uint8, np.uint16, np.uint32, np.uint64),
+        *(np.float16, np.float32, np.float64),
+    )
+)
+
+LPS_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])  # its own inverse
+
+
+@dataclass(frozen=True, eq=False)
+class Volume:
+    """Stored values on a grid in space.
+
+    Parameters
+    ----------
+    array : ndarray, (z, y, x), any type of `DTYPES`
+        Stored values. Copied only where it is not in native byte order and C order: do not change it
+        afterwards.
+    affine : ndarray, (4, 4), float64
+        Voxel index (x, y, z, 1) to millimetres, LPS axes (DICOM's and ITK's).
+    rescale : (slope, intercept)
+        physical = stored * slope + intercept.
+    modality : str
+        DICOM term ("CT", "MR"), "" if unknown.
+    padding : float, optional
+        Stored value that means "no signal here", such as outside the scan circle.
+    ndim : int
+        2 if the source was one 2-D image (the array is (1, y, x)), else 3.
+    unit : str
+        Unit of the physical values: "HU" or "" (unknown).
+    source_bytes : int, optional
+        Bytes of the source on disk; None for arrays in memory.
+    description : mapping of str to int, float or str
+        Technical facts that identify nobody and that a sink needs to write the same kind again.
+
+    Raises
+    ------
+    InputError
+        The array is not 3-D, is empty or has an unsupported type; the affine is singular or not finite.
+    """
+
+    array: NDArray[Any]
+    affine: NDArray[np.float64]
+    rescale: tuple[float, float] = (1.0, 0.0)
+    modality: str = ""
+    padding: float | None = None
+    ndim: int = 3
+    unit: str = ""
+    source_bytes: int | None = None
+    description: Mapping[str, int | float | str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_type(self.array)
+        if self.array.ndim != 3 or (self.ndim == 2 and self.array.shape[0] != 1):
+            raise InputError(
+                f"a volume is (z, y, x), or (1, y, x) for an image, got shape {self.array.shape}"
+            )
+        native = np.ascontiguousarray(self.array, dtype=self.array.dtype.newbyteorder("="))
+        object.__setattr__(self, "array", native)
+        slope, intercept = (float(v) for v in self.rescale)
+        if slope == 0 or not np.isfinite([slope, intercept]).all():
+            raise InputError(
+                f"rescale slope {slope} and intercept {intercept} are no scale", value=self.rescale
+            )
+        object.__setattr__(self, "rescale", (slope, intercept))
+        object.__setattr__(self, "affine", checked_affine(self.affine))
+        object.__setattr__(self, "description", dict(self.description))
+
+    @classmethod
+    def from_array(
+        cls,
+        array: ArrayLike,
+        *,
+        spacing: Sequence[float] | None = None,
+        affine: ArrayLike | None = None,
+        modality: str = "",
+        padding: float | None = None,
+    ) -> Volume:
+        """Volume of an array in memory.
+
+        Parameters
+        ----------
+        array : array_like, (z, y, x) or (y, x), any integer or float type, byte order and memory order
+        spacing : sequence of float, mm, optional
+            Voxel edges in the order of the array's axes; 1 mm if neither this nor `affine` is given.
+        affine : array_like, (4, 4), optional
+            Voxel index (x, y, z, 1) to LPS millimetres; excludes `spacing`.
+
+        Raises
+        ------
+        InputError
+            NaN, infinities, no voxels, an unsupported type or more than 3 dimensions.
+        UsageError
+            `spacing` and `affine` together, or a spacing that does not fit the array.
+
+        Examples
+        --------
+        >>> volume = Volume.from_array(np.zeros((4, 8, 8), np.int16), spacing=(3.0, 0.5, 0.5))
+        >>> volume.shape, volume.spacing
+        ((4, 8, 8), (3.0, 0.5, 0.5))
+        """
+        checked = checked_array(array)
+        ndim = checked.ndim
+        if ndim not in (2, 3):
+            raise InputError(
+                f"the array has {ndim} dimensions {checked.shape}, pass one volume (z, y, x) or image (y, x)",
+                value=checked.shape,
+            )
+        if affine is None:
+            affine = _affine_of(spacing, ndim)
+        elif spacing is not None:
+            raise UsageError("spacing and affine both given, the affine holds the spacing: pass one of them")
+        return cls(
+            array=checked.reshape((1, *checked.shape)) if ndim == 2 else checked,
+            affine=np.asarray(affine, dtype=np.float64),
+            modality=modality,
+            padding=padding,
+            ndim=ndim,
+        )
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Voxels along (z, y, x)."""
+        z, y, x = self.array.shape
+        return z, y, x
+
+    @property
+    def spacing(self) -> tuple[float, float, float]:
+        """Distance between neighbours along (z, y, x) in mm; along z with the way of a tilt."""
+        x, y, z = (float(v) for v in np.linalg.norm(self.affine[:3, :3], axis=0))
+        return z, y, x
+
+    def physical(self) -> NDArray[Any]:
+        """Stored values rescaled: float32, or float64 where the stored type holds more than float32 can."""
+        wide = self.array.dtype in (np.float64, np.int32, np.uint32, np.int64, np.uint64)
+        values: NDArray[Any] = self.array.astype(np.float64 if wide else np.float32)
+        slope, intercept = self.rescale
+        if slope != 1.0:
+            values *= slope
+        if intercept != 0.0:
+            values += np.asarray(intercept, values.dtype)
+        return values
+
+    def to_nibabel(self) -> Any:
+        """Image of nibabel (RAS, axes x, y, z), physical values."""
+        from nibabel.nifti1 import Nifti1Image
+
+        values = self._values().T
+        make: Any = Nifti1Image
+        image = make(values, LPS_RAS @ self.affine, dtype=values.dtype)
+        image.header.set_xyzt_units("mm")
+        return image
+
+    def to_simpleitk(self) -> Any:
+        """3-D image of SimpleITK, physical values.
+
+        Raises
+        ------
+        MissingExtra
+            SimpleITK is not installed.
+        """
+        try:
+            itk: Any = import_module("SimpleITK")
+        except ImportError as error:
+            raise MissingExtra("SimpleITK is not installed", extra="itk") from error
+        image = itk.GetImageFromArray(self._values())
+        spacing = np.array(self.spacing[::-1])
+        image.SetSpacing(spacing.tolist())
+        image.SetOrigin(self.affine[:3, 3].tolist())
+        image.SetDirection((self.affine[:3, :3] / spacing).ravel().tolist())
+        return image
+
+    def _values(self) -> NDArray[Any]:
+        if self.rescale != (1.0, 0.0):
+            return self.physical()
+        # Neither NIfTI nor ITK has half floats; float32 holds them exactly.
+        return self.array.astype(np.float32) if self.array.dtype == np.float16 else self.array
+
+
+def check_type(array: NDArray[Any], name: str = "the array") -> None:
+    """Refuse arrays that no volume can hold: unsupported type or no voxels.
+
+    Raises
+    ------
+    InputError
+    """
+    if array.dtype.newbyteorder("=") not in DTYPES:
+        raise InputError(
+            f"{name} is of type {array.dtype}, convert it to an integer type or float16/32/64",
+            value=array.dtype,
+        )
+    if array.size == 0:
+        raise InputError(f"{name} has no voxels: shape {array.shape}", value=array.shape)
+
+
+def checked_array(array: ArrayLike, name: str = "the array") -> NDArray[Any]:
+    """Array of a supported type, native byte order and C order, with finite values only.
+
+    Copies only where byte or memory order ask for it.
+
+    Raises
+    ------
+    InputError
+        Unsupported type, masked array, no voxels, NaN or infinities.
+    """
+    if isinstance(array, np.ma.MaskedArray):
+        raise InputError(f"{name} is a masked array, fill it and pass the fill value as padding")
+    values = np.asarray(array)
+    check_type(values, name)
+    values = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("="))
+    if values.dtype.kind == "f":
+        # Slice by slice: a mask of the whole volume would be a second copy.
+        planes = values if values.ndim > 2 else values[np.newaxis]
+        bad = sum(int(part.size - np.count_nonzero(np.isfinite(part))) for part in planes)
+        if bad:
+            raise InputError(
+                f"{name} holds {bad} NaN or infinite values of {values.size}, replace them first "
+                "(for example numpy.nan_to_num)",
+                value=bad,
+            )
+    return values
+
+
+def checked_affine(affine: ArrayLike) -> NDArray[np.float64]:
+    """Read-only (4, 4) float64 copy of an affine.
+
+    Raises
+    ------
+    InputError
+        Wrong shape, not finite, singular, or a last row that is not (0, 0, 0, 1).
+    """
+    matrix = np.array(affine, dtype=np.float64)
+    if matrix.shape != (4, 4) or not np.isfinite(matrix).all() or not np.array_equal(matrix[3], (0, 0, 0, 1)):
+        raise InputError(f"not an affine of 4 x 4 finite numbers: {matrix.tolist()}", value=matrix)
+    lengths = np.linalg.norm(matrix[:3, :3], axis=0)
+    # Relative to the voxel's edges: micrometre voxels are not singular, parallel axes are.
+    if not lengths.all() or abs(np.linalg.det(matrix[:3, :3] / lengths)) < 1e-6:
+        raise InputError(f"the affine is singular: {matrix.tolist()}", value=matrix)
+    matrix += 0.0  # no -0.0: equal affines have equal bytes
+    matrix.setflags(write=False)
+    return matrix
+
+
+def _affine_of(spacing: Sequence[float] | None, ndim: int) -> NDArray[np.float64]:
+    edges = [1.0] * ndim if spacing is None else [float(v) for v in spacing]
+    if len(edges) != ndim:
+        order = "(z, y, x)" if ndim == 3 else "(y, x)"
+        raise UsageError(
+            f"spacing {tuple(edges)} for an array of {ndim} dimensions, pass {order} in mm", value=edges
+        )
+    if not all(np.isfinite(v) and v > 0 for v in edges):
+        raise UsageError(f"spacing {tuple(edges)} must be positive millimetres", value=edges)
+    return np.diag([*reversed(edges), *[1.0] * (4 - ndim)])
