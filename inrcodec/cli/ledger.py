@@ -63,7 +63,7 @@ def _against(report: EncodeReport) -> list[Row]:
 def _quality(report: EncodeReport) -> list[Row]:
     unit = f" {report.unit}" if report.unit else ""
     return [
-        ("PSNR", f"{decibels(report.psnr)} (peak {report.peak:g}{unit})"),
+        ("PSNR", f"{decibels(report.psnr)} (peak {report.peak:g})"),
         ("  by Lanczos", f"{decibels(report.psnr_lanczos)} (model left out)"),
         ("  of low-res", f"{decibels(report.psnr_lowres)} (the fit alone)"),
         ("largest error", f"{report.max_error:g}{unit}"),
