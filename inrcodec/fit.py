@@ -33,6 +33,9 @@ ETA_FIRST, ETA_HIDDEN, ETA_OUT, ETA_BIAS = 0.05, 0.3, 0.3, 0.03  # learning rate
 RESTARTS = 3  # of one tile, each at half the rate of the one before
 STUCK = 0.5  # of a tile's variance: an error above it a tenth into the fit is no fit
 BURST = 4.0  # times the best error so far: a tile whose error grew by this is lost
+GRACE = 3  # looks at the start of a phase in which its errors settle
+STEER, STEER_MOST = 0.5, 1.3  # exponent and largest factor of one correction of the rate
+ROUNDS = 40  # looks that a fit may go on for, at the last rate, to get under its bits
 FLOOR = 1.05  # times a tile's variance: a constant would have done as well
 
 Progress = Callable[[str, float], None]
@@ -47,16 +50,20 @@ class FitSettings:
     steps : updates of all weights.
     batch : samples a tile and step.
     rate : loss units a bit (mean squared error of all samples, data in [-1, 1]); 0 trains without rate.
+    bits : of all weights together, never more; the rate is then steered to it. ``None`` leaves the rate alone.
     learning_rate : ``None`` = SOAP with rates scaled to the tensors; a number = Adam at that rate (the paper).
+    threads : of torch, ``None`` for its own choice.
     seconds : time budget, ``None`` for none; the schedule then ends with whichever runs out first.
     """
 
     steps: int
     batch: int
     rate: float
+    bits: float | None = None
     learning_rate: float | None = None
     seed: int = 0
     device: str = "cpu"
+    threads: int | None = None
     seconds: float | None = None
 
 
@@ -87,6 +94,8 @@ def fit(
     FitFailed
         A tile stayed worse than a constant after all its restarts.
     """
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
     run = _Run(layout, _Samples(tiles, values, settings.device), settings)
     start, share = monotonic(), 0.0
     while share < 1:
@@ -95,6 +104,7 @@ def fit(
         share = max(run.steps / settings.steps, elapsed)
         if progress and run.steps % 10 == 0:
             progress("fit", min(share, 1.0))
+    run.squeeze()
     return run.finish()
 
 
@@ -143,21 +153,26 @@ class _Watch:
     mean: Tensor = field(init=False)
     best: Tensor = field(init=False)
     lost: list[int] = field(init=False)
+    grace: int = field(init=False)
 
     def __post_init__(self) -> None:
-        self.mean = self.variance.clone()
         self.forget()
         self.lost = [0] * len(self.variance)
 
     def forget(self) -> None:
-        """A new phase has a new scale of errors."""
+        """A new phase has a new scale of errors: they settle before they are judged."""
+        self.mean = self.variance.clone()
         self.best = torch.full_like(self.variance, torch.inf)
+        self.grace = GRACE
 
     def note(self, errors: Tensor) -> None:
         self.mean = self.mean.lerp(errors, 0.05)
 
     def look(self, state: Tensor, share: float) -> list[int]:
         """Keep the states that got better; name the tiles that are lost."""
+        self.grace -= 1
+        if self.grace >= 0 and bool(torch.isfinite(self.mean).all()):
+            return []
         better = self.mean < self.best
         self.best = torch.where(better, self.mean, self.best)
         self.best_state = torch.where(better[:, None], state, self.best_state)
@@ -179,6 +194,7 @@ class _Run:
         self.watch = _Watch(samples.variance, self.flat.detach().clone())
         self.patience = torch.ones(len(samples.counts), 1, 1, device=device)  # halved where a tile was lost
         self.kept: tuple[Tensor, Tensor] | None = None  # cost and weights of the best rounded states
+        self.rate, self.bits = settings.rate, torch.zeros(())  # the rate is steered where bits are wished
         self.steps, self.phase = 0, 0
 
     def step(self, share: float) -> None:
@@ -188,7 +204,8 @@ class _Run:
         weights, bits = self._coded()
         errors = (siren.evaluate(self.layout, weights, x) - y).square().mean(1)
         loss = (errors * self.samples.share).sum()
-        (loss + self.settings.rate * bits).backward()
+        self.bits = bits.detach()
+        (loss + self.rate * bits).backward()
         assert self.flat.grad is not None
         gradients = siren.tensors(self.layout, self.flat.grad)
         self.optimizer.step(gradients, schedule * self.patience)
@@ -197,6 +214,13 @@ class _Run:
             self.quantizer.learn(schedule)
         self.steps += 1
         self._look(errors.detach(), share)
+
+    def squeeze(self) -> None:
+        """Go on at a rising rate until the wished bits are met; the schedule is at its end already."""
+        for _ in range(ROUNDS * LOOK_EVERY):
+            if self.settings.bits is None or self._fits():
+                return
+            self.step(1.0)
 
     def finish(self) -> Fitted:
         """The best rounded state of every tile; each must beat a constant."""
@@ -239,8 +263,15 @@ class _Run:
             return
         for t in self.watch.look(self.flat.detach(), share):
             self._recover(t)
+        if self.settings.bits is not None and self.phase:
+            off = float(self.bits) / self.settings.bits
+            self.rate *= min(max(off**STEER, 1 / STEER_MOST), STEER_MOST)
         if self.phase == 2:
             self._keep()
+
+    def _fits(self) -> bool:
+        """Whether a state that was kept is within the wished bits."""
+        return self.kept is not None and bool(torch.isfinite(self.kept[0]).all())
 
     def _recover(self, t: int) -> None:
         """One tile goes back to its best state, or to new weights if it never had one, at half the rate."""
@@ -256,10 +287,16 @@ class _Run:
 
     @torch.no_grad()
     def _keep(self) -> None:
-        """Remember each tile's cheapest rounded state: squared error + rate x bits over all its voxels."""
+        """Remember each tile's cheapest rounded state: squared error + rate x bits over all its voxels.
+
+        Where bits are wished they bind all tiles together: then the least error of all that are within them.
+        """
         weights, bits = self.quantizer(self.flat, None)
         errors = self.samples.errors(self.layout, weights, self.settings.batch)
         cost = errors * self.samples.share + self.settings.rate * bits
+        if self.settings.bits is not None:
+            total = (errors * self.samples.share).sum()
+            cost = (total if bits.sum() <= self.settings.bits else torch.inf * total).expand_as(errors)
         cost = torch.where(torch.isfinite(cost), cost, torch.inf)
         if self.kept is None:
             self.kept = cost, self.flat.detach().clone()

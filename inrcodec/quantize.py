@@ -82,6 +82,9 @@ class Quantizer:
         """One step on the logarithms of steps and scales; gradients are taken and cleared."""
         for group in self.optimizer.param_groups:
             group["lr"] = RATE_LEARNING * schedule
+            for p in group["params"]:
+                if p.grad is not None:  # a tile that is lost between two looks must not take its steps with it
+                    p.grad.nan_to_num_(0, 0, 0)
         self.optimizer.step()
         self.optimizer.zero_grad()
 

@@ -116,7 +116,7 @@ def _equal_cuts(active: Bool, axis: int, parts: int, offset: int) -> list[int]:
     n = len(reached)
     found: list[int] = []
     for k in range(1, parts):
-        wanted = int(np.searchsorted(reached, reached[-1] * k / parts)) + 1
+        wanted = int(np.abs(reached - reached[-1] * k / parts).argmin()) + 1
         # Strictly increasing, and room left for the parts that follow.
         low = found[-1] + 1 if found else 1
         found.append(min(max(wanted, low), n - (parts - k)))

@@ -1,0 +1,47 @@
+"""How far a decoded volume is from its source.
+
+In: slabs of source and decoded values.  Out: PSNR with its peak, largest and mean error.
+The one law: the peak is always stated.
+"""
+
+from dataclasses import dataclass
+from math import ceil, inf, log2, log10
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def peak_of(low: float, high: float, dtype: np.dtype[np.generic]) -> float:
+    """The peak that PSNR is taken against: ``2**bits - 1`` of the fewest bits, at least 8, that hold the range.
+
+    4095 for 12-bit CT, 255 for 8-bit images (the paper's I, section 3.5); for floats the range itself.
+    """
+    span = high - low
+    if dtype.kind == "f":
+        return span
+    return float(2 ** max(8, ceil(log2(span + 1))) - 1)
+
+
+def psnr(mse: float, peak: float) -> float:
+    """``10 log10(peak**2 / mse)`` in dB (paper, equation 2); infinite where nothing differs."""
+    return inf if mse == 0 else 10 * log10(peak**2 / mse)
+
+
+@dataclass
+class Errors:
+    """Running error statistics over slabs, in stored units."""
+
+    count: int = 0
+    squares: float = 0.0
+    largest: float = 0.0
+
+    def add(self, source: NDArray[np.generic], decoded: NDArray[np.generic]) -> None:
+        """Take in a slab; arrays of equal shape and any real dtype."""
+        difference = source.astype(np.float64) - decoded.astype(np.float64)
+        self.count += difference.size
+        self.squares += float(np.square(difference).sum())
+        self.largest = max(self.largest, float(np.abs(difference).max(initial=0.0)))
+
+    @property
+    def mse(self) -> float:
+        return self.squares / max(1, self.count)

@@ -1,0 +1,69 @@
+"""Stored values to floats in [-1, 1] and back, and the padding that is no signal.
+
+In: slices of a volume as stored.  Out: unit floats, and stored values of the same dtype again.
+The one law: exactly invertible for every integer that float64 holds; padding never enters the floats.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inrcodec.volume import Volume
+
+Float = NDArray[np.float64]
+Bool = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Range:
+    """The smallest and largest stored value that is signal; they map to -1 and +1."""
+
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, volume: Volume) -> "Range":
+        """The range of a volume's unpadded values; a slice at a time, so that no copy is made."""
+        lows, highs = [], []
+        for z in range(volume.shape[0]):
+            plane = volume.array[z]
+            valid = plane if volume.padding is None else plane[plane != volume.padding]
+            if valid.size:
+                lows.append(valid.min().item())
+                highs.append(valid.max().item())
+        if not lows:  # nothing but padding: the padding is all there is to say
+            return cls(float(volume.padding or 0), float(volume.padding or 0))
+        return cls(float(min(lows)), float(max(highs)))
+
+    def to_unit(self, stored: NDArray[np.generic]) -> Float:
+        """Stored values to float64 in [-1, 1]; a constant volume is -1 everywhere."""
+        span = self.high - self.low
+        return (stored.astype(np.float64) - self.low) * (2 / span if span else 0.0) - 1.0
+
+    def to_stored(self, unit: Float, dtype: np.dtype[np.generic]) -> NDArray[np.generic]:
+        """Unit floats to the source's dtype: clipped to its range, rounded half to even for integers."""
+        values = np.clip(self.low + (unit + 1) * ((self.high - self.low) / 2), self.low, self.high)
+        if dtype.kind == "f":
+            return values.astype(dtype)
+        limits = np.iinfo(dtype)
+        # float64 cannot hold 2**63 - 1 or 2**64 - 1: stay below what would wrap around.
+        top = np.nextafter(float(limits.max) + 1, 0) if dtype.itemsize == 8 else float(limits.max)
+        return np.clip(np.rint(values), float(limits.min), top).astype(dtype)
+
+
+def padding_mask(volume: Volume) -> Bool | None:
+    """Where the padding value stands, (z, y, x); ``None`` where it never does."""
+    if volume.padding is None:
+        return None
+    mask: Bool = volume.array == volume.padding
+    return mask if mask.any() else None
+
+
+def unit_slice(volume: Volume, span: Range, z: int) -> Float:
+    """Slice ``z`` in [-1, 1], with padding filled by the lowest signal (air, in CT)."""
+    plane = volume.array[z]
+    unit = span.to_unit(plane)
+    if volume.padding is not None:
+        unit[plane == volume.padding] = -1.0
+    return unit

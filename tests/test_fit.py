@@ -1,0 +1,134 @@
+"""The fit: deterministic, within its bits, and never silently lost."""
+
+import numpy as np
+import pytest
+import torch
+
+from inrcodec import fit, siren, tiles
+from inrcodec.errors import FitFailed
+from inrcodec.optimize import Adam, ClippedSoap
+from inrcodec.quantize import dequantize, laplace_bits
+from inrcodec.siren import Layout
+
+SHAPE = (8, 16, 16)
+Z, Y, X = (np.linspace(-1, 1, n) for n in SHAPE)
+SMOOTH = 0.4 * np.sin(3 * Z)[:, None, None] + 0.5 * np.cos(5 * Y)[None, :, None] * np.exp(-(X**2))[None, None, :]
+LAYOUT = Layout(2, 16)
+
+
+def cut(parts=(1, 2, 1)):
+    active = np.ones(SHAPE, bool)
+    found = [tiles.tile(active, b) for b in tiles.boxes(SHAPE, parts, tiles.cut(active, parts))]
+    return found, [SMOOTH[tuple(t.index.T)] for t in found]
+
+
+def settings(**changes):
+    return fit.FitSettings(**{"steps": 300, "batch": 256, "rate": 1e-7, "seed": 3, "threads": 1} | changes)
+
+
+def decoded_error(fitted):
+    found, values = cut()
+    total = 0.0
+    for t, v, q, c in zip(found, values, fitted.integers, fitted.codes, strict=True):
+        total += np.square(siren.decode(LAYOUT, dequantize(LAYOUT, q, c), t) - v).sum()
+    return total / np.prod(SHAPE)
+
+
+def bits(fitted):
+    scales = [torch.tensor(max(float(np.abs(q).mean()), 0.05)) for tile in fitted.integers for q in tile]
+    tensors = [torch.from_numpy(q).float() for tile in fitted.integers for q in tile]
+    return sum(float(laplace_bits(q, s).sum()) for q, s in zip(tensors, scales, strict=True))
+
+
+def test_the_stored_integers_give_back_the_signal():
+    assert decoded_error(fit.fit(LAYOUT, *cut(), settings())) < 0.02 * SMOOTH.var()
+
+
+def test_the_papers_way_is_rounded_within_a_tenth_of_a_decibel():
+    fitted = fit.fit(LAYOUT, *cut(), settings(rate=0.0, learning_rate=0.0015, steps=600))
+    assert decoded_error(fitted) < 0.1 * SMOOTH.var()
+    assert all(np.abs(q).max() < 2**20 for tile in fitted.integers for q in tile)
+
+
+def test_same_seed_same_integers_and_another_seed_others():
+    first, again, other = (fit.fit(LAYOUT, *cut(), settings(steps=60, seed=s)) for s in (3, 3, 4))
+    same = lambda a, b: all(  # noqa: E731
+        np.array_equal(p, q) for s, t in zip(a.integers, b.integers, strict=True) for p, q in zip(s, t, strict=True)
+    )
+    assert same(first, again) and first.codes == again.codes
+    assert not same(first, other)
+
+
+def test_wished_bits_are_never_exceeded_and_nearly_used():
+    free = bits(fit.fit(LAYOUT, *cut(), settings(steps=1500)))
+    wished = 0.7 * free
+    fitted = fit.fit(LAYOUT, *cut(), settings(steps=1500, bits=wished))
+    assert 0.85 * wished < bits(fitted) <= 1.02 * wished  # the fit counts with learned scales, a little above
+
+
+def test_a_time_budget_ends_the_fit():
+    assert fit.fit(LAYOUT, *cut(), settings(steps=10**9, seconds=0.5)).steps < 10**6
+
+
+@pytest.mark.parametrize("damage", [float("nan"), 50.0])
+def test_a_lost_tile_is_seen_and_it_alone_starts_again(monkeypatch, damage):
+    """One tile's weights are destroyed in the middle of the fit; the result is as good as without."""
+    plain, step = fit._Run.step, []
+
+    def sabotage(run, share):
+        plain(run, share)
+        step.append(1)
+        if len(step) == 500:
+            with torch.no_grad():
+                run.flat[1] += damage
+
+    monkeypatch.setattr(fit._Run, "step", sabotage)
+    fitted = fit.fit(LAYOUT, *cut(), settings(steps=1500))
+    assert fitted.restarts >= 1
+    assert decoded_error(fitted) < 0.02 * SMOOTH.var()
+
+
+def test_a_fit_that_is_worse_than_a_constant_is_refused(monkeypatch):
+    monkeypatch.setattr(fit, "RESTARTS", 0)
+    found, values = cut()
+    with pytest.raises(FitFailed, match="worse than a constant"):
+        fit.fit(LAYOUT, found, values, settings(learning_rate=1e3, steps=30))
+
+
+def test_progress_runs_from_nothing_to_all():
+    seen = []
+    fit.fit(LAYOUT, *cut(), settings(steps=100), lambda stage, share: seen.append((stage, share)))
+    assert {stage for stage, _ in seen} == {"fit"}
+    shares = [share for _, share in seen]
+    assert shares == sorted(shares) and shares[-1] == 1.0
+
+
+@pytest.mark.parametrize("make", [lambda p: ClippedSoap(p, [0.02]), lambda p: Adam(p, 0.02)])
+def test_optimisers_find_the_minimum_of_a_quadratic(make):
+    target = torch.randn(3, 5, 4, generator=torch.Generator().manual_seed(0))
+    parameters = [torch.zeros_like(target)]
+    optimizer, start = make(parameters), float(target.square().mean())
+    for _ in range(400):
+        optimizer.step([2 * (parameters[0] - target)], torch.ones(3, 1, 1))
+    assert float((parameters[0] - target).square().mean()) < 0.01 * start
+
+
+def test_a_tiles_update_depends_on_that_tile_alone():
+    generator = torch.Generator().manual_seed(0)
+    gradients = [torch.randn(2, 5, 4, generator=generator) for _ in range(25)]
+
+    def run(change):
+        parameters = [torch.ones(2, 5, 4)]
+        optimizer = ClippedSoap(parameters, [0.1])
+        for g in gradients:
+            optimizer.step([g * torch.tensor([1.0, change])[:, None, None]], torch.ones(2, 1, 1))
+        return parameters[0]
+
+    assert torch.equal(run(1.0)[0], run(9.0)[0])
+
+
+def test_an_update_is_clipped():
+    parameters = [torch.zeros(1, 4, 4)]
+    optimizer = ClippedSoap(parameters, [1.0])
+    optimizer.step([torch.full((1, 4, 4), 1e6)], torch.ones(1, 1, 1))
+    assert float(parameters[0].square().mean().sqrt()) <= 0.5 + 1e-6

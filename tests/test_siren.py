@@ -1,0 +1,69 @@
+"""SIRENs: shapes, the same values in training and decoding, and bits that do not depend on what is asked for."""
+
+import numpy as np
+import pytest
+import torch
+
+from inrcodec import siren, tiles
+from inrcodec.quantize import PER_OCTAVE, Quantizer, code_of, dequantize, laplace_bits, step_of
+from inrcodec.siren import Layout
+
+TILE = tiles.tile(np.ones((17, 25, 23), bool), tiles.Box((0, 0, 0), (17, 25, 23)))
+LAYOUT = Layout(3, 24)
+FLAT = siren.initial(LAYOUT, 2, torch.Generator().manual_seed(0))
+
+
+def networks():
+    quantizer = Quantizer(LAYOUT, FLAT)
+    codes, integers = quantizer.codes(), quantizer.integers(FLAT)
+    return [dequantize(LAYOUT, q, c) for q, c in zip(integers, codes, strict=True)]
+
+
+@pytest.mark.parametrize(("layers", "weights"), [(2, 17_153), (3, 33_665), (4, 50_177)])
+def test_the_papers_networks_have_the_papers_weights(layers, weights):
+    layout = Layout(layers, 128)
+    assert layout.weights == weights == sum(n * m for n, m in layout.shapes)
+    assert siren.initial(layout, 1, torch.Generator().manual_seed(0)).shape == (1, weights)
+
+
+def test_training_and_decoding_see_the_same_function():
+    weights = networks()
+    flat = torch.stack([torch.cat([torch.from_numpy(t).flatten() for t in w]) for w in weights]).double()
+    coordinates = torch.from_numpy(TILE.coordinates()).expand(2, -1, -1)
+    trained = siren.evaluate(LAYOUT, flat, coordinates).clamp(-1, 1)
+    for t, network in enumerate(weights):
+        np.testing.assert_allclose(siren.decode(LAYOUT, network, TILE), trained[t], atol=1e-9)
+
+
+@pytest.mark.parametrize("rows", [(0, 1), (4095, 4097), (5000, 9775), (4096, 8192), (9774, 9775), (3, 3)])
+def test_a_voxels_bits_do_not_depend_on_the_rows_asked_for(rows):
+    network = networks()[0]
+    whole = siren.decode(LAYOUT, network, TILE)
+    assert np.array_equal(siren.decode(LAYOUT, network, TILE, slice(*rows)), whole[slice(*rows)])
+
+
+def test_steps_are_exact_powers_in_eighths_of_an_octave():
+    assert step_of(192) == 1.0 and step_of(192 + PER_OCTAVE) == 2.0 and step_of(0) == 2.0**-24
+    assert [code_of(np.log(step_of(c))) for c in range(256)] == list(range(256))
+
+
+def test_what_is_stored_is_within_half_a_step():
+    quantizer = Quantizer(LAYOUT, FLAT)
+    steps = np.array([[step_of(c) for c in row] for row in quantizer.codes()])
+    for t, network in enumerate(networks()):
+        for k, (tensor, exact) in enumerate(zip(network, FLAT[t].split(LAYOUT.sizes), strict=True)):
+            assert np.abs(tensor.ravel() - exact.numpy()).max() <= steps[t, k] / 2 * (1 + 1e-6)
+
+
+def test_laplace_bits_are_a_probability_distribution():
+    q = torch.arange(-3000, 3001, dtype=torch.float64)
+    for scale in (0.1, 1.0, 30.0):
+        bits = laplace_bits(q, torch.tensor(scale, dtype=torch.float64))
+        assert abs(float((2.0**-bits).sum()) - 1) < 1e-6
+
+
+def test_gradients_of_the_bits_are_finite_far_out():
+    q = torch.tensor([0.0, 0.5, 1e4, -1e6], requires_grad=True)
+    scale = torch.tensor([0.03, 1.0, 0.03, 0.5], requires_grad=True)
+    laplace_bits(q, scale).sum().backward()
+    assert torch.isfinite(q.grad).all() and torch.isfinite(scale.grad).all()
