@@ -1,0 +1,40 @@
+"""What all tests share: a tiny volume, its file, and no wall clock."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import settings
+
+import inrcodec
+
+settings.register_profile("no clock", deadline=None)  # a busy machine must not fail a test
+settings.load_profile("no clock")
+
+DATA = Path(__file__).parent / "data"
+
+# The smallest fit that is one: seconds on one core.
+TINY = {"factor": 2, "tiles": (1, 1, 1), "width": 10, "steps": 30, "sr": "lanczos", "threads": 1}
+
+
+@pytest.fixture(scope="session")
+def tiny_array():
+    """A smooth blob, (8, 20, 24) int16."""
+    z, y, x = np.ogrid[-1:1:8j, -1:1:20j, -1:1:24j]
+    return (1000 * np.exp(-2 * (z**2 + y**2 + x**2))).astype(np.int16)
+
+
+@pytest.fixture(scope="session")
+def tiny_blob(tiny_array):
+    """The `.inrv` bytes of `tiny_array`."""
+    return inrcodec.encode(tiny_array, spacing=(2.0, 1.0, 1.0), **TINY)
+
+
+@pytest.fixture
+def tiny(tmp_path, tiny_array, tiny_blob):
+    """A folder with `in.npy` and `in.inrv`."""
+    np.save(tmp_path / "in.npy", tiny_array)
+    (tmp_path / "in.inrv").write_bytes(tiny_blob)
+    return tmp_path
