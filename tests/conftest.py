@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from hypothesis import settings
@@ -12,8 +10,6 @@ import inrcodec
 
 settings.register_profile("no clock", deadline=None)  # a busy machine must not fail a test
 settings.load_profile("no clock")
-
-DATA = Path(__file__).parent / "data"
 
 # The smallest fit that is one: seconds on one core.
 TINY = {"factor": 2, "tiles": (1, 1, 1), "width": 10, "steps": 30, "sr": "lanczos", "threads": 1}

@@ -1,0 +1,207 @@
+"""Every end of a command has its exit code, one line that says why, and leaves no rubbish."""
+
+from __future__ import annotations
+
+import errno
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from inrcodec import api, limits
+from inrcodec.cli import dec, enc, exits, info
+
+DATA = Path(__file__).parent / "data"
+MAINS = {"enc": enc.main, "dec": dec.main, "info": info.main}
+TINY = "--factor 2 --tiles 1,1,1 --width 10 --steps 30 --sr lanczos --threads 1"
+
+
+def run(line, folder, capfd):
+    """Run `enc|dec|info ARGUMENTS` ({} is `folder`); return exit code, stdout, stderr."""
+    name, *words = line.replace("{}", str(folder)).split()
+    code = MAINS[name](words)
+    out, err = capfd.readouterr()
+    return code, out, err
+
+
+def listing(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+ENDS = [
+    # code, command, what the message says
+    (0, f"enc {{}}/in.npy {{}}/out.inrv {TINY}", "PSNR"),
+    (0, "dec {}/in.inrv {}/out.npy", "out.npy"),
+    (0, "info {}/in.inrv", ""),
+    (0, "info --help", ""),
+    (0, "enc --version", ""),
+    (2, "enc", "INPUT"),
+    (2, "enc {}/in.npy {}/out.inrv --facter 4", "did you mean '--factor'"),
+    (2, "enc {}/in.npy {}/out.inrv --preset balance", "did you mean 'balanced'"),
+    (2, "enc {}/in.npy {}/out.inrv --factor 9", "from 1 to 8"),
+    (2, "enc {}/in.npy {}/out.inrv --factor x", "invalid"),
+    (2, "enc {}/in.npy {}/out.inrv --ratio 100 --size 100", "give one of them"),
+    (2, "enc {}/in.npy {}/out.inrv --preset paper --width 64", "fixes width"),
+    (2, "enc {}/in.npy {}/out.inrv --device cuda:99", "use 'cpu'"),
+    (2, "enc {}/in.npy {}/out.inrv -q -v", "not allowed with"),
+    (2, "enc {}/in.npy - --json", "name an output"),
+    (2, "enc - {}/out.inrv", "'-' is not possible"),
+    (2, "enc {}/in.npy {}/in.npy --force", "the input itself"),
+    (2, "dec {}/in.inrv -", "'-' is not possible"),
+    (2, "dec {}/in.inrv {}/out.jpg", "ending"),
+    (2, "dec {}/in.inrv {}/out.npy --template {}", "template"),
+    (2, "dec {}/in.inrv {}/out.npy --threads 0", "from 1"),
+    (2, "dec {}/in.inrv {}/out.npy --device cuda:99", "use 'cpu'"),
+    (2, "info {}/in.inrv --preview -", "'-' is not possible"),
+    (2, "info {}/in.inrv --preview {}/in.inrv --force", "the input itself"),
+    (3, "enc {}/none.npy {}/out.inrv", "none.npy"),
+    (3, "enc {}/nan.npy {}/out.inrv", "NaN"),
+    (3, "dec {}/none.inrv {}/out.npy", "none.inrv"),
+    (3, "info {}/none.inrv", "none.inrv"),
+    (4, "info {}/in.npy", "magic"),
+    (4, "info {}/flipped.inrv", ""),
+    (4, "dec {}/truncated.inrv {}/out.npy", ""),
+    (4, "dec {}/extended.inrv {}/out.npy", ""),
+    (5, "info {}/newer.inrv", "version"),
+    (7, "enc {}/in.npy {}/in.inrv", "--force"),
+    (7, "enc {}/in.npy {}/none/out.inrv", "none"),
+    (7, "dec {}/in.inrv {}/in.npy", "--force"),
+    (7, "info {}/in.inrv --preview {}/in.npy", "--force"),
+    (7, f"enc {{}}/in.npy /dev/full {TINY}", "no space left"),
+    (9, "enc {}/in.npy {}/out.inrv --sr no-such-model", "no-such-model"),
+    (10, "enc {}/gap {}/out.inrv", "slice"),
+    (11, "enc {}/in.npy {}/out.inrv --size 60 --steps 30", "60"),
+]
+
+
+@pytest.fixture
+def folder(tiny):
+    """`tiny`, and files that are wrong in one way each."""
+    blob = (tiny / "in.inrv").read_bytes()
+    middle = len(blob) // 2
+    (tiny / "flipped.inrv").write_bytes(blob[:middle] + bytes([blob[middle] ^ 1]) + blob[middle + 1 :])
+    (tiny / "truncated.inrv").write_bytes(blob[:-1])
+    (tiny / "extended.inrv").write_bytes(blob + b"\0")
+    (tiny / "newer.inrv").write_bytes(blob[:8] + (2).to_bytes(2, "little") + blob[10:])
+    np.save(tiny / "nan.npy", np.full((4, 8, 8), np.nan))
+    shutil.copytree(DATA / "vhf-head-dicom", tiny / "gap")
+    slices = sorted((tiny / "gap").iterdir(), key=_height)
+    slices[len(slices) // 2].unlink()
+    return tiny
+
+
+def _height(path):
+    import pydicom
+
+    return float(pydicom.dcmread(path, stop_before_pixels=True).ImagePositionPatient[2])
+
+
+@pytest.mark.parametrize(("code", "line", "says"), ENDS, ids=[line for _, line, _ in ENDS])
+def test_a_command_ends_with_its_code_and_says_why(code, line, says, folder, capfd):
+    before = listing(folder)
+    ended, out, err = run(line, folder, capfd)
+    assert ended == code, err
+    assert says in err
+    if code:
+        assert out == ""
+        assert len(err.splitlines()) == 1
+        assert listing(folder) == before
+
+
+FAILURES = [
+    # what the library raises, code, what the message says
+    (RuntimeError("boom\nmore"), 1, "unexpected RuntimeError: boom, run with -v"),
+    (MemoryError(), 1, "out of memory"),
+    (OSError(errno.ENOSPC, "No space left on device"), 7, "no space left on device"),
+    (KeyboardInterrupt(), 130, "interrupted"),
+]
+
+
+@pytest.mark.parametrize(("failure", "code", "says"), FAILURES, ids=[repr(row[0]) for row in FAILURES])
+def test_what_the_library_raises_is_one_line(failure, code, says, tiny, capfd, monkeypatch):
+    def fail(*args, **knobs):
+        raise failure
+
+    monkeypatch.setattr(api, "encode_report", fail)
+    ended, out, err = run("enc {}/in.npy {}/out.inrv", tiny, capfd)
+    assert (ended, out, len(err.splitlines())) == (code, "", 1)
+    assert says in err
+    assert not (tiny / "out.inrv").exists()
+    ended, _, err = run("enc {}/in.npy {}/out.inrv -v", tiny, capfd)
+    assert ended == code
+    assert "Traceback" in err
+
+
+def test_a_file_beyond_the_limits_ends_with_6(tiny, capfd, monkeypatch):
+    monkeypatch.setattr(limits, "VOXELS", 10)
+    code, _, err = run("info {}/in.inrv", tiny, capfd)
+    assert code == 6, err
+
+
+def test_every_code_of_the_table_is_tested():
+    tested = {code for code, *_ in ENDS} | {code for _, code, _ in FAILURES} | {6}
+    assert tested == {code for code, _ in exits.EXITS}
+
+
+@pytest.mark.parametrize("name", MAINS)
+def test_help_has_the_table(name, capfd):
+    assert MAINS[name](["--help"]) == 0
+    assert exits.epilog() in capfd.readouterr().out
+
+
+def start(*words, **options):
+    code = "import sys; from inrcodec.cli.enc import main; sys.exit(main(sys.argv[1:]))"
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, words)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,
+    )
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
+def test_interrupted_leaves_the_old_file_and_nothing_else(number, tiny):
+    before = (tiny / "in.inrv").read_bytes()
+    names = listing(tiny)
+    words = (tiny / "in.npy", tiny / "in.inrv", "--force", "-v", "--steps", 10_000_000, "--threads", 1)
+    with start(*words) as process:
+        assert process.stderr.readline().startswith("read")  # the work has begun
+        process.send_signal(number)
+        _, err = process.communicate()
+    assert process.returncode == 130, err
+    assert "interrupted" in err
+    assert (tiny / "in.inrv").read_bytes() == before
+    assert listing(tiny) == names
+
+
+def test_a_disk_that_fills_up_leaves_the_old_file(tiny):
+    before = (tiny / "in.inrv").read_bytes()
+
+    def full_disk():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
+
+    with start(tiny / "in.npy", tiny / "in.inrv", "--force", *TINY.split(), preexec_fn=full_disk) as process:
+        _, err = process.communicate()
+    assert process.returncode == 7, err
+    assert (tiny / "in.inrv").read_bytes() == before
+    assert not list(tiny.glob(".*"))
+
+
+def test_a_reader_that_has_gone_is_no_traceback(tiny):
+    code = "import sys; from inrcodec.cli.info import main; sys.exit(main(sys.argv[1:]))"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, tiny / "in.inrv"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    process.stdout.close()
+    assert process.stderr.read() == ""
+    assert process.wait() == 7
+    process.stderr.close()

@@ -1,0 +1,79 @@
+"""The README is true: its blocks run, its tables are the code's, its links lead somewhere."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from inrcodec.cli import dec, enc, exits, info
+from inrcodec.options import EncodeOptions
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+MAINS = {"inrv-enc": enc.main, "inrv-dec": dec.main, "inrv-info": info.main}
+
+
+def blocks(language):
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch):
+    """A folder that looks like the checkout and takes the outputs."""
+    (tmp_path / "tests").symlink_to(ROOT / "tests")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_console_blocks_run_in_order(checkout):
+    commands = [
+        line[2:] for block in blocks("console") for line in block.splitlines() if line.startswith("$ ")
+    ]
+    assert len(commands) >= 3
+    for command in commands:
+        program, *words = shlex.split(command)
+        assert MAINS[program](words) == 0, command
+
+
+def test_python_blocks_run(checkout):
+    python = blocks("python")
+    assert len(python) >= 2
+    for block in python:
+        exec(compile(block, "README.md", "exec"), {})
+
+
+def test_the_first_example_has_six_lines():
+    assert len([line for line in blocks("python")[0].splitlines() if line]) <= 6
+
+
+def test_exit_codes_are_the_commands_own():
+    rows = re.findall(r"^\| (\d+) \| (.*) \|$", README, re.MULTILINE)
+    assert tuple((int(code), meaning) for code, meaning in rows) == exits.EXITS
+
+
+def test_every_knob_is_explained():
+    for field in fields(EncodeOptions):
+        assert f"`--{field.name.replace('_', '-')}" in README, field.name
+
+
+def test_every_switch_that_is_named_exists(capsys):
+    for main in MAINS.values():
+        main(["--help"])
+    known = set(re.findall(r"--[a-z-]+", capsys.readouterr().out))
+    code = "".join(re.findall(r"`[^`]+`", README)) + "".join(blocks("console"))
+    assert set(re.findall(r"--[a-z][a-z-]+", code)) <= known | {"--strict"}  # mypy's
+
+
+def test_links_lead_to_files():
+    links = re.findall(r"\]\(([^)#:]+)\)", README)
+    assert links
+    for link in links:
+        assert (ROOT / link).exists(), link
+
+
+def test_limitations_stand_before_results():
+    assert README.index("## Limitations") < README.index("## Results")
