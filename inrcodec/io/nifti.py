@@ -46,8 +46,8 @@ def read(source: str | os.PathLike[str]) -> Volume:
     image = _open(path)
     array = _stored(image, path)
     header = image.header
-    slope, intercept = header.get_slope_inter()
-    rescale = (1.0 if slope is None else float(slope), 0.0 if intercept is None else float(intercept))
+    # The header's own slope is cleared on loading; the array proxy has it, 1 and 0 where the file has none.
+    rescale = (float(image.dataobj.slope), float(image.dataobj.inter))
     unit = _MILLIMETRES.get(header.get_xyzt_units()[0], 1.0)
     return Volume(
         array=array[np.newaxis] if array.ndim == 2 else array,

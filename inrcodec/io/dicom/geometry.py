@@ -106,7 +106,7 @@ def _check_duplicates(frames: list[Frame], heights: NDArray[np.float64]) -> None
 
 def _check_gaps(heights: NDArray[np.float64]) -> None:
     gaps = np.diff(heights)
-    usual = float(np.median(gaps))
+    usual = _usual(gaps)
     wide = np.flatnonzero(gaps > GAP * usual)
     if not len(wide):
         return
@@ -120,6 +120,16 @@ def _check_gaps(heights: NDArray[np.float64]) -> None:
         "or pass one evenly spaced part in a folder of its own",
         value=[(float(heights[i]), float(heights[i + 1])) for i in wide],
     )
+
+
+def _usual(gaps: NDArray[np.float64]) -> float:
+    """Distance between slices where none is missing: what all gaps are multiples of, else the median."""
+    small = float(
+        np.quantile(gaps, 0.25, method="lower")
+    )  # with every other slice lost, half of the gaps are wide
+    multiples = gaps / small
+    regular = np.abs(multiples - np.rint(multiples)).max() <= JITTER
+    return small if regular else float(np.median(gaps))
 
 
 def _check_regular(places: NDArray[np.float64], step: NDArray[np.float64], edge: float) -> None:

@@ -111,15 +111,7 @@ def _planes(frames: list[Frame]) -> Iterator[tuple[int, Array]]:
             planes = _decoded(header, path, [frames[place].index for place in places])
             for place, plane in zip(places, planes, strict=True):
                 yield place, _significant(plane, header)
-        except (
-            ValueError,
-            AttributeError,
-            RuntimeError,
-            NotImplementedError,
-            KeyError,
-            EOFError,
-            OSError,
-        ) as error:
+        except Exception as error:  # plug-ins raise whatever they like
             raise InputError(f"cannot read the pixels of {path}: {error}", value=str(path)) from error
 
 

@@ -1,0 +1,111 @@
+"""Synthetic DICOM for tests: a small series as a scanner would write it, with one thing changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import Dataset
+from pydicom.dataset import FileMetaDataset
+from pydicom.uid import CTImageStorage, EnhancedCTImageStorage, ExplicitVRLittleEndian, generate_uid
+
+AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+Edit = Callable[[int, Dataset], None]
+
+
+def ramp(z: int = 5, y: int = 6, x: int = 7) -> NDArray[np.int16]:
+    """Volume whose voxels all differ, so that no mix-up of axes goes unseen."""
+    return np.arange(z * y * x, dtype=np.int16).reshape(z, y, x)
+
+
+def dataset(plane: NDArray[np.integer], position: Iterable[float] | None, **attributes: object) -> Dataset:
+    """One slice; attributes replace or, if None, remove what a plain CT has."""
+    header = Dataset()
+    header.file_meta = FileMetaDataset()
+    header.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    header.SOPClassUID = CTImageStorage
+    header.SOPInstanceUID = generate_uid()
+    header.SeriesInstanceUID = "1.2.3"
+    header.StudyInstanceUID = "1.2"
+    header.Modality = "CT"
+    header.PatientName, header.PatientID = "Doe^Jane", "4711"
+    header.Rows, header.Columns = plane.shape[-2:]
+    header.SamplesPerPixel, header.PhotometricInterpretation = 1, "MONOCHROME2"
+    header.BitsAllocated = header.BitsStored = 8 * plane.dtype.itemsize
+    header.PixelRepresentation = int(plane.dtype.kind == "i")
+    header.PixelSpacing = [0.5, 0.25]
+    header.SliceThickness = 2.0
+    header.ImageOrientationPatient = list(AXIAL)
+    if position is not None:
+        header.ImagePositionPatient = [round(float(v), 9) for v in position]
+    header.RescaleSlope, header.RescaleIntercept = 1, -1024
+    header.PixelData = plane.tobytes()
+    for word, value in attributes.items():
+        if value is None:
+            header.pop(word, None)
+        else:
+            setattr(header, word, value)
+    header.HighBit = header.get("HighBit", header.BitsStored - 1)
+    header["PixelData"].VR = "OW" if header.BitsAllocated > 8 else "OB"
+    return header
+
+
+def save(header: Dataset, path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    header.file_meta.MediaStorageSOPClassUID = header.SOPClassUID
+    header.file_meta.MediaStorageSOPInstanceUID = header.SOPInstanceUID
+    header.save_as(path, enforce_file_format=True)
+    return path
+
+
+def write_series(
+    folder: Path,
+    array: NDArray[np.integer],
+    *,
+    positions: Iterable[Iterable[float]] | None = None,
+    edit: Edit | None = None,
+    **attributes: object,
+) -> list[Path]:
+    """Slices 2 mm apart, named so that the order of names is not that of positions."""
+    if positions is None:
+        positions = [(10.0, -20.0, 100.0 + 2 * k) for k in range(len(array))]
+    paths = []
+    for k, (plane, position) in enumerate(zip(array, positions, strict=True)):
+        header = dataset(plane, position, **attributes)
+        if edit is not None:
+            edit(k, header)
+        paths.append(save(header, folder / f"IM{(k * 7 + 3) % 101:04d}"))
+    return paths
+
+
+def item(**attributes: object) -> list[Dataset]:
+    """A sequence of one item."""
+    only = Dataset()
+    for word, value in attributes.items():
+        setattr(only, word, value)
+    return [only]
+
+
+def enhanced(array: NDArray[np.integer], heights: Iterable[float], **attributes: object) -> Dataset:
+    """Multi-frame image with a position and a slope for each frame, spacing and orientation shared."""
+    header = dataset(array, None, PixelSpacing=None, ImageOrientationPatient=None, SliceThickness=None)
+    del header.RescaleSlope, header.RescaleIntercept
+    header.SOPClassUID = EnhancedCTImageStorage
+    header.NumberOfFrames = len(array)
+    shared = item(
+        PlaneOrientationSequence=item(ImageOrientationPatient=list(AXIAL)),
+        PixelMeasuresSequence=item(PixelSpacing=[0.5, 0.25], SliceThickness=2.0),
+    )
+    header.SharedFunctionalGroupsSequence = shared
+    header.PerFrameFunctionalGroupsSequence = [
+        item(
+            PlanePositionSequence=item(ImagePositionPatient=[10.0, -20.0, float(z)]),
+            PixelValueTransformationSequence=item(RescaleSlope=1, RescaleIntercept=-1024, RescaleType="HU"),
+        )[0]
+        for z in heights
+    ]
+    for word, value in attributes.items():
+        setattr(header, word, value)
+    return header

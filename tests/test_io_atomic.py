@@ -1,0 +1,194 @@
+"""What atomic writing promises: the target is whole, or it is what it was before."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from inrcodec.errors import WriteError
+from inrcodec.io.atomic import atomic_folder, atomic_write, check_file, check_folder
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(entry.name for entry in folder.iterdir())
+
+
+def anything(folder: Path) -> list[Path]:
+    return sorted(folder.iterdir())
+
+
+def nothing(folder: Path) -> list[Path]:
+    raise WriteError(f"{folder} is not ours")
+
+
+@pytest.mark.parametrize("data", [b"new", lambda stream: stream.write(b"new")], ids=["bytes", "callable"])
+def test_the_content_arrives_and_nothing_else(tmp_path, data):
+    atomic_write(tmp_path / "a", data)
+    assert (tmp_path / "a").read_bytes() == b"new"
+    assert names(tmp_path) == ["a"]
+
+
+def test_an_existing_file_needs_force(tmp_path):
+    target = tmp_path / "a"
+    target.write_bytes(b"old")
+    with pytest.raises(WriteError, match="--force"):
+        atomic_write(target, b"new")
+    assert target.read_bytes() == b"old"
+    atomic_write(target, b"new", force=True)
+    assert target.read_bytes() == b"new"
+
+
+@pytest.mark.parametrize(
+    ("error", "seen"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), WriteError),
+        (KeyboardInterrupt(), KeyboardInterrupt),
+        (RuntimeError("bug"), RuntimeError),
+    ],
+)
+@pytest.mark.parametrize("old", [None, b"old"])
+def test_a_failure_leaves_what_was_there(tmp_path, error, seen, old):
+    target = tmp_path / "a"
+    if old:
+        target.write_bytes(old)
+
+    def fail(stream):
+        stream.write(b"half of")
+        raise error
+
+    with pytest.raises(seen):
+        atomic_write(target, fail, force=True)
+    assert names(tmp_path) == (["a"] if old else [])
+    assert not old or target.read_bytes() == old
+
+
+def test_a_full_disk_says_so(tmp_path):
+    def fail(stream):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(WriteError, match="no space left on device, free some space"):
+        atomic_write(tmp_path / "a", fail)
+
+
+def test_a_file_that_appears_meanwhile_is_not_replaced(tmp_path):
+    target = tmp_path / "a"
+
+    def write(stream):
+        target.write_bytes(b"somebody else's")
+
+    with pytest.raises(WriteError, match="appeared"):
+        atomic_write(target, write)
+    assert target.read_bytes() == b"somebody else's"
+    assert names(tmp_path) == ["a"]
+
+
+def test_a_file_system_without_hard_links_will_do(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    atomic_write(tmp_path / "a", b"new")
+    assert (tmp_path / "a").read_bytes() == b"new"
+    assert names(tmp_path) == ["a"]
+
+
+def test_links_are_followed(tmp_path):
+    (tmp_path / "real").write_bytes(b"old")
+    (tmp_path / "link").symlink_to("real")
+    atomic_write(tmp_path / "link", b"new", force=True)
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real").read_bytes() == b"new"
+
+
+def test_permissions_are_those_of_any_new_or_of_the_old_file(tmp_path):
+    before = os.umask(0o027)
+    try:
+        atomic_write(tmp_path / "a", b"new")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o640
+    (tmp_path / "a").chmod(0o600)
+    atomic_write(tmp_path / "a", b"newer", force=True)
+    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o600
+
+
+def test_a_device_stays_a_device(tmp_path):
+    atomic_write(os.devnull, b"gone")
+    assert stat.S_ISCHR(os.stat(os.devnull).st_mode)
+
+
+@pytest.mark.parametrize(
+    ("name", "cause"),
+    [("no/such/a", "does not exist"), ("folder", "is a folder"), ("file/a", "does not exist")],
+)
+def test_an_impossible_target_is_known_before_the_work(tmp_path, name, cause):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(WriteError, match=cause):
+        check_file(tmp_path / name, force=True)
+
+
+def test_checking_leaves_nothing(tmp_path):
+    check_file(tmp_path / "a")
+    check_folder(tmp_path / "b", nothing)
+    assert names(tmp_path) == []
+
+
+def fill(target, force=False, ours=anything):
+    with atomic_folder(target, ours, force) as folder:
+        (folder / "1").write_bytes(b"new")
+
+
+@pytest.mark.parametrize("exists", [False, True], ids=["not there", "empty"])
+def test_a_folder_arrives_whole(tmp_path, exists):
+    if exists:
+        (tmp_path / "d").mkdir()
+    fill(tmp_path / "d")
+    assert (tmp_path / "d" / "1").read_bytes() == b"new"
+    assert names(tmp_path) == ["d"]
+    assert stat.S_IMODE((tmp_path / "d").stat().st_mode) & 0o500 == 0o500
+
+
+@pytest.fixture
+def full(tmp_path):
+    target = tmp_path / "d"
+    target.mkdir()
+    (target / "old").write_bytes(b"old")
+    return target
+
+
+def test_a_folder_of_ours_is_replaced_with_force_only(full):
+    with pytest.raises(WriteError, match="--force"):
+        fill(full)
+    assert names(full) == ["old"]
+    fill(full, force=True)
+    assert names(full) == ["1"]
+    assert names(full.parent) == ["d"]
+
+
+def test_a_folder_that_is_not_ours_is_never_replaced(full):
+    with pytest.raises(WriteError, match="not ours"):
+        fill(full, force=True, ours=nothing)
+    assert names(full) == ["old"]
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()])
+def test_a_failure_leaves_the_old_folder(full, error):
+    with (
+        pytest.raises((WriteError, KeyboardInterrupt)),
+        atomic_folder(full, anything, force=True) as folder,
+    ):
+        (folder / "1").write_bytes(b"half")
+        raise error
+    assert names(full) == ["old"]
+    assert names(full.parent) == ["d"]
+
+
+def test_a_file_in_the_place_of_a_folder_is_refused(tmp_path):
+    (tmp_path / "d").write_bytes(b"")
+    with pytest.raises(WriteError, match="is a file"):
+        check_folder(tmp_path / "d", anything, force=True)

@@ -1,0 +1,335 @@
+"""What reading DICOM promises: a series completely and in its own order, or the reason why not."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+from dicom_maker import AXIAL, dataset, item, ramp, save, write_series
+from pydicom.uid import (
+    ImplicitVRLittleEndian,
+)
+
+from inrcodec.errors import IncompleteSeries, InputError
+from inrcodec.io.dicom import read
+
+SAMPLE = Path(__file__).parent / "data" / "vhf-head-dicom"
+
+
+def heights(*values: float) -> list[tuple[float, float, float]]:
+    return [(10.0, -20.0, z) for z in values]
+
+
+# --- the real sample ------------------------------------------------------------------------------
+
+
+def test_a_real_series_is_in_order_in_hounsfield_units_and_in_place():
+    volume = read(SAMPLE)
+    assert (volume.shape, volume.array.dtype, volume.modality, volume.unit) == (
+        (12, 96, 96),
+        np.int16,
+        "CT",
+        "HU",
+    )
+    assert (volume.rescale, volume.padding, volume.ndim) == ((1.0, 0.0), None, 3)
+    expected = np.eye(4)
+    expected[:3, 3] = 210, 184, 1600
+    np.testing.assert_array_equal(volume.affine, expected)
+    by_position = sorted(
+        map(pydicom.dcmread, SAMPLE.iterdir()), key=lambda header: header.ImagePositionPatient[2]
+    )
+    np.testing.assert_array_equal(volume.array, [header.pixel_array - 1024 for header in by_position])
+    assert volume.source_bytes == sum(path.stat().st_size for path in SAMPLE.iterdir())
+
+
+def test_itk_sees_the_same_grid():
+    itk = pytest.importorskip("SimpleITK")
+    reader = itk.ImageSeriesReader()
+    reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(SAMPLE)))
+    image, volume = reader.Execute(), read(SAMPLE)
+    for index in ((0, 0, 0), (95, 0, 0), (0, 95, 0), (0, 0, 11)):
+        here = (volume.affine @ [*index, 1])[:3]
+        np.testing.assert_allclose(image.TransformIndexToPhysicalPoint(index), here, atol=1e-6)
+    np.testing.assert_array_equal(itk.GetArrayFromImage(image), volume.array)
+
+
+def test_nobody_is_in_the_volume():
+    assert not {"Eve", "000-000-001"} & {str(value) for value in vars(read(SAMPLE)).values()}
+    assert set(read(SAMPLE).description) <= {
+        "position",
+        "photometric",
+        "thickness",
+        "lossy_method",
+        "lossy_ratio",
+    }
+
+
+# --- order and place ------------------------------------------------------------------------------
+
+
+def rotation(degrees: float) -> np.ndarray:
+    c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    return np.array([[1, 0, 0], [0, c, -s], [0, s, c]])
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "step"),
+    [
+        ((1, 0, 0), (0, 1, 0), (0, 0, 2)),
+        ((0, 1, 0), (0, 0, -1), (-2, 0, 0)),
+        ((1, 0, 0), (0, 0, -1), (0, 2, 0)),
+        (*rotation(20).T[:2], rotation(20)[:, 2] * 2),
+        ((1, 0, 0), (0, 1, 0), (0, 0.7, 2)),
+    ],
+    ids=["axial", "sagittal", "coronal", "oblique", "gantry tilt"],
+)
+@pytest.mark.parametrize("backwards", [False, True])
+def test_slices_are_sorted_along_their_normal(tmp_path, rows, columns, step, backwards):
+    origin = np.array([10.0, -20.0, 30.0])
+    order = range(5)[:: -1 if backwards else 1]
+    positions = [origin + k * np.asarray(step) for k in order]
+    write_series(
+        tmp_path,
+        ramp()[list(order)],
+        positions=positions,
+        ImageOrientationPatient=[round(float(v), 12) for v in (*rows, *columns)],
+    )
+    volume = read(tmp_path)
+    np.testing.assert_array_equal(volume.array, ramp() - 1024)
+    expected = np.column_stack([np.multiply(rows, 0.25), np.multiply(columns, 0.5), step, origin])
+    np.testing.assert_allclose(volume.affine[:3], expected, atol=1e-9)
+
+
+def test_rounded_cosines_give_exact_right_angles(tmp_path):
+    write_series(tmp_path, ramp(), ImageOrientationPatient=[0.999, 0.045, 0, -0.045, 0.999, 0])
+    axes = read(tmp_path).affine[:3, :2]
+    np.testing.assert_allclose(axes.T @ axes, np.diag([0.25**2, 0.5**2]), atol=1e-12)
+
+
+def test_jitter_within_tolerance_is_taken_as_rounding(tmp_path):
+    write_series(tmp_path, ramp(), positions=heights(100, 102.1, 103.9, 106.05, 108))
+    volume = read(tmp_path)
+    np.testing.assert_allclose(volume.affine[:3, 2], [0, 0, 2])
+
+
+def test_one_slice_is_an_image(tmp_path):
+    write_series(tmp_path, ramp(1))
+    volume = read(tmp_path)
+    assert (volume.ndim, volume.shape, volume.spacing) == (2, (1, 6, 7), (2.0, 0.5, 0.25))
+
+
+def test_an_image_without_a_place_is_an_image(tmp_path):
+    path = save(
+        dataset(ramp(1)[0], None, Modality="DX", PixelSpacing=None, ImagerPixelSpacing=[0.2, 0.1]),
+        tmp_path / "x",
+    )
+    volume = read(path)
+    assert (volume.ndim, volume.spacing[1:], volume.unit) == (2, (0.2, 0.1), "")
+
+
+# --- series that are refused ----------------------------------------------------------------------
+
+INCOMPLETE = {
+    "one missing": (
+        {"positions": heights(100, 102, 106, 108, 110)},
+        r"between 102\.000 and 106\.000 mm \(about 1\)",
+    ),
+    "two gaps": (
+        {"positions": heights(100, 102, 108, 110, 116)},
+        r"between 102\.000 and 108\.000 mm \(about 2\); between 110\.000 and 116\.000 mm \(about 2\)",
+    ),
+    "one twice": ({"positions": heights(100, 102, 102, 104, 106)}, r"duplicate slices at 102\.000 mm \(IM"),
+    "one shifted in plane": (
+        {"positions": [(10.0, -20.0 + (k == 2), 100.0 + 2 * k) for k in range(5)]},
+        r"irregular.*\(10\.000, -19\.000, 104\.000\) mm is 1\.000 mm off",
+    ),
+    "one off its height": ({"positions": heights(100, 102, 104.6, 106, 108)}, r"irregular.*0\.600 mm off"),
+    "one without position": (
+        {"edit": lambda k, h: h.pop("ImagePositionPatient") if k == 2 else None},
+        r"1 of 5 images have no position .*IM0017",
+    ),
+    "none with position": (
+        {"edit": lambda k, h: h.pop("ImagePositionPatient")},
+        "5 of 5 images have no position",
+    ),
+    "one turned": (
+        {
+            "edit": lambda k, h: setattr(
+                h, "ImageOrientationPatient", [0, 1, 0, 0, 0, -1] if k == 2 else list(AXIAL)
+            )
+        },
+        r"mixed orientations.*\[0\.0, 1\.0, 0\.0, 0\.0, 0\.0, -1\.0\]",
+    ),
+    "one of another spacing": (
+        {"edit": lambda k, h: setattr(h, "PixelSpacing", [0.5, 0.5] if k == 2 else [0.5, 0.25])},
+        r"mixed pixel spacings.*\(0\.5, 0\.5\) and \(0\.5, 0\.25\)",
+    ),
+    "one of another size": (
+        {"edit": lambda k, h: setattr(h, "Rows", 5 if k == 2 else 6)},
+        r"mixed Rows/Columns.*\[5, 7\] and \[6, 7\]",
+    ),
+    "one inverted": (
+        {"edit": lambda k, h: setattr(h, "PhotometricInterpretation", f"MONOCHROME{1 + (k != 2)}")},
+        "mixed PhotometricInterpretation",
+    ),
+}
+
+
+@pytest.mark.parametrize(("changes", "cause"), INCOMPLETE.values(), ids=INCOMPLETE)
+def test_incomplete_series_are_refused_with_the_place(tmp_path, changes, cause):
+    write_series(tmp_path, ramp(), **changes)
+    with pytest.raises(IncompleteSeries, match=cause) as caught:
+        read(tmp_path)
+    assert caught.value.value is not None
+
+
+UNSUPPORTED = {
+    "colour": (
+        {"SamplesPerPixel": 3, "PhotometricInterpretation": "RGB", "PlanarConfiguration": 0},
+        r"colour image \(RGB\)",
+    ),
+    "palette": ({"PhotometricInterpretation": "PALETTE COLOR"}, "colour image"),
+    "no orientation": ({"ImageOrientationPatient": None}, "no orientation"),
+    "skewed orientation": ({"ImageOrientationPatient": [1, 0, 0, 0.6, 0.8, 0]}, "perpendicular"),
+    "film": ({"NumberOfFrames": 3}, "3 frames without a place"),
+    "modality table": ({"ModalityLUTSequence": item(LUTDescriptor=[1, 0, 16])}, "Modality LUT"),
+    "slope of zero": ({"RescaleSlope": 0}, "no scale"),
+    "truncated pixels": ({"PixelData": b"\0\0"}, "cannot read the pixels of"),
+    "time": (
+        {"positions": [p for z in (100, 102) for p in heights(z, z, z)][:6]},
+        "3 images at each of 2 positions",
+    ),
+    "echoes": (
+        {
+            "positions": heights(100, 100, 102, 102, 104, 104),
+            "edit": lambda k, h: setattr(h, "EchoTime", 2.4 * (1 + k % 2)),
+        },
+        "4-D series: 2 images at each of 3 positions that differ in EchoTime",
+    ),
+    "film of one place": ({"positions": heights(*[100] * 6)}, "6 images at each of 1 positions"),
+}
+
+
+@pytest.mark.parametrize(("changes", "cause"), UNSUPPORTED.values(), ids=UNSUPPORTED)
+def test_other_kinds_of_images_are_refused(tmp_path, changes, cause):
+    write_series(tmp_path, ramp(6), **changes)
+    with pytest.raises(InputError, match=cause) as caught:
+        read(tmp_path)
+    assert not isinstance(caught.value, IncompleteSeries)
+
+
+# --- folders as hospitals hand them out -----------------------------------------------------------
+
+
+def test_what_is_no_image_is_passed_over(tmp_path):
+    write_series(tmp_path / "DICOM" / "S1", ramp())
+    (tmp_path / "README.txt").write_text("viewer on disc 2")
+    (tmp_path / "AUTORUN.INF").write_bytes(b"")
+    (tmp_path / ".DS_Store").write_bytes(b"\0\0\0\1Bud1" * 40)
+    report = dataset(ramp(1)[0], None, Modality="SR")
+    for word in ("Rows", "Columns", "PixelData"):
+        delattr(report, word)
+    save(report, tmp_path / "DICOM" / "SR01")
+    no_pixels = dataset(ramp(1)[0], (10, -20, 300))
+    del no_pixels.PixelData
+    save(no_pixels, tmp_path / "DICOM" / "S1" / "HEADER")
+    directory = dataset(ramp(1)[0], None)
+    directory.SOPClassUID = pydicom.uid.MediaStorageDirectoryStorage
+    save(directory, tmp_path / "DICOMDIR")
+    for source in (tmp_path, tmp_path / "DICOMDIR"):
+        np.testing.assert_array_equal(read(source).array, ramp() - 1024)
+
+
+@pytest.mark.parametrize("localizer", ["own series", "same series"])
+def test_localizers_are_left_out(tmp_path, localizer):
+    write_series(tmp_path, ramp())
+    uid = "1.2.3" if localizer == "same series" else "1.2.9"
+    scout = dataset(
+        np.zeros((20, 30), np.int16),
+        (0, 0, 0),
+        ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"],
+        ImageOrientationPatient=[1, 0, 0, 0, 0, -1],
+        SeriesInstanceUID=uid,
+    )
+    save(scout, tmp_path / "scout")
+    assert read(tmp_path).shape == (5, 6, 7)
+
+
+def test_screen_captures_are_left_out(tmp_path):
+    write_series(tmp_path, ramp())
+    capture = dataset(
+        ramp(1)[0], None, SeriesInstanceUID="1.2.9", SamplesPerPixel=3, PhotometricInterpretation="RGB"
+    )
+    save(capture, tmp_path / "dose")
+    assert read(tmp_path).shape == (5, 6, 7)
+
+
+@pytest.fixture
+def two_series(tmp_path):
+    write_series(tmp_path / "a", ramp(), SeriesNumber=2, SeriesDescription="soft tissue")
+    write_series(tmp_path / "b", ramp(4), SeriesInstanceUID="1.2.4", SeriesNumber=3, SeriesDescription="bone")
+    return tmp_path
+
+
+def test_several_series_are_listed(two_series):
+    with pytest.raises(InputError, match="2 series, choose one with --series") as caught:
+        read(two_series)
+    lines = str(caught.value).splitlines()[1:]
+    assert [line.split()[0] for line in lines] == ["1.2.3", "1.2.4"]
+    assert "soft tissue" in lines[0]
+    assert "4 files, 7x6, CT, number 3, bone" in lines[1]
+    assert sorted(caught.value.value) == ["1.2.3", "1.2.4"]
+
+
+@pytest.mark.parametrize(("series", "slices"), [("1.2.3", 5), ("1.2.4", 4), ("2", 5), ("3", 4)])
+def test_a_series_is_chosen_by_uid_or_number(two_series, series, slices):
+    assert read(two_series, series=series).shape[0] == slices
+
+
+def test_an_unknown_series_lists_those_that_are_there(two_series):
+    with pytest.raises(InputError, match=r"series 1\.2\.5 is not there(.|\n)*1\.2\.3(.|\n)*1\.2\.4"):
+        read(two_series, series="1.2.5")
+
+
+def test_copies_of_a_file_count_once(tmp_path):
+    paths = write_series(tmp_path, ramp())
+    shutil.copy(paths[2], tmp_path / "copy of it")
+    assert read(tmp_path).shape == (5, 6, 7)
+
+
+def test_the_same_instance_with_other_pixels_is_a_duplicate(tmp_path):
+    paths = write_series(tmp_path, ramp())
+    header = pydicom.dcmread(paths[2])
+    header.PixelData = bytes(len(header.PixelData))
+    header.save_as(tmp_path / "other")
+    with pytest.raises(IncompleteSeries, match=r"duplicate slices at 104\.000"):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize("content", [None, b"not DICOM", b"\0" * 128 + b"DIC"])
+def test_a_folder_without_images_is_refused(tmp_path, content):
+    if content is not None:
+        (tmp_path / "a").write_bytes(content)
+    with pytest.raises(InputError, match="no DICOM image in"):
+        read(tmp_path)
+
+
+def test_a_broken_file_is_named(tmp_path):
+    (tmp_path / "broken").write_bytes(b"\0" * 128 + b"DICM" + b"\x02\x00\x00\x00UL\x04\x00\xff")
+    with pytest.raises(InputError, match="broken is no sound DICOM file"):
+        read(tmp_path)
+
+
+def test_files_without_preamble_are_dicom(tmp_path):
+    for path in write_series(tmp_path, ramp()):
+        header = pydicom.dcmread(path)
+        header.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
+        del header.preamble
+        pydicom.dcmwrite(path, header, implicit_vr=True, little_endian=True, enforce_file_format=False)
+        raw = path.read_bytes()
+        start = raw.index(b"\x08\x00\x16\x00")  # drop the meta information: the data set alone
+        path.write_bytes(raw[start:])
+    np.testing.assert_array_equal(read(tmp_path).array, ramp() - 1024)

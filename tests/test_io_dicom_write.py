@@ -1,0 +1,292 @@
+"""What writing DICOM promises: the same grid and values, nobody's identity, and that the image is lossy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+from dicom_maker import dataset, ramp, save, write_series
+from pydicom.uid import CTImageStorage, MRImageStorage, SecondaryCaptureImageStorage
+
+from inrcodec.errors import InputError, UsageError, WriteError
+from inrcodec.io import Provenance
+from inrcodec.io.dicom import read, write
+from inrcodec.volume import Volume
+
+SAMPLE = Path(__file__).parent / "data" / "vhf-head-dicom"
+LOSSY = Provenance(ratio=6123.4567890123456)
+
+
+def slices(folder: Path) -> list[pydicom.Dataset]:
+    return [pydicom.dcmread(path) for path in sorted(folder.iterdir())]
+
+
+def turned() -> np.ndarray:
+    """Affine of an oblique grid with numbers that decimal strings cannot hold exactly."""
+    a, b = np.radians([23.7, 11.3])
+    about_x = np.array([[1, 0, 0], [0, np.cos(a), -np.sin(a)], [0, np.sin(a), np.cos(a)]])
+    about_z = np.array([[np.cos(b), -np.sin(b), 0], [np.sin(b), np.cos(b), 0], [0, 0, 1]])
+    affine = np.eye(4)
+    affine[:3, :3] = about_x @ about_z @ np.diag([250 / 512, 250 / 512, 1 / 1.6])
+    affine[:3, 3] = -1000 / 7, -210.33333333333, 1234.56789
+    return affine
+
+
+def tilted() -> np.ndarray:
+    affine = turned()
+    affine[:3, 2] += 0.4 * affine[:3, 1]
+    return affine
+
+
+@pytest.mark.parametrize("affine", [np.eye(4), turned(), tilted()], ids=["plain", "oblique", "gantry tilt"])
+@pytest.mark.parametrize("modality", ["CT", "MR", "PT", ""])
+def test_the_grid_comes_back(tmp_path, affine, modality):
+    write(Volume(ramp(), affine, modality=modality), tmp_path / "d")
+    volume = read(tmp_path / "d")
+    np.testing.assert_allclose(volume.affine, affine, rtol=0, atol=1e-9)
+    np.testing.assert_array_equal(volume.array, ramp())
+    assert volume.modality == (modality or "OT")
+
+
+@pytest.mark.parametrize("modality", ["CT", "MR", ""])
+def test_itk_sees_the_same_grid(tmp_path, modality):
+    itk = pytest.importorskip("SimpleITK")
+    affine = turned()
+    write(Volume(ramp(), affine, modality=modality), tmp_path / "d")
+    reader = itk.ImageSeriesReader()
+    reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(tmp_path / "d")))
+    image = reader.Execute()
+    for index in ((0, 0, 0), (6, 0, 0), (0, 5, 0), (0, 0, 4)):
+        np.testing.assert_allclose(
+            image.TransformIndexToPhysicalPoint(index), (affine @ [*index, 1])[:3], rtol=0, atol=1e-6
+        )
+    np.testing.assert_array_equal(itk.GetArrayFromImage(image), ramp())
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "float32"])
+@pytest.mark.parametrize("extreme", [False, True])
+@pytest.mark.parametrize("modality", ["CT", "MR"])
+def test_whole_values_come_back(tmp_path, dtype, extreme, modality):
+    array = (ramp(2, 3, 4) % 100).astype(dtype)
+    if extreme and dtype not in ("int64", "float32"):
+        array[0, 0, :2] = np.iinfo(dtype).min, np.iinfo(dtype).max
+    write(Volume(array, np.eye(4), modality=modality), tmp_path / "d")
+    volume = read(tmp_path / "d")
+    assert volume.rescale == (1.0, 0.0)
+    np.testing.assert_array_equal(volume.array, array)
+    if array.itemsize <= 2:
+        assert volume.array.dtype == array.dtype
+        assert {header.BitsAllocated for header in slices(tmp_path / "d")} == {16}
+
+
+def test_floats_are_kept_to_one_step_in_65535(tmp_path):
+    array = np.random.default_rng(0).normal(0, 300, (3, 8, 8)).astype(np.float32)
+    write(Volume(array, np.eye(4), rescale=(2.0, -5.0)), tmp_path / "d")
+    wanted = array.astype(float) * 2 - 5
+    assert np.abs(read(tmp_path / "d").physical() - wanted).max() <= 0.51 * np.ptp(wanted) / 65535
+
+
+@pytest.mark.parametrize("rescale", [(1.0, -1024.0), (2.0, 0.0), (0.1, -3.7)])
+def test_the_scale_comes_back(tmp_path, rescale):
+    volume = Volume(ramp(), np.eye(4), rescale=rescale, modality="MR")
+    write(volume, tmp_path / "d")
+    np.testing.assert_allclose(read(tmp_path / "d").physical(), volume.physical(), rtol=1e-6)
+
+
+@pytest.mark.parametrize(("dtype", "padding"), [("int16", -2000), ("uint16", 65535)])
+def test_padding_comes_back(tmp_path, dtype, padding):
+    array = ramp(2, 16, 16).astype(dtype)
+    array[:, :3] = padding
+    write(Volume(array, np.eye(4), modality="CT", padding=padding), tmp_path / "d")
+    assert read(tmp_path / "d").padding == padding
+
+
+def test_an_image_comes_back(tmp_path):
+    write(Volume.from_array(ramp(1)[0], spacing=(0.5, 0.25), modality="CT"), tmp_path / "d")
+    volume = read(tmp_path / "d")
+    assert (volume.ndim, volume.spacing) == (2, (1.0, 0.5, 0.25))
+
+
+def test_a_series_that_was_read_comes_back_whole(tmp_path):
+    first = read(SAMPLE)
+    write(first, tmp_path / "d", template=SAMPLE, provenance=LOSSY)
+    second = read(tmp_path / "d")
+    np.testing.assert_array_equal(second.array, first.array)
+    np.testing.assert_array_equal(second.affine, first.affine)
+    for name in ("rescale", "modality", "padding", "ndim", "unit"):
+        assert getattr(second, name) == getattr(first, name)
+
+
+def test_technical_facts_come_back(tmp_path):
+    write_series(
+        tmp_path / "s",
+        ramp(),
+        PhotometricInterpretation="MONOCHROME1",
+        SliceThickness=5,
+        PatientPosition="FFS",
+    )
+    first = read(tmp_path / "s")
+    assert first.description == {"photometric": "MONOCHROME1", "thickness": 5.0, "position": "FFS"}
+    write(first, tmp_path / "d")
+    assert read(tmp_path / "d").description == first.description
+
+
+# --- what the header says -------------------------------------------------------------------------
+
+
+def test_the_image_says_that_it_is_derived_and_lossy(tmp_path):
+    write(read(SAMPLE), tmp_path / "d", provenance=LOSSY)
+    for header in slices(tmp_path / "d"):
+        assert header.LossyImageCompression == "01"
+        assert header.LossyImageCompressionMethod == "INRV_1"
+        assert header.LossyImageCompressionRatio == pytest.approx(6123.45678901)
+        assert list(header.ImageType[:2]) == ["DERIVED", "SECONDARY"]
+        assert "guess learnt from other patients" in header.DerivationDescription
+
+
+def test_our_compression_is_appended_to_earlier_ones(tmp_path):
+    write_series(
+        tmp_path / "s",
+        ramp(),
+        LossyImageCompression="01",
+        LossyImageCompressionRatio="8.5",
+        LossyImageCompressionMethod="ISO_10918_1",
+    )
+    write(read(tmp_path / "s"), tmp_path / "d", provenance=LOSSY)
+    header = slices(tmp_path / "d")[0]
+    assert list(header.LossyImageCompressionMethod) == ["ISO_10918_1", "INRV_1"]
+    assert [float(v) for v in header.LossyImageCompressionRatio] == pytest.approx([8.5, 6123.45678901])
+
+
+def test_an_earlier_compression_is_not_forgotten_without_ours(tmp_path):
+    write(
+        Volume(ramp(), np.eye(4), description={"lossy_method": "ISO_10918_1", "lossy_ratio": "8.5"}),
+        tmp_path / "d",
+    )
+    assert slices(tmp_path / "d")[0].LossyImageCompression == "01"
+
+
+def test_a_copy_without_loss_does_not_claim_any(tmp_path):
+    write(read(SAMPLE), tmp_path / "d")
+    assert "LossyImageCompression" not in slices(tmp_path / "d")[0]
+
+
+@pytest.mark.parametrize(
+    ("modality", "kind", "word"),
+    [
+        ("CT", CTImageStorage, "KVP"),
+        ("MR", MRImageStorage, "ScanningSequence"),
+        ("", SecondaryCaptureImageStorage, "ConversionType"),
+    ],
+)
+def test_the_class_is_that_of_the_modality(tmp_path, modality, kind, word):
+    write(Volume(ramp(), np.eye(4), modality=modality), tmp_path / "d")
+    for number, header in enumerate(slices(tmp_path / "d"), 1):
+        assert header.SOPClassUID == header.file_meta.MediaStorageSOPClassUID == kind
+        assert word in header
+        assert header.InstanceNumber == number
+        for needed in (
+            "PatientID",
+            "StudyDate",
+            "AccessionNumber",
+            "SeriesNumber",
+            "FrameOfReferenceUID",
+            "Manufacturer",
+        ):
+            assert needed in header
+
+
+def test_uids_are_new_and_no_two_instances_share_one(tmp_path):
+    write(read(SAMPLE), tmp_path / "a")
+    write(read(SAMPLE), tmp_path / "b")
+    headers = [*slices(tmp_path / "a"), *slices(tmp_path / "b"), *slices(SAMPLE)]
+    assert len({header.SOPInstanceUID for header in headers}) == 36
+    assert len({header.SeriesInstanceUID for header in headers}) == 3
+    assert len({header.StudyInstanceUID for header in headers}) == 3
+
+
+# --- identity -------------------------------------------------------------------------------------
+
+
+def test_without_a_template_it_is_nobody(tmp_path):
+    write(read(SAMPLE), tmp_path / "d")
+    for path in (tmp_path / "d").iterdir():
+        assert not any(word in path.read_bytes() for word in (b"Eve", b"000-000-001", b"National Library"))
+        assert pydicom.dcmread(path).PatientIdentityRemoved == "YES"
+
+
+def test_a_template_gives_patient_study_and_frame_of_reference(tmp_path):
+    source = slices(SAMPLE)[0]
+    write(read(SAMPLE), tmp_path / "d", template=SAMPLE, provenance=LOSSY)
+    for header in slices(tmp_path / "d"):
+        for word in (
+            *("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyInstanceUID", "StudyDate"),
+            *("StudyDescription", "AccessionNumber", "FrameOfReferenceUID", "InstitutionName"),
+        ):
+            assert header[word].value == source[word].value
+        assert header.SeriesInstanceUID != source.SeriesInstanceUID
+        assert "PatientIdentityRemoved" not in header
+        assert header.LossyImageCompression == "01"
+
+
+def test_names_in_other_scripts_survive(tmp_path):
+    write_series(tmp_path / "s", ramp(), SpecificCharacterSet="ISO_IR 192", PatientName="山田^太郎")
+    write(read(tmp_path / "s"), tmp_path / "d", template=tmp_path / "s")
+    assert str(slices(tmp_path / "d")[0].PatientName) == "山田^太郎"
+
+
+def test_a_template_of_two_patients_is_refused(tmp_path):
+    write_series(tmp_path / "s", ramp())
+    save(dataset(ramp()[0], (0, 0, 0), PatientID="4712", SeriesInstanceUID="1.2.9"), tmp_path / "s" / "other")
+    with pytest.raises(InputError, match="several values of PatientID"):
+        write(read(SAMPLE), tmp_path / "d", template=tmp_path / "s")
+    assert not (tmp_path / "d").exists()
+
+
+def test_a_template_of_another_modality_is_refused(tmp_path):
+    with pytest.raises(UsageError, match="template is CT and the volume is MR"):
+        write(Volume(ramp(), np.eye(4), modality="MR"), tmp_path / "d", template=SAMPLE)
+
+
+# --- the folder -----------------------------------------------------------------------------------
+
+
+def test_a_folder_of_ours_is_replaced_whole(tmp_path):
+    write(Volume(ramp(5), np.eye(4)), tmp_path / "d")
+    with pytest.raises(WriteError, match="--force"):
+        write(Volume(ramp(2), np.eye(4)), tmp_path / "d")
+    assert len(slices(tmp_path / "d")) == 5
+    write(Volume(ramp(2), np.eye(4)), tmp_path / "d", force=True)
+    assert len(slices(tmp_path / "d")) == 2
+    assert [entry.name for entry in tmp_path.iterdir()] == ["d"]
+
+
+@pytest.mark.parametrize("foreign", ["notes.txt", "slice_0001.dcm", "folder"])
+def test_anything_else_is_never_replaced(tmp_path, foreign):
+    target = tmp_path / "d"
+    write(Volume(ramp(2)[1:], np.eye(4)), target)
+    (target / "slice_0001.dcm").rename(target / "slice_0002.dcm")
+    if foreign == "folder":
+        (target / foreign).mkdir()
+    elif foreign == "slice_0001.dcm":
+        save(dataset(ramp()[0], (0, 0, 0)), target / foreign)
+    else:
+        (target / foreign).write_text("mine")
+    with pytest.raises(WriteError, match=f"holds {foreign}, which was not written by inrcodec"):
+        write(Volume(ramp(), np.eye(4)), target, force=True)
+    assert sorted(entry.name for entry in target.iterdir()) == sorted([foreign, "slice_0002.dcm"])
+
+
+def test_what_dicom_cannot_say_is_refused(tmp_path):
+    sheared = np.eye(4)
+    sheared[0, 1] = 0.3
+    wide = np.array([[[0, 2**40]]])
+    for volume, cause in (
+        (Volume(ramp(), sheared), "sheared in plane"),
+        (Volume(wide, np.eye(4)), "32 bits"),
+    ):
+        with pytest.raises(WriteError, match=cause):
+            write(volume, tmp_path / "d")
+        assert not (tmp_path / "d").exists()

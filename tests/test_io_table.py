@@ -1,0 +1,113 @@
+"""What the one door promises: every kind of source and sink behind `read` and `write`."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from inrcodec.errors import InputError, UsageError, WriteError
+from inrcodec.io import check_sink, check_writable, read, write
+from inrcodec.volume import Volume
+
+DATA = Path(__file__).parent / "data"
+VOLUME = Volume.from_array(np.arange(24, dtype=np.int16).reshape(2, 3, 4), spacing=(2, 0.5, 0.5))
+
+
+@pytest.mark.parametrize("name", ["a.npy", "a.nii", "a.nii.gz", "A.NII.GZ", "dicom", "dotted.name/"])
+@pytest.mark.parametrize("as_path", [str, Path])
+def test_every_sink_is_a_source(tmp_path, name, as_path):
+    target = f"{tmp_path}/{name}" if name.endswith("/") else as_path(tmp_path / name)
+    check_sink(target)
+    write(VOLUME, target)
+    np.testing.assert_array_equal(read(target).array, VOLUME.array)
+    with pytest.raises(WriteError, match="--force"):
+        check_sink(target)
+    check_sink(target, force=True)
+    write(VOLUME, target, force=True)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        VOLUME,
+        VOLUME.array,
+        DATA / "mr-t1.nii.gz",
+        DATA / "vhf-head-dicom",
+        DATA / "vhf-head-dicom" / "IM0003",
+    ],
+    ids=["volume", "array", "NIfTI", "folder", "file without an ending"],
+)
+def test_every_source_gives_a_volume(source):
+    assert isinstance(read(source), Volume)
+
+
+def test_an_array_keeps_its_spacing_and_a_volume_is_itself():
+    assert read(VOLUME.array, spacing=(3, 2, 1)).spacing == (3, 2, 1)
+    assert read(VOLUME) is VOLUME
+
+
+def test_a_dicom_file_may_have_any_name(tmp_path):
+    (tmp_path / "image.20240131").write_bytes((DATA / "vhf-head-dicom" / "IM0003").read_bytes())
+    assert read(tmp_path / "image.20240131").ndim == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "cause"),
+    [("missing.nii", "does not exist"), ("a.inrv", "did you mean inrv-dec"), ("a.png", "no DICOM image in")],
+)
+def test_other_sources_are_refused(tmp_path, name, cause):
+    for existing in ("a.inrv", "a.png"):
+        (tmp_path / existing).write_bytes(b"something")
+    with pytest.raises(InputError, match=cause):
+        read(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("source", "options"),
+    [
+        (VOLUME, {"spacing": (1, 1, 1)}),
+        (VOLUME.array, {"series": "1.2"}),
+        (DATA / "mr-t1.nii.gz", {"spacing": (1, 1, 1)}),
+        (DATA / "mr-t1.nii.gz", {"series": "1.2"}),
+        (DATA / "vhf-head-dicom", {"spacing": (1, 1, 1)}),
+    ],
+)
+def test_options_without_meaning_are_refused(source, options):
+    with pytest.raises(UsageError, match="has no meaning"):
+        read(source, **options)
+
+
+@pytest.mark.parametrize(
+    ("name", "cause"),
+    [("a.png", r"\.nii, \.nii\.gz or \.npy"), ("a.npz", "use a folder"), ("a.dcm", "DICOM is a folder")],
+)
+def test_other_sinks_are_refused_before_anything_is_written(tmp_path, name, cause):
+    for act in (check_sink, lambda path: write(VOLUME, path)):
+        with pytest.raises(UsageError, match=cause):
+            act(tmp_path / name)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_template_is_for_dicom_only(tmp_path):
+    with pytest.raises(UsageError, match="template has no meaning for NIfTI"):
+        write(VOLUME, tmp_path / "a.nii", template=DATA / "vhf-head-dicom")
+
+
+def test_any_file_can_be_checked(tmp_path):
+    check_writable(tmp_path / "a.inrv")
+    (tmp_path / "a.inrv").write_bytes(b"old")
+    with pytest.raises(WriteError, match="--force"):
+        check_writable(tmp_path / "a.inrv")
+    assert list(tmp_path.iterdir()) == [tmp_path / "a.inrv"]
+
+
+def test_formats_are_imported_when_they_are_asked_for():
+    code = (
+        "import sys, inrcodec.io; print(sorted({'pydicom', 'nibabel', 'torch', 'scipy'} & set(sys.modules)))"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"

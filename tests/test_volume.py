@@ -1,0 +1,163 @@
+"""What a volume promises: it holds what it was given, knows where it is, and refuses what is no volume."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from inrcodec.errors import InputError, MissingExtra, UsageError
+from inrcodec.volume import DTYPES, Volume
+
+TILTED = np.array([[0.5, 0, 0, -10], [0, 0.5, 0.3, 20], [0, 0, 2, 30], [0, 0, 0, 1]])
+
+
+@pytest.mark.parametrize("dtype", sorted(map(str, DTYPES)))
+def test_every_supported_type_comes_back(dtype):
+    array = np.arange(24).reshape(2, 3, 4).astype(dtype)
+    volume = Volume.from_array(array)
+    assert volume.array.dtype == dtype
+    np.testing.assert_array_equal(volume.array, array)
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.arange(24, dtype=">i2").reshape(2, 3, 4),
+        np.asfortranarray(np.arange(24, dtype=np.int16).reshape(2, 3, 4)),
+        np.arange(48, dtype=np.int16).reshape(2, 3, 8)[:, :, ::2],
+        np.arange(24, dtype=">f4").reshape(4, 3, 2).T,
+    ],
+    ids=["big-endian", "Fortran", "strided", "big-endian Fortran"],
+)
+def test_memory_layout_does_not_matter(array):
+    for volume in (Volume.from_array(array), Volume(array, np.eye(4))):
+        assert volume.array.dtype.isnative
+        assert volume.array.flags.c_contiguous
+        np.testing.assert_array_equal(volume.array, array)
+
+
+def test_plain_arrays_are_not_copied():
+    array = np.zeros((2, 3, 4), np.int16)
+    assert np.shares_memory(Volume.from_array(array).array, array)
+
+
+@pytest.mark.parametrize(
+    ("array", "cause"),
+    [
+        (np.zeros((2, 2, 2), bool), "bool"),
+        (np.zeros((2, 2, 2), np.complex64), "complex64"),
+        (np.zeros((2, 2, 2), np.longdouble), "longdouble|float128"),
+        (np.array([[[object()]]]), "object"),
+        (np.array([[["1"]]]), "<U1"),
+        (np.zeros((0, 2, 2)), "no voxels"),
+        (np.zeros((2, 2, 2, 2)), "4 dimensions"),
+        (np.zeros(8), "1 dimension"),
+        (np.array([[1.0, np.nan], [np.inf, -np.inf]]), "3 NaN or infinite values of 4"),
+        (np.full((3, 2, 2), np.nan, np.float16), "12 NaN"),
+        (np.ma.masked_equal(np.zeros((2, 2, 2)), 0), "masked"),
+    ],
+)
+def test_no_volume_is_refused(array, cause):
+    with pytest.raises(InputError, match=cause):
+        Volume.from_array(array)
+
+
+@pytest.mark.parametrize(
+    "affine",
+    [
+        np.diag([1.0, 1.0, 0.0, 1.0]),
+        np.diag([1.0, 1.0, np.nan, 1.0]),
+        np.eye(3),
+        np.ones((4, 4)),
+        np.array([[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]),
+    ],
+    ids=["zero edge", "nan", "3x3", "last row", "parallel axes"],
+)
+def test_no_affine_is_refused(affine):
+    with pytest.raises(InputError, match="affine"):
+        Volume.from_array(np.zeros((2, 2, 2)), affine=affine)
+
+
+@pytest.mark.parametrize(
+    ("shape", "spacing", "cause"),
+    [
+        ((2, 3, 4), (1, 1), "3 dimensions"),
+        ((3, 4), (1, 1, 1), r"\(y, x\)"),
+        ((2, 3, 4), (1, 0, 1), "positive"),
+        ((2, 3, 4), (1, float("inf"), 1), "positive"),
+    ],
+)
+def test_no_spacing_is_refused(shape, spacing, cause):
+    with pytest.raises(UsageError, match=cause):
+        Volume.from_array(np.zeros(shape), spacing=spacing)
+
+
+def test_spacing_and_affine_exclude_each_other():
+    with pytest.raises(UsageError, match="both"):
+        Volume.from_array(np.zeros((2, 2, 2)), spacing=(1, 1, 1), affine=np.eye(4))
+
+
+def test_spacing_is_in_the_order_of_the_array():
+    volume = Volume.from_array(np.zeros((2, 3, 4)), spacing=(3.0, 0.5, 0.25))
+    assert volume.spacing == (3.0, 0.5, 0.25)
+    np.testing.assert_array_equal(volume.affine @ [4, 2, 1, 1], [1.0, 1.0, 3.0, 1.0])
+
+
+def test_micrometre_voxels_are_voxels():
+    assert Volume.from_array(np.zeros((2, 3, 4)), spacing=(1e-4, 1e-4, 1e-4)).spacing == (1e-4, 1e-4, 1e-4)
+
+
+def test_an_image_is_a_volume_of_one_slice():
+    volume = Volume.from_array(np.zeros((3, 4)), spacing=(0.5, 0.25))
+    assert (volume.ndim, volume.shape, volume.spacing) == (2, (1, 3, 4), (1.0, 0.5, 0.25))
+
+
+def test_a_volume_is_frozen():
+    volume = Volume.from_array(np.zeros((2, 3, 4)))
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        volume.modality = "CT"  # type: ignore[misc]
+    with pytest.raises(ValueError, match="read-only"):
+        volume.affine[0, 0] = 2
+
+
+@pytest.mark.parametrize("rescale", [(0.0, 1.0), (float("nan"), 0.0), (1.0, float("inf"))])
+def test_no_scale_is_refused(rescale):
+    with pytest.raises(InputError, match="no scale"):
+        Volume(np.zeros((2, 2, 2)), np.eye(4), rescale=rescale)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "expected"),
+    [("int16", "float32"), ("uint8", "float32"), ("int32", "float64"), ("float64", "float64")],
+)
+def test_physical_values_are_rescaled(dtype, expected):
+    values = Volume(np.array([[[0, 1, 100]]], dtype), np.eye(4), rescale=(0.5, -10)).physical()
+    assert values.dtype == expected
+    np.testing.assert_array_equal(values, [[[-10, -9.5, 40]]])
+
+
+@pytest.mark.parametrize("dtype", ["int16", "float16", "int64"])
+def test_nibabel_gets_the_same_place_and_values(dtype):
+    volume = Volume(np.arange(24).reshape(2, 3, 4).astype(dtype), TILTED)
+    image = volume.to_nibabel()
+    np.testing.assert_allclose(np.diag([-1, -1, 1, 1]) @ image.affine, volume.affine, atol=1e-6)
+    np.testing.assert_array_equal(np.asarray(image.dataobj).T, volume.array)
+
+
+def test_simpleitk_gets_the_same_place_and_values():
+    pytest.importorskip("SimpleITK")
+    affine = np.array([[0.0, 0.5, 0, -10], [-0.25, 0, 0, 20], [0, 0, 2, 30], [0, 0, 0, 1]])
+    volume = Volume(np.arange(24, dtype=np.int16).reshape(2, 3, 4), affine, rescale=(2, -1))
+    image = volume.to_simpleitk()
+    np.testing.assert_allclose(
+        image.TransformIndexToPhysicalPoint((3, 2, 1)), (volume.affine @ [3, 2, 1, 1])[:3], atol=1e-12
+    )
+    assert image.GetPixel(3, 2, 1) == volume.array[1, 2, 3] * 2 - 1
+
+
+def test_a_missing_simpleitk_names_its_extra(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "SimpleITK", None)
+    with pytest.raises(MissingExtra, match=r"inrcodec\[itk\]"):
+        Volume.from_array(np.zeros((2, 2, 2))).to_simpleitk()
