@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from inrcodec.errors import InputError, UsageError, WriteError
+from inrcodec.errors import InputError, InrvError, UsageError, WriteError
 from inrcodec.io import check_sink, check_writable, read, write
 from inrcodec.volume import Volume
 
@@ -97,12 +97,54 @@ def test_a_template_is_for_dicom_only(tmp_path):
         write(VOLUME, tmp_path / "a.nii", template=DATA / "vhf-head-dicom")
 
 
+@pytest.mark.parametrize(
+    ("name", "template", "error"),
+    [
+        ("a.nii", DATA / "vhf-head-dicom", UsageError),
+        ("d", DATA, None),
+        ("d", DATA / "mr-t1.nii.gz", InputError),
+        ("d", DATA / "missing", InputError),
+    ],
+)
+def test_a_template_is_checked_before_the_work(tmp_path, name, template, error):
+    if error is None:
+        check_sink(tmp_path / name, template=template)
+    else:
+        with pytest.raises(error):
+            check_sink(tmp_path / name, template=template)
+    assert not list(tmp_path.iterdir())
+
+
 def test_any_file_can_be_checked(tmp_path):
     check_writable(tmp_path / "a.inrv")
     (tmp_path / "a.inrv").write_bytes(b"old")
     with pytest.raises(WriteError, match="--force"):
         check_writable(tmp_path / "a.inrv")
     assert list(tmp_path.iterdir()) == [tmp_path / "a.inrv"]
+
+
+@pytest.mark.filterwarnings("ignore")  # pydicom warns of every odd value
+@pytest.mark.parametrize("name", ["a.npy", "a.npz", "a.nii", "a.nii.gz", "dicom/slice_0002.dcm"])
+def test_broken_bytes_give_a_volume_or_a_reason(tmp_path, name):
+    """Nothing but the package's own errors, whatever the parsers below it raise."""
+    if name == "a.npz":
+        np.savez(tmp_path / name, VOLUME.array)
+    else:
+        write(VOLUME, tmp_path / name.split("/")[0])
+    path, source = tmp_path / name, tmp_path / name.split("/")[0]
+    sound = path.read_bytes()
+    rng = np.random.default_rng(0)
+    refused = 0
+    for _ in range(150):
+        broken = bytearray(sound)
+        for at in rng.integers(0, min(len(sound), 1200), 2):
+            broken[at] = rng.integers(0, 256)
+        path.write_bytes(bytes(broken))
+        try:
+            assert read(source).array.ndim == 3
+        except InrvError:
+            refused += 1
+    assert refused
 
 
 def test_formats_are_imported_when_they_are_asked_for():

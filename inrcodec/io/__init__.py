@@ -128,14 +128,26 @@ def write(
     _module(found.module).write(volume, path, force=force, provenance=provenance)
 
 
-def check_sink(path: str | os.PathLike[str], force: bool = False) -> None:
-    """Refuse a target of `write` before the work is done (`UsageError`: ending, `WriteError`: place)."""
-    if _sink_format(path) is DICOM:
-        from inrcodec.io.dicom.write import check_target
+def check_sink(
+    path: str | os.PathLike[str], force: bool = False, *, template: str | os.PathLike[str] | None = None
+) -> None:
+    """Refuse a target of `write` before the work is done.
 
-        check_target(path, force)
-    else:
+    Raises
+    ------
+    UsageError, WriteError
+        As `write`, for the target's ending and its place.
+    InputError
+        The template is no single study of DICOM images.
+    """
+    found = _sink_format(path)
+    if found is not DICOM:
+        _refuse_options(f"{found.name}; name a folder for DICOM", template=template)
         check_file(path, force)
+        return
+    from inrcodec.io.dicom.write import check_target
+
+    check_target(path, force, template=template)
 
 
 def check_writable(path: str | os.PathLike[str], force: bool = False) -> None:

@@ -6,7 +6,6 @@ In: `.npy`, or `.npz` with one array. Out: a `Volume`, and `.npy` again. The one
 from __future__ import annotations
 
 import os
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -67,13 +66,13 @@ def _load(path: Path) -> NDArray[Any]:
         if isinstance(loaded, np.ndarray):
             return loaded
         with loaded as archive:
-            if len(archive.files) != 1:
-                raise InputError(
-                    f"{path} holds {len(archive.files)} arrays ({', '.join(archive.files) or 'none'}), "
-                    "save the one that is meant as .npy",
-                    value=list(archive.files),
-                )
-            array: NDArray[Any] = archive[archive.files[0]]
-            return array
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile, KeyError, MemoryError) as error:
+            names = list(archive.files)
+            if len(names) == 1:
+                array: NDArray[Any] = archive[names[0]]
+                return array
+    except Exception as error:  # zipfile and the parser of headers may raise anything
         raise InputError(f"{path} is no sound NumPy file of numbers: {error}", value=str(path)) from error
+    raise InputError(
+        f"{path} holds {len(names)} arrays ({', '.join(names) or 'none'}), save the one meant as .npy",
+        value=names,
+    )

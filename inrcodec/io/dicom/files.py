@@ -161,22 +161,26 @@ def _walk(folder: Path) -> list[Path]:
 def _open(path: Path) -> Image | None:
     """Header of a file, or None if it is no DICOM image."""
     try:
-        with path.open("rb") as stream:
-            start = stream.read(_MAGIC_AT + 4)
-            if not _looks_like_dicom(start):
-                return None
-            stream.seek(0)
-            header = pydicom.dcmread(stream, stop_before_pixels=True, force=True, specific_tags=list(TAGS))
-            # The reader stands where the pixels start; inside a deflated file there is no telling.
-            tail = stream.read(4)
-        for _ in header.iterall():  # values are converted when they are looked at: here, not later
-            pass
+        return _parse(path)
     except OSError as error:
-        raise InputError(
-            f"cannot read {path}: {(error.strerror or str(error)).lower()}", value=str(path)
-        ) from error
+        cause = (error.strerror or str(error)).lower()
+        raise InputError(f"cannot read {path}: {cause}", value=str(path)) from error
     except Exception as error:  # a parser of foreign bytes may raise anything
         raise InputError(f"{path} is no sound DICOM file: {error}", value=str(path)) from error
+
+
+def _parse(path: Path) -> Image | None:
+    with path.open("rb") as stream:
+        start = stream.read(_MAGIC_AT + 4)
+        if not _looks_like_dicom(start):
+            return None
+        stream.seek(0)
+        header = pydicom.dcmread(stream, stop_before_pixels=True, force=True, specific_tags=list(TAGS))
+        # The reader stands where the pixels start; inside a deflated file there is no telling.
+        tail = stream.read(4)
+    for part in (header.file_meta, header):
+        for _ in part.iterall():  # values are converted when they are looked at: here, not later
+            pass
     meta = header.file_meta
     if meta.get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage or "Rows" not in header:
         return None  # a DICOMDIR, a report, a presentation state, structures ...

@@ -51,20 +51,28 @@ def frames_of(images: list[Image]) -> list[Frame]:
     """
     frames: list[Frame] = []
     for image in images:
-        _check_kind(image)
-        count = int(image.header.get("NumberOfFrames") or 1)
-        if "PerFrameFunctionalGroupsSequence" in image.header:
-            frames += _enhanced(image, count)
-        elif count == 1:
-            frames.append(_classic(image))
-        else:
+        try:
+            frames += _frames_of_file(image)
+        except (ValueError, TypeError, AttributeError, OverflowError) as error:  # a number that is none
             raise InputError(
-                f"{image.path} has {count} frames without a place for each (a film or a series in time), "
-                "only enhanced multi-frame images are volumes",
-                value=count,
-            )
+                f"{image.path} has a malformed header: {error}", value=str(image.path)
+            ) from error
     _check_alike(frames)
     return frames
+
+
+def _frames_of_file(image: Image) -> list[Frame]:
+    _check_kind(image)
+    count = int(image.header.get("NumberOfFrames") or 1)
+    if "PerFrameFunctionalGroupsSequence" in image.header:
+        return _enhanced(image, count)
+    if count == 1:
+        return [_classic(image)]
+    raise InputError(
+        f"{image.path} has {count} frames without a place for each (a film or a series in time), "
+        "only enhanced multi-frame images are volumes",
+        value=count,
+    )
 
 
 def _check_kind(image: Image) -> None:

@@ -86,9 +86,13 @@ def write(
             header.save_as(folder / f"slice_{number + 1:04d}.dcm", enforce_file_format=True)
 
 
-def check_target(path: str | os.PathLike[str], force: bool = False) -> None:
-    """Refuse a target folder before the work is done; raises `WriteError`."""
+def check_target(
+    path: str | os.PathLike[str], force: bool = False, *, template: str | os.PathLike[str] | None = None
+) -> None:
+    """Refuse a target folder (`WriteError`) or a template (`InputError`) before the work is done."""
     check_folder(path, our_files, force)
+    if template is not None:
+        from_template(template, "")
 
 
 def our_files(folder: Path) -> list[Path]:
