@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 Array = NDArray[Any]
 
+_LARGEST_SCALE = 2.0**31  # of a whole slope or intercept: times 16 bits it stays within int64
+
 
 @dataclass(frozen=True, eq=False)
 class Pixels:
@@ -59,7 +61,7 @@ def read_pixels(frames: list[Frame]) -> Pixels:
         _check_decoder(UID(syntax), frames[0])
     stored = np.result_type(*(_stored_type(frame.header) for frame in frames))
     scales = {(frame.slope, frame.intercept) for frame in frames}
-    whole = all(slope.is_integer() and intercept.is_integer() for slope, intercept in scales)
+    whole = all(number.is_integer() and abs(number) < _LARGEST_SCALE for scale in scales for number in scale)
     exact = whole and stored.kind != "f" and stored.itemsize <= 2
     apply = scales != {(1.0, 0.0)} and (exact or len(scales) > 1)
     if apply:
