@@ -26,6 +26,7 @@ from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Any, Literal, TypeAlias, TypeVar
 
+from inrcodec import limits
 from inrcodec.errors import UsageError
 
 __all__ = ["PRESETS", "EncodeOptions", "Preset", "Progress", "ResolvedOptions", "check_device"]
@@ -41,9 +42,6 @@ Triple: TypeAlias = tuple[int, int, int]
 T = TypeVar("T")
 
 MAX_FACTOR = 8
-MAX_TILES = 65_536  # the container's ceiling
-MAX_LAYERS = 16  # the container's ceiling
-MAX_WIDTH = 1024  # the container's ceiling
 MAX_STEPS = 10_000_000
 MAX_SEED = 2**63 - 1  # what torch takes
 PAPER_LAYERS = (2, 3, 4)  # the three depths that the paper reports
@@ -230,12 +228,12 @@ class EncodeOptions:
         elif factor is not None:
             self._settle("factor", _integer("factor", factor, 1, MAX_FACTOR))
         if self.tiles is not None:
-            tiles = _triple("tiles", self.tiles, MAX_TILES)
-            _require(math.prod(tiles) <= MAX_TILES, "tiles", tiles, f"at most {MAX_TILES} tiles in all")
+            tiles = _triple("tiles", self.tiles, limits.TILES)
+            _require(math.prod(tiles) <= limits.TILES, "tiles", tiles, f"at most {limits.TILES} tiles in all")
             self._settle("tiles", tiles)
         for name, low, high in (
-            ("layers", 1, MAX_LAYERS),
-            ("width", 2, MAX_WIDTH),
+            ("layers", 1, limits.LAYERS),
+            ("width", 2, limits.WIDTH),
             ("size", 1, 2**63 - 1),
             ("seed", 0, MAX_SEED),
             ("threads", 1, 1024),
