@@ -1,8 +1,8 @@
 """What can go wrong, one class per kind of answer that the caller can give.
 
-In: a cause, the value that shows it and a remedy, as one sentence in lower case. Out: an exception that carries the
-value and the exit code of the command line. The one law: everything that the package raises on purpose is an
-`InrvError`, so that ``except InrvError`` is all that a caller needs.
+In: a cause, the value that shows it and a remedy, as one sentence in lower case. Out: an exception that
+carries the value and the exit code of the command line. The one law: everything that the package raises
+on purpose is an `InrvError`, so that ``except InrvError`` is all that a caller needs.
 
 ::
 

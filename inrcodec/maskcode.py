@@ -3,10 +3,11 @@
 In: a boolean array (z, y, x). Out: bytes. The one law: encoder and decoder walk the same loop over the same
 integers, so that they cannot disagree about a probability.
 
-Body masks are smooth, so a cell is foretold by its neighbours: five contexts of 8 to 20 causal neighbours each
-keep an adaptive probability, which are mixed in the logistic domain (as in Mahoney's lpaq, integers throughout),
-and an arithmetic coder writes the bit. A cell whose 26 neighbours all agree skips the mixing, which makes the
-plain loop fast enough. Measured on a head: 43 % (4 mm cells) and 49 % (8 mm) of zstd -19 on packed bits.
+Body masks are smooth, so a cell is foretold by its neighbours: five contexts of 8 to 20 causal neighbours
+each keep an adaptive probability, which are mixed in the logistic domain (as in Mahoney's lpaq, integers
+throughout), and an arithmetic coder writes the bit. A cell whose 26 neighbours all agree skips the
+mixing, which makes the plain loop fast enough. Measured on a head: 43 % (4 mm cells) and 49 % (8 mm) of
+zstd -19 on packed bits.
 """
 
 from __future__ import annotations
@@ -157,7 +158,7 @@ def _learn(states: list[int], index: int, bit: int) -> None:
 
 
 class _Mixer:
-    """Adaptive states of the contexts, and the weights that mix them, a set for each count of near neighbours."""
+    """Adaptive states of the contexts and weights that mix them, a set for each count of near neighbours."""
 
     def __init__(self) -> None:
         self.states = [[FRESH] * (1 << len(context)) for context in CONTEXTS]
@@ -295,9 +296,9 @@ MODELLED_CELLS = 1 << 20  # beyond, the plain loop would take longer than a deco
 def encode_bits(mask: Bool) -> bytes:
     """Code a full-resolution mask; slices that repeat cost nothing.
 
-    A scan circle is the same on every slice, so method 1 flags the slices that differ from the one before and
-    codes those by context (a circle of 512 x 512: 0.3 kB, where zstd needs 1 kB). A mask with too many different
-    slices goes through method 0, zstd of the difference to the slice before.
+    A scan circle is the same on every slice, so method 1 flags the slices that differ from the one before
+    and codes those by context (a circle of 512 x 512: 0.3 kB, where zstd needs 1 kB). A mask with too
+    many different slices goes through method 0, zstd of the difference to the slice before.
 
     Parameters
     ----------
@@ -344,8 +345,8 @@ def decode_bits(data: bytes, shape: Shape) -> Bool:
     rows = np.bitwise_xor.accumulate(flat.reshape(shape[0], width), axis=0)
     if area % 8 and (rows[:, -1] & (0xFF >> area % 8)).any():
         raise CorruptFile("padding mask has bits beyond its slices, get the file again")
-    bits: Bool = np.unpackbits(rows, axis=1, count=area).view(np.bool_)
-    return bits.reshape(shape)
+    bits: Bool = np.unpackbits(rows, axis=1, count=area).view(np.bool_).reshape(shape)
+    return bits
 
 
 def _decode_distinct(data: bytes, shape: Shape) -> Bool:
@@ -360,14 +361,15 @@ def _decode_distinct(data: bytes, shape: Shape) -> Bool:
     distinct = decode_mask(data[count:], (slices, shape[1], shape[2]))
     if (distinct[1:] == distinct[:-1]).all(axis=(1, 2)).any():
         raise CorruptFile("padding mask codes a slice twice, get the file again", value=slices)
-    return distinct[np.cumsum(flags[: shape[0]]) - 1]
+    mask: Bool = distinct[np.cumsum(flags[: shape[0]]) - 1]
+    return mask
 
 
 def decompress(frame: bytes, size: int) -> bytes:
     """Inflate one zstd frame of exactly ``size`` bytes.
 
-    The library's own ``max_output_size`` is no guard, as a frame that states its size overrules it (16 bytes can
-    ask for 1 TiB): so the stated size must equal ours before anything is allocated.
+    The library's own ``max_output_size`` is no guard, as a frame that states its size overrules it (16
+    bytes can ask for 1 TiB): so the stated size must equal ours before anything is allocated.
 
     Raises
     ------

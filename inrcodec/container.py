@@ -1,0 +1,274 @@
+"""Sections to a file and back.
+
+In: sections, or the bytes of a file. Out: the other. The one law: nothing is believed before its
+checksum, nothing is read before its length was checked, and nothing follows the last byte.
+
+Layout, little-endian: `PREFIX`, then an `ENTRY` for each section, the CRC-32 of all that, the sections'
+bodies.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from io import BytesIO
+from math import prod
+from struct import Struct
+from typing import BinaryIO, NamedTuple
+from zlib import crc32
+
+from inrcodec import limits
+from inrcodec.errors import CorruptFile, InputError, UnsupportedFile
+from inrcodec.header import Header
+
+Source = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO
+
+MAGIC = b"\x89INRV\r\n\x1a"  # not UTF-8, shows text-mode damage, ends a listing: the PNG spirit
+MAJOR, MINOR = 1, 0
+PREFIX = Struct("<8sHHIQ")  # magic, major, minor, number of sections, bytes of the file
+ENTRY = Struct("<4sQI")  # ID, length, CRC-32
+CHECK = Struct("<I")
+KNOWN = ("HEAD", "MASK", "PADM", "INDX", "WGHT")
+REQUIRED = ("HEAD", "INDX", "WGHT")
+_ID = re.compile(r"[A-Za-z][A-Za-z0-9]{3}")
+_CHUNK = 1 << 20
+_ADVICE = "get the file again"
+
+
+class Entry(NamedTuple):
+    """A row of the section table."""
+
+    name: str
+    length: int
+    crc: int
+
+
+class Table(NamedTuple):
+    """What precedes the first section."""
+
+    minor: int
+    total: int
+    entries: list[Entry]
+
+
+def pack(sections: Sequence[tuple[str, bytes]]) -> bytes:
+    """A file of sections.
+
+    Parameters
+    ----------
+    sections : sequence of (str, bytes)
+        IDs and bodies, HEAD first. An ID is a letter and three letters or digits; a lower-case first
+        letter says that a reader may skip the section.
+
+    Returns
+    -------
+    bytes
+
+    Examples
+    --------
+    >>> list(unpack(pack([("HEAD", b"..."), ("note", b"hello")])))
+    ['HEAD', 'note']
+    """
+    start = PREFIX.size + ENTRY.size * len(sections) + CHECK.size
+    total = start + sum(len(body) for _, body in sections)
+    head = PREFIX.pack(MAGIC, MAJOR, MINOR, len(sections), total)
+    head += b"".join(ENTRY.pack(name.encode(), len(body), crc32(body)) for name, body in sections)
+    return b"".join([head, CHECK.pack(crc32(head)), *(body for _, body in sections)])
+
+
+def unpack(data: bytes) -> dict[str, bytes]:
+    """Sections of a file by ID, in their order; unknown ones that may be skipped are among them.
+
+    Raises
+    ------
+    CorruptFile
+        Wrong magic, truncated, extended, a wrong checksum, a table that does not add up.
+    UnsupportedFile
+        A newer major version, or an unknown section that may not be skipped.
+    LimitExceeded
+        A section or the file is longer than the format allows.
+    """
+    return _bodies(data, _read_table(BytesIO(data)))
+
+
+def load(source: Source) -> bytes:
+    """All bytes of a file, once its table was found sound.
+
+    Parameters
+    ----------
+    source : path, bytes, or binary file object
+        A file object is read from where it stands to its end.
+
+    Returns
+    -------
+    bytes
+
+    Raises
+    ------
+    InputError
+        No such file, or it cannot be read.
+    CorruptFile, UnsupportedFile, LimitExceeded
+        See `unpack`; the bodies' checksums are not looked at here.
+    """
+    if isinstance(source, bytes | bytearray | memoryview):
+        data = bytes(source)
+        _read_table(BytesIO(data))
+        return data
+    try:
+        if isinstance(source, str | os.PathLike):
+            with open(source, "rb") as stream:
+                return _load(stream)
+        return _load(source)
+    except OSError as error:
+        name = source if isinstance(source, str | os.PathLike) else getattr(source, "name", "the stream")
+        raise InputError(f"cannot read {name}: {error.strerror or error}", value=str(name)) from error
+
+
+def read(source: Source) -> tuple[Header, dict[str, bytes]]:
+    """Header and sections of a file; all that can be checked without decoding was checked.
+
+    Raises
+    ------
+    InrvError
+        See `load`, `unpack`, `Header.from_bytes`, `limits.check_header`.
+    """
+    data = load(source)
+    table = _read_table(BytesIO(data))
+    sections = _bodies(data, table)
+    missing = [name for name in REQUIRED if name not in sections]
+    if missing:
+        raise CorruptFile(f"file has no section {missing[0]}, {_ADVICE}", value=missing)
+    header = Header.from_bytes(sections["HEAD"], table.minor)
+    limits.check_header(header, "MASK" in sections)
+    _check_fit(header, sections)
+    return header, sections
+
+
+def _check_fit(header: Header, sections: Mapping[str, bytes]) -> None:
+    """Refuse sections that the header does not speak of."""
+    tiles = prod(header.tiles)
+    if len(sections["INDX"]) != 4 * tiles:
+        length = len(sections["INDX"])
+        raise CorruptFile(f"index of {length} bytes does not fit {tiles} tiles, {_ADVICE}", value=length)
+    if "PADM" in sections and header.padding is None:
+        raise CorruptFile(f"file has a padding mask but no padding value, {_ADVICE}")
+
+
+def _load(stream: BinaryIO) -> bytes:
+    """Read a stream whole; never more than its table claims and one byte."""
+    head = _Echo(stream)
+    table = _read_table(head)
+    left = table.total - len(head.seen)
+    while left > 0:
+        chunk = stream.read(min(left, _CHUNK))
+        if not chunk:
+            raise _truncated(len(head.seen), table.total)
+        head.seen += chunk
+        left -= len(chunk)
+    if stream.read(1):
+        raise _extended(table.total)
+    return bytes(head.seen)
+
+
+class _Echo:
+    """Exact reads from a stream, kept, so that what was parsed need not be read again."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self.stream = stream
+        self.seen = bytearray()
+
+    def read(self, size: int) -> bytes:
+        start = len(self.seen)
+        while len(self.seen) - start < size:
+            chunk = self.stream.read(size - (len(self.seen) - start))
+            if not chunk:
+                break
+            self.seen += chunk
+        return bytes(self.seen[start:])
+
+
+def _read_table(stream: BytesIO | _Echo) -> Table:
+    """Parse and check what precedes the first section."""
+    prefix = stream.read(PREFIX.size)
+    _check_magic(prefix)
+    if len(prefix) < PREFIX.size:
+        raise _truncated(len(prefix), PREFIX.size)
+    _, major, minor, count, total = PREFIX.unpack(prefix)
+    if major != MAJOR:
+        raise UnsupportedFile(
+            f"file has format version {major}.{minor}, this reads {MAJOR}.x: update inrcodec", value=major
+        )
+    limits.check("number of sections", count, limits.SECTIONS)
+    rows = stream.read(ENTRY.size * count)
+    stored = stream.read(CHECK.size)
+    if len(rows) + len(stored) < ENTRY.size * count + CHECK.size:
+        raise _truncated(len(prefix) + len(rows) + len(stored), total)
+    if crc32(prefix + rows) != CHECK.unpack(stored)[0]:
+        raise CorruptFile(f"section table has a wrong checksum, {_ADVICE}")
+    entries = [Entry(name.decode("latin-1"), length, crc) for name, length, crc in ENTRY.iter_unpack(rows)]
+    _check_entries(entries, total)
+    return Table(minor, total, entries)
+
+
+def _check_magic(prefix: bytes) -> None:
+    magic = prefix[: len(MAGIC)]
+    if not prefix:
+        raise CorruptFile("file is empty, get it again", value=b"")
+    if magic == MAGIC[: len(magic)]:
+        return
+    if magic[1:5] == b"INRV":
+        raise CorruptFile(
+            f"file was damaged by a transfer in text mode (starts {magic!r}), send it as binary", value=magic
+        )
+    raise CorruptFile(f"not an .inrv file (starts {magic!r}), pass one that inrv-enc wrote", value=magic)
+
+
+def _check_entries(entries: list[Entry], total: int) -> None:
+    """Refuse a table that is wrong in itself, before any body is read."""
+    names = [entry.name for entry in entries]
+    for name in names:
+        if not _ID.fullmatch(name):
+            raise CorruptFile(f"section ID {name!r} is no ID, {_ADVICE}", value=name)
+    if names[:1] != ["HEAD"]:
+        raise CorruptFile(f"first section is {names[:1]}, not HEAD, {_ADVICE}", value=names)
+    if len(set(names)) != len(names):
+        raise CorruptFile(f"a section is there twice: {names}, {_ADVICE}", value=names)
+    for name in names:
+        if name[0].isupper() and name not in KNOWN:
+            raise UnsupportedFile(f"file needs section {name}, unknown here: update inrcodec", value=name)
+    for entry in entries:
+        ceiling = limits.HEADER if entry.name == "HEAD" else limits.SECTION
+        limits.check(f"length of section {entry.name}", entry.length, ceiling)
+    limits.check("length of the file", total, limits.FILE)
+    expected = PREFIX.size + ENTRY.size * len(entries) + CHECK.size + sum(entry.length for entry in entries)
+    if total != expected:
+        raise CorruptFile(
+            f"sections add up to {expected} bytes, the file claims {total}, {_ADVICE}", value=total
+        )
+
+
+def _bodies(data: bytes, table: Table) -> dict[str, bytes]:
+    if len(data) < table.total:
+        raise _truncated(len(data), table.total)
+    if len(data) > table.total:
+        raise _extended(table.total)
+    position = PREFIX.size + ENTRY.size * len(table.entries) + CHECK.size
+    sections = {}
+    for name, length, crc in table.entries:
+        body = data[position : position + length]
+        if crc32(body) != crc:
+            raise CorruptFile(f"section {name} has a wrong checksum, {_ADVICE}", value=name)
+        sections[name] = body
+        position += length
+    return sections
+
+
+def _truncated(found: int, wanted: int) -> CorruptFile:
+    return CorruptFile(f"file ends after {found} of {wanted} bytes, {_ADVICE}", value=found)
+
+
+def _extended(total: int) -> CorruptFile:
+    return CorruptFile(
+        f"file goes on after its {total} bytes, cut off what was added or {_ADVICE}", value=total
+    )

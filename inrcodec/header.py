@@ -1,0 +1,296 @@
+"""All that a decoder must know before it touches a voxel: typed fields to canonical MessagePack and back.
+
+In: a `Header`, or the bytes of the section HEAD. Out: the other. The one law: a header has exactly one
+byte string: canonical MessagePack, and what equals its default is left out; what is read is written again
+and compared.
+
+`FIELDS` is the schema, in one table; the specification's table is tested against it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from itertools import pairwise
+from math import inf
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inrcodec import canonical, limits
+from inrcodec.errors import CorruptFile, UnsupportedFile
+from inrcodec.fieldtypes import AFFINE, INTEGER, NUMBER, SCALARS, TEXT, Kind, integers, numbers, octets
+
+Shape = tuple[int, int, int]
+Scalar = int | float | str
+
+DTYPES = (
+    *("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
+    *("float16", "float32", "float64"),
+)
+LANCZOS = "lanczos"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Header:
+    """Contents of the section HEAD.
+
+    Attributes
+    ----------
+    shape : (z, y, x)
+        Voxels of the volume.
+    dtype : str
+        NumPy name of the stored type.
+    affine : ndarray, (4, 4), float64
+        Voxel index (x, y, z, 1) to LPS millimetres.
+    low, high : float
+        Stored values of -1 and +1 in unit range.
+    factor : (z, y, x)
+        Lanczos factors, 1 ... 8.
+    layers, width : int
+        Hidden layers, and neurons of each.
+    tiles, cuts : (tz, ty, tx), tuple of int
+        Boxes along each axis; first index of each next box in k-d order.
+    ndim, rescale, modality, unit, padding, description
+        As in `Volume`.
+    kernel, background, cell, mask_method
+        Down-sampling; unit value of inactive voxels; edges of a mask cell in low-res voxels; coder of MASK.
+    kind, omega, weights_method
+        Network, its frequency, coder of WGHT.
+    sr, sr_sha256, sr_window
+        Super-resolution model, SHA-256 of its weights, physical values of its -1 and +1.
+    psnr, peak, max_error, digest
+        What was reached: dB (inf: nothing differs) at the peak, largest error in stored units, BLAKE2b-128 of
+        the decoded array (C order, little-endian).
+    version, seed
+        Of the encoder.
+    """
+
+    shape: Shape
+    dtype: str
+    affine: NDArray[np.float64]
+    low: float
+    high: float
+    factor: Shape
+    layers: int
+    width: int
+    tiles: Shape
+    cuts: tuple[int, ...]
+    ndim: int = 3
+    rescale: tuple[float, float] = (1.0, 0.0)
+    modality: str = ""
+    unit: str = ""
+    padding: float | None = None
+    description: Mapping[str, Scalar] = field(default_factory=dict)
+    kernel: str = "lanczos3"
+    background: float = 0.0
+    cell: Shape = (1, 1, 1)
+    mask_method: int = 1
+    kind: str = "siren"
+    omega: float = 30.0
+    weights_method: int = 1
+    sr: str = LANCZOS
+    sr_sha256: bytes = b""
+    sr_window: tuple[float, float] = (-1.0, 1.0)
+    psnr: float = inf
+    peak: float = 0.0
+    max_error: float = 0.0
+    digest: bytes = bytes(16)
+    version: str = ""
+    seed: int = 0
+
+    @property
+    def lowres_shape(self) -> Shape:
+        """Low-res voxels, (z, y, x): ``ceil(n / factor)``."""
+        z, y, x = (-(-n // f) for n, f in zip(self.shape, self.factor, strict=True))
+        return z, y, x
+
+    def to_bytes(self) -> bytes:
+        """Canonical bytes of the section HEAD.
+
+        Raises
+        ------
+        CorruptFile, UnsupportedFile
+            A field has a value that no reader would accept.
+        """
+        tree: dict[str, dict[str, Any]] = {}
+        for (group, key), (attribute, kind) in FIELDS.items():
+            value = getattr(self, attribute)
+            if value is not None and not _is_default(attribute, kind, value):
+                tree.setdefault(group, {})[key] = kind.emit(value)
+        return canonical.dumps(tree)
+
+    @classmethod
+    def from_bytes(cls, data: bytes, minor: int = 0) -> Header:
+        """Read and check the section HEAD.
+
+        Parameters
+        ----------
+        data : bytes
+        minor : int
+            Minor version of the file; only a newer one may have keys that are unknown here.
+
+        Raises
+        ------
+        CorruptFile
+            Not canonical, a field missing, unknown, of another type or out of its range.
+        UnsupportedFile
+            An identifier of a kernel, network, coder or type that is unknown here.
+        LimitExceeded
+            Longer than 1 MiB.
+        """
+        limits.check("number of header bytes", len(data), limits.HEADER)
+        found = dict(_leaves(canonical.loads(data)))
+        unknown = sorted(".".join(name) for name in found.keys() - FIELDS.keys())
+        if unknown and minor <= MINOR:
+            raise CorruptFile(f"header has unknown fields {unknown[:5]}, get the file again", value=unknown)
+        values = {}
+        for name, (attribute, kind) in FIELDS.items():
+            if name in found:
+                values[attribute] = kind.parse(found[name])
+            elif attribute not in DEFAULTS:
+                raise CorruptFile(f"header has no {'.'.join(name)}, get the file again", value=name)
+        header = cls(**values)
+        _check(header)
+        if not unknown and header.to_bytes() != data:
+            raise CorruptFile(
+                "header states a default, which is left out in canonical form, get the file again"
+            )
+        return header
+
+
+MINOR = 0  # minor version of the format that FIELDS describes
+
+# (group, key) in the file -> attribute and type.
+FIELDS: dict[tuple[str, str], tuple[str, Kind]] = {
+    ("volume", "shape"): ("shape", integers(3)),
+    ("volume", "dtype"): ("dtype", TEXT),
+    ("volume", "affine"): ("affine", AFFINE),
+    ("volume", "ndim"): ("ndim", INTEGER),
+    ("volume", "rescale"): ("rescale", numbers(2)),
+    ("volume", "modality"): ("modality", TEXT),
+    ("volume", "unit"): ("unit", TEXT),
+    ("volume", "padding"): ("padding", NUMBER),
+    ("volume", "about"): ("description", SCALARS),
+    ("range", "low"): ("low", NUMBER),
+    ("range", "high"): ("high", NUMBER),
+    ("lowres", "factor"): ("factor", integers(3)),
+    ("lowres", "kernel"): ("kernel", TEXT),
+    ("mask", "background"): ("background", NUMBER),
+    ("mask", "cell"): ("cell", integers(3)),
+    ("mask", "method"): ("mask_method", INTEGER),
+    ("net", "layers"): ("layers", INTEGER),
+    ("net", "width"): ("width", INTEGER),
+    ("net", "tiles"): ("tiles", integers(3)),
+    ("net", "cuts"): ("cuts", integers(None)),
+    ("net", "kind"): ("kind", TEXT),
+    ("net", "omega"): ("omega", NUMBER),
+    ("net", "method"): ("weights_method", INTEGER),
+    ("sr", "id"): ("sr", TEXT),
+    ("sr", "sha256"): ("sr_sha256", octets(0, 32)),
+    ("sr", "window"): ("sr_window", numbers(2)),
+    ("quality", "psnr"): ("psnr", NUMBER),
+    ("quality", "peak"): ("peak", NUMBER),
+    ("quality", "max_error"): ("max_error", NUMBER),
+    ("quality", "digest"): ("digest", octets(16)),
+    ("encoder", "version"): ("version", TEXT),
+    ("encoder", "seed"): ("seed", INTEGER),
+}
+DEFAULTS: dict[str, Any] = {
+    f.name: f.default if f.default is not MISSING else {}
+    for f in fields(Header)
+    if f.default is not MISSING or f.default_factory is not MISSING
+}
+
+
+def _is_default(attribute: str, kind: Kind, value: Any) -> bool:
+    default = DEFAULTS.get(attribute)
+    return default is not None and bool(kind.emit(value) == kind.emit(default))
+
+
+def _leaves(tree: Any) -> Iterator[tuple[tuple[str, str], Any]]:
+    """Fields of the tree by (group, key)."""
+    if not isinstance(tree, dict):
+        raise CorruptFile(f"header is a {type(tree).__name__} and no map, get the file again", value=tree)
+    for group, entries in tree.items():
+        if isinstance(entries, dict):
+            yield from (((group, key), value) for key, value in entries.items())
+        else:
+            yield (group, ""), entries
+
+
+def _check(header: Header) -> None:
+    """Refuse values that mean nothing, or that this version does not know."""
+    known = {
+        "type": (header.dtype, DTYPES),
+        "kernel": (header.kernel, ("lanczos3",)),
+        "network": (header.kind, ("siren",)),
+        "coder of weights": (header.weights_method, (1,)),
+        "coder of masks": (header.mask_method, (1,)),
+    }
+    for name, (value, choices) in known.items():
+        if value not in choices:
+            allowed = ", ".join(map(str, choices))
+            raise UnsupportedFile(
+                f"{name} {value!r} is unknown here ({allowed}), update inrcodec", value=value
+            )
+    for name, wrong in _impossible(header):
+        if wrong:
+            raise CorruptFile(f"header has an impossible {name}, get the file again", value=name)
+    _check_cuts(header)
+
+
+def _impossible(header: Header) -> Iterator[tuple[str, bool]]:
+    """Names of what can be out of range, and whether it is."""
+    yield "shape", min(header.shape) < 1
+    yield "number of dimensions", header.ndim not in (2, 3) or (header.ndim == 2 and header.shape[0] != 1)
+    yield "affine", _is_singular(header.affine[:3, :3])
+    yield "rescale", header.rescale[0] == 0
+    smallest, largest = _limits_of(header.dtype)
+    yield "range", not smallest <= header.low <= header.high <= largest
+    yield "padding", header.padding is not None and not smallest <= header.padding <= largest
+    yield "factor", min(header.factor) < 1 or max(header.factor) > 8
+    yield "background", not -1 <= header.background <= 1
+    yield "mask cell", min(header.cell) < 1
+    yield "network", min(header.layers, header.width) < 1 or header.omega <= 0
+    yield (
+        "number of tiles",
+        any(not 1 <= t <= n for t, n in zip(header.tiles, header.lowres_shape, strict=True)),
+    )
+    yield "super-resolution hash", (header.sr == LANCZOS) != (header.sr_sha256 == b"")
+    yield "super-resolution window", not header.sr_window[0] < header.sr_window[1]
+    yield "quality", min(header.peak, header.max_error) < 0
+    yield "seed", header.seed < 0
+
+
+def _is_singular(axes: NDArray[np.float64]) -> bool:
+    """Whether voxel axes are parallel; relative to their lengths, as micrometre voxels are not."""
+    with np.errstate(over="ignore"):
+        lengths = np.linalg.norm(axes, axis=0)
+    if not lengths.all() or not np.isfinite(lengths).all():
+        return True
+    return bool(abs(np.linalg.det(axes / lengths)) < 1e-6)
+
+
+def _limits_of(dtype: str) -> tuple[float, float]:
+    """Smallest and largest value of a type, as floats."""
+    kind = np.dtype(dtype)
+    if kind.kind == "f":
+        return -float(np.finfo(kind).max), float(np.finfo(kind).max)
+    return float(np.iinfo(kind).min), float(np.iinfo(kind).max)
+
+
+def _check_cuts(header: Header) -> None:
+    """Cuts must be as many as the tiles need, and leave no box empty."""
+    tz, ty, tx = header.tiles
+    groups = [(1, tz, 0), (tz, ty, 1), (tz * ty, tx, 2)]
+    if len(header.cuts) != sum(lines * (parts - 1) for lines, parts, _ in groups):
+        raise CorruptFile(f"header has {len(header.cuts)} cuts for tiles {header.tiles}, get the file again")
+    start = 0
+    for lines, parts, axis in groups:
+        for _ in range(lines if parts > 1 else 0):
+            edges = [0, *header.cuts[start : start + parts - 1], header.lowres_shape[axis]]
+            if any(a >= b for a, b in pairwise(edges)):
+                raise CorruptFile(f"header has cuts {edges[:8]} that leave a box empty, get the file again")
+            start += parts - 1
