@@ -3,13 +3,15 @@
 In: full-res slices or a low-res volume.  Out: the low-res volume, or any range of full-res slices.
 The one law: linear; constant in, constant out.
 
-Low-res voxel ``i`` covers the full-res voxels ``[f*i, f*(i + 1))``, so both grids share one physical extent and
-the low-res length is ``ceil(n / f)``.  The kernel is widened by ``f`` on the way down (anti-aliasing, as in
-Pillow's ``LANCZOS``); taps that fall outside the volume are dropped and the others renormalised.  Every output
-is a sum over taps in a fixed order, element by element, so it does not depend on slabs, threads or BLAS.
+Low-res voxel ``i`` covers the full-res voxels ``[f*i, f*(i + 1))``, so both grids share one physical extent
+and the low-res length is ``ceil(n / f)``.  The kernel is widened by ``f`` on the way down (anti-aliasing, as
+in Pillow's ``LANCZOS``); taps that fall outside the volume are dropped and the others renormalised.  Every
+output is a sum over taps in a fixed order, element by element, so it does not depend on slabs, threads or
+BLAS.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +22,7 @@ Shape = tuple[int, int, int]
 LOBES = 3  # the "a" of equation 1; Pillow's LANCZOS has the same
 
 
-def kernel(x: Float) -> Float:
+def kernel(x: NDArray[np.floating[Any]]) -> Float:
     """Lanczos-3 window: ``sinc(x) sinc(x/3)`` for ``|x| < 3``, else 0 (equation 1)."""
     return np.where(np.abs(x) < LOBES, np.sinc(x) * np.sinc(x / LOBES), 0.0)
 
@@ -152,4 +154,3 @@ def _up_axis(plane: Float, factor: int, axis: int, n: int) -> Float:
             norm[first:last] += weight
         out[:, phase] = total / norm
     return np.moveaxis(out.reshape(n_low * factor, -1)[:n], 0, axis)
-

@@ -1,8 +1,8 @@
 """Which low-res voxels are worth a network: everything but the flat background.
 
 In: the low-res volume.  Out: a boolean grid of cells, and the one value that all other voxels take.
-The one law: what is inactive differs from the background by less than the tolerance at the voxel itself and at
-its neighbours, so that nothing that anyone could see is dropped.
+The one law: what is inactive differs from the background by less than the tolerance at the voxel itself and
+at its neighbours, so that nothing that anyone could see is dropped.
 """
 
 import numpy as np
@@ -19,7 +19,7 @@ CELLS = 1 << 20  # the mask coder is a Python loop: cells grow until no more tha
 
 
 def background_of(lowres: Float) -> float:
-    """The commonest value of the volume's rim, in steps of the tolerance, refined to the median in that step."""
+    """The commonest value: the fullest bin of twice the tolerance, and the median inside it."""
     step = 2 * TOLERANCE
     bins = np.floor((lowres + 1) / step).astype(np.int64)
     commonest = int(np.bincount(np.maximum(bins.ravel(), 0)).argmax())

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 
 def peak_of(low: float, high: float, dtype: np.dtype[np.generic]) -> float:
-    """The peak that PSNR is taken against: ``2**bits - 1`` of the fewest bits, at least 8, that hold the range.
+    """The peak that PSNR is taken against: ``2**bits - 1`` of the fewest bits, at least 8, that hold the
+    range.
 
     4095 for 12-bit CT, 255 for 8-bit images (the paper's I, section 3.5); for floats the range itself.
     """

@@ -46,7 +46,7 @@ class Range:
         values = np.clip(self.low + (unit + 1) * ((self.high - self.low) / 2), self.low, self.high)
         if dtype.kind == "f":
             return values.astype(dtype)
-        limits = np.iinfo(dtype)
+        limits = np.iinfo(dtype)  # type: ignore[type-var]
         # float64 cannot hold 2**63 - 1 or 2**64 - 1: stay below what would wrap around.
         top = np.nextafter(float(limits.max) + 1, 0) if dtype.itemsize == 8 else float(limits.max)
         return np.clip(np.rint(values), float(limits.min), top).astype(dtype)

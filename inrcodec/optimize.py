@@ -3,8 +3,8 @@
 In: parameters ``(tiles, in, out)`` and their gradients.  Out: updated parameters, in place.
 The one law: knows tensors, not volumes; a tile's update depends on that tile alone.
 
-SOAP (Vyas et al., 2024) is Adam in the eigenbasis of the Shampoo factors.  For tiles of width 24-60 the factors
-are small enough that refreshing all bases is one batched QR, which costs next to nothing.
+SOAP (Vyas et al., 2024) is Adam in the eigenbasis of the Shampoo factors.  For tiles of width 24-60 the
+factors are small enough that refreshing all bases is one batched QR, which costs next to nothing.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor
 BETA1, BETA2 = 0.9, 0.99
 FACTOR_DECAY = 0.95  # of the Shampoo factors
 REFRESH = 10  # steps between two QR refreshes of the bases
-CLIP = 0.5  # largest RMS of a tensor's update before the rate: without it one tile in eight is lost at these rates
+CLIP = 0.5  # largest RMS of a tensor's update before the rate: without it tiles are lost at these rates
 TINY = 1e-12
 
 

@@ -1,7 +1,8 @@
 """Float weights to integers and steps and back, and the rate that training is charged for them.
 
 In: flat weights (tiles, weights) and one step code a tensor and tile.  Out: int32 weights that are stored.
-The one law: what is fitted last is what is stored; ``weight = integer * 2**((code - 192) / 8)`` exactly, in float64.
+The one law: what is fitted last is what is stored; ``weight = integer * 2**((code - 192) / 8)`` exactly, in
+float64.
 
 The rate is that of a discretised Laplace with a learned scale (evidence: about 4.5 bits a weight at the end).
 """
@@ -15,10 +16,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from inrcodec import siren
+from inrcodec.siren import Layout
+
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from inrcodec.siren import Layout
 
 Int32 = NDArray[np.int32]
 Float = NDArray[np.float64]
@@ -43,7 +45,8 @@ def code_of(log_step: float) -> int:
 def dequantize(layout: Layout, integers: Sequence[Int32], codes: Sequence[int]) -> list[Float]:
     """Integers of each tensor to float64 weights (in, out)."""
     return [
-        q.reshape(shape) * step_of(code) for q, shape, code in zip(integers, layout.shapes, codes, strict=True)
+        q.reshape(shape).astype(np.float64) * step_of(code)
+        for q, shape, code in zip(integers, layout.shapes, codes, strict=True)
     ]
 
 
@@ -62,10 +65,13 @@ class Quantizer:
         self.layout = layout
         sizes = torch.tensor(layout.sizes, device=flat.device)
         self.owner = torch.arange(len(layout.sizes), device=flat.device).repeat_interleave(sizes)
-        magnitude = torch.stack([p.abs().mean() for p in flat.split(layout.sizes, 1)]).expand(len(flat), -1)
+        means = [p.abs().mean() for p in siren.tensors(layout, flat)]
+        magnitude = torch.stack(means).expand(len(flat), -1)
         self.log_step = (magnitude * FIRST_STEP).log().requires_grad_()
         self.log_scale = magnitude.log().requires_grad_()
-        self.optimizer = torch.optim.Adam([self.log_step, self.log_scale], lr=RATE_LEARNING, betas=(0.9, 0.99))
+        self.optimizer = torch.optim.Adam(
+            [self.log_step, self.log_scale], lr=RATE_LEARNING, betas=(0.9, 0.99)
+        )
 
     def __call__(self, flat: Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor]:
         """Weights as the decoder would have them and the bits of each tile, (tiles,).
@@ -83,7 +89,9 @@ class Quantizer:
         for group in self.optimizer.param_groups:
             group["lr"] = RATE_LEARNING * schedule
             for p in group["params"]:
-                if p.grad is not None:  # a tile that is lost between two looks must not take its steps with it
+                if (
+                    p.grad is not None
+                ):  # a tile that is lost between two looks must not take its steps with it
                     p.grad.nan_to_num_(0, 0, 0)
         self.optimizer.step()
         self.optimizer.zero_grad()
@@ -122,4 +130,3 @@ def laplace_bits(q: Tensor, scale: Tensor) -> Tensor:
     near = a.clamp_max(0.5)
     inside = 1 - 0.5 * (torch.exp((near - 0.5) / scale) + torch.exp(-(near + 0.5) / scale))
     return torch.where(a < 0.5, -torch.log2(inside.clamp_min(1e-9)), tail)
-

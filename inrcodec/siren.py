@@ -1,11 +1,13 @@
-"""SIRENs (Sitzmann et al., NeurIPS 2020; paper, section 3.3): the networks of all tiles as one batch of weights.
+"""SIRENs (Sitzmann et al., NeurIPS 2020; paper, section 3.3): the networks of all tiles as one batch of
+weights.
 
 In: weights ``(tiles, in, out)``, biases ``(tiles, 1, out)``, coordinates in [-1, 1].  Out: values.
 The one law: a decoded voxel's value does not depend on the slab or region that it was asked in.
 
-Training evaluates all tiles at once (torch, float32).  Decoding evaluates one tile at a time in NumPy float64, in
-chunks that are a function of the tile alone and always of the same shape: a voxel sits in the same row of the
-same product whatever is asked for, so its bits are the same too.  Nothing here imports torch before it trains.
+Training evaluates all tiles at once (torch, float32).  Decoding evaluates one tile at a time in NumPy
+float64, in chunks that are a function of the tile alone and always of the same shape: a voxel sits in the
+same row of the same product whatever is asked for, so its bits are the same too.  Nothing here imports torch
+before it trains.
 """
 
 from __future__ import annotations
@@ -57,7 +59,10 @@ class Layout:
         """Half-widths of the uniform initial values, a tensor each (SIREN, section 3.2)."""
         found = []
         for k, n in enumerate([3, *[self.width] * self.layers]):
-            found += [1 / n if k == 0 else sqrt(6 / n) / self.omega, 1 / 3 if k == 0 else 1 / sqrt(n) / self.omega]
+            found += [
+                1 / n if k == 0 else sqrt(6 / n) / self.omega,
+                1 / 3 if k == 0 else 1 / sqrt(n) / self.omega,
+            ]
         return found
 
 
@@ -74,7 +79,9 @@ def initial(layout: Layout, tiles: int, generator: Generator) -> Tensor:
 
 def tensors(layout: Layout, flat: Tensor) -> list[Tensor]:
     """Views (tiles, in, out) into flat weights (tiles, layout.weights)."""
-    pieces = flat.split(layout.sizes, 1)
+    import torch
+
+    pieces = torch.split(flat, layout.sizes, 1)
     return [p.view(-1, n, m) for p, (n, m) in zip(pieces, layout.shapes, strict=True)]
 
 

@@ -1,7 +1,7 @@
 """A low-res volume cut into k-d boxes of equal work, one small network each.
 
-In: the active voxels (low-res, boolean) and how many parts each axis gets.  Out: cuts (a few integers), boxes,
-and in each box its active voxels with their coordinates.
+In: the active voxels (low-res, boolean) and how many parts each axis gets.  Out: cuts (a few integers),
+boxes, and in each box its active voxels with their coordinates.
 The one law: every voxel belongs to exactly one box, and the cuts are all that a decoder needs to know.
 """
 

@@ -12,7 +12,9 @@ from inrcodec.siren import Layout
 
 SHAPE = (8, 16, 16)
 Z, Y, X = (np.linspace(-1, 1, n) for n in SHAPE)
-SMOOTH = 0.4 * np.sin(3 * Z)[:, None, None] + 0.5 * np.cos(5 * Y)[None, :, None] * np.exp(-(X**2))[None, None, :]
+SMOOTH = (
+    0.4 * np.sin(3 * Z)[:, None, None] + 0.5 * np.cos(5 * Y)[None, :, None] * np.exp(-(X**2))[None, None, :]
+)
 LAYOUT = Layout(2, 16)
 
 
@@ -53,7 +55,9 @@ def test_the_papers_way_is_rounded_within_a_tenth_of_a_decibel():
 def test_same_seed_same_integers_and_another_seed_others():
     first, again, other = (fit.fit(LAYOUT, *cut(), settings(steps=60, seed=s)) for s in (3, 3, 4))
     same = lambda a, b: all(  # noqa: E731
-        np.array_equal(p, q) for s, t in zip(a.integers, b.integers, strict=True) for p, q in zip(s, t, strict=True)
+        np.array_equal(p, q)
+        for s, t in zip(a.integers, b.integers, strict=True)
+        for p, q in zip(s, t, strict=True)
     )
     assert same(first, again) and first.codes == again.codes
     assert not same(first, other)

@@ -47,7 +47,9 @@ def test_padding_is_neither_in_the_range_nor_in_the_floats():
 
 
 def test_nothing_but_padding_and_constants_have_a_range():
-    assert Range.of(Volume.from_array(np.full((1, 2, 2), -2000, np.int16), padding=-2000)) == Range(-2000, -2000)
+    assert Range.of(Volume.from_array(np.full((1, 2, 2), -2000, np.int16), padding=-2000)) == Range(
+        -2000, -2000
+    )
     flat = Range.of(Volume.from_array(np.full((1, 2, 2), 7, np.uint8)))
     assert flat.to_stored(flat.to_unit(np.array([7])), np.dtype("uint8")) == 7
 
@@ -70,5 +72,7 @@ def test_errors_over_slabs_are_the_errors_of_the_whole():
     difference = a.astype(float) - b
     assert errors.mse == pytest.approx(np.square(difference).mean())
     assert errors.largest == np.abs(difference).max()
-    assert metrics.psnr(errors.mse, 255) == pytest.approx(10 * np.log10(255**2 / np.square(difference).mean()))
+    assert metrics.psnr(errors.mse, 255) == pytest.approx(
+        10 * np.log10(255**2 / np.square(difference).mean())
+    )
     assert metrics.psnr(0.0, 255) == float("inf")

@@ -1,4 +1,4 @@
-"""SIRENs: shapes, the same values in training and decoding, and bits that do not depend on what is asked for."""
+"""SIRENs: shapes, one function in training and decoding, and bits that do not depend on what is asked for."""
 
 import numpy as np
 import pytest

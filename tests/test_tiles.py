@@ -7,7 +7,12 @@ from inrcodec import mask, tiles
 
 RNG = np.random.default_rng(1)
 BALL = np.linalg.norm(np.indices((20, 31, 26)) - np.array([10, 15, 13])[:, None, None, None], axis=0) < 9
-MASKS = {"ball": BALL, "full": np.ones((5, 6, 7), bool), "noise": RNG.random((9, 8, 12)) < 0.1, "plane": BALL[10:11]}
+MASKS = {
+    "ball": BALL,
+    "full": np.ones((5, 6, 7), bool),
+    "noise": RNG.random((9, 8, 12)) < 0.1,
+    "plane": BALL[10:11],
+}
 
 
 @pytest.mark.parametrize("name", MASKS)

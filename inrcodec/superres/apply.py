@@ -1,8 +1,8 @@
 """A super-resolution network run over a low-res volume, block by block.
 
 In: the low-res volume in the network's window.  Out: the residual of any range of full-res slices.
-The one law: the blocks are a function of the grid alone, always of one shape and each on one thread, so that the
-result does not depend on slabs or threads.
+The one law: the blocks are a function of the grid alone, always of one shape and each on one thread, so that
+the result does not depend on slabs or threads.
 
 A block is cut with a halo of ``HALO`` voxels, whose outputs are dropped; beyond the volume the last voxel is
 repeated.  Blocks without an active voxel get no residual: flat background needs none.
@@ -23,8 +23,8 @@ from inrcodec.superres.network import SRDenseNet
 Float32 = NDArray[np.float32]
 Bool = NDArray[np.bool_]
 
-BLOCK = (16, 32, 32)  # low-res voxels: 38k with the halo, about 40 MB of activations a thread
-HALO = 4
+BLOCK = (16, 32, 32)  # low-res voxels: 26k with the halo, about 30 MB of activations a thread
+HALO = 2  # 4 gives 0.02 dB less on the head and costs 45 % more
 
 
 class Upsampler:
@@ -46,7 +46,10 @@ class Upsampler:
         self.block = BLOCK
         self.halo = (0 if self.flat else HALO, HALO, HALO)
         self.counts = [-(-n // b) for n, b in zip(low.shape, self.block, strict=True)]
-        beyond = [(h, h + c * b - n) for h, c, b, n in zip(self.halo, self.counts, self.block, low.shape, strict=True)]
+        beyond = [
+            (h, h + c * b - n)
+            for h, c, b, n in zip(self.halo, self.counts, self.block, low.shape, strict=True)
+        ]
         self.low, self.active = np.pad(low, beyond, mode="edge"), np.pad(active, beyond)
 
     def layers(self) -> Iterator[Float32]:

@@ -26,7 +26,7 @@ class Architecture:
     features : maps of the first convolution.
     blocks, layers, growth : dense blocks, convolutions in each, maps that each convolution adds.
     bottleneck : maps of the 1x1 bottleneck.
-    variant : "All" feeds every block's maps to the bottleneck, "HL" the first and the last, "H" the last only.
+    variant : what the bottleneck reads: "All" maps, "HL" the first and the last ones, "H" the last only.
     head : "deconvolution" (stride 2 each, as published) or "subpixel" (one convolution, then interleaving).
     """
 
@@ -44,7 +44,9 @@ class Architecture:
         if self.dims not in (2, 3) or (self.dims == 2 and self.factor[0] != 1):
             raise ValueError(f"dims {self.dims} with factor {self.factor}: use 3, or 2 with a z factor of 1")
         if self.variant not in ("H", "HL", "All") or self.head not in ("deconvolution", "subpixel"):
-            raise ValueError(f"variant {self.variant!r}, head {self.head!r}: use H, HL or All; deconvolution or subpixel")
+            raise ValueError(
+                f"variant {self.variant!r}, head {self.head!r}: use H, HL or All; deconvolution or subpixel"
+            )
         if self.head == "deconvolution" and any(f & (f - 1) for f in self.factor):
             raise ValueError(f"factor {self.factor}: deconvolutions of stride 2 need powers of two")
 
@@ -76,7 +78,9 @@ class SRDenseNet(nn.Module):
         convolution, each = _convolution(arch.dims), arch.growth * arch.layers
         self.first = convolution(1, arch.features, 3, padding=1)
         self.blocks = nn.ModuleList(DenseBlock(arch, arch.features + each * k) for k in range(arch.blocks))
-        trunk = {"All": arch.features + each * arch.blocks, "HL": arch.features + each, "H": each}[arch.variant]
+        trunk = {"All": arch.features + each * arch.blocks, "HL": arch.features + each, "H": each}[
+            arch.variant
+        ]
         self.bottleneck = convolution(trunk, arch.bottleneck, 1)
         factor = arch.factor[3 - arch.dims :]
         if arch.head == "subpixel":

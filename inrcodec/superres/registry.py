@@ -53,7 +53,12 @@ def manifests() -> dict[str, Manifest]:
             z, y, x = fields["architecture"]["factor"]
             low, high = fields["window"]
             found[fields["id"]] = Manifest(
-                fields["id"], fields["modality"], (z, y, x), (low, high), fields["sha256"], fields["architecture"]
+                fields["id"],
+                fields["modality"],
+                (z, y, x),
+                (low, high),
+                fields["sha256"],
+                fields["architecture"],
             )
     return found
 
@@ -106,7 +111,7 @@ def load(model: str, digest: bytes) -> SRDenseNet:
     if here != digest or here.hex() != known.sha256:
         raise ModelNotFound(
             f"the weights of model {model!r} here have SHA-256 {here.hex()[:16]}…, the file was written with "
-            f"{digest.hex()[:16]}…; install the version of inrcodec that wrote it, or decode with --sr lanczos",
+            f"{digest.hex()[:16]}…; install the version that wrote it, or decode with --sr lanczos",
             value=here.hex(),
         )
     arch = Architecture(**{**known.architecture, "factor": known.factor})

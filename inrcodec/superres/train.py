@@ -10,6 +10,7 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from hashlib import sha256
 from math import cos, log10, pi
 from pathlib import Path
 
@@ -44,11 +45,16 @@ def load(path: Path, factor: tuple[int, int, int], decoded: Sequence[Path]) -> l
     """The clean low-res version of a volume and every decoded one (``.npy``, low-res, HU)."""
     volume = io.read(path)
     shape = tuple(n // f * f for n, f in zip(volume.shape, factor, strict=True))
-    hu = volume.array[tuple(slice(n) for n in shape)].astype(np.float32) * volume.rescale[0] + volume.rescale[1]
+    hu = (
+        volume.array[tuple(slice(n) for n in shape)].astype(np.float32) * volume.rescale[0]
+        + volume.rescale[1]
+    )
     if volume.array.min() >= 0 and volume.modality != "MR":
         hu = hu - 1024  # raw scanner units, as the UNC head has them
     full = to_unit(hu)
-    versions: list[NDArray[np.float64]] = [lanczos.down(lambda z: full[z].astype(np.float64), full.shape, factor)]
+    versions: list[NDArray[np.float64]] = [
+        lanczos.down(lambda z: full[z].astype(np.float64), full.shape, factor)
+    ]
     versions += [to_unit(np.load(p)).astype(np.float64) for p in decoded]
     return [_material(path.name, full, low, factor) for low in versions]
 
@@ -67,13 +73,17 @@ def _material(name: str, full: Float32, low: NDArray[np.float64], factor: tuple[
         target[z:stop] = full[z:stop] - lanczos.up(low, factor, full.shape, z, stop)
     inner = low[BORDER:-BORDER, BORDER:-BORDER, BORDER:-BORDER]
     places = np.argwhere(np.abs(inner + 1) > 0.015) + BORDER
-    return Material(name, torch.from_numpy(low.astype(np.float32)), torch.from_numpy(target), torch.from_numpy(places))
+    return Material(
+        name, torch.from_numpy(low.astype(np.float32)), torch.from_numpy(target), torch.from_numpy(places)
+    )
 
 
 class Patches:
     """Random augmented patches: (batch, 1, *low) and (batch, 1, *high) residual targets."""
 
-    def __init__(self, material: list[Material], arch: Architecture, size: tuple[int, int, int], seed: int) -> None:
+    def __init__(
+        self, material: list[Material], arch: Architecture, size: tuple[int, int, int], seed: int
+    ) -> None:
         self.material, self.arch, self.size = material, arch, size
         self.generator = torch.Generator().manual_seed(seed)
         self.up = [torch.from_numpy(_up_matrix(n, f)) for n, f in zip(size, arch.factor, strict=True)]
@@ -98,7 +108,8 @@ class Patches:
         m = self.material[int(torch.multinomial(self.weights, 1, generator=self.generator))]
         place = m.places[self._integer(len(m.places))]
         corner = [
-            min(max(int(p) - n // 2, 0), full - n) for p, n, full in zip(place, self.size, m.low.shape, strict=True)
+            min(max(int(p) - n // 2, 0), full - n)
+            for p, n, full in zip(place, self.size, m.low.shape, strict=True)
         ]
         low = m.low[tuple(slice(c, c + n) for c, n in zip(corner, self.size, strict=True))]
         spans = zip(corner, self.size, self.arch.factor, strict=True)
@@ -154,7 +165,10 @@ class Run:
 
     def load(self, path: Path) -> None:
         tensors = load_file(path)
-        part = lambda name: {k[len(name) :]: v for k, v in tensors.items() if k.startswith(name)}  # noqa: E731
+
+        def part(name: str) -> dict[str, Tensor]:
+            return {k[len(name) :]: v for k, v in tensors.items() if k.startswith(name)}
+
         self.network.load_state_dict(part("network."))
         self.average = part("average.")
         state = self.optimizer.state_dict()
@@ -194,7 +208,9 @@ def train(run: Run, patches: Patches, held_out: list[Material], args: argparse.N
         mean += (run.step(*patches.draw(args.batch), schedule) - mean) * (0.01 if run.steps > 100 else 0.1)
         if run.steps % args.report == 0:
             gains = ", ".join(f"{gain(run.average, run.network.arch, m):+.2f}" for m in held_out)
-            print(f"{run.steps:7d} {elapsed:6.0f} s  loss {mean * 1e4:.3f}e-4  held out {gains} dB", flush=True)
+            print(
+                f"{run.steps:7d} {elapsed:6.0f} s  loss {mean * 1e4:.3f}e-4  held out {gains} dB", flush=True
+            )
         if time.monotonic() - saved > 120:
             run.save(checkpoint)
             saved = time.monotonic()
@@ -209,6 +225,7 @@ def publish(run: Run, args: argparse.Namespace, names: list[str]) -> None:
         "id": args.id,
         "modality": "CT",
         "window": list(WINDOW),
+        "sha256": sha256(weights.read_bytes()).hexdigest(),
         "architecture": asdict(run.network.arch),
         "steps": run.steps,
         "trained_on": sorted(set(names)),
@@ -219,8 +236,12 @@ def publish(run: Run, args: argparse.Namespace, names: list[str]) -> None:
 def main(argv: Sequence[str] | None = None) -> None:
     p = argparse.ArgumentParser(prog="python -m inrcodec.superres.train", description=__doc__.splitlines()[0])
     p.add_argument("volumes", nargs="+", type=Path, help="training volumes, anything that inrv-enc reads")
-    p.add_argument("--held-out", nargs="*", type=Path, default=[], help="volumes to report on, never trained on")
-    p.add_argument("--decoded", type=Path, help="folder of NAME.*.npy: low-res volumes in HU, decoded from real fits")
+    p.add_argument(
+        "--held-out", nargs="*", type=Path, default=[], help="volumes to report on, never trained on"
+    )
+    p.add_argument(
+        "--decoded", type=Path, help="folder of NAME.*.npy: low-res volumes in HU, decoded from real fits"
+    )
     p.add_argument("--factor", nargs=3, type=int, default=(4, 4, 4), metavar=("Z", "Y", "X"))
     p.add_argument("--id", required=True, help="model ID, the name of the two files")
     p.add_argument("--out", type=Path, required=True)
@@ -239,7 +260,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     def material(paths: list[Path]) -> list[Material]:
         fits = [sorted(args.decoded.glob(f"{path.name}.*.npy")) if args.decoded else [] for path in paths]
-        return [m for path, decoded in zip(paths, fits, strict=True) for m in load(path, arch.factor, decoded)]
+        return [
+            m for path, decoded in zip(paths, fits, strict=True) for m in load(path, arch.factor, decoded)
+        ]
 
     training = material(args.volumes)
     run = Run(arch, args.rate)

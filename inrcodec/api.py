@@ -1,0 +1,211 @@
+"""The public verbs: a volume goes down the corridor, and comes back up the same corridor.
+
+    encode:  source > Volume > unit > low-res > tiles > networks > integers > sections > .inrv
+    decode:  .inrv > sections > integers > networks > low-res > full-res > Volume > sink
+
+In: sources and options.  Out: bytes, arrays, volumes, reports.  The one law: no arithmetic here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from os import PathLike
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inrcodec import check, container, encoder, io, planning, report
+from inrcodec.decoder import Decoder
+from inrcodec.options import EncodeOptions, Progress, ResolvedOptions, check_device
+from inrcodec.report import EncodeReport, Stages
+from inrcodec.volume import Volume
+
+Source = str | PathLike[str] | NDArray[Any] | Volume
+File = str | PathLike[str] | bytes | BinaryIO
+
+
+def encode(
+    source: Source,
+    target: str | PathLike[str] | None = None,
+    *,
+    spacing: Sequence[float] | None = None,
+    series: str | None = None,
+    force: bool = False,
+    progress: Progress | None = None,
+    options: EncodeOptions | None = None,
+    **knobs: Any,
+) -> bytes | EncodeReport:
+    """Encode a volume.
+
+    Parameters
+    ----------
+    source : path of a DICOM folder or file, ``.nii``, ``.nii.gz``, ``.npy``, ``.npz``; ndarray; Volume
+        Arrays are (z, y, x) or (y, x), of any integer or float dtype.
+    target : path, optional
+        File to write, whole or not at all.  Without it the bytes are returned.
+    spacing : (z, y, x) or (y, x) in mm
+        Of arrays and NumPy files; 1 mm without it.
+    series : str, optional
+        Series Instance UID, where a DICOM folder holds several.
+    force : bool
+        Replace an existing target.
+    progress : callable, optional
+        Called with a stage's name and the fraction of it that is done.
+    options : EncodeOptions, optional
+        All knobs at once; or give them one by one: ``preset="fast", ratio=5000, …``.
+
+    Returns
+    -------
+    bytes, or an EncodeReport where a target was given.
+
+    Raises
+    ------
+    InrvError
+        See :mod:`inrcodec.errors` for the kinds.
+
+    Examples
+    --------
+    >>> import numpy as np, inrcodec
+    >>> ramp = np.add.outer(np.arange(24), np.arange(32)).astype(np.int16) * 20
+    >>> blob = inrcodec.encode(ramp, steps=300, factor=2)
+    >>> decoded = inrcodec.decode(blob)
+    >>> assert decoded.shape == ramp.shape and decoded.dtype == ramp.dtype
+    """
+    if target is not None:
+        io.check_writable(target, force)
+    blob, report = encode_report(
+        source, spacing=spacing, series=series, progress=progress, options=options, **knobs
+    )
+    if target is None:
+        return blob
+    io.atomic_write(target, blob, force=force)
+    return report
+
+
+def encode_report(
+    source: Source,
+    *,
+    spacing: Sequence[float] | None = None,
+    series: str | None = None,
+    progress: Progress | None = None,
+    options: EncodeOptions | None = None,
+    **knobs: Any,
+) -> tuple[bytes, EncodeReport]:
+    """Encode to bytes, with the ledger; parameters as for :func:`encode`."""
+    wishes = _resolved(options, knobs)
+    stages = Stages(progress)
+    volume = io.read(source, spacing=spacing, series=series)
+    stages("read", 1.0)
+    encoded = encoder.encode(volume, wishes, stages)
+    found = check.reached(
+        encoded.header,
+        encoded.sections,
+        volume,
+        encoded.lowres,
+        device=wishes.device,
+        threads=wishes.threads,
+        progress=stages,
+    )
+    header = encoder.finished(encoded, found)
+    sections = {"HEAD": header.to_bytes(), **encoded.sections}
+    blob = container.pack(list(sections.items()))
+    planning.hold_to(wishes, volume, len(blob))
+    ledger = report.of(volume, header, sections, found, len(blob))
+    return blob, EncodeReport(**ledger, seconds=stages.seconds, notices=encoded.notices)
+
+
+def plan(
+    source: Source,
+    *,
+    spacing: Sequence[float] | None = None,
+    series: str | None = None,
+    options: EncodeOptions | None = None,
+    **knobs: Any,
+) -> dict[str, Any]:
+    """What :func:`encode` would do: factor, low-res shape, tiles, network, model, predicted bytes."""
+    wishes = _resolved(options, knobs)
+    return encoder.forecast(io.read(source, spacing=spacing, series=series), wishes)
+
+
+def decode(
+    source: File,
+    *,
+    lowres: bool = False,
+    sr: str | None = None,
+    device: str = "cpu",
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> NDArray[Any]:
+    """Decode to the array that :func:`encode` was given: same shape, dtype and units.
+
+    Parameters
+    ----------
+    source : path, bytes or binary file object.
+    lowres : bool
+        Stop before the up-sampling.
+    sr : "lanczos", optional
+        Bring the resolution back without the model that the file names.
+    device, threads : where and how wide to compute; neither changes a voxel on one machine.
+
+    Returns
+    -------
+    ndarray, (z, y, x) or (y, x).
+    """
+    volume = decode_volume(source, lowres=lowres, sr=sr, device=device, threads=threads, progress=progress)
+    return volume.array[0] if volume.ndim == 2 else volume.array
+
+
+def decode_volume(
+    source: File,
+    *,
+    lowres: bool = False,
+    sr: str | None = None,
+    device: str = "cpu",
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> Volume:
+    """Decode to a :class:`Volume`: array, affine, spacing, modality; parameters as for :func:`decode`."""
+    check_device(device)
+    decoder = open(source)
+    if lowres:
+        return decoder.lowres_volume(threads=threads, progress=progress)
+    return decoder.volume(sr=sr, device=device, threads=threads, progress=progress)
+
+
+def open(source: File) -> Decoder:
+    """A decoder for parts of a file: low-res slices, slabs, single tiles; nothing is decoded yet."""
+    return Decoder(*container.read(source))
+
+
+def info(source: File) -> dict[str, Any]:
+    """Header and ledger of a file as plain types; imports neither torch nor scipy."""
+    return report.facts(*container.read(source))
+
+
+def preview(source: File) -> NDArray[np.uint8]:
+    """The central axial low-res slice, (y, x), windowed to 0..255; imports neither torch nor scipy."""
+    return open(source).preview()
+
+
+def verify(source: File, *, device: str = "cpu", threads: int | None = None) -> dict[str, Any]:
+    """Read every checksum, decode, and compare with the digest that the encoder stored.
+
+    On the machine and version that wrote the file the digest is equal.  Elsewhere single voxels may differ
+    by one stored unit (specification, section on exactness), and the digest with them.
+
+    Returns
+    -------
+    dict with "ok", "crc", "digest" ("equal" or "differs").
+    """
+    check_device(device)
+    decoder = open(source)
+    equal = check.digest(decoder, device=device, threads=threads) == decoder.header.digest
+    return {"ok": True, "crc": True, "digest": "equal" if equal else "differs"}
+
+
+def _resolved(options: EncodeOptions | None, knobs: dict[str, Any]) -> ResolvedOptions:
+    wishes = EncodeOptions.from_preset(**knobs) if options is None else replace(options, **knobs)
+    check_device(wishes.device)
+    return wishes.resolved()

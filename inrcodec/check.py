@@ -1,0 +1,104 @@
+"""What a file gives back, found out by decoding it.
+
+In: sections that are about to be written, or that were read, and the source where there is one.
+Out: quality, digest, and which up-sampling serves this volume better.
+The one law: the decoder that is measured here is the decoder that the user gets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from hashlib import blake2b
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inrcodec import metrics
+from inrcodec.decoder import Decoder
+from inrcodec.header import Header
+from inrcodec.metrics import Errors
+from inrcodec.options import Progress
+from inrcodec.superres import registry
+from inrcodec.volume import Volume
+
+DIGEST_BYTES = 16
+
+
+@dataclass
+class Outcome:
+    """Errors and digest of one way to bring the full resolution back."""
+
+    errors: Errors = field(default_factory=Errors)
+    digest: bytes = b""
+    peak: float = 0.0
+
+    @property
+    def psnr(self) -> float:
+        return metrics.psnr(self.errors.mse, self.peak)
+
+
+@dataclass(frozen=True)
+class Reached:
+    """What a set of sections gives back, against its source.
+
+    ``outcomes`` has one entry for Lanczos and one for the header's model, if it has one; ``lowres`` is the
+    PSNR of the low-res volume alone.
+    """
+
+    outcomes: dict[str, Outcome]
+    lowres: float
+
+    @property
+    def best(self) -> str:
+        """The model with the smaller error on this volume; Lanczos where they are level."""
+        return min(self.outcomes, key=lambda sr: (self.outcomes[sr].errors.mse, sr != registry.LANCZOS))
+
+
+def reached(
+    header: Header,
+    sections: Mapping[str, bytes],
+    volume: Volume,
+    target: NDArray[np.float64],
+    *,
+    device: str = "cpu",
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> Reached:
+    """Decode what is about to be written and measure it, with the model and without.
+
+    Parameters
+    ----------
+    volume : the source.
+    target : its clean low-res volume, in [-1, 1].
+    """
+    decoder = Decoder(header, sections)
+    peak = metrics.peak_of(float(header.low), float(header.high), volume.array.dtype)
+    names = list(dict.fromkeys([registry.LANCZOS, header.sr]))
+    outcomes = {name: Outcome(peak=peak) for name in names}
+    hashes = {name: blake2b(digest_size=DIGEST_BYTES) for name in names}
+    lowres = decoder.lowres(threads)
+    for slab in decoder.slabs(lowres, device=device, threads=threads):
+        for name, unit in ((registry.LANCZOS, slab.lanczos), (header.sr, slab.superres))[: len(names)]:
+            stored = decoder.stored(slab, unit)
+            outcomes[name].errors.add(volume.array[slab.start : slab.stop], stored)
+            hashes[name].update(_bytes(stored))
+        if progress:
+            progress("verify", slab.stop / header.shape[0])
+    for name, outcome in outcomes.items():
+        outcome.digest = hashes[name].digest()
+    scale = (float(header.high) - float(header.low)) / 2
+    return Reached(outcomes, metrics.psnr(float(np.square((lowres - target) * scale).mean()), peak))
+
+
+def digest(decoder: Decoder, *, device: str = "cpu", threads: int | None = None) -> bytes:
+    """The digest of a file's decoded volume, here and now."""
+    found = blake2b(digest_size=DIGEST_BYTES)
+    for slab in decoder.slabs(decoder.lowres(threads), device=device, threads=threads):
+        found.update(_bytes(decoder.stored(slab, slab.superres)))
+    return found.digest()
+
+
+def _bytes(stored: NDArray[np.generic]) -> bytes:
+    """C order, little-endian, whatever the machine."""
+    return np.ascontiguousarray(stored.astype(stored.dtype.newbyteorder("<"), copy=False)).tobytes()

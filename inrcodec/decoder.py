@@ -1,0 +1,236 @@
+"""From sections back to voxels: the second half of the corridor.
+
+In: a header and its sections.  Out: the low-res volume, and slabs of stored values.
+The one law: nothing here depends on threads, slabs or the part that was asked for; the encoder runs this
+very code on what it is about to write.
+
+The low-res half needs neither torch nor scipy, so that a preview does not wait for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from os import cpu_count
+
+import numpy as np
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from inrcodec import entropy, lanczos, mask, quantize, siren, streams, tiles
+from inrcodec.header import Header
+from inrcodec.normalize import Range
+from inrcodec.siren import Layout
+from inrcodec.superres import registry
+from inrcodec.volume import Volume
+
+Float = NDArray[np.float64]
+Bool = NDArray[np.bool_]
+Shape = tuple[int, int, int]
+Progress = Callable[[str, float], None]
+
+SLAB = 16  # full-res slices handed out at a time
+
+
+@dataclass(frozen=True)
+class Slab:
+    """Full-res slices ``[start, stop)`` in [-1, 1]: by Lanczos alone, and with the network's residual."""
+
+    start: int
+    stop: int
+    lanczos: Float
+    superres: Float
+
+
+class Decoder:
+    """Lazily decoded parts of one file.
+
+    Parameters
+    ----------
+    header : checked against the limits.
+    sections : bodies by section ID.
+    """
+
+    def __init__(self, header: Header, sections: Mapping[str, bytes]) -> None:
+        self.header, self.sections = header, sections
+        self.shape: Shape = header.shape
+        self.low_shape = lanczos.lowres_shape(header.shape, header.factor)
+        self.layout = Layout(header.layers, header.width, header.omega)
+        self.span = Range(float(header.low), float(header.high))
+
+    @cached_property
+    def active(self) -> Bool:
+        """Low-res voxels that a network stands for."""
+        cells = None
+        if "MASK" in self.sections:
+            grid = [-(-n // c) for n, c in zip(self.low_shape, self.header.cell, strict=True)]
+            cells = entropy.decode_mask(self.sections["MASK"], (grid[0], grid[1], grid[2]))
+        return mask.active_voxels(cells, self.header.cell, self.low_shape)
+
+    @cached_property
+    def padding(self) -> Bool | None:
+        """Full-res voxels that hold the padding value."""
+        if "PADM" not in self.sections:
+            return None
+        return entropy.decode_bits(self.sections["PADM"], self.shape)
+
+    @cached_property
+    def boxes(self) -> list[tiles.Box]:
+        return tiles.boxes(self.low_shape, self.header.tiles, self.header.cuts)
+
+    @cached_property
+    def streams(self) -> list[bytes]:
+        """Each tile's bytes."""
+        return streams.split(self.sections["INDX"], self.sections["WGHT"], len(self.boxes))
+
+    def weights(self, tile: int) -> list[Float]:
+        """The float64 tensors of one tile's network, from its own bytes."""
+        codes, integers = streams.read_tile(self.streams[tile], self.layout.sizes)
+        return quantize.dequantize(self.layout, integers, codes)
+
+    def lowres(
+        self, threads: int | None = None, z: slice = slice(None), progress: Progress | None = None
+    ) -> Float:
+        """Low-res slices ``z`` in [-1, 1]; only the tiles that they cross are evaluated.
+
+        Returns
+        -------
+        ndarray, (z, y, x), float64.
+        """
+        start, stop, _ = z.indices(self.low_shape[0])
+        out = np.full((max(0, stop - start), *self.low_shape[1:]), float(self.header.background))
+        wanted = [k for k, b in enumerate(self.boxes) if b.low[0] < stop and b.high[0] > start]
+
+        def fill(k: int) -> None:
+            tile = tiles.tile(self.active, self.boxes[k])
+            if tile is not None:
+                first, last = np.searchsorted(tile.index[:, 0], [start, stop])
+                values = siren.decode(self.layout, self.weights(k), tile, slice(int(first), int(last)))
+                places = tile.index[first:last]
+                out[places[:, 0] - start, places[:, 1], places[:, 2]] = values
+
+        # One thread a product: the bits then cannot depend on how a BLAS shares the work out.
+        with threadpool_limits(1, "blas"), ThreadPoolExecutor(threads or cpu_count()) as pool:
+            for done, _ in enumerate(pool.map(fill, wanted), 1):
+                if progress:
+                    progress("lowres", done / len(wanted))
+        return out
+
+    def slabs(
+        self,
+        lowres: Float,
+        *,
+        sr: str | None = None,
+        device: str = "cpu",
+        threads: int | None = None,
+        progress: Progress | None = None,
+    ) -> Iterator[Slab]:
+        """All full-res slices in [-1, 1], a slab at a time.
+
+        Parameters
+        ----------
+        sr : "lanczos" to leave the network out; by default the header's model.
+        """
+        residuals = self._residuals(lowres, sr or self.header.sr, device, threads)
+        for start in range(0, self.shape[0], SLAB):
+            stop = min(start + SLAB, self.shape[0])
+            plain = lanczos.up(lowres, self.header.factor, self.shape, start, stop)
+            residual = residuals(start, stop)
+            yield Slab(start, stop, plain, plain if residual is None else plain + residual)
+            if progress:
+                progress("superres", stop / self.shape[0])
+
+    def stored(self, slab: Slab, unit: Float) -> NDArray[np.generic]:
+        """Unit values of a slab as the source stored them, padding included."""
+        dtype = np.dtype(self.header.dtype)
+        values = self.span.to_stored(unit, dtype)
+        if self.padding is not None:
+            values[self.padding[slab.start : slab.stop]] = dtype.type(self.header.padding or 0)
+        return values
+
+    def volume(
+        self,
+        *,
+        sr: str | None = None,
+        device: str = "cpu",
+        threads: int | None = None,
+        progress: Progress | None = None,
+    ) -> Volume:
+        """The full-res volume, as :func:`inrcodec.api.decode_volume` returns it."""
+        lowres = self.lowres(threads, progress=progress)
+        array = np.empty(self.shape, dtype=np.dtype(self.header.dtype))
+        for slab in self.slabs(lowres, sr=sr, device=device, threads=threads, progress=progress):
+            array[slab.start : slab.stop] = self.stored(slab, slab.superres)
+        return self._volume(array, self.header.affine)
+
+    def lowres_volume(self, *, threads: int | None = None, progress: Progress | None = None) -> Volume:
+        """The low-res volume in the source's dtype and units, on its coarser grid, without its padding."""
+        stored = self.span.to_stored(self.lowres(threads, progress=progress), np.dtype(self.header.dtype))
+        return self._volume(stored, _coarser(self.header.affine, self.header.factor))
+
+    def preview(self) -> NDArray[np.uint8]:
+        """The central low-res slice, (y, x), grey from its 1st to its 99.5th percentile."""
+        middle = self.low_shape[0] // 2
+        plane = self.lowres(1, slice(middle, middle + 1))[0]
+        low, high = np.percentile(plane, [1, 99.5])
+        grey = np.clip((plane - low) / max(high - low, 1e-9), 0, 1)
+        scaled: NDArray[np.uint8] = np.rint(255 * grey).astype(np.uint8)
+        return scaled
+
+    def _volume(self, array: NDArray[np.generic], affine: Float) -> Volume:
+        h = self.header
+        return Volume(
+            array,
+            affine,
+            rescale=h.rescale,
+            modality=h.modality,
+            padding=h.padding,
+            ndim=h.ndim,
+            unit=h.unit,
+            description=h.description,
+        )
+
+    def _residuals(
+        self, lowres: Float, sr: str, device: str, threads: int | None
+    ) -> Callable[[int, int], Float | None]:
+        if sr == registry.LANCZOS:
+            return lambda start, stop: None
+        from inrcodec.superres.apply import Upsampler
+
+        network = registry.load(sr, self.header.sr_sha256)
+        low, high = self._window()
+        inside = np.clip((lowres - low) * (2 / (high - low)) - 1, -1, 1).astype(np.float32)
+        upsampler = Upsampler(network, inside, self.active, device, threads or cpu_count() or 1)
+        layers = _Slices(upsampler.layers(), self.shape)
+        return lambda start, stop: layers.take(start, stop) * ((high - low) / 2)
+
+    def _window(self) -> tuple[float, float]:
+        """The network's window, in this file's unit values."""
+        slope, intercept = self.header.rescale
+        low, high = self.span.to_unit((np.array(self.header.sr_window) - intercept) / slope)
+        return float(low), float(high)
+
+
+class _Slices:
+    """Layers of blocks in, ranges of slices out, in order; holds one layer and what is left of the last."""
+
+    def __init__(self, layers: Iterator[NDArray[np.float32]], shape: Shape) -> None:
+        self.layers, self.shape, self.start = layers, shape, 0
+        self.held = np.empty((0, *shape[1:]), dtype=np.float32)
+
+    def take(self, start: int, stop: int) -> Float:
+        self.held, self.start = self.held[start - self.start :], start
+        while len(self.held) < stop - start:
+            layer = next(self.layers)[:, : self.shape[1], : self.shape[2]]
+            self.held = np.concatenate([self.held, layer])
+        return self.held[: stop - start].astype(np.float64)
+
+
+def _coarser(affine: Float, factor: Shape) -> Float:
+    """The affine of the low-res grid: voxels ``factor`` times as large, centred on what they cover."""
+    z, y, x = factor
+    scale = np.diag([x, y, z, 1.0])
+    scale[:3, 3] = [(x - 1) / 2, (y - 1) / 2, (z - 1) / 2]
+    return np.asarray(affine @ scale)

@@ -1,0 +1,219 @@
+"""From a volume to sections: the first half of the corridor.
+
+In: a volume and resolved options.  Out: a header without its quality, the bodies of the sections, and
+notices.
+The one law: every step is its own module's; here they only follow each other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inrcodec import __version__, container, entropy, fit, lanczos, mask, planning, streams, tiles
+from inrcodec.check import Reached
+from inrcodec.header import Header
+from inrcodec.normalize import Range, padding_mask, unit_slice
+from inrcodec.options import Progress, ResolvedOptions
+from inrcodec.planning import Plan
+from inrcodec.superres import registry
+from inrcodec.volume import Volume
+
+Float = NDArray[np.float64]
+Bool = NDArray[np.bool_]
+Shape = tuple[int, int, int]
+
+CELL = 2  # edge of a mask cell in low-res voxels: on the head 0.5 kB where single voxels cost 1.9 kB (zstd)
+HEADER_BYTES = 560  # of header, section table and index of a typical file, before they can be known
+SLACK = 0.985  # of the room asked for: the coder is within 1 % of the bits that the fit counts
+
+
+@dataclass
+class Encoded:
+    """What the first half leaves."""
+
+    header: Header
+    sections: dict[str, bytes]
+    lowres: Float  # the clean low-res volume, to measure the fit against
+    notices: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Lowres:
+    """The low-res volume and which of its voxels are worth a network."""
+
+    values: Float
+    factor: Shape
+    background: float
+    cell: Shape
+    cells: Bool | None
+
+    @property
+    def active(self) -> Bool:
+        z, y, x = self.values.shape
+        return mask.active_voxels(self.cells, self.cell, (z, y, x))
+
+
+def encode(volume: Volume, options: ResolvedOptions, progress: Progress | None = None) -> Encoded:
+    """All that precedes the check of the result.
+
+    Raises
+    ------
+    UsageError, ModelNotFound, TargetNotReached, FitFailed, LimitExceeded
+    """
+    span = Range.of(volume)
+    low = downsample(volume, span, planning.factor_for(volume, options), progress)
+    model, notices = planning.model_for(volume, span, low.factor, options)
+    sections: dict[str, bytes] = {}
+    if low.cells is not None:
+        sections["MASK"] = entropy.encode_mask(low.cells)
+    padded = padding_mask(volume)
+    if padded is not None:
+        sections["PADM"] = entropy.encode_bits(padded)
+
+    active = low.active
+    fixed = HEADER_BYTES + sum(map(len, sections.values()))
+    wished = planning.wished_bytes(volume, options)
+    plan = planning.plan(low.values[active], active, options, None if wished is None else wished - fixed)
+    cuts = tiles.cut(active, plan.parts)
+    header = _header(volume, span, low, model, options, plan, cuts)
+    room = None
+    if wished is not None:
+        empty = {**sections, "INDX": bytes(4 * len(cuts) + 4), "WGHT": b""}
+        room = 8 * SLACK * (wished - len(container.pack([("HEAD", header.to_bytes()), *empty.items()])))
+    sections["INDX"], sections["WGHT"] = _networks(low, plan, cuts, room, options, progress)
+    return Encoded(header, sections, low.values, notices)
+
+
+def downsample(volume: Volume, span: Range, factor: Shape, progress: Progress | None = None) -> Lowres:
+    """The low-res volume, its background and the cells that hold more than background."""
+
+    def slice_at(z: int) -> Float:
+        if progress:
+            progress("downsample", (z + 1) / volume.shape[0])
+        return unit_slice(volume, span, z)
+
+    values = lanczos.down(slice_at, volume.shape, factor)
+    background = mask.background_of(values)
+    cell = mask.cell_for(lanczos.lowres_shape(volume.shape, factor), CELL)
+    return Lowres(values, factor, background, cell, mask.active_cells(values, background, cell))
+
+
+def _networks(
+    low: Lowres,
+    plan: Plan,
+    cuts: tuple[int, ...],
+    room: float | None,
+    options: ResolvedOptions,
+    progress: Progress | None,
+) -> tuple[bytes, bytes]:
+    """Fit all tiles and write their streams; a box of pure background has an empty one."""
+    found = [tiles.tile(low.active, box) for box in tiles.boxes(low.active.shape, plan.parts, cuts)]
+    present = [t for t in found if t is not None]
+    if not present:
+        return streams.join([b""] * len(found))
+    heads = 16 * len(plan.layout.sizes) * len(present)  # bits of step codes and spreads
+    settings = fit.FitSettings(
+        steps=options.steps,
+        batch=options.batch_per_tile,
+        rate=plan.rate,
+        bits=None if room is None else room - heads,
+        learning_rate=options.learning_rate if options.optimizer == "adam" else None,
+        seed=options.seed,
+        device=options.device,
+        seconds=options.time_budget,
+    )
+    values = [low.values[tuple(t.index.T)] for t in present]
+    fitted = fit.fit(plan.layout, present, values, settings, progress)
+    written = map(streams.write_tile, fitted.codes, fitted.integers)
+    return streams.join([b"" if t is None else next(written) for t in found])
+
+
+def _header(
+    volume: Volume,
+    span: Range,
+    low: Lowres,
+    model: str,
+    options: ResolvedOptions,
+    plan: Plan,
+    cuts: tuple[int, ...],
+) -> Header:
+    return Header(
+        shape=volume.shape,
+        dtype=volume.array.dtype.name,
+        affine=volume.affine,
+        low=span.low,
+        high=span.high,
+        factor=low.factor,
+        layers=plan.layout.layers,
+        width=plan.layout.width,
+        tiles=plan.parts,
+        cuts=cuts,
+        ndim=volume.ndim,
+        rescale=volume.rescale,
+        modality=volume.modality,
+        unit=volume.unit,
+        padding=volume.padding,
+        description=volume.description,
+        background=low.background if low.cells is not None else 0.0,
+        cell=low.cell if low.cells is not None else (1, 1, 1),
+        omega=plan.layout.omega,
+        version=__version__,
+        seed=options.seed,
+        **_model(model),
+    )
+
+
+def _model(name: str) -> dict[str, Any]:
+    """The header's fields of a model; Lanczos needs none but its name."""
+    if name == registry.LANCZOS:
+        return {"sr": name, "sr_sha256": b"", "sr_window": (-1.0, 1.0)}
+    known = registry.manifest(name)
+    return {"sr": name, "sr_sha256": bytes.fromhex(known.sha256), "sr_window": known.window}
+
+
+def finished(encoded: Encoded, found: Reached) -> Header:
+    """The header with what was reached, by the better way to bring the resolution back."""
+    best = found.outcomes[found.best]
+    if found.best != encoded.header.sr:
+        wished = found.outcomes[encoded.header.sr]
+        encoded.notices.append(
+            f"model {encoded.header.sr!r} reaches {wished.psnr:.2f} dB on this volume, "
+            f"Lanczos {best.psnr:.2f} dB: Lanczos is used"
+        )
+    return replace(
+        encoded.header,
+        **_model(found.best),
+        psnr=best.psnr,
+        peak=best.peak,
+        max_error=best.errors.largest * abs(encoded.header.rescale[0]),
+        digest=best.digest,
+    )
+
+
+def forecast(volume: Volume, options: ResolvedOptions) -> dict[str, Any]:
+    """What :func:`encode` would do, without the fit."""
+    span = Range.of(volume)
+    low = downsample(volume, span, planning.factor_for(volume, options))
+    model, notices = planning.model_for(volume, span, low.factor, options)
+    wished = planning.wished_bytes(volume, options)
+    active = low.active
+    room = None if wished is None else wished - HEADER_BYTES
+    plan = planning.plan(low.values[active], active, options, room)
+    return {
+        "shape": volume.shape,
+        "dtype": str(volume.array.dtype),
+        "factor": low.factor,
+        "lowres_shape": active.shape,
+        "active_voxels": int(active.sum()),
+        "tiles": plan.parts,
+        "layers": plan.layout.layers,
+        "width": plan.layout.width,
+        "steps": options.steps,
+        "sr": model,
+        "predicted_bytes": wished or plan.bytes + HEADER_BYTES,
+        "notices": notices,
+    }

@@ -1,0 +1,200 @@
+"""What to do with a volume: factor, tiles, network and rate, before anything is fitted.
+
+In: the volume's geometry, its low-res version, the user's options.  Out: numbers that the steps take as they
+are.
+The one law: every choice is a rule of the volume and the options, so that the same wish gives the same plan.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import floor, log2, sqrt
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inrcodec import tiles
+from inrcodec.errors import TargetNotReached, UsageError
+from inrcodec.normalize import Range
+from inrcodec.options import ResolvedOptions
+from inrcodec.siren import Layout
+from inrcodec.superres import registry
+from inrcodec.volume import Volume
+
+Shape = tuple[int, int, int]
+
+COARSEST = 4  # factor of the finest axis: the paper's, and the highest that a shipped model brings back
+SHORTEST = 4  # low-res voxels that an axis keeps: fewer leave nothing for a kernel of six taps
+WIDTHS = (10, 64)  # below, quality falls; above, time grows with the square (evidence, section 4)
+BITS = 4.9  # of a weight at rate 1, steps and spreads included: measured on head, crop and abdomen
+# Loss units a bit at rate 1, for an amplitude of 1 and one active voxel; 5e-9 for the 219k voxels of the head,
+# whose amplitude is 0.65.
+RATE = 2.57e-3
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Tiles and networks for one low-res volume.
+
+    Attributes
+    ----------
+    parts : tiles along (z, y, x).
+    layout : the network of every tile.
+    rate : loss units a bit, for the fit.
+    bytes : of all weights, as far as can be told before the fit.
+    """
+
+    parts: Shape
+    layout: Layout
+    rate: float
+    bytes: int
+
+
+def factor_for(volume: Volume, options: ResolvedOptions) -> Shape:
+    """Per-axis factors: as wished, else powers of two that bring the low-res voxels nearest to cubes.
+
+    Raises
+    ------
+    UsageError
+        A wished factor is longer than its axis.
+    """
+    if options.factor is not None:
+        wished = (1, *options.factor[1:]) if volume.ndim == 2 else options.factor
+        for name, n, f in zip("zyx", volume.shape, wished, strict=True):
+            if f > n and options.preset != "paper":
+                raise UsageError(
+                    f"factor {f} along {name} is more than the {n} voxels there; did you mean factor 1 for it?",
+                    value=f,
+                )
+        z, y, x = (min(f, n) for f, n in zip(wished, volume.shape, strict=True))
+        return z, y, x
+    finest = min(
+        s for s, n in zip(volume.spacing, volume.shape, strict=True) if n > 1 or max(volume.shape) == 1
+    )
+    z, y, x = (_factor_of(n, s / finest) for n, s in zip(volume.shape, volume.spacing, strict=True))
+    return z, y, x
+
+
+def wished_bytes(volume: Volume, options: ResolvedOptions) -> int | None:
+    """The file size asked for, as a size or as a ratio of the volume's voxel bytes."""
+    if options.ratio is not None:
+        return int(volume.array.nbytes / options.ratio)
+    return options.size
+
+
+def hold_to(options: ResolvedOptions, volume: Volume, size: int) -> None:
+    """A promise that was not met is an error, never a file.
+
+    Raises
+    ------
+    TargetNotReached
+        The file is larger than was asked for.
+    """
+    wished = wished_bytes(volume, options)
+    if wished is not None and size > wished:
+        raise TargetNotReached(
+            f"the file has {size} bytes, {size - wished} more than the {wished} asked for; "
+            "ask for a larger size, a larger factor or more steps",
+            value=size,
+        )
+
+
+def model_for(volume: Volume, span: Range, factor: Shape, options: ResolvedOptions) -> tuple[str, list[str]]:
+    """The super-resolution model to try, and what the user should know about the choice.
+
+    Raises
+    ------
+    ModelNotFound
+        The user named a model that is not there.
+    UsageError
+        The user named a model of another factor.
+    """
+    notices: list[str] = []
+    if options.sr == registry.LANCZOS:
+        return registry.LANCZOS, notices
+    if options.sr is not None and (options.sr_wished or options.sr in registry.manifests()):
+        found = registry.manifest(options.sr)
+        if found.factor != factor:
+            raise UsageError(
+                f"model {found.id!r} brings back factor {found.factor}, the volume is reduced by {factor}; "
+                f"did you mean --factor {','.join(map(str, found.factor))}?",
+                value=found.id,
+            )
+        return found.id, notices
+    modality = volume.modality
+    if not modality and _like_hounsfield(span):
+        modality = "CT"
+        notices.append(
+            "the values look like Hounsfield units: taken for CT (--sr lanczos leaves the model out)"
+        )
+    model = registry.choose(modality, factor)
+    if options.sr is not None:
+        notices.append(f"model {options.sr!r} is not in this version: {model!r} takes its place")
+    elif model == registry.LANCZOS:
+        notices.append(
+            f"no super-resolution model for {modality or 'unknown modality'} at factor {factor}: Lanczos"
+        )
+    return model, notices
+
+
+def _like_hounsfield(span: Range) -> bool:
+    """Air near -1000 and something denser than soft tissue."""
+    return -1100 <= span.low <= -900 and span.high > 200
+
+
+def plan(
+    values: NDArray[np.float64], active: NDArray[np.bool_], options: ResolvedOptions, room: int | None
+) -> Plan:
+    """Tiles, networks and rate.
+
+    Parameters
+    ----------
+    values : active low-res voxels, (n,), in [-1, 1].
+    active : low-res (z, y, x).
+    options : the user's wishes.
+    room : bytes for the weights where a size was asked for.
+
+    Raises
+    ------
+    TargetNotReached
+        The size asked for leaves no room for any network.
+    """
+    count = max(1, len(values))
+    wanted = max(1, round(count / options.voxels_per_tile))
+    parts = options.tiles or tiles.parts_for(active, wanted)
+    number = parts[0] * parts[1] * parts[2]
+    width = options.width or 32
+    if room is not None:
+        width = _width_for(room * 8 / BITS / number, options.layers)
+        if width < WIDTHS[0] and options.tiles is None:  # fewer, wider networks
+            parts = tiles.parts_for(active, max(1, wanted * width**2 // WIDTHS[0] ** 2))
+            number = parts[0] * parts[1] * parts[2]
+            width = _width_for(room * 8 / BITS / number, options.layers)
+        if width < 2:
+            raise TargetNotReached(
+                f"{room} bytes are left for the weights of {number} networks, too few for any; "
+                "ask for a larger size",
+                value=room,
+            )
+    elif options.preset != "paper":
+        # A volume of less than one tile's voxels gets a network in proportion.
+        width = min(width, max(WIDTHS[0], round(width * sqrt(count / number / options.voxels_per_tile))))
+    low, high = np.percentile(values, [0.1, 99.9]) if len(values) else (0.0, 0.0)
+    amplitude = max(float(high - low) / 2, 1e-3)
+    layout = Layout(options.layers, width)
+    rate = 0.0 if options.optimizer == "adam" else options.rate * RATE * amplitude**2 / count
+    return Plan(parts, layout, rate, int(number * layout.weights * BITS / 8))
+
+
+def _factor_of(n: int, anisotropy: float) -> int:
+    longest = max(1, n // SHORTEST)
+    exponent = min(log2(COARSEST), max(0.0, log2(COARSEST / anisotropy)), floor(log2(longest)))
+    return int(2 ** round(exponent))
+
+
+def _width_for(weights: float, layers: int) -> int:
+    """The widest network of at most so many weights: (layers - 1) w^2 + (layers + 4) w + 1."""
+    a, b, c = layers - 1, layers + 4, 1 - weights
+    if a == 0:
+        return int(-c / b)
+    return int((-b + sqrt(max(0.0, b * b - 4 * a * c))) / (2 * a))

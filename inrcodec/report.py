@@ -1,0 +1,168 @@
+"""The ledger of one encoding: every byte, what was reached, and how.
+
+In: the written file's parts and measurements.  Out: a record that prints and turns into JSON.
+The one law: all bytes are counted, and the peak of every PSNR is stated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from inrcodec import container
+from inrcodec.options import Progress
+
+if TYPE_CHECKING:
+    from inrcodec.check import Reached
+    from inrcodec.header import Header
+    from inrcodec.volume import Volume
+
+PARTS = {"HEAD": "header", "MASK": "mask", "PADM": "padding", "INDX": "network", "WGHT": "network"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodeReport:
+    """What came of an encoding.
+
+    Attributes
+    ----------
+    shape, dtype : of the source, (z, y, x).
+    source_bytes : of the source on disk; ``None`` for arrays.
+    voxel_bytes : voxels x bytes a voxel.
+    file_bytes : of the ``.inrv`` file, all in.
+    sections : bytes of "header", "network", "mask", "padding" and "container".
+    ratio : voxel_bytes / file_bytes.
+    bpv : bits per voxel.
+    psnr, peak : of the decoded volume, dB against the stated peak, in stored units.
+    psnr_lanczos : the same with the super-resolution model left out.
+    psnr_lowres : of the fit alone, over the low-res volume, at the same peak.
+    max_error, unit : largest error of a voxel, in physical units.
+    seconds : by stage.
+    notices : what the user should know about the choices made.
+    """
+
+    shape: tuple[int, int, int]
+    dtype: str
+    source_bytes: int | None
+    voxel_bytes: int
+    file_bytes: int
+    sections: dict[str, int]
+    ratio: float
+    bpv: float
+    psnr: float
+    peak: float
+    psnr_lanczos: float
+    psnr_lowres: float
+    max_error: float
+    unit: str
+    seconds: dict[str, float]
+    factor: tuple[int, int, int]
+    tiles: tuple[int, int, int]
+    layers: int
+    width: int
+    sr: str
+    seed: int
+    notices: list[str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain types, for JSON."""
+        return asdict(self)
+
+
+def bytes_by_part(sections: Mapping[str, bytes], total: int) -> dict[str, int]:
+    """Bytes of each part of the file; "container" is what is left: magic, table and checksums."""
+    parts = dict.fromkeys(["header", "network", "mask", "padding"], 0)
+    for name, body in sections.items():
+        if name in PARTS:
+            parts[PARTS[name]] += len(body)
+    return parts | {"container": total - sum(parts.values())}
+
+
+def of(
+    volume: Volume, header: Header, sections: Mapping[str, bytes], found: Reached, total: int
+) -> dict[str, Any]:
+    """The fields of a report that follow from the file and its check; ``total`` is the file's bytes."""
+    return {
+        "shape": volume.shape,
+        "dtype": volume.array.dtype.name,
+        "source_bytes": volume.source_bytes,
+        "voxel_bytes": volume.array.nbytes,
+        "file_bytes": total,
+        "sections": bytes_by_part(sections, total),
+        "ratio": volume.array.nbytes / total,
+        "bpv": 8 * total / volume.array.size,
+        "psnr": header.psnr,
+        "peak": header.peak,
+        "psnr_lanczos": found.outcomes["lanczos"].psnr,
+        "psnr_lowres": found.lowres,
+        "max_error": header.max_error,
+        "unit": header.unit,
+        "factor": header.factor,
+        "tiles": header.tiles,
+        "layers": header.layers,
+        "width": header.width,
+        "sr": header.sr,
+        "seed": header.seed,
+    }
+
+
+def facts(header: Header, sections: Mapping[str, bytes]) -> dict[str, Any]:
+    """What a file says of itself, in plain types: geometry, how it was coded, what was reached, its bytes."""
+    total = len(container.pack(list(sections.items())))
+    voxels = int(np.prod(header.shape))
+    voxel_bytes = voxels * np.dtype(header.dtype).itemsize
+    return {
+        "volume": {
+            "shape": list(header.shape[3 - header.ndim :]),
+            "dtype": header.dtype,
+            "modality": header.modality,
+            "unit": header.unit,
+            "spacing": [round(float(s), 9) for s in np.linalg.norm(header.affine[:3, :3], axis=0)[::-1]],
+            "affine_lps": header.affine.tolist(),
+            "rescale": list(header.rescale),
+            "padding": header.padding,
+            "range": [header.low, header.high],
+        },
+        "codec": {
+            "factor": list(header.factor),
+            "kernel": header.kernel,
+            "network": header.kind,
+            "tiles": list(header.tiles),
+            "layers": header.layers,
+            "width": header.width,
+            "omega": header.omega,
+            "sr": header.sr,
+            "sr_sha256": header.sr_sha256.hex() or None,
+        },
+        "quality": {
+            "psnr": header.psnr,
+            "peak": header.peak,
+            "max_error": header.max_error,
+            "digest": header.digest.hex(),
+        },
+        "encoder": {"version": header.version, "seed": header.seed},
+        "bytes": bytes_by_part(sections, total) | {"file": total},
+        "voxel_bytes": voxel_bytes,
+        "ratio": voxel_bytes / total,
+        "bpv": 8 * total / voxels,
+    }
+
+
+class Stages:
+    """A progress callback that times the stages on their way to the user's callback."""
+
+    def __init__(self, progress: Progress | None = None) -> None:
+        self.progress = progress
+        self.seconds: dict[str, float] = {}
+        self._last = monotonic()
+
+    def __call__(self, stage: str, fraction: float) -> None:
+        now = monotonic()
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._last
+        self._last = now
+        if self.progress:
+            self.progress(stage, fraction)

@@ -1,0 +1,140 @@
+"""Super-resolution: the published architecture, blocks without seams, and only the models that are meant."""
+
+from hashlib import sha256
+
+import numpy as np
+import pytest
+import torch
+
+from inrcodec.errors import ModelNotFound
+from inrcodec.superres import apply, registry
+from inrcodec.superres.apply import Upsampler
+from inrcodec.superres.degrade import imitate
+from inrcodec.superres.network import Architecture, SRDenseNet, multiply_adds
+
+PAPER = {
+    "dims": 2, "factor": (1, 4, 4), "features": 128, "blocks": 8, "layers": 8, "growth": 16,
+    "bottleneck": 256, "head": "deconvolution",
+}  # fmt: skip
+TINY = Architecture(features=8, blocks=1, layers=2, growth=4, bottleneck=8, factor=(2, 4, 4))
+
+
+def count(network):
+    return sum(p.numel() for p in network.parameters())
+
+
+def test_the_papers_network_has_its_weights_and_layers():
+    network = SRDenseNet(Architecture(**PAPER))
+    assert count(network) == 2_659_585
+    assert sum(isinstance(m, torch.nn.Conv2d | torch.nn.ConvTranspose2d) for m in network.modules()) == 69
+
+
+def test_h_and_hl_feed_less_to_the_bottleneck():
+    counts = [count(SRDenseNet(Architecture(**PAPER, variant=v))) for v in ("H", "HL", "All")]
+    assert counts == [2_659_585 - 1024 * 256, 2_659_585 - 896 * 256, 2_659_585]
+
+
+@pytest.mark.parametrize("head", ["subpixel", "deconvolution"])
+@pytest.mark.parametrize(("dims", "factor"), [(3, (4, 4, 4)), (3, (1, 2, 4)), (2, (1, 4, 4)), (2, (1, 2, 2))])
+def test_every_factor_comes_out_in_its_shape(dims, factor, head):
+    network = SRDenseNet(
+        Architecture(
+            dims=dims, factor=factor, features=4, blocks=1, layers=2, growth=4, bottleneck=4, head=head
+        )
+    )
+    low = (3, 5, 4)[3 - dims :]
+    high = tuple(n * f for n, f in zip(low, factor[3 - dims :], strict=True))
+    assert network(torch.zeros(2, 1, *low)).shape == (2, 1, *high)
+    assert multiply_adds(network.arch) > 0
+
+
+def test_subpixels_stand_where_their_channel_says():
+    network = SRDenseNet(TINY)
+    with torch.no_grad():
+        network.head[-1].weight.zero_()
+        network.head[-1].bias.copy_(torch.arange(32.0))
+        block = network(torch.zeros(1, 1, 2, 2, 2))[0, 0, :2, :4, :4]
+    assert torch.equal(block.flatten(), torch.arange(32.0))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"dims": 4},
+        {"dims": 2, "factor": (4, 4, 4)},
+        {"variant": "X"},
+        {"head": "deconvolution", "factor": (3, 4, 4)},
+    ],
+)
+def test_architectures_that_cannot_be_are_refused(wrong):
+    with pytest.raises(ValueError, match=r"use|need"):
+        Architecture(**wrong)
+
+
+@pytest.mark.parametrize("shape", [(5, 40, 33), (17, 8, 70)])
+def test_blocks_leave_no_seams(shape, monkeypatch):
+    """With a halo as wide as the receptive field, block by block is the whole volume at once."""
+    monkeypatch.setattr(apply, "BLOCK", (8, 16, 16))
+    torch.manual_seed(0)
+    network = SRDenseNet(TINY)
+    low = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    layers = list(Upsampler(network, low, np.ones(shape, bool), "cpu", 2).layers())
+    blocked = np.concatenate(layers)[: shape[0] * 2, : shape[1] * 4, : shape[2] * 4]
+    padded = np.pad(low, 8, mode="edge")
+    with torch.no_grad():
+        whole = network(torch.from_numpy(padded)[None, None])[0, 0].numpy()
+    inside = tuple(slice(8 * f, (8 + n) * f) for n, f in zip(shape, TINY.factor, strict=True))
+    np.testing.assert_allclose(blocked, whole[inside], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "arch",
+    [TINY, Architecture(dims=2, factor=(1, 2, 2), features=8, blocks=1, layers=2, growth=4, bottleneck=8)],
+)
+def test_threads_do_not_change_a_bit_and_background_gets_nothing(arch):
+    torch.manual_seed(1)
+    network = SRDenseNet(arch)
+    low = np.random.default_rng(1).normal(size=(20, 70, 40)).astype(np.float32)
+    active = np.zeros(low.shape, bool)
+    active[:, :10, :10] = True
+    one, two = (list(Upsampler(network, low, active, "cpu", t).layers()) for t in (1, 2))
+    assert all(np.array_equal(a, b) for a, b in zip(one, two, strict=True))
+    fy = arch.factor[1]
+    assert one[0][:, : 10 * fy].any() and not one[0][:, 64 * fy :].any()
+
+
+def test_the_imitated_fit_damps_detail_and_leaves_flat_parts_alone():
+    generator = torch.Generator().manual_seed(0)
+    low = torch.zeros(1, 1, 8, 16, 16)
+    low[..., 8:] = torch.randn(1, 1, 8, 16, 8, generator=generator)
+    error = imitate(low, 1.0, generator)
+    assert float(error[..., :5].abs().max()) == 0.0
+    detail = low - torch.nn.functional.avg_pool3d(low, 3, 1, 1, count_include_pad=False)
+    assert float((error * detail).sum()) < 0
+
+
+@pytest.mark.parametrize("model", registry.manifests())
+def test_every_model_of_the_package_loads_and_is_the_one_meant(model):
+    known = registry.manifest(model)
+    weights = (registry.FOLDER / f"{model}.safetensors").read_bytes()
+    assert sha256(weights).hexdigest() == known.sha256
+    network = registry.load(model, bytes.fromhex(known.sha256))
+    assert network.arch.factor == known.factor and not network.training
+    assert registry.choose(known.modality, known.factor) in registry.manifests()
+
+
+def test_there_is_a_ct_model_and_where_there_is_none_it_is_lanczos():
+    assert registry.choose("CT", (4, 4, 4)) != registry.LANCZOS
+    assert registry.choose("PT", (4, 4, 4)) == registry.LANCZOS
+
+
+@pytest.mark.parametrize("name", ["no-such-model", "../../etc/passwd", "http://example.org/model"])
+def test_unknown_ids_are_not_looked_for_anywhere_else(name):
+    with pytest.raises(ModelNotFound, match="--sr lanczos"):
+        registry.manifest(name)
+
+
+def test_weights_with_another_hash_are_not_loaded():
+    model = next(iter(registry.manifests()))
+    with pytest.raises(ModelNotFound, match="SHA-256"):
+        registry.load(model, bytes(32))
