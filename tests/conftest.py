@@ -12,7 +12,7 @@ settings.register_profile("no clock", deadline=None)  # a busy machine must not 
 settings.load_profile("no clock")
 
 # The smallest fit that is one: seconds on one core.
-TINY = {"factor": 2, "tiles": (1, 1, 1), "width": 10, "steps": 30, "sr": "lanczos", "threads": 1}
+TINY = {"factor": 2, "tiles": (1, 1, 1), "width": 10, "steps": 200, "sr": "lanczos", "threads": 1}
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ import pytest
 import inrcodec
 from inrcodec.cli import dec, enc, info
 
-TINY = "--factor 2 --tiles 1,1,1 --width 10 --steps 30 --sr lanczos --threads 1".split()
+TINY = "--factor 2 --tiles 1,1,1 --width 10 --steps 200 --sr lanczos --threads 1".split()
 
 
 def test_encoding_ends_with_a_ledger_of_all_bytes(tiny, capsys):
@@ -127,7 +127,7 @@ def test_info_prints_a_table_or_json_to_stdout(tiny, capsys):
     assert "8, 20, 24" in table
     assert info.main([str(tiny / "in.inrv"), "--json", "--verify"]) == 0
     result = json.loads(capsys.readouterr().out)
-    assert result["shape"] == [8, 20, 24]
+    assert result["volume"]["shape"] == [8, 20, 24]
     assert result["verify"] == {"ok": True, "crc": True, "digest": "equal"}
 
 

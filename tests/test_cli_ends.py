@@ -18,7 +18,7 @@ from inrcodec.cli import dec, enc, exits, info
 
 DATA = Path(__file__).parent / "data"
 MAINS = {"enc": enc.main, "dec": dec.main, "info": info.main}
-TINY = "--factor 2 --tiles 1,1,1 --width 10 --steps 30 --sr lanczos --threads 1"
+TINY = "--factor 2 --tiles 1,1,1 --width 10 --steps 200 --sr lanczos --threads 1"
 
 
 def run(line, folder, capfd):
@@ -63,7 +63,7 @@ ENDS = [
     (3, "enc {}/nan.npy {}/out.inrv", "NaN"),
     (3, "dec {}/none.inrv {}/out.npy", "none.inrv"),
     (3, "info {}/none.inrv", "none.inrv"),
-    (4, "info {}/in.npy", "magic"),
+    (4, "info {}/in.npy", "not an .inrv file"),
     (4, "info {}/flipped.inrv", ""),
     (4, "dec {}/truncated.inrv {}/out.npy", ""),
     (4, "dec {}/extended.inrv {}/out.npy", ""),
@@ -75,7 +75,8 @@ ENDS = [
     (7, f"enc {{}}/in.npy /dev/full {TINY}", "no space left"),
     (9, "enc {}/in.npy {}/out.inrv --sr no-such-model", "no-such-model"),
     (10, "enc {}/gap {}/out.inrv", "slice"),
-    (11, "enc {}/in.npy {}/out.inrv --size 60 --steps 30", "60"),
+    (11, "enc {}/in.npy {}/out.inrv --size 60", "larger size"),
+    (11, f"enc {{}}/in.npy {{}}/out.inrv {TINY} --steps 1", "more steps"),
 ]
 
 

@@ -16,7 +16,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from inrcodec.errors import EXIT_INTERRUPTED, InrvError, WriteError
+from inrcodec.errors import EXIT_INTERRUPTED, InrvError, UsageError, WriteError
 
 if TYPE_CHECKING:
     from inrcodec.cli.arguments import Parser
@@ -83,7 +83,7 @@ def run(
         _drop_stdout()  # the reader has gone, as in `| head`: nobody wants a message
         return WriteError.exit_code
     except (Exception, KeyboardInterrupt) as error:
-        if verbose:
+        if verbose and not isinstance(error, UsageError):
             traceback.print_exc()
         code, words_of_end = _verdict(error)
         print(f"{parser.prog}: {words_of_end}", file=sys.stderr)
