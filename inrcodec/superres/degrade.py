@@ -1,10 +1,10 @@
 """Low-res volumes as the decoder will see them, for the training of super-resolution networks.
 
-In: a clean low-res volume or patch.  Out: the same after a real SIREN fit, or after a fast imitation of one.
-The one law: what is trained on here is what :mod:`inrcodec.api` feeds the network.
+In: a volume or a clean low-res patch.  Out: its low-res version after a real fit, or after an imitation.
+The one law: what is trained on here is what :mod:`inrcodec.decoder` feeds the network.
 
 A network that was trained on clean low-res only loses to Lanczos as soon as the fit is coarse, so most of the
-training material is decoded from real fits; the imitation varies what a handful of fits cannot.
+training material is decoded from real files; the imitation varies what a handful of fits cannot.
 """
 
 import numpy as np
@@ -13,7 +13,27 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import avg_pool3d
 
-Float = NDArray[np.float64]
+from inrcodec import api
+from inrcodec.volume import Volume
+
+Shape = tuple[int, int, int]
+
+
+def decoded(volume: Volume, factor: Shape, width: int, steps: int, seed: int = 0) -> NDArray[np.float64]:
+    """The low-res volume that a real file of this volume decodes to, in stored units.
+
+    Parameters
+    ----------
+    width, steps : of the fit: the width sets the size of the file, and so how coarse the fit is.
+
+    Returns
+    -------
+    ndarray, (z, y, x), float64.
+    """
+    blob, _ = api.encode_report(volume, factor=factor, width=width, steps=steps, seed=seed, sr="lanczos")
+    decoder = api.open(blob)
+    span = decoder.span
+    return span.low + (decoder.lowres() + 1) * ((span.high - span.low) / 2)
 
 
 def imitate(low: Tensor, strength: float, generator: torch.Generator) -> Tensor:

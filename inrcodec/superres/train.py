@@ -21,8 +21,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from inrcodec import io, lanczos
-from inrcodec.superres.degrade import imitate
+from inrcodec.superres import degrade
 from inrcodec.superres.network import Architecture, SRDenseNet
+from inrcodec.volume import Volume
 
 Float32 = NDArray[np.float32]
 
@@ -41,22 +42,37 @@ class Material:
     places: Tensor  # (n, 3): low-res voxels where something is
 
 
-def load(path: Path, factor: tuple[int, int, int], decoded: Sequence[Path]) -> list[Material]:
-    """The clean low-res version of a volume and every decoded one (``.npy``, low-res, HU)."""
-    volume = io.read(path)
-    shape = tuple(n // f * f for n, f in zip(volume.shape, factor, strict=True))
-    hu = (
-        volume.array[tuple(slice(n) for n in shape)].astype(np.float32) * volume.rescale[0]
-        + volume.rescale[1]
-    )
-    if volume.array.min() >= 0 and volume.modality != "MR":
-        hu = hu - 1024  # raw scanner units, as the UNC head has them
-    full = to_unit(hu)
-    versions: list[NDArray[np.float64]] = [
-        lanczos.down(lambda z: full[z].astype(np.float64), full.shape, factor)
-    ]
-    versions += [to_unit(np.load(p)).astype(np.float64) for p in decoded]
+@dataclass(frozen=True)
+class Fits:
+    """Which real fits to train on: one for each width, kept in a folder."""
+
+    folder: Path
+    widths: list[int]
+    steps: int
+
+
+def load(path: Path, factor: tuple[int, int, int], fits: Fits) -> list[Material]:
+    """The clean low-res version of a volume, and what files of it decode to."""
+    volume = windowed(io.read(path), factor)
+    full = to_unit(volume.array)
+    versions = [lanczos.down(lambda z: full[z].astype(np.float64), full.shape, factor)]
+    for width in fits.widths:
+        kept = fits.folder / f"{path.name}.{'x'.join(map(str, factor))}.w{width}.s{fits.steps}.npy"
+        if not kept.exists():
+            np.save(kept, degrade.decoded(volume, factor, width, fits.steps).astype(np.float32))
+            print(f"fitted {kept.name}", flush=True)
+        versions.append(to_unit(np.load(kept)).astype(np.float64))
     return [_material(path.name, full, low, factor) for low in versions]
+
+
+def windowed(volume: Volume, factor: tuple[int, int, int]) -> Volume:
+    """Whole low-res voxels only, in HU, clipped to the window: padding and metal are no training material."""
+    inside = tuple(slice(n // f * f) for n, f in zip(volume.shape, factor, strict=True))
+    hu = volume.array[inside] * volume.rescale[0] + volume.rescale[1]
+    if hu.min() >= 0:
+        hu = hu + WINDOW[0]  # raw scanner units, as the UNC head has them
+    array = np.clip(np.rint(hu), *WINDOW).astype(np.int16)
+    return Volume(array, volume.affine, modality="CT", unit="HU")
 
 
 def to_unit(hu: NDArray[np.generic]) -> Float32:
@@ -97,7 +113,7 @@ class Patches:
         share = torch.rand(batch, generator=self.generator)
         strength = torch.rand(batch, generator=self.generator) * (share < IMITATED)
         if bool(strength.any()):
-            error = imitate(low, 1.0, self.generator) * strength[:, None, None, None, None]
+            error = degrade.imitate(low, 1.0, self.generator) * strength[:, None, None, None, None]
             low = low + error
             up_z, up_y, up_x = self.up
             wide = up_y @ error @ up_x.T
@@ -228,6 +244,7 @@ def publish(run: Run, args: argparse.Namespace, names: list[str]) -> None:
         "sha256": sha256(weights.read_bytes()).hexdigest(),
         "architecture": asdict(run.network.arch),
         "steps": run.steps,
+        "fits": {"widths": args.widths, "steps": args.fit_steps},
         "trained_on": sorted(set(names)),
     }
     (args.out / f"{args.id}.json").write_text(json.dumps(manifest, indent=2) + "\n")
@@ -239,9 +256,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     p.add_argument(
         "--held-out", nargs="*", type=Path, default=[], help="volumes to report on, never trained on"
     )
-    p.add_argument(
-        "--decoded", type=Path, help="folder of NAME.*.npy: low-res volumes in HU, decoded from real fits"
-    )
+    p.add_argument("--widths", nargs="*", type=int, default=[24, 32, 40], help="of the real fits to train on")
+    p.add_argument("--fit-steps", type=int, default=3000, help="of those fits")
     p.add_argument("--factor", nargs=3, type=int, default=(4, 4, 4), metavar=("Z", "Y", "X"))
     p.add_argument("--id", required=True, help="model ID, the name of the two files")
     p.add_argument("--out", type=Path, required=True)
@@ -258,11 +274,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     torch.manual_seed(args.seed)
     arch = Architecture(factor=tuple(args.factor))
 
+    fits = Fits(args.out, args.widths, args.fit_steps)
+
     def material(paths: list[Path]) -> list[Material]:
-        fits = [sorted(args.decoded.glob(f"{path.name}.*.npy")) if args.decoded else [] for path in paths]
-        return [
-            m for path, decoded in zip(paths, fits, strict=True) for m in load(path, arch.factor, decoded)
-        ]
+        return [m for path in paths for m in load(path, arch.factor, fits)]
 
     training = material(args.volumes)
     run = Run(arch, args.rate)
