@@ -39,6 +39,7 @@ Ints = NDArray[np.int32]
 
 SCALE_BITS = 16  # frequencies of a table sum to 2^16: the tail of b = 16 still has whole counts
 SLOT_MASK = (1 << SCALE_BITS) - 1
+FIRST_STATE = 1 << 16  # a truncated stream ends at a smaller state: zero would cost 1 byte less, and hide it
 STATE_LOW = 1 << 22  # the state stays below 2^30, one digit of a Python integer, which is a fifth faster
 UNIT = 1 << 32  # fixed point of the survival function
 WIDEST_TABLE = 136  # spread of b = 16; a wider one is coded as b / 2^shift and ``shift`` plain low bits
@@ -146,7 +147,7 @@ def encode_weights(values: Sequence[Ints], spreads: Sequence[int]) -> bytes:
     Returns
     -------
     bytes
-        The stream; empty for an empty tile, and often for one of zeros.
+        The stream.
 
     Examples
     --------
@@ -155,7 +156,7 @@ def encode_weights(values: Sequence[Ints], spreads: Sequence[int]) -> bytes:
     >>> decode_weights(stream, [5], [best_spread(weights)])[0].tolist()
     [0, 3, -1, 0, 2]
     """
-    state, out = 0, bytearray()
+    state, out = FIRST_STATE, bytearray()
     for tensor, spread in zip(reversed(values), reversed(spreads), strict=True):
         state = _push_tensor(np.ravel(tensor)[::-1].tolist(), table(spread), state, out)
     while state:
@@ -232,7 +233,7 @@ def decode_weights(data: bytes, counts: Sequence[int], spreads: Sequence[int]) -
     """
     reader = _Reader(data)
     tensors = [reader.tensor(count, table(spread)) for count, spread in zip(counts, spreads, strict=True)]
-    if reader.state or reader.position != len(data) or data[:1] == b"\0":
+    if reader.state != FIRST_STATE or reader.position != len(data) or data[:1] == b"\0":
         raise CorruptFile(
             f"weight stream of {len(data)} bytes does not hold {sum(counts)} weights, get the file again",
             value=len(data),

@@ -1,0 +1,62 @@
+"""One root, one exit code for each kind of answer, and a tree that is drawn as it is."""
+
+import re
+
+import pytest
+
+from inrcodec import errors
+from inrcodec.errors import InrvError
+
+EXIT_CODES = {
+    "InrvError": 1,
+    "UsageError": 2,
+    "InputError": 3,
+    "MissingExtra": 3,
+    "IncompleteSeries": 10,
+    "CorruptFile": 4,
+    "UnsupportedFile": 5,
+    "LimitExceeded": 6,
+    "WriteError": 7,
+    "ModelNotFound": 9,
+    "TargetNotReached": 11,
+    "FitFailed": 11,
+}
+CLASSES = {name: getattr(errors, name) for name in EXIT_CODES}
+
+
+def test_every_class_is_in_the_table() -> None:
+    found = {n for n, c in vars(errors).items() if isinstance(c, type) and issubclass(c, InrvError)}
+    assert found == set(EXIT_CODES)
+
+
+@pytest.mark.parametrize("name", EXIT_CODES)
+def test_exit_code(name: str) -> None:
+    assert CLASSES[name].exit_code == EXIT_CODES[name]
+
+
+@pytest.mark.parametrize("name", EXIT_CODES)
+def test_drawn_tree_is_the_tree(name: str) -> None:
+    assert errors.__doc__ is not None
+    rows = re.findall(r"^    ([│├└─ ]*)(\w+) +(\d+) ", errors.__doc__, re.MULTILINE)
+    drawn: dict[str, tuple[str | None, int]] = {}
+    path: list[str] = []
+    for lines, row, code in rows:
+        path[len(lines) // 3 :] = [row]
+        drawn[row] = (path[-2] if len(path) > 1 else None, int(code))
+    parents = [base.__name__ for base in CLASSES[name].__bases__ if issubclass(base, InrvError)]
+    assert drawn[name] == (parents[0] if parents else None, EXIT_CODES[name])
+
+
+@pytest.mark.parametrize("name", set(EXIT_CODES) - {"MissingExtra"})
+def test_carries_the_value(name: str) -> None:
+    error = CLASSES[name]("voxels are 7, use 8", value=7)
+    assert (str(error), error.value) == ("voxels are 7, use 8", 7)
+
+
+def test_usage_error_is_a_value_error() -> None:
+    assert issubclass(errors.UsageError, ValueError)
+
+
+def test_missing_extra_says_how_to_install_it() -> None:
+    error = errors.MissingExtra("needs SimpleITK", extra="itk")
+    assert str(error) == "needs SimpleITK: pip install 'inrcodec[itk]'" and error.extra == "itk"
