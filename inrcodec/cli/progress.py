@@ -39,7 +39,7 @@ class StageBar:
         self._logs = verbose and not self._draws
         self._bar: tqdm[None] | None = None
         self._stage = ""
-        self._began = time.perf_counter()
+        self._called = time.perf_counter()
 
     def __enter__(self) -> StageBar:
         return self
@@ -52,11 +52,15 @@ class StageBar:
         if stage != self._stage:
             self._finish(kept=True)
             self._start(stage)
+        # A call reports work that is done: the time since the call before went into this stage.
+        now = time.perf_counter()
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._called
+        self._called = now
         if self._bar is not None:
             self._bar.update(max(0.0, min(1.0, fraction) * 100 - self._bar.n))
 
     def _start(self, stage: str) -> None:
-        self._stage, self._began = stage, time.perf_counter()
+        self._stage = stage
         if self._draws:
             from tqdm import tqdm  # tens of milliseconds that a quiet run does not pay
 
@@ -72,11 +76,9 @@ class StageBar:
     def _finish(self, *, kept: bool) -> None:
         if not self._stage:
             return
-        spent = time.perf_counter() - self._began
-        self.seconds[self._stage] = self.seconds.get(self._stage, 0.0) + spent
         if self._bar is not None:
             self._bar.close()
             self._bar = None
         if self._logs and kept:
-            print(f"{self._stage:<10} {spent:8.2f} s", file=sys.stderr)
+            print(f"{self._stage:<10} {self.seconds[self._stage]:8.2f} s", file=sys.stderr, flush=True)
         self._stage = ""
