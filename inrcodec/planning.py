@@ -27,8 +27,8 @@ COARSEST = 4  # factor of the finest axis: the paper's, and the highest that a s
 SHORTEST = 4  # low-res voxels that an axis keeps: fewer leave nothing for a kernel of six taps
 WIDTHS = (10, 64)  # below, quality falls; above, time grows with the square (evidence, section 4)
 BITS = 4.9  # of a weight at rate 1, steps and spreads included: measured on head, crop and abdomen
-# Loss units a bit at rate 1, for an amplitude of 1 and one active voxel; 5e-9 for the 219k voxels of the head,
-# whose amplitude is 0.65.
+# Loss units a bit at rate 1, for an amplitude of 1 and one active voxel; 5e-9 for the head's 219k voxels
+# and amplitude of 0.65.
 RATE = 2.57e-3
 
 
@@ -63,7 +63,7 @@ def factor_for(volume: Volume, options: ResolvedOptions) -> Shape:
         for name, n, f in zip("zyx", volume.shape, wished, strict=True):
             if f > n and options.preset != "paper":
                 raise UsageError(
-                    f"factor {f} along {name} is more than the {n} voxels there; did you mean factor 1 for it?",
+                    f"factor {f} along {name} is more than the {n} voxels there; did you mean 1 for it?",
                     value=f,
                 )
         z, y, x = (min(f, n) for f, n in zip(wished, volume.shape, strict=True))

@@ -31,8 +31,8 @@ def split(index: bytes, weights: bytes, count: int) -> list[bytes]:
     lengths = np.frombuffer(index[: len(index) // 4 * 4], dtype="<u4").astype(np.int64)
     if len(index) != 4 * count or lengths.sum() != len(weights):
         raise CorruptFile(
-            f"the index of {len(index)} bytes names {lengths.sum()} bytes of weights, but there are {count} tiles and "
-            f"{len(weights)} bytes; the file is damaged",
+            f"the index of {len(index)} bytes names {lengths.sum()} bytes of weights, "
+            f"but there are {count} tiles and {len(weights)} bytes; the file is damaged",
             value=len(index),
         )
     ends = lengths.cumsum()
