@@ -98,39 +98,40 @@ def _scan(data: bytes) -> None:
             continue
         open_items[-1] -= 1
         position, items = _step(data, position)
+        if items is None:
+            continue
+        if len(open_items) > limits.DEPTH:
+            raise CorruptFile(f"header is nested deeper than {limits.DEPTH}, do not trust the file")
         if items > len(data) - position:
             raise CorruptFile(
                 f"header claims {items} values in {len(data) - position} bytes, {_ADVICE}", value=items
             )
-        if items:
-            open_items.append(items)
-        if len(open_items) > limits.DEPTH + 1:
-            raise CorruptFile(f"header is nested deeper than {limits.DEPTH}, do not trust the file")
+        open_items.append(items)
     if position != len(data):
         raise CorruptFile(f"header is followed by {len(data) - position} bytes, {_ADVICE}")
 
 
-def _step(data: bytes, position: int) -> tuple[int, int]:
-    """Position behind the value's own bytes, and the number of values inside it."""
+def _step(data: bytes, position: int) -> tuple[int, int | None]:
+    """Position behind the value's own bytes, and the number of values inside it; ``None`` if it has no inside."""
     first = _number(data, position, 1)
     position += 1
     if first < 0x80 or first >= 0xE0:
-        return position, 0
+        return position, None
     if first < 0x90:
         return position, 2 * (first & 15)
     if first < 0xA0:
         return position, first & 15
     if first < 0xC0:
-        return position + (first & 31), 0
+        return position + (first & 31), None
     if first in _PLAIN:
-        return position + _PLAIN[first], 0
+        return position + _PLAIN[first], None
     for table, values in ((_ARRAYS, 1), (_MAPS, 2), (_TEXT_OR_BYTES, 0)):
         if first in table:
             length = _number(data, position, table[first])
             position += table[first]
-            return (position, values * length) if values else (position + length, 0)
+            return (position, values * length) if values else (position + length, None)
     raise CorruptFile(
-        f"header has the MessagePack type 0x{first:02x}, which is not allowed, {_ADVICE}", value=first
+        f"header has MessagePack type 0x{first:02x}, which is not allowed, {_ADVICE}", value=first
     )
 
 

@@ -1,0 +1,243 @@
+"""The header: one byte string for one header, and nothing in it that means nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import fields, replace
+from typing import Any
+
+import msgpack
+import numpy as np
+import pytest
+
+from inrcodec import canonical
+from inrcodec.errors import CorruptFile, InrvError, LimitExceeded, UnsupportedFile
+from inrcodec.header import DTYPES, FIELDS, Header
+from inrcodec.limits import check_header
+
+PLAIN = Header(
+    shape=(8, 20, 24),
+    dtype="int16",
+    affine=np.eye(4),
+    low=-1024.0,
+    high=3071.0,
+    factor=(2, 4, 4),
+    layers=4,
+    width=10,
+    tiles=(1, 1, 1),
+    cuts=(),
+)
+FULL = replace(
+    PLAIN,
+    affine=np.array([[0.48, 0, 0.1, -120.5], [0, 0.48, 0, 7], [0, 0, 3, 1e-7], [0, 0, 0, 1]]),
+    rescale=(0.5, -1024.0),
+    modality="CT",
+    unit="HU",
+    padding=-2000.0,
+    description={"bits": 12, "thickness": 2.5, "photometric": "MONOCHROME2"},
+    background=-0.98,
+    cell=(2, 2, 2),
+    tiles=(2, 2, 2),
+    cuts=(2, 2, 3, 1, 5, 3, 2),
+    omega=25.5,
+    sr="ct-3d-x4",
+    sr_sha256=bytes(range(32)),
+    sr_window=(-1024.0, 3071.0),
+    psnr=38.4,
+    peak=4095.0,
+    max_error=812.0,
+    digest=bytes(range(16)),
+    version="0.1.0",
+    seed=7,
+)
+HEADERS = {"plain": PLAIN, "full": FULL}
+
+
+def tree(header: Header = FULL) -> dict[str, Any]:
+    return dict(msgpack.unpackb(header.to_bytes()))
+
+
+def changed(group: str, key: str, value: Any, header: Header = FULL) -> bytes:
+    content = tree(header)
+    content.setdefault(group, {})[key] = value
+    return canonical.dumps(content)
+
+
+@pytest.mark.parametrize("name", HEADERS)
+def test_every_field_comes_back(name: str) -> None:
+    header = HEADERS[name]
+    again = Header.from_bytes(header.to_bytes())
+    for field in fields(Header):
+        value, expected = getattr(again, field.name), getattr(header, field.name)
+        assert np.array_equal(value, expected) and isinstance(value, type(expected))
+
+
+@pytest.mark.parametrize("name", HEADERS)
+def test_bytes_are_canonical(name: str) -> None:
+    data = HEADERS[name].to_bytes()
+    assert canonical.dumps(msgpack.unpackb(data)) == data == Header.from_bytes(data).to_bytes()
+
+
+def test_header_is_short() -> None:
+    assert len(PLAIN.to_bytes()) < 180 and len(FULL.to_bytes()) < 530
+
+
+def test_defaults_are_left_out() -> None:
+    assert set(tree(PLAIN)) == {"volume", "range", "lowres", "net"}
+
+
+def test_every_attribute_has_its_place() -> None:
+    assert sorted(attribute for attribute, _ in FIELDS.values()) == sorted(f.name for f in fields(Header))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_every_type_is_known(dtype: str) -> None:
+    header = replace(PLAIN, dtype=dtype, low=0, high=100)
+    assert Header.from_bytes(header.to_bytes()).dtype == dtype
+
+
+def test_numpy_scalars_are_written_as_numbers() -> None:
+    header = replace(PLAIN, low=np.int16(-1024), high=np.float32(3071), width=np.int64(10), cuts=())
+    assert header.to_bytes() == PLAIN.to_bytes()
+
+
+REFUSED: dict[str, tuple[bytes, type[InrvError]]] = {
+    "unknown type": (changed("volume", "dtype", "complex64"), UnsupportedFile),
+    "object type": (changed("volume", "dtype", "O"), UnsupportedFile),
+    "unknown kernel": (changed("lowres", "kernel", "bicubic"), UnsupportedFile),
+    "unknown network": (changed("net", "kind", "wire"), UnsupportedFile),
+    "unknown coder": (changed("net", "method", 0), UnsupportedFile),
+    "unknown mask coder": (changed("mask", "method", 2), UnsupportedFile),
+    "unknown field": (changed("volume", "colour", 1), CorruptFile),
+    "unknown group": (canonical.dumps({**tree(), "extra": {"a": 1}}), CorruptFile),
+    "group is no map": (canonical.dumps({**tree(), "net": 1}), CorruptFile),
+    "missing field": (canonical.dumps({**tree(), "range": {"low": 0}}), CorruptFile),
+    "no map": (canonical.dumps([1, 2]), CorruptFile),
+    "default stated": (changed("volume", "ndim", 3), CorruptFile),
+    "zero axis": (changed("volume", "shape", [0, 20, 24]), CorruptFile),
+    "negative axis": (changed("volume", "shape", [-1, 20, 24]), CorruptFile),
+    "two axes": (changed("volume", "shape", [20, 24]), CorruptFile),
+    "axis is a float": (changed("volume", "shape", [8.5, 20, 24]), CorruptFile),
+    "axis is a bool": (changed("volume", "shape", [True, 20, 24]), CorruptFile),
+    "deep image": (changed("volume", "ndim", 2), CorruptFile),
+    "singular affine": (changed("volume", "affine", [1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 1, 0]), CorruptFile),
+    "huge affine": (
+        changed("volume", "affine", [1e308, 1e308, 0, 0, 0, 1e308, 0, 0, 0, 0, 1, 0]),
+        CorruptFile,
+    ),
+    "short affine": (changed("volume", "affine", [1] * 11), CorruptFile),
+    "slope 0": (changed("volume", "rescale", [0, 1]), CorruptFile),
+    "unprintable text": (changed("volume", "modality", "\x1b[2J"), CorruptFile),
+    "long text": (changed("volume", "modality", "x" * 65), CorruptFile),
+    "nested description": (changed("volume", "about", {"a": {"b": 1}}), CorruptFile),
+    "large description": (changed("volume", "about", {str(i): i for i in range(65)}), CorruptFile),
+    "padding beyond the type": (changed("volume", "padding", 70_000), CorruptFile),
+    "range upside down": (changed("range", "low", 3072), CorruptFile),
+    "range beyond the type": (changed("range", "high", 40_000), CorruptFile),
+    "factor 0": (changed("lowres", "factor", [0, 1, 1]), CorruptFile),
+    "factor 9": (changed("lowres", "factor", [1, 9, 1]), CorruptFile),
+    "background 2": (changed("mask", "background", 2), CorruptFile),
+    "cell 0": (changed("mask", "cell", [0, 1, 1]), CorruptFile),
+    "no layers": (changed("net", "layers", 0), CorruptFile),
+    "omega 0": (changed("net", "omega", 0), CorruptFile),
+    "more tiles than voxels": (changed("net", "tiles", [5, 2, 2]), CorruptFile),
+    "a cut too few": (changed("net", "cuts", [2, 2, 3, 1, 5, 3]), CorruptFile),
+    "a cut too many": (changed("net", "cuts", [2, 2, 3, 1, 5, 3, 2, 2]), CorruptFile),
+    "an empty box": (changed("net", "cuts", [2, 2, 3, 1, 6, 3, 2]), CorruptFile),
+    "a cut at 0": (changed("net", "cuts", [0, 2, 3, 1, 5, 3, 2]), CorruptFile),
+    "model without hash": (changed("sr", "sha256", b""), CorruptFile),
+    "hash of 31 bytes": (changed("sr", "sha256", bytes(31)), CorruptFile),
+    "empty window": (changed("sr", "window", [5, 5]), CorruptFile),
+    "digest of 15 bytes": (changed("quality", "digest", bytes(15)), CorruptFile),
+    "negative error": (changed("quality", "max_error", -1), CorruptFile),
+    "too long": (bytes(1 << 20) + b"\0", LimitExceeded),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_header_is_refused(case: str) -> None:
+    data, error = REFUSED[case]
+    with pytest.raises(error):
+        Header.from_bytes(data)
+
+
+def test_newer_minor_version_may_have_more_fields() -> None:
+    data = canonical.dumps({**tree(), "future": [1, {"a": 2}], "net": {**tree()["net"], "shared": 1}})
+    assert Header.from_bytes(data, minor=1).cuts == FULL.cuts
+
+
+def nested(depth: int) -> bytes:
+    return b"\x91" * (depth - 1) + b"\x90"
+
+
+NOT_CANONICAL: dict[str, bytes] = {
+    "empty": b"",
+    "cut off": FULL.to_bytes()[:-1],
+    "followed by a byte": FULL.to_bytes() + b"\0",
+    "long integer": bytes.fromhex("81a161cc05"),
+    "signed for positive": bytes.fromhex("81a161d105dc"),
+    "integral float": bytes.fromhex("81a161cb3ff0000000000000"),
+    "minus zero": bytes.fromhex("81a161cb8000000000000000"),
+    "float32": bytes.fromhex("81a161ca3fc00000"),
+    "not a number": bytes.fromhex("81a161cb7ff8000000000000"),
+    "infinite": bytes.fromhex("81a161cb7ff0000000000000"),
+    "keys not sorted": bytes.fromhex("82a16201a16101"),
+    "key twice": bytes.fromhex("82a16101a16101"),
+    "key twice, other values": bytes.fromhex("82a16101a16102"),
+    "key is a number": bytes.fromhex("810101"),
+    "key is an array": bytes.fromhex("819001"),
+    "long text form": bytes.fromhex("81d9016101"),
+    "long map form": bytes.fromhex("de0001a16101"),
+    "text is no UTF-8": bytes.fromhex("81a161a1ff"),
+    "reserved byte": bytes.fromhex("81a161c1"),
+    "extension": bytes.fromhex("81a161d40100"),
+    "extension of 1 GB": bytes.fromhex("81a161c94000000001"),
+    "time stamp": bytes.fromhex("81a161d6ff00000000"),
+    "array of 4 G": bytes.fromhex("81a161ddffffffff"),
+    "map of 4 G": bytes.fromhex("dfffffffff"),
+    "bytes of 4 G": bytes.fromhex("81a161c6ffffffff"),
+    "nested 9 deep": nested(9),
+    "nested 100 000 deep": nested(100_000),
+}
+
+
+@pytest.mark.parametrize("case", NOT_CANONICAL)
+def test_bytes_that_no_writer_would_choose_are_refused(case: str) -> None:
+    with pytest.raises(CorruptFile):
+        canonical.loads(NOT_CANONICAL[case])
+
+
+def test_nesting_up_to_the_limit_is_read() -> None:
+    assert canonical.loads(nested(8)) == [[[[[[[[]]]]]]]]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1 << 64])
+def test_what_has_no_canonical_form_is_not_written(value: float) -> None:
+    with pytest.raises((ValueError, OverflowError)):
+        canonical.dumps({"a": value})
+
+
+BEYOND: dict[str, Callable[[], Header]] = {
+    "axis": lambda: replace(PLAIN, shape=(65_536, 1, 1), factor=(1, 1, 1)),
+    "voxels": lambda: replace(PLAIN, shape=(1025, 1024, 1024)),
+    "tiles": lambda: replace(
+        PLAIN, shape=(256, 512, 513), factor=(1, 1, 1), tiles=(1, 256, 257), width=1, layers=1
+    ),
+    "layers": lambda: replace(PLAIN, layers=17),
+    "width": lambda: replace(PLAIN, width=1025),
+    "weights": lambda: replace(PLAIN, layers=16, width=1024, tiles=(1, 2, 2)),
+    "work": lambda: replace(PLAIN, shape=(1024, 1024, 1024), factor=(1, 1, 1), cell=(16, 16, 16), width=64),
+    "mask cells": lambda: replace(PLAIN, shape=(128, 128, 128), factor=(1, 1, 1)),
+}
+
+
+@pytest.mark.parametrize("case", BEYOND)
+def test_what_is_too_large_is_known_from_the_header(case: str) -> None:
+    with pytest.raises(LimitExceeded) as caught:
+        check_header(BEYOND[case]())
+    assert isinstance(caught.value.value, int)
+
+
+def test_volume_at_the_ceiling_is_allowed() -> None:
+    check_header(replace(PLAIN, shape=(1024, 1024, 1024), factor=(8, 8, 8), cell=(2, 2, 2)))
+    check_header(replace(PLAIN, shape=(128, 128, 128), factor=(1, 1, 1)), masked=False)

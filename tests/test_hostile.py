@@ -1,0 +1,125 @@
+"""Damage and malice: every cut and every flipped byte of a file is seen, and costs next to nothing."""
+
+from __future__ import annotations
+
+import tracemalloc
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from test_header import FULL, PLAIN
+
+from inrcodec import container, entropy
+from inrcodec.errors import CorruptFile, InrvError, LimitExceeded, UnsupportedFile
+
+LARGEST_USE = 64 << 20  # bytes; what was promised is 256 MiB
+
+
+def golden() -> bytes:
+    """A small file with every section, as an encoder would write it."""
+    stream = entropy.encode_weights([np.arange(-9, 9, dtype=np.int32)], [100])
+    return container.pack(
+        [
+            ("HEAD", FULL.to_bytes()),
+            ("MASK", entropy.encode_mask(np.ones((2, 3, 3), dtype=bool))),
+            ("PADM", entropy.encode_bits(np.zeros(FULL.shape, dtype=bool))),
+            ("INDX", np.full(8, len(stream), dtype="<u4").tobytes()),
+            ("WGHT", 8 * stream),
+        ]
+    )
+
+
+GOLDEN = golden()
+MAJOR, COUNT = range(8, 10), range(12, 16)
+
+
+@pytest.fixture
+def frugal() -> Iterator[None]:
+    """Fails where memory was used."""
+    tracemalloc.start()
+    yield
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < LARGEST_USE
+
+
+def test_golden_file_is_sound() -> None:
+    header, sections = container.read(GOLDEN)
+    assert header.to_bytes() == FULL.to_bytes() and list(sections) == ["HEAD", "MASK", "PADM", "INDX", "WGHT"]
+
+
+@pytest.mark.usefixtures("frugal")
+def test_every_truncation_is_seen() -> None:
+    for length in range(len(GOLDEN)):
+        with pytest.raises(CorruptFile):
+            container.read(GOLDEN[:length])
+
+
+@pytest.mark.usefixtures("frugal")
+@pytest.mark.parametrize("flip", [0x01, 0x80, 0xFF])
+def test_every_flipped_byte_is_seen(flip: int) -> None:
+    for offset in range(len(GOLDEN)):
+        data = bytearray(GOLDEN)
+        data[offset] ^= flip
+        expected = (
+            UnsupportedFile
+            if offset in MAJOR
+            else (CorruptFile, LimitExceeded)
+            if offset in COUNT
+            else CorruptFile
+        )
+        with pytest.raises(expected):
+            container.read(bytes(data))
+
+
+@pytest.mark.usefixtures("frugal")
+@pytest.mark.parametrize("tail", [b"\0", b"\n", b"PK\5\6" + bytes(18), GOLDEN])
+def test_every_extension_is_seen(tail: bytes) -> None:
+    with pytest.raises(CorruptFile):
+        container.read(GOLDEN + tail)
+
+
+@pytest.mark.usefixtures("frugal")
+def test_flipped_bytes_of_the_header_under_right_checksums_are_refused_or_mean_something() -> None:
+    """What a checksum cannot see: the header's own rules must hold for whatever a forger writes."""
+    rest = [(name, body) for name, body in container.unpack(GOLDEN).items() if name != "HEAD"]
+    head = FULL.to_bytes()
+    for offset in range(len(head)):
+        for flip in (0x01, 0x40, 0xFF):
+            data = bytearray(head)
+            data[offset] ^= flip
+            try:
+                header, _ = container.read(container.pack([("HEAD", bytes(data)), *rest]))
+            except (CorruptFile, UnsupportedFile, LimitExceeded):
+                continue
+            assert header.to_bytes() == bytes(data)
+
+
+@given(st.binary(max_size=300), st.sampled_from(["", "magic", "header"]))
+def test_no_bytes_do_anything_but_fail(data: bytes, prefix: str) -> None:
+    if prefix == "magic":
+        data = container.MAGIC + data
+    if prefix == "header":
+        data = container.pack([("HEAD", data), ("INDX", bytes(4)), ("WGHT", b"")])
+    with pytest.raises(InrvError) as caught:
+        container.read(data)
+    assert caught.value.exit_code in (4, 5, 6)
+
+
+def test_nothing_of_a_huge_claim_is_allocated(frugal: None) -> None:
+    head = bytearray(container.pack([("HEAD", PLAIN.to_bytes()), ("INDX", bytes(4)), ("WGHT", b"")]))
+    head[16:24] = (container.limits.FILE - 1).to_bytes(8, "little")
+
+    class Endless:
+        """Ten gigabytes that start like a file."""
+
+        def read(self, size: int) -> bytes:
+            taken, self.left = self.left[:size], self.left[size:]
+            return bytes(taken)
+
+        left = head
+
+    with pytest.raises(CorruptFile):
+        container.load(Endless())  # type: ignore[arg-type]
