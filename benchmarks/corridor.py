@@ -41,15 +41,14 @@ def quality(source: Path, decoded: Path) -> dict[str, float]:
     """PSNR and errors of the decoded NIfTI, and how far its affine is from the source's."""
     volume, image = io.read(source), nibabel.load(decoded)
     array = np.asarray(image.dataobj).T
-    errors = metrics.Errors()
+    low, high = float(volume.array.min()), float(volume.array.max())
+    errors = metrics.Errors(metrics.peak_of(low, high, volume.array.dtype))
     for z in range(volume.shape[0]):
         errors.add(volume.array[z], array[z])
-    low, high = float(volume.array.min()), float(volume.array.max())
-    peak = metrics.peak_of(low, high, volume.array.dtype)
     affine = np.diag([-1, -1, 1, 1]) @ image.affine
     return {
-        "psnr_db": metrics.psnr(errors.mse, peak),
-        "peak": peak,
+        "psnr_db": errors.psnr,
+        "peak": errors.peak,
         "max_error": errors.largest,
         "affine_difference": float(np.abs(affine - volume.affine).max()),
         "dtype_kept": array.dtype == volume.array.dtype,

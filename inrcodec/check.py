@@ -8,7 +8,7 @@ The one law: the decoder that is measured here is the decoder that the user gets
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from hashlib import blake2b
 
 import numpy as np
@@ -29,13 +29,8 @@ DIGEST_BYTES = 16
 class Outcome:
     """Errors and digest of one way to bring the full resolution back."""
 
-    errors: Errors = field(default_factory=Errors)
+    errors: Errors
     digest: bytes = b""
-    peak: float = 0.0
-
-    @property
-    def psnr(self) -> float:
-        return metrics.psnr(self.errors.mse, self.peak)
 
 
 @dataclass(frozen=True)
@@ -75,7 +70,7 @@ def reached(
     decoder = Decoder(header, sections)
     peak = metrics.peak_of(float(header.low), float(header.high), volume.array.dtype)
     names = list(dict.fromkeys([registry.LANCZOS, header.sr]))
-    outcomes = {name: Outcome(peak=peak) for name in names}
+    outcomes = {name: Outcome(Errors(peak)) for name in names}
     hashes = {name: blake2b(digest_size=DIGEST_BYTES) for name in names}
     lowres = decoder.lowres(threads)
     for slab in decoder.slabs(lowres, device=device, threads=threads):
@@ -88,7 +83,7 @@ def reached(
     for name, outcome in outcomes.items():
         outcome.digest = hashes[name].digest()
     scale = (float(header.high) - float(header.low)) / 2
-    return Reached(outcomes, metrics.psnr(float(np.square((lowres - target) * scale).mean()), peak))
+    return Reached(outcomes, metrics.psnr(float(np.square((lowres - target) * scale / (peak or 1.0)).mean())))
 
 
 def digest(decoder: Decoder, *, device: str = "cpu", threads: int | None = None) -> bytes:

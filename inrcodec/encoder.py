@@ -181,14 +181,14 @@ def finished(encoded: Encoded, found: Reached) -> Header:
     if found.best != encoded.header.sr:
         wished = found.outcomes[encoded.header.sr]
         encoded.notices.append(
-            f"model {encoded.header.sr!r} reaches {wished.psnr:.2f} dB on this volume, "
-            f"Lanczos {best.psnr:.2f} dB: Lanczos is used"
+            f"model {encoded.header.sr!r} reaches {wished.errors.psnr:.2f} dB on this volume, "
+            f"Lanczos {best.errors.psnr:.2f} dB: Lanczos is used"
         )
     return replace(
         encoded.header,
         **_model(found.best),
-        psnr=best.psnr,
-        peak=best.peak,
+        psnr=best.errors.psnr,
+        peak=best.errors.peak,
         max_error=best.errors.largest * abs(encoded.header.rescale[0]),
         digest=best.digest,
     )

@@ -144,6 +144,7 @@ class _Samples:
         self.centres = torch.tensor(np.array([t.centre for t in tiles]), device=device)[:, None]
         self.extents = torch.tensor([t.extent for t in tiles], device=device)[:, None, None]
         self.share = self.counts / self.counts.sum()
+        self.means = torch.stack([v.mean() for v in torch.split(self.values, counts)])
         self.variance = torch.stack([v.var(correction=0) for v in torch.split(self.values, counts)])
 
     def draw(self, batch: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -210,7 +211,7 @@ class _Run:
         device = samples.values.device
         self.generator = torch.Generator(device).manual_seed(settings.seed)
         self.restart = torch.Generator().manual_seed(settings.seed)
-        self.flat = siren.initial(layout, len(samples.counts), self.restart).to(device).requires_grad_()
+        self.flat = self._fresh(slice(None)).requires_grad_()
         self.quantizer = Quantizer(layout, self.flat.detach())
         self.optimizer = self._optimizer()
         self.watch = _Watch(samples.variance, self.flat.detach().clone())
@@ -274,6 +275,13 @@ class _Run:
         weights, bits = self.quantizer(self.flat, noise)
         return weights, bits.sum()
 
+    def _fresh(self, tiles: slice) -> Tensor:
+        """Initial weights of some tiles; the output starts at the mean of what it is to fit."""
+        means = self.samples.means[tiles]
+        flat = siren.initial(self.layout, len(means), self.restart).to(means.device)
+        flat[:, -1] = means
+        return flat
+
     def _enter(self, phase: int) -> None:
         if phase == self.phase:
             return
@@ -303,9 +311,8 @@ class _Run:
         self.watch.lost[t] += 1
         self.patience[t] /= 2
         good = bool(self.watch.best[t] < STUCK * self.samples.variance[t])
-        fresh = siren.initial(self.layout, 1, self.restart)[0].to(self.flat.device)
         with torch.no_grad():
-            self.flat[t] = self.watch.best_state[t] if good else fresh
+            self.flat[t] = self.watch.best_state[t] if good else self._fresh(slice(t, t + 1))[0]
         self.watch.mean[t] = self.watch.best[t] if good else self.samples.variance[t]
         self.watch.best[t] = torch.inf
         self.optimizer.reset(t)

@@ -43,7 +43,7 @@ def active_cells(lowres: Float, background: float, cell: Shape) -> Bool | None:
     z, y, x = (n // c for n, c in zip(padded.shape, cell, strict=True))
     cells = padded.reshape(z, cell[0], y, cell[1], x, cell[2]).any((1, 3, 5))
     active: Bool = np.asarray(cells, dtype=np.bool_)
-    return active if active.any() and active.mean() < WORTH_IT else None
+    return active if active.mean() < WORTH_IT else None
 
 
 def active_voxels(cells: Bool | None, cell: Shape, shape: Shape) -> Bool:

@@ -23,26 +23,33 @@ def peak_of(low: float, high: float, dtype: np.dtype[np.generic]) -> float:
     return float(2 ** max(8, ceil(log2(span + 1))) - 1)
 
 
-def psnr(mse: float, peak: float) -> float:
-    """``10 log10(peak**2 / mse)`` in dB (paper, equation 2); infinite where nothing differs."""
-    return inf if mse == 0 else 10 * log10(peak**2 / mse)
+def psnr(mse: float) -> float:
+    """``-10 log10(mse)`` in dB, of errors relative to the peak (paper, equation 2); infinite without any."""
+    return inf if mse == 0 else -10 * log10(mse)
 
 
 @dataclass
 class Errors:
-    """Running error statistics over slabs, in stored units."""
+    """Running error statistics over slabs, in stored units, against a peak."""
 
+    peak: float
     count: int = 0
-    squares: float = 0.0
+    squares: float = 0.0  # of errors relative to the peak: those of float64 volumes could overflow
     largest: float = 0.0
 
     def add(self, source: NDArray[np.generic], decoded: NDArray[np.generic]) -> None:
         """Take in a slab; arrays of equal shape and any real dtype."""
         difference = source.astype(np.float64) - decoded.astype(np.float64)
         self.count += difference.size
-        self.squares += float(np.square(difference).sum())
+        self.squares += float(np.square(difference / (self.peak or 1.0)).sum())
         self.largest = max(self.largest, float(np.abs(difference).max(initial=0.0)))
 
     @property
     def mse(self) -> float:
+        """Mean squared error, relative to the peak."""
         return self.squares / max(1, self.count)
+
+    @property
+    def psnr(self) -> float:
+        """In dB, against the peak."""
+        return psnr(self.mse)

@@ -65,10 +65,10 @@ class Quantizer:
         self.layout = layout
         sizes = torch.tensor(layout.sizes, device=flat.device)
         self.owner = torch.arange(len(layout.sizes), device=flat.device).repeat_interleave(sizes)
-        means = [p.abs().mean() for p in siren.tensors(layout, flat)]
-        magnitude = torch.stack(means).expand(len(flat), -1)
-        self.log_step = (magnitude * FIRST_STEP).log().requires_grad_()
-        self.log_scale = magnitude.log().requires_grad_()
+        usual = torch.tensor(layout.bounds, device=flat.device) / 2
+        found = torch.stack([p.abs().mean((1, 2)) for p in siren.tensors(layout, flat)], 1)
+        self.log_step = (usual * FIRST_STEP).log().expand(len(flat), -1).clone().requires_grad_()
+        self.log_scale = torch.maximum(found, usual).log().requires_grad_()
         self.optimizer = torch.optim.Adam(
             [self.log_step, self.log_scale], lr=RATE_LEARNING, betas=(0.9, 0.99)
         )

@@ -97,7 +97,7 @@ def of(
         "bpv": 8 * total / volume.array.size,
         "psnr": header.psnr,
         "peak": header.peak,
-        "psnr_lanczos": found.outcomes["lanczos"].psnr,
+        "psnr_lanczos": found.outcomes["lanczos"].errors.psnr,
         "psnr_lowres": found.lowres,
         "max_error": header.max_error,
         "unit": header.unit,
