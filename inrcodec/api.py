@@ -9,14 +9,14 @@ In: sources and options.  Out: bytes, arrays, volumes, reports.  The one law: no
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict
 from os import PathLike
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from inrcodec import check, container, encoder, io, planning, report
+from inrcodec import check, container, io, planning, report
 from inrcodec.decoder import Decoder
 from inrcodec.options import EncodeOptions, Progress, ResolvedOptions, check_device
 from inrcodec.report import EncodeReport, Stages
@@ -24,6 +24,14 @@ from inrcodec.volume import Volume
 
 Source = str | PathLike[str] | NDArray[Any] | Volume
 File = str | PathLike[str] | bytes | BinaryIO
+
+
+@overload
+def encode(source: Source, target: None = None, **wishes: Any) -> bytes: ...
+
+
+@overload
+def encode(source: Source, target: str | PathLike[str], **wishes: Any) -> EncodeReport: ...
 
 
 def encode(
@@ -94,6 +102,8 @@ def encode_report(
     **knobs: Any,
 ) -> tuple[bytes, EncodeReport]:
     """Encode to bytes, with the ledger; parameters as for :func:`encode`."""
+    from inrcodec import encoder  # torch and scipy: not for those who only ask for a header
+
     wishes = _resolved(options, knobs)
     stages = Stages(progress)
     volume = io.read(source, spacing=spacing, series=series)
@@ -125,6 +135,8 @@ def plan(
     **knobs: Any,
 ) -> dict[str, Any]:
     """What :func:`encode` would do: factor, low-res shape, tiles, network, model, predicted bytes."""
+    from inrcodec import encoder
+
     wishes = _resolved(options, knobs)
     return encoder.forecast(io.read(source, spacing=spacing, series=series), wishes)
 
@@ -206,6 +218,6 @@ def verify(source: File, *, device: str = "cpu", threads: int | None = None) -> 
 
 
 def _resolved(options: EncodeOptions | None, knobs: dict[str, Any]) -> ResolvedOptions:
-    wishes = EncodeOptions.from_preset(**knobs) if options is None else replace(options, **knobs)
+    wishes = EncodeOptions.from_preset(**(asdict(options) if options else {}) | knobs)
     check_device(wishes.device)
     return wishes.resolved()

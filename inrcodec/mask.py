@@ -7,7 +7,6 @@ at its neighbours, so that nothing that anyone could see is dropped.
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 Shape = tuple[int, int, int]
 Bool = NDArray[np.bool_]
@@ -37,6 +36,8 @@ def cell_for(shape: Shape, edge: int) -> Shape:
 
 def active_cells(lowres: Float, background: float, cell: Shape) -> Bool | None:
     """Cells that hold anything but background; ``None`` where a mask would not pay."""
+    from scipy import ndimage  # for the encoder only: decoding must not wait for it
+
     far = ndimage.binary_dilation(np.abs(lowres - background) > TOLERANCE)
     pad = [(0, -n % c) for n, c in zip(far.shape, cell, strict=True)]
     padded = np.pad(far, pad)

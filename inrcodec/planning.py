@@ -132,7 +132,7 @@ def model_for(volume: Volume, span: Range, factor: Shape, options: ResolvedOptio
         notices.append(f"model {options.sr!r} is not in this version: {model!r} takes its place")
     elif model == registry.LANCZOS:
         notices.append(
-            f"no super-resolution model for {modality or 'unknown modality'} at factor {factor}: Lanczos"
+            f"no super-resolution model for {modality or 'an unknown modality'} at factor {factor}: Lanczos"
         )
     return model, notices
 
@@ -172,7 +172,7 @@ def plan(
             width = _width_for(room * 8 / BITS / number, options.layers)
         if width < 2:
             raise TargetNotReached(
-                f"{room} bytes are left for the weights of {number} networks, too few for any; "
+                f"{max(room, 0)} bytes are left for the weights of {number} networks, too few for any; "
                 "ask for a larger size",
                 value=room,
             )

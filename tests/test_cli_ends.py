@@ -15,6 +15,7 @@ import pytest
 
 from inrcodec import api, limits
 from inrcodec.cli import dec, enc, exits, info
+from inrcodec.errors import FitFailed
 
 DATA = Path(__file__).parent / "data"
 MAINS = {"enc": enc.main, "dec": dec.main, "info": info.main}
@@ -76,7 +77,6 @@ ENDS = [
     (9, "enc {}/in.npy {}/out.inrv --sr no-such-model", "no-such-model"),
     (10, "enc {}/gap {}/out.inrv", "slice"),
     (11, "enc {}/in.npy {}/out.inrv --size 60", "larger size"),
-    (11, f"enc {{}}/in.npy {{}}/out.inrv {TINY} --steps 1", "more steps"),
 ]
 
 
@@ -118,6 +118,7 @@ FAILURES = [
     # what the library raises, code, what the message says
     (RuntimeError("boom\nmore"), 1, "unexpected RuntimeError: boom, run with -v"),
     (MemoryError(), 1, "out of memory"),
+    (FitFailed("tile 0 is worse than a constant; try more steps"), 11, "more steps"),
     (OSError(errno.ENOSPC, "No space left on device"), 7, "no space left on device"),
     (KeyboardInterrupt(), 130, "interrupted"),
 ]

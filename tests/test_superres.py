@@ -75,6 +75,7 @@ def test_architectures_that_cannot_be_are_refused(wrong):
 def test_blocks_leave_no_seams(shape, monkeypatch):
     """With a halo as wide as the receptive field, block by block is the whole volume at once."""
     monkeypatch.setattr(apply, "BLOCK", (8, 16, 16))
+    monkeypatch.setattr(apply, "HALO", 4)
     torch.manual_seed(0)
     network = SRDenseNet(TINY)
     low = np.random.default_rng(0).normal(size=shape).astype(np.float32)
