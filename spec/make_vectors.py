@@ -1,0 +1,138 @@
+"""Write the conformance cases of `vectors/`: a file, what it decodes to, and how far a decoder may be off.
+
+    python make_vectors.py             write the cases that are missing
+    python make_vectors.py NAME ...    write these anew
+
+A case is written once and then only ever decoded: a version that reads it otherwise has changed the
+format. Each is a folder with `input.inrv`; `expected.npz`, with `lowres` (unit values, float64) and
+`lanczos` (stored values); and `case.json`, with the tolerances.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import inrcodec
+
+VECTORS = Path(__file__).with_name("vectors")
+LOWRES_TOLERANCE = 1e-6  # unit values
+FLOAT_TOLERANCE = 1e-5  # of the range, for floating-point volumes
+SMALL = {"steps": 300, "width": 8, "layers": 2, "sr": "lanczos", "threads": 1, "seed": 1}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A volume, and what is special about it."""
+
+    about: str
+    array: NDArray[Any]
+    knobs: dict[str, Any]
+    volume: dict[str, Any] = field(default_factory=dict)
+
+
+def blob(shape: tuple[int, int, int], radius: float = 0.8) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+    """An ellipsoid that is not centred, and a smooth texture in [-1, 1]."""
+    z, y, x = np.meshgrid(*(np.linspace(-1, 1, n) if n > 1 else np.zeros(1) for n in shape), indexing="ij")
+    inside = (z / 1.3 + 0.1) ** 2 + (y - 0.1) ** 2 + (1.3 * x) ** 2 < radius**2
+    return inside, np.sin(3 * x + 2 * z) * np.cos(4 * y - z)
+
+
+def ct(shape: tuple[int, int, int], radius: float = 0.6) -> NDArray[np.int16]:
+    inside, texture = blob(shape, radius)
+    return np.where(inside, np.rint(40 + 300 * texture), -1024).astype(np.int16)
+
+
+def padded() -> NDArray[np.int16]:
+    array = ct((8, 24, 28))
+    y, x = np.ogrid[-1:1:24j, -1:1:28j]
+    array[:, x**2 + y**2 > 1] = -2000
+    return array
+
+
+def mr() -> NDArray[np.uint8]:
+    inside, texture = blob((12, 20, 20))
+    return np.where(inside, np.rint(130 + 90 * texture), 3).astype(np.uint8)
+
+
+def image() -> NDArray[np.uint16]:
+    _, texture = blob((1, 40, 36))
+    return np.rint(3000 + 2500 * texture[0]).astype(np.uint16)
+
+
+def texture(shape: tuple[int, int, int]) -> NDArray[np.float32]:
+    return (0.25 * blob(shape)[1]).astype(np.float32)
+
+
+def cases() -> dict[str, Case]:
+    hounsfield = {"modality": "CT"}
+    return {
+        "ct-int16-mask": Case(
+            "air is masked", ct((16, 24, 28)), {"factor": 2, "tiles": (1, 1, 1)}, hounsfield
+        ),
+        "mr-uint8": Case("8 bits", mr(), {"factor": 2, "tiles": (1, 1, 1)}, {"modality": "MR"}),
+        "image-2d": Case("one image", image(), {"factor": (1, 2, 2), "tiles": (1, 1, 1)}),
+        "padding-mask": Case(
+            "voxels outside the scan circle",
+            padded(),
+            {"factor": 2, "tiles": (1, 1, 1)},
+            {**hounsfield, "padding": -2000},
+        ),
+        "one-tile": Case(
+            "four layers, no mask", texture((9, 11, 13)), {"factor": 2, "tiles": (1, 1, 1), "layers": 4}
+        ),
+        "several-tiles": Case(
+            "2 x 2 x 2 tiles and a mask", ct((16, 24, 28)), {"factor": 2, "tiles": (2, 2, 2)}, hounsfield
+        ),
+        "anisotropic": Case(
+            "another factor along each axis, none divides",
+            ct((7, 21, 30)),
+            {"factor": (1, 2, 4), "tiles": (1, 1, 2)},
+            hounsfield,
+        ),
+        "float32": Case("floating point", texture((10, 16, 16)), {"factor": 2, "tiles": (1, 2, 1)}),
+        "constant": Case(
+            "nothing but one value", np.full((4, 6, 5), -7, np.int8), {"factor": 2, "tiles": (1, 1, 1)}
+        ),
+        "factor-1": Case(
+            "no reduction", mr()[:6, ::2, ::2].astype(np.int32) * 1000, {"factor": 1, "tiles": (1, 1, 1)}
+        ),
+    }
+
+
+def write(name: str, case: Case) -> None:
+    """Encode a case and keep what the package decodes."""
+    spacing = (3.0, 0.75, 0.75)[-case.array.ndim :]
+    volume = inrcodec.Volume.from_array(case.array, spacing=spacing, **case.volume)
+    data = inrcodec.encode(volume, **{**SMALL, **case.knobs})
+    assert isinstance(data, bytes)
+    lanczos = inrcodec.decode_volume(data, sr="lanczos").array
+    header = inrcodec.open(data).header
+    span = header.high - header.low
+    facts = {
+        "about": case.about,
+        "lowres_tolerance": LOWRES_TOLERANCE,
+        "lanczos_tolerance": 1 if lanczos.dtype.kind in "iu" else FLOAT_TOLERANCE * span,
+    }
+    folder = VECTORS / name
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "input.inrv").write_bytes(data)
+    np.savez_compressed(folder / "expected.npz", lowres=inrcodec.open(data).lowres(1), lanczos=lanczos)
+    (folder / "case.json").write_text(json.dumps(facts, indent=2) + "\n")
+
+
+def main(names: list[str]) -> None:
+    for name, case in cases().items():
+        if name in names or not (names or (VECTORS / name).exists()):
+            write(name, case)
+            print(name)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,248 @@
+"""The specification says what the code does, and a second decoder that knows only the text agrees."""
+
+from __future__ import annotations
+
+import ast
+import json
+import math
+import re
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import zstandard
+from test_entropy import MASKS, laplace
+
+import inrcodec
+from inrcodec import container, entropy, limits, maskcode, quantize
+from inrcodec.fieldtypes import Kind
+from inrcodec.header import DEFAULTS, FIELDS
+
+SPEC = Path(__file__).parent.parent / "spec"
+sys.path.insert(0, str(SPEC))
+reference: Any = import_module("reference_decoder")
+coders: Any = import_module("reference_coders")
+make_example: Any = import_module("make_example")
+make_vectors: Any = import_module("make_vectors")
+
+TEXT = (SPEC / "inrv-1.md").read_text(encoding="utf-8")
+VECTORS = sorted(folder.name for folder in (SPEC / "vectors").iterdir())
+
+
+def table(heading: str) -> list[list[str]]:
+    """Rows of the tables of a chapter, cell by cell."""
+    chapter = re.split(rf"^#+ {re.escape(heading)}$", TEXT, maxsplit=1, flags=re.MULTILINE)[1]
+    chapter = re.split(r"^## ", chapter, maxsplit=1, flags=re.MULTILINE)[0]
+    return [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in chapter.splitlines()
+        if line[:1] == "|"
+    ]
+
+
+def numbers(text: str) -> list[int]:
+    return [int(word) for word in re.findall(r"-?\d+", text)]
+
+
+def indented(first: int) -> list[int]:
+    """The block of numbers that begins with ``first``."""
+    (block,) = re.findall(rf"(?:^    {first} .*\n)(?:^    [\d ]+\n)*", TEXT, re.MULTILINE)
+    whole = TEXT[TEXT.index(block) :]
+    return numbers(re.match(r"(?:    [\d ]+\n)+", whole)[0])  # type: ignore[index]
+
+
+# -- the text and the code
+
+
+def default_as_text(attribute: str, kind: Kind) -> str:
+    if attribute not in DEFAULTS:
+        return ""
+    default = DEFAULTS[attribute]
+    if default is None:
+        return "none"
+    if default == math.inf:
+        return "infinite"
+    if default == bytes(16):
+        return "zeros"
+    if not default and kind.name not in ("integer", "number"):
+        return "empty"
+    emitted = kind.emit(default)
+    return (
+        ", ".join(f"{v:g}" for v in emitted) if isinstance(emitted, list) else str(emitted).removesuffix(".0")
+    )
+
+
+def test_header_table_is_the_schema() -> None:
+    rows = {row[0].strip("`"): row for row in table("Header") if row[0].startswith("`")}
+    assert list(rows) == [".".join(name) for name in FIELDS]
+    for name, (attribute, kind) in FIELDS.items():
+        _, stated_type, default, _ = rows[".".join(name)]
+        assert stated_type == kind.name
+        assert default.strip("`").replace("−", "-") == default_as_text(attribute, kind)
+
+
+def test_limits_table_is_the_code() -> None:
+    stated = {row[0]: row[1].replace(" ", "").replace("^", "**") for row in table("Limits")[2:]}
+    assert {name: eval(value) for name, value in stated.items()} == {
+        "bytes of the file": limits.FILE,
+        "sections": limits.SECTIONS,
+        "bytes of a section, stored or decoded": limits.SECTION,
+        "bytes of `HEAD`": limits.HEADER,
+        "maps and arrays inside each other": limits.DEPTH,
+        "voxels": limits.VOXELS,
+        "voxels along an axis": limits.AXIS,
+        "tiles": limits.TILES,
+        "hidden layers": limits.LAYERS,
+        "width": limits.WIDTH,
+        "weights of all tiles": limits.WEIGHTS,
+        "cells of `MASK`": limits.CELLS,
+        "low-res voxels × weights of a network": limits.WORK,
+    }
+
+
+def test_layout_tables_are_the_code() -> None:
+    rows = table("File")
+    assert bytes.fromhex(rows[2][2].strip("`")) == container.MAGIC
+    size = {"u16": 2, "u32": 4, "u64": 8, "8": 8, "4": 4}
+    names = [row[0].strip("`") for row in rows]
+    first = {row[0].strip("`"): size[row[1]] for row in rows[2:7]}
+    assert list(first) == ["magic", "major", "minor", "count", "total"]
+    assert sum(first.values()) == container.PREFIX.size
+    start = names.index("id")
+    assert sum(size[row[1]] for row in rows[start : start + 3]) == container.ENTRY.size
+    assert tuple(name for name in names if name.isupper()) == container.KNOWN
+
+
+def test_coding_tables_are_the_code() -> None:
+    assert tuple(indented(entropy.SURVIVALS[0])) == entropy.SURVIVALS
+    assert tuple(indented(maskcode.LOGISTIC[0])) == maskcode.LOGISTIC
+    lists = {
+        row[0]: re.findall(r"\(([^)]*)\)", row[1]) for row in table("Activity (`MASK`)") if len(row[0]) == 1
+    }
+    offsets = {
+        name: [tuple(int(n.replace("−", "-")) for n in o.split(",")) for o in v] for name, v in lists.items()
+    }
+    assert offsets["N"] == list(maskcode.NEAREST) and offsets["C"] == list(maskcode.CURRENT)
+    assert offsets["A"] == list(maskcode.AROUND) and offsets["P"] == list(maskcode.PREVIOUS)
+
+
+def test_steps_are_the_code() -> None:
+    factors = {int(k): float(f) for k, f in (row for row in table("Sections") if re.fullmatch(r"\d", row[0]))}
+    for code in range(256):
+        octave, part = divmod(code - 192, 8)
+        assert quantize.step_of(code) == factors[part] * 2.0**octave
+
+
+# -- the example
+
+
+def test_example_is_the_one_that_the_script_writes() -> None:
+    assert (
+        TEXT.split(make_example.BEGIN)[1].split(make_example.END)[0].strip() == make_example.chapter().strip()
+    )
+
+
+def test_example_decodes_to_what_the_text_says() -> None:
+    rows = [row for row in table("Example") if re.fullmatch(r"`[0-9a-f ]+`", row[1])]
+    data = bytes.fromhex("".join(row[1].strip("`") for row in rows))
+    assert data == make_example.example()
+    lowres, stored = reference.decode(data)
+    decoded = [row for row in table("Example") if row[0].startswith("row ")]
+    assert [[float(u) for u in row[1].split()] for row in decoded] == np.round(lowres[0], 6).tolist()
+    assert [[int(v) for v in row[2].split()] for row in decoded] == stored[0].tolist()
+    assert np.array_equal(inrcodec.decode(data), stored[0])
+
+
+# -- the second decoder
+
+
+def vector(name: str) -> tuple[bytes, dict[str, Any], dict[str, Any]]:
+    folder = SPEC / "vectors" / name
+    with np.load(folder / "expected.npz", allow_pickle=False) as expected:
+        arrays = dict(expected)
+    return (folder / "input.inrv").read_bytes(), arrays, json.loads((folder / "case.json").read_text())
+
+
+def far(decoded: np.ndarray, expected: np.ndarray) -> float:
+    assert (decoded.dtype, decoded.shape) == (expected.dtype, expected.shape)
+    return float(np.abs(decoded.astype(np.float64) - expected.astype(np.float64)).max())
+
+
+def decode_with_package(data: bytes) -> tuple[np.ndarray, np.ndarray]:
+    return inrcodec.open(data).lowres(1), inrcodec.decode_volume(data, sr="lanczos").array
+
+
+DECODERS = {"reference": reference.decode, "package": decode_with_package}
+
+
+@pytest.mark.parametrize("name", VECTORS)
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_vector_decodes_within_its_tolerance(decoder: str, name: str) -> None:
+    data, expected, case = vector(name)
+    lowres, lanczos = DECODERS[decoder](data)
+    assert far(lowres, expected["lowres"]) <= case["lowres_tolerance"]
+    assert far(lanczos, expected["lanczos"]) <= case["lanczos_tolerance"]
+
+
+@pytest.mark.parametrize("script", ["reference_decoder", "reference_coders"])
+def test_reference_decoder_stands_alone(script: str) -> None:
+    tree = ast.parse((SPEC / f"{script}.py").read_text(encoding="utf-8"))
+    imported = {a.name for node in ast.walk(tree) if isinstance(node, ast.Import) for a in node.names}
+    imported |= {str(node.module) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    others = {"numpy", "msgpack", "zstandard", "reference_coders"}
+    assert {name.split(".")[0] for name in imported} - others <= set(sys.stdlib_module_names)
+
+
+def test_every_case_of_the_script_is_there() -> None:
+    assert set(make_vectors.cases()) == set(VECTORS)
+
+
+def test_vectors_cover_what_they_are_for() -> None:
+    read = {name: container.read(vector(name)[0]) for name in VECTORS}
+    tiles = {name: math.prod(header.tiles) for name, (header, _) in read.items()}
+    assert {name for name, (_, sections) in read.items() if "PADM" in sections} == {"padding-mask"}
+    assert {"ct-int16-mask", "several-tiles"} <= {
+        name for name, (_, sections) in read.items() if "MASK" in sections
+    }
+    assert {"one-tile", "float32"} <= {name for name, (_, sections) in read.items() if "MASK" not in sections}
+    assert tiles["one-tile"] == 1 and tiles["several-tiles"] == 8
+    assert read["image-2d"][0].ndim == 2
+    assert read["anisotropic"][0].factor == (1, 2, 4) and read["factor-1"][0].factor == (1, 1, 1)
+    assert {"int16", "uint8", "float32", "int8", "uint16", "int32"} <= {
+        header.dtype for header, _ in read.values()
+    }
+    assert read["constant"][0].low == read["constant"][0].high and read["constant"][1]["WGHT"] == b""
+
+
+@pytest.mark.parametrize("spread", [0, 50, 100, 121, 136, 137, 153, 255])
+def test_second_decoder_reads_any_weights(spread: int) -> None:
+    values = np.concatenate([laplace(2 ** ((spread - 72) / 16), 300), [2**31 - 1, -(2**31) + 1, 70_000, 0]])
+    reader = coders.Rans(entropy.encode_weights([values.astype(np.int32)], [spread]))
+    assert reader.integers(len(values), spread) == values.tolist()
+    reader.finish()
+
+
+@pytest.mark.parametrize("name", MASKS)
+def test_second_decoder_reads_any_mask(name: str) -> None:
+    mask = MASKS[name][:8, :12]
+    assert np.array_equal(coders.decode_grid(entropy.encode_mask(mask), mask.shape), mask)
+    assert np.array_equal(coders.read_padding(entropy.encode_bits(mask), mask.shape), mask)
+    rows = np.packbits(mask.reshape(len(mask), -1), axis=1)
+    rows[1:] ^= rows[:-1].copy()
+    plain = b"\0" + zstandard.ZstdCompressor(level=19).compress(rows.tobytes())
+    assert np.array_equal(coders.read_padding(plain, mask.shape), mask)
+
+
+@pytest.mark.parametrize("name", ["several-tiles", "padding-mask"])
+def test_second_decoder_sees_damage(name: str) -> None:
+    data, _, _ = vector(name)
+    for offset in range(0, len(data), 3):
+        flipped = bytearray(data)
+        flipped[offset] ^= 0x10
+        for damaged in (data[:offset], bytes(flipped)):
+            if damaged != data[: len(damaged)] or len(damaged) < len(data):
+                with pytest.raises(coders.Invalid):
+                    reference.decode(damaged)
