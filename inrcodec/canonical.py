@@ -53,6 +53,8 @@ def loads(data: bytes) -> Any:
     ------
     CorruptFile
         Not MessagePack, not canonical, deeper than the format allows, or followed by anything.
+    LimitExceeded
+        More values than the format allows.
     """
     _scan(data)
     try:
@@ -91,12 +93,14 @@ def _distinct(pairs: list[tuple[Any, Any]]) -> dict[str, Any]:
 
 def _scan(data: bytes) -> None:
     """Walk over the bytes without building anything: depth, lengths and types, before they cost memory."""
-    open_items, position = [1], 0
+    open_items, position, values = [1], 0, 0
     while open_items:
         if open_items[-1] == 0:
             open_items.pop()
             continue
         open_items[-1] -= 1
+        values += 1
+        limits.check("number of values in the header", values, limits.VALUES)
         position, items = _step(data, position)
         if items is None:
             continue

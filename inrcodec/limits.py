@@ -19,6 +19,7 @@ FILE = 1 << 30  # bytes of a file
 SECTION = 1 << 28  # bytes of a section, stored or decoded
 SECTIONS = 64
 HEADER = 1 << 20  # bytes of the header; 65 536 tiles need 0.2 MiB of cuts
+VALUES = 1 << 17  # keys and values in the header, maps and arrays included: they cost more than their bytes
 DEPTH = 8  # maps and arrays inside each other; version 1.0 uses 3
 VOXELS = 1 << 30
 AXIS = 65_535  # voxels along an axis

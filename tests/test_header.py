@@ -151,6 +151,7 @@ REFUSED: dict[str, tuple[bytes, type[InrvError]]] = {
     "digest of 15 bytes": (changed("quality", "digest", bytes(15)), CorruptFile),
     "negative error": (changed("quality", "max_error", -1), CorruptFile),
     "too long": (bytes(1 << 20) + b"\0", LimitExceeded),
+    "a million empty arrays": (bytes.fromhex("dd000ffff0") + b"\x90" * 0xFFFF0, LimitExceeded),
 }
 
 

@@ -91,6 +91,7 @@ def test_limits_table_is_the_code() -> None:
         "sections": limits.SECTIONS,
         "bytes of a section, stored or decoded": limits.SECTION,
         "bytes of `HEAD`": limits.HEADER,
+        "keys and values in `HEAD`": limits.VALUES,
         "maps and arrays inside each other": limits.DEPTH,
         "voxels": limits.VOXELS,
         "voxels along an axis": limits.AXIS,
