@@ -116,7 +116,7 @@ def _scan(data: bytes) -> None:
 
 
 def _step(data: bytes, position: int) -> tuple[int, int | None]:
-    """Position behind the value's own bytes, and the number of values inside it; ``None`` if it has no inside."""
+    """Position behind the value's own bytes; number of values inside it, ``None`` if it has no inside."""
     first = _number(data, position, 1)
     position += 1
     if first < 0x80 or first >= 0xE0:
