@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from inrcodec import entropy, lanczos, mask, quantize, siren, streams, tiles
+from inrcodec.errors import CorruptFile
 from inrcodec.header import Header
 from inrcodec.normalize import Range
 from inrcodec.siren import Layout
@@ -105,6 +106,12 @@ class Decoder:
 
         def fill(k: int) -> None:
             tile = tiles.tile(self.active, self.boxes[k])
+            if (tile is None) != (not self.streams[k]):
+                raise CorruptFile(
+                    f"tile {k} has a stream of {len(self.streams[k])} bytes but "
+                    f"{'no' if tile is None else 'some'} active voxels; the file is damaged",
+                    value=k,
+                )
             if tile is not None:
                 first, last = np.searchsorted(tile.index[:, 0], [start, stop])
                 values = siren.decode(self.layout, self.weights(k), tile, slice(int(first), int(last)))

@@ -8,6 +8,7 @@ The one law: every step is its own module's; here they only follow each other.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,6 @@ Shape = tuple[int, int, int]
 
 CELL = 2  # edge of a mask cell in low-res voxels: on the head 0.5 kB where single voxels cost 1.9 kB (zstd)
 HEADER_BYTES = 560  # of header, section table and index of a typical file, before they can be known
-SLACK = 0.985  # of the room asked for: the coder is within 1 % of the bits that the fit counts
 
 
 @dataclass
@@ -80,10 +80,7 @@ def encode(volume: Volume, options: ResolvedOptions, progress: Progress | None =
     plan = planning.plan(low.values[active], active, options, None if wished is None else wished - fixed)
     cuts = tiles.cut(active, plan.parts)
     header = _header(volume, span, low, model, options, plan, cuts)
-    room = None
-    if wished is not None:
-        empty = {**sections, "INDX": bytes(4 * len(cuts) + 4), "WGHT": b""}
-        room = 8 * SLACK * (wished - len(container.pack([("HEAD", header.to_bytes()), *empty.items()])))
+    room = None if wished is None else wished - _fixed_bytes(header, sections)
     sections["INDX"], sections["WGHT"] = _networks(low, plan, cuts, room, options, progress)
     return Encoded(header, sections, low.values, notices)
 
@@ -106,7 +103,7 @@ def _networks(
     low: Lowres,
     plan: Plan,
     cuts: tuple[int, ...],
-    room: float | None,
+    room: int | None,
     options: ResolvedOptions,
     progress: Progress | None,
 ) -> tuple[bytes, bytes]:
@@ -115,12 +112,12 @@ def _networks(
     present = [t for t in found if t is not None]
     if not present:
         return streams.join([b""] * len(found))
-    heads = 16 * len(plan.layout.sizes) * len(present)  # bits of step codes and spreads
     settings = fit.FitSettings(
         steps=options.steps,
         batch=options.batch_per_tile,
         rate=plan.rate,
-        bits=None if room is None else room - heads,
+        room=room,
+        measure=lambda codes, integers: sum(map(len, map(streams.write_tile, codes, integers))),
         learning_rate=options.learning_rate if options.optimizer == "adam" else None,
         seed=options.seed,
         device=options.device,
@@ -165,6 +162,13 @@ def _header(
         seed=options.seed,
         **_model(model),
     )
+
+
+def _fixed_bytes(header: Header, sections: dict[str, bytes]) -> int:
+    """Bytes of the file but for the weights, with as long a header as its quality can make it."""
+    head = replace(header, psnr=0.1, peak=0.1, max_error=0.1, digest=bytes([1] * 16)).to_bytes()
+    index = bytes(4 * prod(header.tiles))
+    return len(container.pack([("HEAD", head), *sections.items(), ("INDX", index), ("WGHT", b"")]))
 
 
 def _model(name: str) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from torch import Tensor
 from inrcodec import siren
 from inrcodec.errors import FitFailed
 from inrcodec.optimize import Adam, ClippedSoap
+from inrcodec.options import Progress
 from inrcodec.quantize import Quantizer
 from inrcodec.siren import Layout
 from inrcodec.tiles import Tile
@@ -35,10 +36,12 @@ STUCK = 0.5  # of a tile's variance: an error above it a tenth into the fit is n
 BURST = 4.0  # times the best error so far: a tile whose error grew by this is lost
 GRACE = 3  # looks at the start of a phase in which its errors settle
 STEER, STEER_MOST = 0.5, 1.3  # exponent and largest factor of one correction of the rate
-ROUNDS = 40  # looks that a fit may go on for, at the last rate, to get under its bits
+AIM = 0.99  # of the room: the rate is steered a little below it
+ROUNDS, SETTLE = 40, 0.9  # of coarser steps to get under the room, and where in the schedule each settles
 FLOOR = 1.05  # times a tile's variance: a constant would have done as well
 
-Progress = Callable[[str, float], None]
+Integers = list[list[NDArray[np.int32]]]
+Measure = Callable[[list[list[int]], Integers], int]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,10 +53,9 @@ class FitSettings:
     steps : updates of all weights.
     batch : samples a tile and step.
     rate : loss units a bit (mean squared error of all samples, data in [-1, 1]); 0 trains without rate.
-    bits : of all weights together, never more; the rate is then steered to it. ``None`` leaves the rate
-    alone.
-    learning_rate : ``None`` = SOAP with rates scaled to the tensors; a number = Adam at that rate (the
-    paper).
+    room : bytes for all tiles together, never more; the rate is then steered to it.
+    measure : bytes of (step codes, integers) of all tiles, as they will be stored; goes with ``room``.
+    learning_rate : ``None`` = SOAP at rates scaled to the tensors; a number = Adam at that rate (paper).
     threads : of torch, ``None`` for its own choice.
     seconds : time budget, ``None`` for none; the schedule then ends with whichever runs out first.
     """
@@ -61,7 +63,8 @@ class FitSettings:
     steps: int
     batch: int
     rate: float
-    bits: float | None = None
+    room: int | None = None
+    measure: Measure | None = None
     learning_rate: float | None = None
     seed: int = 0
     device: str = "cpu"
@@ -73,7 +76,7 @@ class FitSettings:
 class Fitted:
     """What a fit leaves: for each tile the integers of each tensor, and their step codes."""
 
-    integers: list[list[NDArray[np.int32]]]
+    integers: Integers
     codes: list[list[int]]
     steps: int
     restarts: int
@@ -217,7 +220,8 @@ class _Run:
         self.watch = _Watch(samples.variance, self.flat.detach().clone())
         self.patience = torch.ones(len(samples.counts), 1, 1, device=device)  # halved where a tile was lost
         self.kept: tuple[Tensor, Tensor] | None = None  # cost and weights of the best rounded states
-        self.rate, self.bits = settings.rate, torch.zeros(())  # the rate is steered where bits are wished
+        self.rate, self.bits = settings.rate, torch.zeros(())  # the rate is steered where there is a room
+        self.overhead = 1.0  # stored bits for a bit that the training counts
         self.steps, self.phase = 0, 0
 
     def step(self, share: float) -> None:
@@ -239,11 +243,13 @@ class _Run:
         self._look(errors.detach(), share)
 
     def squeeze(self) -> None:
-        """Go on at a rising rate until the wished bits are met; the schedule is at its end already."""
-        for _ in range(ROUNDS * LOOK_EVERY):
-            if self.settings.bits is None or self._fits():
+        """Coarsen all steps by a code, settle, and look again, until the room is kept to."""
+        for _ in range(ROUNDS if self.settings.room is not None else 0):
+            if self.kept is not None and bool(torch.isfinite(self.kept[0]).all()):
                 return
-            self.step(1.0)
+            self.quantizer.coarsen()
+            for _ in range(LOOK_EVERY):
+                self.step(SETTLE)
 
     def finish(self) -> Fitted:
         """The best rounded state of every tile; each must beat a constant."""
@@ -296,15 +302,11 @@ class _Run:
             return
         for t in self.watch.look(self.flat.detach(), share):
             self._recover(t)
-        if self.settings.bits is not None and self.phase:
-            off = float(self.bits) / self.settings.bits
+        if self.settings.room is not None and self.phase:
+            off = float(self.bits) * self.overhead / (8 * AIM * self.settings.room)
             self.rate *= min(max(off**STEER, 1 / STEER_MOST), STEER_MOST)
         if self.phase == 2:
             self._keep()
-
-    def _fits(self) -> bool:
-        """Whether a state that was kept is within the wished bits."""
-        return self.kept is not None and bool(torch.isfinite(self.kept[0]).all())
 
     def _recover(self, t: int) -> None:
         """One tile goes back to its best state, or to new weights if it never had one, at half the rate."""
@@ -321,14 +323,16 @@ class _Run:
     def _keep(self) -> None:
         """Remember each tile's cheapest rounded state: squared error + rate x bits over all its voxels.
 
-        Where bits are wished they bind all tiles together: then the least error of all that are within them.
+        A room binds all tiles together: then it is the state of the least error that is within it.
         """
         weights, bits = self.quantizer(self.flat, None)
         errors = self.samples.errors(self.layout, weights, self.settings.batch)
         cost = errors * self.samples.share + self.settings.rate * bits
-        if self.settings.bits is not None:
+        if self.settings.room is not None and self.settings.measure is not None:
+            size = self.settings.measure(self.quantizer.codes(), self.quantizer.integers(self.flat))
+            self.overhead = 8 * size / float(bits.sum())
             total = (errors * self.samples.share).sum()
-            cost = (total if bits.sum() <= self.settings.bits else torch.inf * total).expand_as(errors)
+            cost = (total if size <= self.settings.room else torch.inf * total).expand_as(errors)
         cost = torch.where(torch.isfinite(cost), cost, torch.inf)
         if self.kept is None:
             self.kept = cost, self.flat.detach().clone()

@@ -166,8 +166,9 @@ def plan(
     width = options.width or 32
     if room is not None:
         width = _width_for(room * 8 / BITS / number, options.layers)
-        if width < WIDTHS[0] and options.tiles is None:  # fewer, wider networks
-            parts = tiles.parts_for(active, max(1, wanted * width**2 // WIDTHS[0] ** 2))
+        within = min(max(width, WIDTHS[0]), WIDTHS[1])
+        if width != within and options.tiles is None:  # fewer networks, or more
+            parts = tiles.parts_for(active, max(1, wanted * width**2 // within**2))
             number = parts[0] * parts[1] * parts[2]
             width = _width_for(room * 8 / BITS / number, options.layers)
         if width < 2:

@@ -106,6 +106,10 @@ class Quantizer:
         self.log_step.requires_grad_(False)
         self.log_step.grad = None
 
+    def coarsen(self) -> None:
+        """Every step 9 % larger: an eighth of a bit a weight less."""
+        self.log_step.add_(log(2) / PER_OCTAVE)
+
     def codes(self) -> list[list[int]]:
         return [[code_of(v) for v in row] for row in self.log_step.tolist()]
 

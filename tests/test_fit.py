@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from inrcodec import fit, siren, tiles
+from inrcodec import fit, siren, streams, tiles
 from inrcodec.errors import FitFailed
 from inrcodec.optimize import Adam, ClippedSoap
-from inrcodec.quantize import dequantize, laplace_bits
+from inrcodec.quantize import dequantize
 from inrcodec.siren import Layout
 
 SHAPE = (8, 16, 16)
@@ -36,12 +36,6 @@ def decoded_error(fitted):
     return total / np.prod(SHAPE)
 
 
-def bits(fitted):
-    scales = [torch.tensor(max(float(np.abs(q).mean()), 0.05)) for tile in fitted.integers for q in tile]
-    tensors = [torch.from_numpy(q).float() for tile in fitted.integers for q in tile]
-    return sum(float(laplace_bits(q, s).sum()) for q, s in zip(tensors, scales, strict=True))
-
-
 def test_the_stored_integers_give_back_the_signal():
     assert decoded_error(fit.fit(LAYOUT, *cut(), settings())) < 0.02 * SMOOTH.var()
 
@@ -63,11 +57,16 @@ def test_same_seed_same_integers_and_another_seed_others():
     assert not same(first, other)
 
 
-def test_wished_bits_are_never_exceeded_and_nearly_used():
-    free = bits(fit.fit(LAYOUT, *cut(), settings(steps=1500)))
-    wished = 0.7 * free
-    fitted = fit.fit(LAYOUT, *cut(), settings(steps=1500, bits=wished))
-    assert 0.85 * wished < bits(fitted) <= 1.02 * wished  # the fit counts with learned scales, a little above
+def stored(codes, integers):
+    return sum(len(streams.write_tile(c, q)) for c, q in zip(codes, integers, strict=True))
+
+
+@pytest.mark.parametrize("share", [0.6, 0.9])
+def test_the_room_is_never_exceeded_and_nearly_used(share):
+    free = fit.fit(LAYOUT, *cut(), settings(steps=1500))
+    room = int(share * stored(free.codes, free.integers))
+    fitted = fit.fit(LAYOUT, *cut(), settings(steps=1500, room=room, measure=stored))
+    assert 0.9 * room < stored(fitted.codes, fitted.integers) <= room
 
 
 def test_a_time_budget_ends_the_fit():
