@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from inrcodec import entropy, lanczos, mask, quantize, siren, streams, tiles
-from inrcodec.errors import CorruptFile
+from inrcodec.errors import CorruptFile, UsageError
 from inrcodec.header import Header
 from inrcodec.normalize import Range
 from inrcodec.siren import Layout
@@ -206,6 +206,11 @@ class Decoder:
             return lambda start, stop: None
         from inrcodec.superres.apply import Upsampler
 
+        if sr != self.header.sr:
+            raise UsageError(
+                f"the file names model {self.header.sr!r}, not {sr!r}; leave sr out, or use 'lanczos'",
+                value=sr,
+            )
         network = registry.load(sr, self.header.sr_sha256)
         low, high = self._window()
         inside = np.clip((lowres - low) * (2 / (high - low)) - 1, -1, 1).astype(np.float32)

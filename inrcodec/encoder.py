@@ -20,6 +20,7 @@ from inrcodec.header import Header
 from inrcodec.normalize import Range, padding_mask, unit_slice
 from inrcodec.options import Progress, ResolvedOptions
 from inrcodec.planning import Plan
+from inrcodec.siren import Layout
 from inrcodec.superres import registry
 from inrcodec.volume import Volume
 
@@ -27,8 +28,8 @@ Float = NDArray[np.float64]
 Bool = NDArray[np.bool_]
 Shape = tuple[int, int, int]
 
+UNPLANNED = Plan((1, 1, 1), Layout(1, 1), 0.0, 0)  # for a header that is only measured
 CELL = 2  # edge of a mask cell in low-res voxels: on the head 0.5 kB where single voxels cost 1.9 kB (zstd)
-HEADER_BYTES = 560  # of header, section table and index of a typical file, before they can be known
 
 
 @dataclass
@@ -65,24 +66,28 @@ def encode(volume: Volume, options: ResolvedOptions, progress: Progress | None =
     UsageError, ModelNotFound, TargetNotReached, FitFailed, LimitExceeded
     """
     span = Range.of(volume)
-    low = downsample(volume, span, planning.factor_for(volume, options), progress)
+    low = lowres(volume, span, options, progress)
     model, notices = planning.model_for(volume, span, low.factor, options)
-    sections: dict[str, bytes] = {}
-    if low.cells is not None:
-        sections["MASK"] = entropy.encode_mask(low.cells)
-    padded = padding_mask(volume)
-    if padded is not None:
-        sections["PADM"] = entropy.encode_bits(padded)
-
+    sections = _masks(volume, low)
     active = low.active
-    fixed = HEADER_BYTES + sum(map(len, sections.values()))
     wished = planning.wished_bytes(volume, options)
+    fixed = _fixed_bytes(_header(volume, span, low, model, options), sections)
     plan = planning.plan(low.values[active], active, options, None if wished is None else wished - fixed)
     cuts = tiles.cut(active, plan.parts)
     header = _header(volume, span, low, model, options, plan, cuts)
     room = None if wished is None else wished - _fixed_bytes(header, sections)
     sections["INDX"], sections["WGHT"] = _networks(low, plan, cuts, room, options, progress)
     return Encoded(header, sections, low.values, notices)
+
+
+def lowres(volume: Volume, span: Range, options: ResolvedOptions, progress: Progress | None = None) -> Lowres:
+    """The low-res volume on the grid that the geometry and the size asked for lead to."""
+    factor: Shape | None = planning.factor_for(volume, options)
+    wished = planning.wished_bytes(volume, options)
+    while factor is not None:
+        low = downsample(volume, span, factor, progress)
+        factor = planning.finer(factor, int(low.active.sum()), wished, options)
+    return low
 
 
 def downsample(volume: Volume, span: Range, factor: Shape, progress: Progress | None = None) -> Lowres:
@@ -97,6 +102,17 @@ def downsample(volume: Volume, span: Range, factor: Shape, progress: Progress | 
     background = mask.background_of(values)
     cell = mask.cell_for(lanczos.lowres_shape(volume.shape, factor), CELL)
     return Lowres(values, factor, background, cell, mask.active_cells(values, background, cell))
+
+
+def _masks(volume: Volume, low: Lowres) -> dict[str, bytes]:
+    """The sections of the active cells and of the padding, where there are any."""
+    sections = {}
+    if low.cells is not None:
+        sections["MASK"] = entropy.encode_mask(low.cells)
+    padded = padding_mask(volume)
+    if padded is not None:
+        sections["PADM"] = entropy.encode_bits(padded)
+    return sections
 
 
 def _networks(
@@ -135,8 +151,8 @@ def _header(
     low: Lowres,
     model: str,
     options: ResolvedOptions,
-    plan: Plan,
-    cuts: tuple[int, ...],
+    plan: Plan = UNPLANNED,
+    cuts: tuple[int, ...] = (),
 ) -> Header:
     return Header(
         shape=volume.shape,
@@ -201,12 +217,12 @@ def finished(encoded: Encoded, found: Reached) -> Header:
 def forecast(volume: Volume, options: ResolvedOptions) -> dict[str, Any]:
     """What :func:`encode` would do, without the fit."""
     span = Range.of(volume)
-    low = downsample(volume, span, planning.factor_for(volume, options))
+    low = lowres(volume, span, options)
     model, notices = planning.model_for(volume, span, low.factor, options)
     wished = planning.wished_bytes(volume, options)
     active = low.active
-    room = None if wished is None else wished - HEADER_BYTES
-    plan = planning.plan(low.values[active], active, options, room)
+    fixed = _fixed_bytes(_header(volume, span, low, model, options), _masks(volume, low))
+    plan = planning.plan(low.values[active], active, options, None if wished is None else wished - fixed)
     return {
         "shape": volume.shape,
         "dtype": str(volume.array.dtype),
@@ -218,6 +234,6 @@ def forecast(volume: Volume, options: ResolvedOptions) -> dict[str, Any]:
         "width": plan.layout.width,
         "steps": options.steps,
         "sr": model,
-        "predicted_bytes": wished or plan.bytes + HEADER_BYTES,
+        "predicted_bytes": wished or plan.bytes + fixed,
         "notices": notices,
     }

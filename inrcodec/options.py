@@ -58,7 +58,7 @@ class Preset:
     batch_per_tile: int = 2048  # activations of a tile stay in the L2 cache
     layers: int = 4  # hidden layers; at equal bytes 4 x 32 beat shallower and wider tiles
     voxels_per_tile: int = 27_000  # active low-res voxels; below ~24 wide tiles lose quality, above 60 time
-    width: int | None = 32
+    width: int | None = None
     rate: float = 1.0  # weight of bits against error; 1.0 is lambda 5e-9 on the head
     optimizer: Literal["soap", "adam"] = "soap"
     learning_rate: float = 1.0  # soap: multiplies the rates scaled to the tensors; adam: the plain rate

@@ -1,0 +1,216 @@
+"""The corridor as a whole: what goes in comes back, the same every time, and says what it is."""
+
+import io as streams
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import inrcodec
+from inrcodec import api, check, container, io
+from inrcodec.errors import CorruptFile, InrvError, TargetNotReached, UsageError
+from inrcodec.header import Header
+from inrcodec.volume import Volume
+
+QUICK = {"steps": 200, "threads": 1}
+Z, Y, X = np.meshgrid(*(np.linspace(-1, 1, n) for n in (12, 40, 44)), indexing="ij")
+BLOB = np.exp(-3 * (Z**2 + Y**2 + X**2))
+CIRCLE = Y**2 + X**2 < 0.9
+
+VOLUMES = {
+    "int16": (1000 * BLOB - 1000).astype(np.int16),
+    "uint8": (255 * BLOB).astype(np.uint8),
+    "uint16": (4095 * BLOB).astype(np.uint16),
+    "int32": (-(10**6) * BLOB).astype(np.int32),
+    "int64": (2**62 * BLOB).astype(np.int64),
+    "uint64": (2**63 * BLOB).astype(np.uint64),
+    "float16": BLOB.astype(np.float16),
+    "float32": (BLOB * 1e-6).astype(np.float32),
+    "float64": BLOB * 1e300,
+    "big-endian": (1000 * BLOB).astype(">i2"),
+    "fortran": np.asfortranarray((1000 * BLOB).astype(np.int16)),
+    "padded": np.where(CIRCLE, 1000 * BLOB - 1000, -3024).astype(np.int16),
+    "image": (1000 * BLOB[6]).astype(np.int16),
+    "constant": np.full((5, 6, 7), 42, np.int16),
+    "one voxel": np.full((1, 1, 1), -7, np.int8),
+    "nothing but padding": np.full((3, 8, 8), -2000, np.int16),
+    "two values": (BLOB > 0.5).astype(np.uint8),
+    "a row": np.arange(60, dtype=np.uint16).reshape(1, 60),
+}
+
+
+@pytest.mark.parametrize("name", VOLUMES)
+def test_what_is_decoded_has_the_shape_and_type_of_what_was_encoded(name):
+    source = VOLUMES[name]
+    blob, report = api.encode_report(source, factor=None if min(source.shape) < 4 else 2, **QUICK)
+    decoded = inrcodec.decode(blob, threads=1)
+    assert decoded.shape == source.shape
+    assert decoded.dtype == source.dtype.newbyteorder("=")
+    assert decoded.min() >= source.min() and decoded.max() <= source.max()
+    error = np.abs(decoded.astype(np.float64) - source.astype(np.float64))
+    assert error.max() == pytest.approx(report.max_error)
+    assert error.mean() <= 0.06 * (float(source.max()) - float(source.min()))
+    assert inrcodec.verify(blob, threads=1)["digest"] == "equal"
+    json.dumps(inrcodec.info(blob))
+
+
+def test_constants_are_exact_and_cost_no_network():
+    for name in ("constant", "one voxel", "nothing but padding"):
+        blob, report = api.encode_report(VOLUMES[name], **QUICK)
+        assert np.array_equal(inrcodec.decode(blob), VOLUMES[name])
+        assert report.psnr == float("inf") and report.sections["network"] <= 100
+
+
+def test_padding_is_exact_and_nothing_else_takes_its_value():
+    source = VOLUMES["padded"]
+    decoded = inrcodec.decode(inrcodec.encode(source, **QUICK))
+    assert np.array_equal(decoded == -3024, source == -3024)
+
+
+def test_geometry_rescale_and_modality_come_back():
+    affine = np.array([[0, 0.4, 0.01, -7.25], [0.5, 0, 0, 12.5], [0, 0.02, -3.0, 1500], [0, 0, 0, 1]])
+    source = Volume(
+        VOLUMES["uint16"], affine, rescale=(0.5, -10), modality="MR", unit="", description={"bits": 12}
+    )
+    blob = inrcodec.encode(source, **QUICK)
+    volume = inrcodec.decode_volume(blob)
+    np.testing.assert_array_equal(volume.affine, affine)
+    assert (volume.rescale, volume.modality, volume.description) == ((0.5, -10), "MR", {"bits": 12})
+    low = inrcodec.decode_volume(blob, lowres=True)
+    factor = inrcodec.info(blob)["codec"]["factor"]
+    assert low.shape == tuple(-(-n // f) for n, f in zip(source.shape, factor, strict=True))
+    corner = np.array([-0.5, -0.5, -0.5, 1])  # both grids start at the same corner in space
+    np.testing.assert_allclose(low.affine @ corner, affine @ corner, atol=1e-12)
+
+
+def test_same_seed_same_file_whatever_the_threads_and_another_seed_another():
+    source = VOLUMES["int16"]
+    one, two = (inrcodec.encode(source, steps=60, threads=t, seed=5, tiles=(1, 2, 1)) for t in (1, 2))
+    assert one == two
+    assert one != inrcodec.encode(source, steps=60, threads=1, seed=6, tiles=(1, 2, 1))
+
+
+def test_same_voxels_whatever_the_threads_and_slices_asked_for():
+    blob = inrcodec.encode(VOLUMES["int16"], steps=60, threads=1, factor=4, tiles=(1, 2, 2))
+    assert inrcodec.info(blob)["codec"]["sr"] in ("ct-3d-x4", "lanczos")
+    assert np.array_equal(inrcodec.decode(blob, threads=1), inrcodec.decode(blob, threads=3))
+    decoder = api.open(blob)
+    whole = decoder.lowres(1)
+    for z in range(len(whole)):
+        assert np.array_equal(decoder.lowres(2, slice(z, z + 1)), whole[z : z + 1])
+
+
+def test_the_encoder_keeps_the_better_of_model_and_lanczos():
+    noise = np.random.default_rng(0).integers(-1024, 1500, (16, 32, 32)).astype(np.int16)
+    blob, report = api.encode_report(Volume.from_array(noise, modality="CT"), steps=60, threads=1, factor=4)
+    assert report.sr == "lanczos" and report.psnr == report.psnr_lanczos
+    assert any("Lanczos is used" in notice for notice in report.notices)
+    with_lanczos = inrcodec.decode(blob, sr="lanczos")
+    assert np.array_equal(inrcodec.decode(blob), with_lanczos)
+
+
+def test_a_file_with_a_model_decodes_without_it(monkeypatch):
+    source = io.read("tests/data/vhf-head-dicom")
+    blob, report = api.encode_report(source, steps=300, threads=1, factor=4)
+    assert report.sr == "ct-3d-x4" and report.psnr > report.psnr_lanczos
+    plain = inrcodec.decode(blob, sr="lanczos")
+    errors = (plain.astype(float) - source.array) ** 2
+    assert 10 * np.log10(4095**2 / errors.mean()) == pytest.approx(report.psnr_lanczos)
+    with pytest.raises(UsageError, match="lanczos"):
+        inrcodec.decode(blob, sr="ct-3d-x9")
+
+
+def test_the_report_counts_every_byte():
+    blob, report = api.encode_report(VOLUMES["padded"], **QUICK)
+    assert sum(report.sections.values()) == report.file_bytes == len(blob)
+    assert report.ratio == VOLUMES["padded"].nbytes / len(blob)
+    assert {"read", "downsample", "fit", "verify"} <= report.seconds.keys()
+    facts = inrcodec.info(blob)
+    assert facts["bytes"]["file"] == len(blob) and facts["quality"]["psnr"] == report.psnr
+
+
+@pytest.mark.parametrize("size", [700, 1500])
+def test_a_size_is_never_exceeded(size):
+    blob = inrcodec.encode("tests/data/vhf-head-dicom", size=size, steps=800, threads=1)
+    assert 0.95 * size <= len(blob) <= size
+
+
+def test_a_ratio_is_a_size_and_an_impossible_one_writes_nothing(tmp_path):
+    source = VOLUMES["int16"]
+    assert source.nbytes / len(inrcodec.encode(source, ratio=30, steps=600, threads=1)) >= 30
+    with pytest.raises(TargetNotReached):
+        inrcodec.encode(source, tmp_path / "x.inrv", ratio=200, **QUICK)
+    assert not list(tmp_path.iterdir())
+
+
+def test_sources_and_files_of_every_kind(tmp_path):
+    np.save(tmp_path / "a.npy", VOLUMES["int16"])
+    target = tmp_path / "a.inrv"
+    report = inrcodec.encode(tmp_path / "a.npy", target, spacing=(3, 1, 1), **QUICK)
+    assert report.file_bytes == target.stat().st_size and report.source_bytes
+    whole = inrcodec.decode(target)
+    assert np.array_equal(inrcodec.decode(target.read_bytes()), whole)
+    assert np.array_equal(inrcodec.decode(streams.BytesIO(target.read_bytes())), whole)
+    assert inrcodec.decode_volume(str(target)).spacing == (3, 1, 1)
+    with pytest.raises(InrvError, match="exists"):
+        inrcodec.encode(VOLUMES["int16"], target, **QUICK)
+
+
+def test_options_and_knobs_go_together_and_misspellings_do_not():
+    options = inrcodec.EncodeOptions.from_preset("fast", steps=60, threads=1)
+    blob = inrcodec.encode(VOLUMES["uint8"], options=options, width=12)
+    assert inrcodec.info(blob)["codec"]["width"] == 12
+    with pytest.raises(UsageError, match="did you mean 'width'"):
+        inrcodec.encode(VOLUMES["uint8"], options=options, widht=12)
+
+
+def test_the_plan_is_what_is_done():
+    source = VOLUMES["int16"]
+    planned = inrcodec.plan(source, **QUICK)
+    report = api.encode_report(source, **QUICK)[1]
+    for name in ("factor", "tiles", "layers", "width", "sr"):
+        assert planned[name] == getattr(report, name), name
+    assert 0.5 * report.file_bytes < planned["predicted_bytes"] < 2 * report.file_bytes
+
+
+def test_the_preview_is_the_central_lowres_slice():
+    blob = inrcodec.encode(VOLUMES["uint8"], factor=2, **QUICK)
+    picture = inrcodec.preview(blob)
+    low = inrcodec.decode(blob, lowres=True)
+    assert picture.shape == low.shape[1:] and picture.dtype == np.uint8
+    assert np.corrcoef(picture.ravel(), low[len(low) // 2].ravel())[0, 1] > 0.99
+
+
+def test_a_changed_result_is_seen():
+    blob = inrcodec.encode(VOLUMES["uint8"], factor=2, **QUICK)
+    header, sections = container.read(blob)
+    forged = replace(header, digest=bytes([1] * 16)).to_bytes()
+    other = container.pack([("HEAD", forged), *list(sections.items())[1:]])
+    assert inrcodec.verify(other)["digest"] == "differs"
+    assert check.digest(api.open(blob)) == Header.from_bytes(sections["HEAD"]).digest
+
+
+def test_a_stream_for_a_tile_of_nothing_is_refused():
+    blob = inrcodec.encode(VOLUMES["constant"], **QUICK)
+    _, sections = container.read(blob)
+    bodies = dict(sections) | {"INDX": (9).to_bytes(4, "little"), "WGHT": bytes(9)}
+    with pytest.raises(CorruptFile, match="active"):
+        inrcodec.decode(container.pack(list(bodies.items())))
+
+
+def test_no_patient_data_in_the_file(tmp_path):
+    import pydicom
+
+    for path in sorted((io.Path("tests/data/vhf-head-dicom")).iterdir())[:6]:
+        dataset = pydicom.dcmread(path)
+        dataset.PatientName, dataset.PatientID = "Secret^Name", "SECRET-ID"
+        dataset.InstitutionName, dataset.StudyDate = "Secret Hospital", "20261123"
+        dataset.save_as(tmp_path / path.name)
+    names = sorted(tmp_path.iterdir(), key=lambda p: float(pydicom.dcmread(p).ImagePositionPatient[2]))
+    positions = [float(pydicom.dcmread(p).ImagePositionPatient[2]) for p in names]
+    keep = [p for p, z in zip(names, positions, strict=True) if z - positions[0] < 1.5]
+    for path in set(names) - set(keep):
+        path.unlink()
+    blob = inrcodec.encode(tmp_path, steps=30, threads=1, sr="lanczos")
+    assert b"ecret" not in blob and b"SECRET" not in blob and b"2026" not in blob

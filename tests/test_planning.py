@@ -1,0 +1,122 @@
+"""The plan: rules of the volume and the wishes, told apart from what the user fixed."""
+
+import numpy as np
+import pytest
+
+from inrcodec import planning
+from inrcodec.errors import ModelNotFound, TargetNotReached, UsageError
+from inrcodec.normalize import Range
+from inrcodec.options import EncodeOptions
+from inrcodec.volume import Volume
+
+HEAD = (232, 512, 512)
+
+
+def volume(shape=HEAD, spacing=(1.0, 1.0, 1.0), modality="CT"):
+    array = np.broadcast_to(np.zeros((), np.int16), shape)
+    return Volume(array, np.diag([*spacing[::-1], 1.0]), modality=modality)
+
+
+def options(**knobs):
+    return EncodeOptions.from_preset(**knobs).resolved()
+
+
+@pytest.mark.parametrize(
+    ("spacing", "factor"),
+    [
+        ((1, 1, 1), (4, 4, 4)),
+        ((1, 0.78, 0.78), (4, 4, 4)),
+        ((2, 1, 1), (2, 4, 4)),
+        ((2.5, 0.9, 0.9), (2, 4, 4)),
+        ((5, 0.5, 0.5), (1, 4, 4)),
+        ((0.6, 0.5, 2.0), (4, 4, 1)),
+    ],
+)
+def test_lowres_voxels_come_out_near_isotropic(spacing, factor):
+    assert planning.factor_for(volume(spacing=spacing), options()) == factor
+
+
+@pytest.mark.parametrize(
+    ("shape", "factor"), [((1, 512, 512), (1, 4, 4)), ((9, 100, 100), (2, 4, 4)), ((3, 3, 3), (1, 1, 1))]
+)
+def test_short_axes_keep_enough_voxels(shape, factor):
+    assert planning.factor_for(volume(shape), options()) == factor
+
+
+def test_a_wished_factor_is_taken_and_an_impossible_one_refused():
+    assert planning.factor_for(volume(), options(factor=(1, 3, 8))) == (1, 3, 8)
+    with pytest.raises(UsageError, match="2 voxels"):
+        planning.factor_for(volume((2, 64, 64)), options(factor=4))
+
+
+@pytest.mark.parametrize(
+    ("factor", "size", "knobs", "expected"),
+    [
+        ((4, 4, 4), 17_000, {}, None),
+        ((4, 4, 4), 200_000, {}, (2, 2, 2)),
+        ((2, 4, 4), 200_000, {}, (2, 2, 2)),
+        ((1, 1, 1), 10**9, {}, None),
+        ((4, 4, 4), 200_000, {"factor": 4}, None),
+        ((4, 4, 4), None, {}, None),
+    ],
+)
+def test_a_rich_size_is_spent_on_a_finer_grid(factor, size, knobs, expected):
+    assert planning.finer(factor, 219_000, size, options(**knobs)) == expected
+
+
+def plan(active, room=None, **knobs):
+    values = np.random.default_rng(0).normal(scale=0.3, size=int(active.sum())).clip(-1, 1)
+    return planning.plan(values, active, options(**knobs), room)
+
+
+def test_tiles_follow_the_active_voxels_and_small_volumes_get_small_networks():
+    assert np.prod(plan(np.ones((60, 60, 60), bool)).parts) == 8
+    small = plan(np.ones((10, 10, 10), bool))
+    assert small.parts == (1, 1, 1) and small.layout.width == planning.WIDTHS[0]
+    assert plan(np.ones((60, 60, 60), bool), tiles=(1, 1, 2), width=40, layers=3).layout.width == 40
+
+
+@pytest.mark.parametrize("room", [400, 2_000, 8_000, 40_000, 200_000])
+def test_a_room_is_planned_for_in_full_and_in_sensible_widths(room):
+    planned = plan(np.ones((60, 60, 60), bool), room)
+    assert 0.75 * room <= planned.bytes <= room
+    assert planned.layout.width <= 1.2 * planning.WIDTHS[1]
+
+
+def test_no_room_at_all_is_refused():
+    with pytest.raises(TargetNotReached, match="larger size"):
+        plan(np.ones((8, 8, 8), bool), 3)
+
+
+def test_the_rate_scales_with_amplitude_and_voxels():
+    """Loss is an error squared and a mean over voxels: twice the signal, four times the rate."""
+    active = np.ones((20, 20, 20), bool)
+    values = np.random.default_rng(0).normal(scale=0.1, size=8000)
+    one = planning.plan(values, active, options(), None).rate
+    assert planning.plan(2 * values, active, options(), None).rate == pytest.approx(4 * one)
+    assert plan(active, preset="paper").rate == 0.0
+
+
+@pytest.mark.parametrize(
+    ("modality", "span", "factor", "knobs", "model"),
+    [
+        ("CT", Range(-1024, 3071), (4, 4, 4), {}, "ct-3d-x4"),
+        ("", Range(-1024, 3071), (4, 4, 4), {}, "ct-3d-x4"),
+        ("", Range(0, 255), (4, 4, 4), {}, "lanczos"),
+        ("MR", Range(-1024, 3071), (4, 4, 4), {}, "lanczos"),
+        ("CT", Range(-1024, 3071), (3, 3, 3), {}, "lanczos"),
+        ("CT", Range(-1024, 3071), (4, 4, 4), {"sr": "lanczos"}, "lanczos"),
+        ("CT", Range(-1024, 3071), (4, 4, 4), {"preset": "paper"}, "ct-3d-x4"),
+    ],
+)
+def test_the_model_follows_modality_and_factor(modality, span, factor, knobs, model):
+    chosen, _ = planning.model_for(volume(modality=modality), span, factor, options(**knobs))
+    assert chosen == model
+
+
+def test_a_model_that_is_not_there_or_does_not_fit_is_refused():
+    span = Range(-1024, 3071)
+    with pytest.raises(ModelNotFound, match="no-such"):
+        planning.model_for(volume(), span, (4, 4, 4), options(sr="no-such"))
+    with pytest.raises(UsageError, match="--factor 4,4,4"):
+        planning.model_for(volume(), span, (2, 2, 2), options(sr="ct-3d-x4"))
