@@ -55,6 +55,32 @@ def quality(source: Path, decoded: Path) -> dict[str, float]:
     }
 
 
+def geometry(source: Path, nifti: Path, series: Path) -> dict[str, object]:
+    """How far ITK finds the decoded grids from the source's: the largest difference of any number."""
+    try:
+        import SimpleITK as sitk
+    except ImportError:
+        return {"itk_geometry": "skipped: pip install 'inrcodec[itk]'"}
+
+    def image(path: Path) -> sitk.Image:
+        if path.is_dir():
+            reader = sitk.ImageSeriesReader()
+            reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(path)))
+            return reader.Execute()
+        return sitk.ReadImage(str(path))
+
+    def numbers(found: sitk.Image) -> np.ndarray:
+        return np.array([*found.GetSize(), *found.GetOrigin(), *found.GetSpacing(), *found.GetDirection()])
+
+    truth, decoded, again = image(source), image(nifti), image(series)
+    voxels = sitk.GetArrayViewFromImage
+    return {
+        "itk_difference_nifti": float(np.abs(numbers(decoded) - numbers(truth)).max()),
+        "itk_difference_dicom": float(np.abs(numbers(again) - numbers(truth)).max()),
+        "dicom_and_nifti_hold_the_same": bool(np.array_equal(voxels(decoded), voxels(again))),
+    }
+
+
 def digest(path: Path) -> str:
     return sha256(np.asarray(nibabel.load(path).dataobj).tobytes()).hexdigest()
 
@@ -67,6 +93,8 @@ def measure(source: Path, out: Path, options: list[str], repeat: int) -> dict[st
     figures["bytes"] = file.stat().st_size
     seconds, memory, _ = run("inrv-dec", str(file), str(nifti), "--force", "-q")
     figures |= {"decode_s": seconds, "decode_MiB": memory} | quality(source, nifti)
+    run("inrv-dec", str(file), str(out / "series"), "--force", "-q")
+    figures |= geometry(source, nifti, out / "series")
     one = out / "one-thread.nii.gz"
     run("inrv-dec", str(file), str(one), "--force", "-q", "--threads", "1")
     figures["same_voxels_with_one_thread"] = digest(one) == digest(nifti)
