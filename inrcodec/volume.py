@@ -27,6 +27,8 @@ DTYPES = frozenset(
 )
 
 LPS_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])  # its own inverse
+LONGEST_MODALITY = 16  # characters of DICOM's code strings
+LARGEST_INTEGER = 2**53  # up to which float64, in which everything is computed, holds every integer
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,16 +38,17 @@ class Volume:
     Parameters
     ----------
     array : ndarray, (z, y, x), any type of `DTYPES`
-        Stored values. Copied only where it is not in native byte order and C order: do not change it
-        afterwards.
+        Stored values, finite, integers within +-2^53. Copied only where it is not in native byte order and
+        C order: do not change it afterwards.
     affine : ndarray, (4, 4), float64
         Voxel index (x, y, z, 1) to millimetres, LPS axes (DICOM's and ITK's).
     rescale : (slope, intercept)
         physical = stored * slope + intercept.
     modality : str
-        DICOM term ("CT", "MR"), "" if unknown.
+        DICOM term ("CT", "MR"), "" if unknown; at most 16 characters of ASCII.
     padding : float, optional
-        Stored value that means "no signal here", such as outside the scan circle.
+        Stored value that means "no signal here", such as outside the scan circle; one that the array's
+        type holds.
     ndim : int
         2 if the source was one 2-D image (the array is (1, y, x)), else 3.
     unit : str
@@ -58,7 +61,8 @@ class Volume:
     Raises
     ------
     InputError
-        The array is not 3-D, is empty or has an unsupported type; the affine is singular or not finite.
+        The array is not 3-D, is empty, has an unsupported type or values that are NaN, infinite or beyond
+        +-2^53; the affine is singular or not finite; the modality or the padding is none.
     """
 
     array: NDArray[Any]
@@ -72,13 +76,12 @@ class Volume:
     description: Mapping[str, int | float | str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        check_type(self.array)
-        if self.array.ndim != 3 or (self.ndim == 2 and self.array.shape[0] != 1):
-            raise InputError(
-                f"a volume is (z, y, x), or (1, y, x) for an image, got shape {self.array.shape}"
-            )
-        native = np.ascontiguousarray(self.array, dtype=self.array.dtype.newbyteorder("="))
-        object.__setattr__(self, "array", native)
+        array = checked_array(self.array)
+        if array.ndim != 3 or (self.ndim == 2 and array.shape[0] != 1):
+            raise InputError(f"a volume is (z, y, x), or (1, y, x) for an image, got shape {array.shape}")
+        object.__setattr__(self, "array", array)
+        object.__setattr__(self, "padding", checked_padding(self.padding, array.dtype))
+        check_modality(self.modality)
         slope, intercept = (float(v) for v in self.rescale)
         if slope == 0 or not np.isfinite([slope, intercept]).all():
             raise InputError(
@@ -111,7 +114,7 @@ class Volume:
         Raises
         ------
         InputError
-            NaN, infinities, no voxels, an unsupported type or more than 3 dimensions.
+            As for the class itself; also for other than 2 or 3 dimensions.
         UsageError
             `spacing` and `affine` together, or a spacing that does not fit the array.
 
@@ -121,19 +124,19 @@ class Volume:
         >>> volume.shape, volume.spacing
         ((4, 8, 8), (3.0, 0.5, 0.5))
         """
-        checked = checked_array(array)
-        ndim = checked.ndim
+        values = array if isinstance(array, np.ma.MaskedArray) else np.asarray(array)
+        ndim = values.ndim
         if ndim not in (2, 3):
             raise InputError(
-                f"the array has {ndim} dimensions {checked.shape}, pass one volume (z, y, x) or image (y, x)",
-                value=checked.shape,
+                f"the array has {ndim} dimensions {values.shape}, pass one volume (z, y, x) or image (y, x)",
+                value=values.shape,
             )
         if affine is None:
             affine = _affine_of(spacing, ndim)
         elif spacing is not None:
             raise UsageError("spacing and affine both given, the affine holds the spacing: pass one of them")
         return cls(
-            array=checked.reshape((1, *checked.shape)) if ndim == 2 else checked,
+            array=values.reshape((1, *values.shape)) if ndim == 2 else values,
             affine=np.asarray(affine, dtype=np.float64),
             modality=modality,
             padding=padding,
@@ -216,14 +219,14 @@ def check_type(array: NDArray[Any], name: str = "the array") -> None:
 
 
 def checked_array(array: ArrayLike, name: str = "the array") -> NDArray[Any]:
-    """Array of a supported type, native byte order and C order, with finite values only.
+    """Array of a supported type, native byte order and C order, with values that float64 holds.
 
     Copies only where byte or memory order ask for it.
 
     Raises
     ------
     InputError
-        Unsupported type, masked array, no voxels, NaN or infinities.
+        Unsupported type, masked array, no voxels, NaN, infinities, integers beyond +-2^53.
     """
     if isinstance(array, np.ma.MaskedArray):
         raise InputError(f"{name} is a masked array, fill it and pass the fill value as padding")
@@ -240,7 +243,55 @@ def checked_array(array: ArrayLike, name: str = "the array") -> NDArray[Any]:
                 "(for example numpy.nan_to_num)",
                 value=bad,
             )
+    elif values.dtype.itemsize == 8:
+        low, high = int(values.min()), int(values.max())
+        if max(-low, high) > LARGEST_INTEGER:
+            raise InputError(
+                f"{name} holds integers from {low} to {high}, float64 has all of them only up to 2^53: "
+                "subtract an offset or scale down first",
+                value=(low, high),
+            )
     return values
+
+
+def checked_padding(padding: float | None, dtype: np.dtype[Any]) -> float | None:
+    """Padding value that an array of this type can hold.
+
+    Raises
+    ------
+    InputError
+    """
+    if padding is None:
+        return None
+    value = float(padding)
+    if dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            held = bool(np.isfinite(dtype.type(value)))
+    else:
+        limits = np.iinfo(dtype)
+        held = value.is_integer() and max(limits.min, -LARGEST_INTEGER) <= value
+        held = held and value <= min(limits.max, LARGEST_INTEGER)
+    if not held:
+        raise InputError(
+            f"padding {padding:g} is no value of {dtype}, pass one that the array can hold, or none",
+            value=padding,
+        )
+    return value
+
+
+def check_modality(modality: str) -> None:
+    """Refuse what DICOM could not write as a modality.
+
+    Raises
+    ------
+    InputError
+    """
+    if len(modality) > LONGEST_MODALITY or not (modality.isascii() and modality.isprintable()):
+        raise InputError(
+            f"modality {modality!r:.80} is no DICOM term, pass at most {LONGEST_MODALITY} printable ASCII "
+            "characters such as 'CT', or ''",
+            value=modality,
+        )
 
 
 def checked_affine(affine: ArrayLike) -> NDArray[np.float64]:

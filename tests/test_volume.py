@@ -64,6 +64,57 @@ def test_no_volume_is_refused(array, cause):
         Volume.from_array(array)
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", ">f4"])
+def test_what_is_not_finite_is_refused_however_the_volume_is_made(bad, dtype):
+    array = np.zeros((2, 3, 4), dtype)
+    array[1, 2, 3] = bad
+    for make in (Volume.from_array, lambda a: Volume(a, np.eye(4))):
+        with pytest.raises(InputError, match="1 NaN or infinite values of 24"):
+            make(array)
+
+
+BEYOND = 2**53 + 1  # the smallest integer that float64 does not have
+
+
+@pytest.mark.parametrize(
+    ("dtype", "value"), [("int64", BEYOND), ("int64", -BEYOND), ("int64", -(2**63)), ("uint64", 2**64 - 1)]
+)
+def test_integers_that_float64_does_not_hold_are_refused(dtype, value):
+    with pytest.raises(InputError, match=rf"{value}.* 2\^53: subtract an offset or scale down"):
+        Volume(np.array([[[0, value]]], dtype), np.eye(4))
+
+
+@pytest.mark.parametrize(("dtype", "value"), [("int64", 2**53), ("int64", -(2**53)), ("uint64", 2**53)])
+def test_integers_that_float64_holds_are_kept(dtype, value):
+    assert Volume(np.array([[[0, value]]], dtype), np.eye(4)).array[0, 0, 1] == value
+
+
+@pytest.mark.parametrize(
+    ("dtype", "padding"),
+    [
+        *(("uint8", -1), ("uint8", 256), ("int16", 0.5), ("int16", 40_000), ("uint64", 2.0**60)),
+        *(("int16", np.nan), ("float32", np.inf), ("float16", 70_000), ("float32", -1e300)),
+    ],
+)
+def test_padding_that_no_voxel_can_have_is_refused(dtype, padding):
+    with pytest.raises(InputError, match=f"is no value of {dtype}"):
+        Volume.from_array(np.zeros((2, 2, 2), dtype), padding=padding)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "padding"), [("uint8", 255), ("int16", -2000), ("float32", -3024.0), ("float64", -1e300)]
+)
+def test_padding_is_kept(dtype, padding):
+    assert Volume.from_array(np.zeros((2, 2, 2), dtype), padding=padding).padding == padding
+
+
+@pytest.mark.parametrize("modality", ["C" * 17, "CT\n", "\0", "磁気", "é"])
+def test_a_modality_that_dicom_cannot_write_is_refused(modality):
+    with pytest.raises(InputError, match="no DICOM term"):
+        Volume.from_array(np.zeros((2, 2, 2)), modality=modality)
+
+
 @pytest.mark.parametrize(
     "affine",
     [
