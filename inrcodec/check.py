@@ -56,11 +56,12 @@ def reached(
     volume: Volume,
     target: NDArray[np.float64],
     *,
-    device: str = "cpu",
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> Reached:
     """Decode what is about to be written and measure it, with the model and without.
+
+    On the CPU, wherever it was fitted: that is the reference decode, whose digest the file states.
 
     Parameters
     ----------
@@ -73,7 +74,7 @@ def reached(
     outcomes = {name: Outcome(Errors(peak)) for name in names}
     hashes = {name: blake2b(digest_size=DIGEST_BYTES) for name in names}
     lowres = decoder.lowres(threads)
-    for slab in decoder.slabs(lowres, device=device, threads=threads):
+    for slab in decoder.slabs(lowres, threads=threads):
         for name, unit in ((registry.LANCZOS, slab.lanczos), (header.sr, slab.superres))[: len(names)]:
             stored = decoder.stored(slab, unit)
             outcomes[name].errors.add(volume.array[slab.start : slab.stop], stored)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from os import cpu_count
 
@@ -32,6 +32,7 @@ Bool = NDArray[np.bool_]
 Shape = tuple[int, int, int]
 Progress = Callable[[str, float], None]
 
+FULL_RES_FACTS = ("thickness",)  # of a volume's description: not true of its low-res version
 SLAB = 16  # full-res slices handed out at a time
 
 
@@ -104,17 +105,20 @@ class Decoder:
         out = np.full((max(0, stop - start), *self.low_shape[1:]), float(self.header.background))
         wanted = [k for k, b in enumerate(self.boxes) if b.low[0] < stop and b.high[0] > start]
 
+        active, pieces = self.active, self.streams  # decoded once, before the threads
+
         def fill(k: int) -> None:
-            tile = tiles.tile(self.active, self.boxes[k])
-            if (tile is None) != (not self.streams[k]):
+            weights = self.weights(k) if pieces[k] else []  # first: nothing is laid out for a damaged stream
+            tile = tiles.tile(active, self.boxes[k])
+            if (tile is None) != (not pieces[k]):
                 raise CorruptFile(
-                    f"tile {k} has a stream of {len(self.streams[k])} bytes but "
+                    f"tile {k} has a stream of {len(pieces[k])} bytes but "
                     f"{'no' if tile is None else 'some'} active voxels; the file is damaged",
                     value=k,
                 )
             if tile is not None:
                 first, last = np.searchsorted(tile.index[:, 0], [start, stop])
-                values = siren.decode(self.layout, self.weights(k), tile, slice(int(first), int(last)))
+                values = siren.decode(self.layout, weights, tile, slice(int(first), int(last)))
                 places = tile.index[first:last]
                 out[places[:, 0] - start, places[:, 1], places[:, 2]] = values
 
@@ -175,7 +179,9 @@ class Decoder:
     def lowres_volume(self, *, threads: int | None = None, progress: Progress | None = None) -> Volume:
         """The low-res volume in the source's dtype and units, on its coarser grid, without its padding."""
         stored = self.span.to_stored(self.lowres(threads, progress=progress), np.dtype(self.header.dtype))
-        return self._volume(stored, _coarser(self.header.affine, self.header.factor))
+        volume = self._volume(stored, _coarser(self.header.affine, self.header.factor))
+        about = {k: v for k, v in volume.description.items() if k not in FULL_RES_FACTS}
+        return replace(volume, padding=None, description=about)
 
     def preview(self) -> NDArray[np.uint8]:
         """The central low-res slice, (y, x), grey from its 1st to its 99.5th percentile."""
@@ -210,6 +216,14 @@ class Decoder:
             raise UsageError(
                 f"the file names model {self.header.sr!r}, not {sr!r}; leave sr out, or use 'lanczos'",
                 value=sr,
+            )
+        if self.span.low == self.span.high:
+            return lambda start, stop: None
+        if registry.manifest(sr).factor != self.header.factor:
+            raise CorruptFile(
+                f"model {sr!r} brings back {registry.manifest(sr).factor}, the file is reduced by "
+                f"{self.header.factor}; the file is damaged, sr='lanczos' decodes it without the model",
+                value=self.header.factor,
             )
         network = registry.load(sr, self.header.sr_sha256)
         low, high = self._window()

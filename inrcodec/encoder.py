@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from inrcodec import __version__, container, entropy, fit, lanczos, mask, planning, streams, tiles
+from inrcodec import __version__, container, entropy, fit, lanczos, limits, mask, planning, streams, tiles
 from inrcodec.check import Reached
 from inrcodec.header import Header
 from inrcodec.normalize import Range, padding_mask, unit_slice
@@ -58,26 +58,52 @@ class Lowres:
         return mask.active_voxels(self.cells, self.cell, (z, y, x))
 
 
+@dataclass(frozen=True)
+class Job:
+    """All that is decided before anything is fitted."""
+
+    low: Lowres
+    plan: Plan
+    header: Header
+    masks: dict[str, bytes]
+    room: int | None  # bytes for all tiles' streams, where a size was asked for
+    predicted: int  # bytes of the file
+    notices: list[str]
+
+
+def prepare(volume: Volume, options: ResolvedOptions, progress: Progress | None = None) -> Job:
+    """Decide on grid, mask, model and networks.
+
+    Raises
+    ------
+    InputError, UsageError, ModelNotFound, TargetNotReached, LimitExceeded
+    """
+    span = Range.of(volume)
+    low = lowres(volume, span, options, progress)
+    model, notices = planning.model_for(volume, span, low.factor, options)
+    masks = _masks(volume, low)
+    active = low.active
+    wished = planning.wished_bytes(volume, options)
+    fixed = _fixed_bytes(_header(volume, span, low, model, options), masks)
+    plan = planning.plan(low.values[active], active, options, None if wished is None else wished - fixed)
+    header = _header(volume, span, low, model, options, plan, tiles.cut(active, plan.parts))
+    limits.check_header(Header.from_bytes(header.to_bytes()), "MASK" in masks)
+    fixed = _fixed_bytes(header, masks)
+    room = None if wished is None else wished - fixed
+    return Job(low, plan, header, masks, room, wished or fixed + plan.bytes, notices)
+
+
 def encode(volume: Volume, options: ResolvedOptions, progress: Progress | None = None) -> Encoded:
     """All that precedes the check of the result.
 
     Raises
     ------
-    UsageError, ModelNotFound, TargetNotReached, FitFailed, LimitExceeded
+    InputError, UsageError, ModelNotFound, TargetNotReached, FitFailed, LimitExceeded
     """
-    span = Range.of(volume)
-    low = lowres(volume, span, options, progress)
-    model, notices = planning.model_for(volume, span, low.factor, options)
-    sections = _masks(volume, low)
-    active = low.active
-    wished = planning.wished_bytes(volume, options)
-    fixed = _fixed_bytes(_header(volume, span, low, model, options), sections)
-    plan = planning.plan(low.values[active], active, options, None if wished is None else wished - fixed)
-    cuts = tiles.cut(active, plan.parts)
-    header = _header(volume, span, low, model, options, plan, cuts)
-    room = None if wished is None else wished - _fixed_bytes(header, sections)
-    sections["INDX"], sections["WGHT"] = _networks(low, plan, cuts, room, options, progress)
-    return Encoded(header, sections, low.values, notices)
+    job = prepare(volume, options, progress)
+    index, weights = _networks(job, options, progress)
+    sections = {**job.masks, "INDX": index, "WGHT": weights}
+    return Encoded(job.header, sections, job.low.values, job.notices)
 
 
 def lowres(volume: Volume, span: Range, options: ResolvedOptions, progress: Progress | None = None) -> Lowres:
@@ -115,32 +141,28 @@ def _masks(volume: Volume, low: Lowres) -> dict[str, bytes]:
     return sections
 
 
-def _networks(
-    low: Lowres,
-    plan: Plan,
-    cuts: tuple[int, ...],
-    room: int | None,
-    options: ResolvedOptions,
-    progress: Progress | None,
-) -> tuple[bytes, bytes]:
+def _networks(job: Job, options: ResolvedOptions, progress: Progress | None) -> tuple[bytes, bytes]:
     """Fit all tiles and write their streams; a box of pure background has an empty one."""
-    found = [tiles.tile(low.active, box) for box in tiles.boxes(low.active.shape, plan.parts, cuts)]
+    active = job.low.active
+    boxes = tiles.boxes(job.header.lowres_shape, job.header.tiles, job.header.cuts)
+    found = [tiles.tile(active, box) for box in boxes]
     present = [t for t in found if t is not None]
     if not present:
         return streams.join([b""] * len(found))
     settings = fit.FitSettings(
         steps=options.steps,
         batch=options.batch_per_tile,
-        rate=plan.rate,
-        room=room,
+        rate=job.plan.rate,
+        room=job.room,
         measure=lambda codes, integers: sum(map(len, map(streams.write_tile, codes, integers))),
         learning_rate=options.learning_rate if options.optimizer == "adam" else None,
         seed=options.seed,
         device=options.device,
+        threads=options.threads,
         seconds=options.time_budget,
     )
-    values = [low.values[tuple(t.index.T)] for t in present]
-    fitted = fit.fit(plan.layout, present, values, settings, progress)
+    values = [job.low.values[tuple(t.index.T)] for t in present]
+    fitted = fit.fit(job.plan.layout, present, values, settings, progress)
     written = map(streams.write_tile, fitted.codes, fitted.integers)
     return streams.join([b"" if t is None else next(written) for t in found])
 
@@ -216,24 +238,18 @@ def finished(encoded: Encoded, found: Reached) -> Header:
 
 def forecast(volume: Volume, options: ResolvedOptions) -> dict[str, Any]:
     """What :func:`encode` would do, without the fit."""
-    span = Range.of(volume)
-    low = lowres(volume, span, options)
-    model, notices = planning.model_for(volume, span, low.factor, options)
-    wished = planning.wished_bytes(volume, options)
-    active = low.active
-    fixed = _fixed_bytes(_header(volume, span, low, model, options), _masks(volume, low))
-    plan = planning.plan(low.values[active], active, options, None if wished is None else wished - fixed)
+    job = prepare(volume, options)
     return {
         "shape": volume.shape,
         "dtype": str(volume.array.dtype),
-        "factor": low.factor,
-        "lowres_shape": active.shape,
-        "active_voxels": int(active.sum()),
-        "tiles": plan.parts,
-        "layers": plan.layout.layers,
-        "width": plan.layout.width,
+        "factor": job.header.factor,
+        "lowres_shape": job.header.lowres_shape,
+        "active_voxels": int(job.low.active.sum()),
+        "tiles": job.header.tiles,
+        "layers": job.header.layers,
+        "width": job.header.width,
         "steps": options.steps,
-        "sr": model,
-        "predicted_bytes": wished or plan.bytes + fixed,
-        "notices": notices,
+        "sr": job.header.sr,
+        "predicted_bytes": job.predicted,
+        "notices": job.notices,
     }

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from inrcodec import workers
-from inrcodec.errors import FitFailed
+from inrcodec.errors import TargetNotReached
 from inrcodec.group import LOOK_EVERY, Group, Samples
 from inrcodec.options import Progress
 from inrcodec.siren import Layout
@@ -30,7 +30,6 @@ from inrcodec.tiles import Tile
 STEER, STEER_MOST = 0.5, 1.3  # exponent and largest factor of one correction of the rate
 AIM = 0.99  # of the room: the rate is steered a little below it
 ROUNDS, SETTLE = 40, 0.9  # of coarser steps to get under the room, and where in the schedule each settles
-FLOOR = 1.05  # times a tile's variance: a constant would have done as well
 GROUP = 5  # tiles at most in one batch: two batches keep two cores busy, small ones cost Python's time
 CHUNK = 10  # steps between two meetings of the groups
 
@@ -96,23 +95,23 @@ def fit(
     ------
     FitFailed
         A tile stayed worse than a constant after all its restarts.
+    TargetNotReached
+        The networks do not fit into the room, however coarse their steps.
     """
     groups = _groups(layout, tiles, values, settings)
+    threads = settings.threads or torch.get_num_threads()
     beside = settings.device == "cpu" and len(groups) > 1
-    if settings.threads and not beside:
-        torch.set_num_threads(settings.threads)
-    with workers.single_threaded((settings.threads or torch.get_num_threads()) if beside else 1) as pool:
-        run = _Run(groups, settings, pool if beside else lambda work, pieces: list(map(work, pieces)))
-        start, share = monotonic(), 0.0
-        while share < 1:
-            elapsed = (monotonic() - start) / settings.seconds if settings.seconds else 0.0
-            shares = [max(step / settings.steps, elapsed) for step in run.next_steps()]
-            run.advance([min(s, 1.0) for s in shares])
-            share = max(run.steps / settings.steps, elapsed)
+    with workers.single_threaded(threads) if beside else workers.in_turn(threads) as pool:
+        run = _Run(groups, settings, pool)
+        while run.share < 1:
+            run.advance()
             if progress:
-                progress("fit", min(share, 1.0))
+                progress("fit", run.share)
         run.squeeze()
-        return run.finish()
+        fitted = run.finish()
+        if progress:
+            progress("fit", 1.0)
+        return fitted
 
 
 def _groups(
@@ -137,13 +136,54 @@ class _Run:
         self.groups, self.settings, self.pool = groups, settings, pool
         self.rate = settings.rate  # steered where there is a room
         self.overhead = 1.0  # stored bits for a bit that the training counts
-        self.steps = 0
+        self.steps, self.share = 0, 0.0
+        self.start = monotonic()
 
-    def next_steps(self) -> range:
-        return range(self.steps, min(self.steps + CHUNK, max(self.settings.steps, self.steps + 1)))
+    @property
+    def spent(self) -> float:
+        """Share of the time budget."""
+        return (monotonic() - self.start) / self.settings.seconds if self.settings.seconds else 0.0
 
-    def advance(self, shares: list[float]) -> None:
-        """Some steps of every group; now and then a look at the size, and at what is worth keeping."""
+    def advance(self) -> None:
+        """Some steps of every group, and then a look where it is time for one."""
+        last, spent = min(self.steps + CHUNK, self.settings.steps), self.spent
+        self._take([min(max(step / self.settings.steps, spent), 1.0) for step in range(self.steps, last)])
+        self.share = min(max(self.steps / self.settings.steps, self.spent), 1.0)
+
+    def squeeze(self) -> None:
+        """Coarsen all steps by a code, settle while there is time, until the room is kept to."""
+        for group in self.groups:
+            if group.coded:
+                group.enter(2)
+        for _ in range(ROUNDS if self.settings.room is not None else 0):
+            self._keep()
+            if self._kept():
+                return
+            for group in self.groups:
+                group.coarsen()
+            if self.spent < 1:
+                self._take([SETTLE] * LOOK_EVERY)
+
+    def finish(self) -> Fitted:
+        """The best rounded state of every tile, or its constant where that serves better."""
+        if not self.settings.rate:
+            self.pool(Group.round_afterwards, self.groups)
+        self._keep()
+        if self.settings.room is not None and not self._kept():
+            raise TargetNotReached(
+                f"the weights do not fit into the {self.settings.room} bytes that are left for them; "
+                "ask for a larger size, or for smaller networks",
+                value=self.settings.room,
+            )
+        self.pool(Group.settle, self.groups)
+        lost = sum(count for group in self.groups for count in group.watch.lost)
+        return Fitted(*self._state([g.kept for g in self.groups]), self.steps, lost)
+
+    def _kept(self) -> bool:
+        """Whether every tile has a state worth storing."""
+        return all(bool(torch.isfinite(group.cost).all()) for group in self.groups)
+
+    def _take(self, shares: list[float]) -> None:
         self.pool(lambda group: group.advance(shares, self.rate), self.groups)
         looked = self.steps // LOOK_EVERY
         self.steps += len(shares)
@@ -154,25 +194,6 @@ class _Run:
             self.rate *= min(max(off**STEER, 1 / STEER_MOST), STEER_MOST)
         if self.groups[0].phase == 2:
             self._keep()
-
-    def squeeze(self) -> None:
-        """Coarsen all steps by a code, settle, and look again, until the room is kept to."""
-        for _ in range(ROUNDS if self.settings.room is not None else 0):
-            self._keep()
-            if all(bool(torch.isfinite(g.cost).all()) for g in self.groups):
-                return
-            for group in self.groups:
-                group.quantizer.coarsen()
-            self.advance([SETTLE] * LOOK_EVERY)
-
-    def finish(self) -> Fitted:
-        """The best rounded state of every tile; each must beat a constant."""
-        if not self.settings.rate:
-            self.pool(Group.round_afterwards, self.groups)
-        self._keep()
-        for group in self.groups:
-            _refuse_failures(group)
-        return Fitted(*self._state([g.kept for g in self.groups]), self.steps, sum(self._lost()))
 
     def _keep(self) -> None:
         """Remember each tile's cheapest rounded state: squared error + rate x bits over all its voxels.
@@ -195,16 +216,3 @@ class _Run:
         pairs = list(zip(self.groups, weights, strict=True))
         codes = [row for group, _ in pairs for row in group.quantizer.codes()]
         return codes, [tile for group, flat in pairs for tile in group.quantizer.integers(flat)]
-
-    def _lost(self) -> list[int]:
-        return [count for group in self.groups for count in group.watch.lost]
-
-
-def _refuse_failures(group: Group) -> None:
-    errors, floor = group.errors(), FLOOR * group.samples.variance + 1e-6
-    for t in (~(errors <= floor)).nonzero()[:, 0].tolist():
-        raise FitFailed(
-            f"a tile was lost {group.watch.lost[t]} times and is worse than a constant "
-            f"(error {float(errors[t]):.3g}, floor {float(floor[t]):.3g}); try another seed or more steps",
-            value=t,
-        )

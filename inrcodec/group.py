@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from math import cos, pi, sqrt
 
 import numpy as np
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from inrcodec import siren
+from inrcodec.errors import FitFailed
 from inrcodec.optimize import Adam, ClippedSoap
 from inrcodec.quantize import Quantizer
 from inrcodec.siren import Layout
@@ -26,8 +28,9 @@ WARM_UP = 100  # steps
 LOOK_EVERY = 50  # steps between two looks at the tiles
 ETA_FIRST, ETA_HIDDEN, ETA_OUT, ETA_BIAS = 0.05, 0.3, 0.3, 0.03  # learning rate / rms of the initial tensor
 RESTARTS = 3  # of one tile, each at half the rate of the one before
-STUCK = 0.5  # of a tile's variance: an error above it a tenth into the fit is no fit
+STUCK = 0.5  # of the variance that neighbours share: to explain less of it a tenth into the fit is no fit
 BURST = 4.0  # times the best error so far: a tile whose error grew by this is lost
+FLAT = 1e-4  # squared error in [-1, 1] that nobody sees: 46 dB
 GRACE = 3  # looks at the start of a phase in which its errors settle
 
 
@@ -41,9 +44,13 @@ class _Shuffle:
         self.count, self.left = count, torch.empty(0, dtype=torch.long)
 
     def take(self, batch: int, generator: torch.Generator) -> Tensor:
-        while len(self.left) < batch:
-            more = torch.randperm(self.count, generator=generator, device=generator.device)
-            self.left = torch.cat([self.left.to(more.device), more])
+        if len(self.left) < batch:
+            rounds = -(-(batch - len(self.left)) // self.count)
+            more = [
+                torch.randperm(self.count, generator=generator, device=generator.device)
+                for _ in range(rounds)
+            ]
+            self.left = torch.cat([self.left.to(more[0].device), *more])
         taken, self.left = self.left[:batch], self.left[batch:]
         return taken
 
@@ -66,6 +73,22 @@ class Samples:
         self.share = self.counts / total  # of all groups' voxels
         self.means = torch.stack([v.mean() for v in torch.split(self.values, counts)])
         self.variance = torch.stack([v.var(correction=0) for v in torch.split(self.values, counts)])
+
+    @cached_property
+    def floor(self) -> Tensor:
+        """Error of each tile that counts as stuck: half of what neighbours share is unexplained.
+
+        Neighbours of a smooth tile share all its variance, those of pure noise none: noise is never stuck.
+        """
+        counts = self.counts.tolist()
+        shared = []
+        for index, values, variance in zip(
+            torch.split(self.index, counts), torch.split(self.values, counts), self.variance, strict=True
+        ):
+            beside = (index[1:, :2] == index[:-1, :2]).all(1) & (index[1:, 2] == index[:-1, 2] + 1)
+            apart = (values[1:] - values[:-1])[beside].square().mean() / 2 if bool(beside.any()) else variance
+            shared.append((variance - apart).clamp_min(0))
+        return self.variance - STUCK * torch.stack(shared)
 
     def draw(self, batch: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """(tiles, batch, 3) coordinates and (tiles, batch) values, in shuffled order."""
@@ -92,6 +115,7 @@ class _Watch:
     """Each tile's smoothed error, its best state so far, and how often it was lost."""
 
     variance: Tensor
+    floor: Tensor  # error of a tile that is stuck
     best_state: Tensor
     mean: Tensor = field(init=False)
     best: Tensor = field(init=False)
@@ -121,7 +145,8 @@ class _Watch:
         self.best_state = torch.where(better[:, None], state, self.best_state)
         bad = ~torch.isfinite(self.mean) | (self.mean > BURST * self.best)
         if 0.1 < share < 0.5:
-            bad |= self.mean > STUCK * self.variance
+            bad |= self.mean > self.floor
+        bad &= ~(self.mean <= FLAT)  # what nobody sees is not worth a restart
         return [int(t) for t in bad.nonzero()[:, 0] if self.lost[t] < RESTARTS]
 
 
@@ -147,19 +172,25 @@ class Group:
         coded: bool,
         seed: int,
     ) -> None:
-        self.layout, self.samples, self.batch, self.coded = layout, samples, batch, coded
+        self.layout, self.samples, self.coded = layout, samples, coded
+        self.batch = min(batch, int(samples.counts.max()))  # more would only repeat voxels
         device = samples.values.device
         self.generator = torch.Generator(device).manual_seed(seed)
         self.restart = torch.Generator().manual_seed(seed)
         self.flat = self._fresh(slice(None)).requires_grad_()
         self.quantizer = Quantizer(layout, self.flat.detach())
         self.optimizer = self._optimizer(learning_rate)
-        self.watch = _Watch(samples.variance, self.flat.detach().clone())
+        self.watch = _Watch(samples.variance, samples.floor, self.flat.detach().clone())
         self.patience = torch.ones(len(samples.counts), 1, 1, device=device)  # halved where a tile was lost
         self.kept = self.flat.detach().clone()  # best rounded state of each tile
         self.cost = torch.full_like(samples.variance, torch.inf, dtype=torch.float64)  # and what it cost
         self.bits = 0.0  # of all weights, at the last step
         self.steps, self.phase = 0, 0
+
+    def coarsen(self) -> None:
+        """Frozen steps a code coarser; errors are judged anew."""
+        self.quantizer.coarsen()
+        self.watch.forget()
 
     def advance(self, shares: Sequence[float], rate: float) -> None:
         """A step for each place in the schedule, 0..1; ``rate`` in loss units a bit."""
@@ -167,7 +198,7 @@ class Group:
             self.step(share, rate)
 
     def step(self, share: float, rate: float) -> None:
-        self._enter(sum(share >= s for s in (NOISE_FROM, ROUND_FROM)) if self.coded else 0)
+        self.enter(sum(share >= s for s in (NOISE_FROM, ROUND_FROM)) if self.coded else 0)
         schedule = min(1.0, (self.steps + 1) / WARM_UP) * (0.5 * (1 + cos(pi * share)) * 0.99 + 0.01)
         x, y = self.samples.draw(self.batch, self.generator)
         weights, bits = self._weights()
@@ -211,9 +242,26 @@ class Group:
                 return
 
     @torch.no_grad()
-    def errors(self) -> Tensor:
-        """Mean squared error of each tile's kept state."""
-        return self.samples.errors(self.layout, self.quantizer(self.kept, None)[0], self.batch)
+    def settle(self) -> None:
+        """Tiles that a constant serves better become that constant.
+
+        Raises
+        ------
+        FitFailed
+            One that was lost and stayed stuck, though it is neither flat nor noise.
+        """
+        errors = self.samples.errors(self.layout, self.quantizer(self.kept, None)[0], self.batch)
+        floor = self.samples.floor
+        for t, lost in enumerate(self.watch.lost):
+            if lost and errors[t] > floor[t] and self.samples.variance[t] > FLAT:
+                raise FitFailed(
+                    f"a tile was lost {lost} times and its error {float(errors[t]):.3g} is still above the "
+                    f"{float(floor[t]):.3g} of a fit that is stuck; try another seed or more steps",
+                    value=t,
+                )
+        for t in (~(errors <= self.samples.variance)).nonzero()[:, 0].tolist():
+            self.kept[t] = 0
+            self.kept[t, -1] = self.samples.means[t]
 
     def _weights(self) -> tuple[Tensor, Tensor]:
         """Weights as this phase trains them, and their bits."""
@@ -232,7 +280,8 @@ class Group:
         flat[:, -1] = means
         return flat
 
-    def _enter(self, phase: int) -> None:
+    def enter(self, phase: int) -> None:
+        """Begin a phase: 0 plain, 1 noise of a step on the weights, 2 rounded weights and frozen steps."""
         if phase == self.phase:
             return
         self.phase = phase
@@ -244,7 +293,7 @@ class Group:
         """One tile goes back to its best state, or to new weights if it never had one, at half the rate."""
         self.watch.lost[t] += 1
         self.patience[t] /= 2
-        good = bool(self.watch.best[t] < STUCK * self.samples.variance[t])
+        good = bool(self.watch.best[t] < self.samples.floor[t])
         with torch.no_grad():
             self.flat[t] = self.watch.best_state[t] if good else self._fresh(slice(t, t + 1))[0]
         self.watch.mean[t] = self.watch.best[t] if good else self.samples.variance[t]

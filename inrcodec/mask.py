@@ -8,18 +8,20 @@ at its neighbours, so that nothing that anyone could see is dropped.
 import numpy as np
 from numpy.typing import NDArray
 
+from inrcodec.normalize import amplitude
+
 Shape = tuple[int, int, int]
 Bool = NDArray[np.bool_]
 Float = NDArray[np.float64]
 
-TOLERANCE = 0.0147  # of [-1, 1]: 30 HU of 12-bit CT; keeps the skin's partial volume, drops the noise of air
+TOLERANCE = 0.0246  # of the amplitude: 30 HU on the head; keeps the skin's partial volume, drops air's noise
 WORTH_IT = 0.9  # a mask that leaves more than this active costs more than it saves
 CELLS = 1 << 20  # the mask coder is a Python loop: cells grow until no more than this many are left
 
 
 def background_of(lowres: Float) -> float:
     """The commonest value: the fullest bin of twice the tolerance, and the median inside it."""
-    step = 2 * TOLERANCE
+    step = 2 * TOLERANCE * amplitude(lowres)
     bins = np.floor((lowres + 1) / step).astype(np.int64)
     commonest = int(np.bincount(np.maximum(bins.ravel(), 0)).argmax())
     inside = lowres[bins == commonest]
@@ -38,7 +40,7 @@ def active_cells(lowres: Float, background: float, cell: Shape) -> Bool | None:
     """Cells that hold anything but background; ``None`` where a mask would not pay."""
     from scipy import ndimage  # for the encoder only: decoding must not wait for it
 
-    far = ndimage.binary_dilation(np.abs(lowres - background) > TOLERANCE)
+    far = ndimage.binary_dilation(np.abs(lowres - background) > TOLERANCE * amplitude(lowres))
     pad = [(0, -n % c) for n, c in zip(far.shape, cell, strict=True)]
     padded = np.pad(far, pad)
     z, y, x = (n // c for n, c in zip(padded.shape, cell, strict=True))

@@ -9,10 +9,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from inrcodec.errors import InputError
 from inrcodec.volume import Volume
 
 Float = NDArray[np.float64]
 Bool = NDArray[np.bool_]
+
+
+SMALLEST = 1e-4  # of [-1, 1]: an amplitude below it is that of a constant
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,15 @@ class Range:
                 highs.append(valid.max().item())
         if not lows:  # nothing but padding: the padding is all there is to say
             return cls(float(volume.padding or 0), float(volume.padding or 0))
-        return cls(float(min(lows)), float(max(highs)))
+        found = cls(float(min(lows)), float(max(highs)))
+        span = found.high - found.low
+        if not np.isfinite(span) or (span and not np.isfinite(2 / span)):
+            raise InputError(
+                f"values from {found.low:g} to {found.high:g} span more or less than float64 can scale; "
+                "scale them to a usual range first",
+                value=span,
+            )
+        return found
 
     def to_unit(self, stored: NDArray[np.generic]) -> Float:
         """Stored values to float64 in [-1, 1]; a constant volume is -1 everywhere."""
@@ -52,6 +64,17 @@ class Range:
         return np.clip(np.rint(values), float(limits.min), top).astype(dtype)
 
 
+def amplitude(unit: Float) -> float:
+    """Half of what the signal spans, from its 0.1st to its 99.9th percentile.
+
+    A metal clip stretches the range of a scan but not its anatomy: tolerances and rates follow this instead.
+    """
+    if not unit.size:
+        return SMALLEST
+    low, high = np.percentile(unit, [0.1, 99.9])
+    return max(float(high - low) / 2, SMALLEST)
+
+
 def padding_mask(volume: Volume) -> Bool | None:
     """Where the padding value stands, (z, y, x); ``None`` where it never does."""
     if volume.padding is None:
@@ -61,9 +84,9 @@ def padding_mask(volume: Volume) -> Bool | None:
 
 
 def unit_slice(volume: Volume, span: Range, z: int) -> Float:
-    """Slice ``z`` in [-1, 1], with padding filled by the lowest signal (air, in CT)."""
+    """Slice ``z`` in [-1, 1], with padding filled by the lowest physical value (air, in CT)."""
     plane = volume.array[z]
     unit = span.to_unit(plane)
     if volume.padding is not None:
-        unit[plane == volume.padding] = -1.0
+        unit[plane == volume.padding] = -1.0 if volume.rescale[0] > 0 else 1.0
     return unit

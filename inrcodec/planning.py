@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from inrcodec import tiles
 from inrcodec.errors import TargetNotReached, UsageError
-from inrcodec.normalize import Range
+from inrcodec.normalize import Range, amplitude
 from inrcodec.options import ResolvedOptions
 from inrcodec.siren import Layout
 from inrcodec.superres import registry
@@ -63,7 +63,7 @@ def factor_for(volume: Volume, options: ResolvedOptions) -> Shape:
     if options.factor is not None:
         wished = (1, *options.factor[1:]) if volume.ndim == 2 else options.factor
         for name, n, f in zip("zyx", volume.shape, wished, strict=True):
-            if f > n and options.preset != "paper":
+            if f > n and options.preset != "paper":  # the paper's factor shrinks to what there is
                 raise UsageError(
                     f"factor {f} along {name} is more than the {n} voxels there; did you mean 1 for it?",
                     value=f,
@@ -124,11 +124,12 @@ def model_for(volume: Volume, span: Range, factor: Shape, options: ResolvedOptio
         The user named a model of another factor.
     """
     notices: list[str] = []
-    if options.sr == registry.LANCZOS:
+    if options.sr == registry.LANCZOS or span.low == span.high:
         return registry.LANCZOS, notices
-    if options.sr is not None and (options.sr_wished or options.sr in registry.manifests()):
+    fitting = {m.id for m in registry.manifests().values() if m.factor == factor}
+    if options.sr is not None and (options.sr_wished or options.sr in fitting):
         found = registry.manifest(options.sr)
-        if found.factor != factor:
+        if found.id not in fitting:
             raise UsageError(
                 f"model {found.id!r} brings back factor {found.factor}, the volume is reduced by {factor}; "
                 f"did you mean --factor {','.join(map(str, found.factor))}?",
@@ -143,7 +144,7 @@ def model_for(volume: Volume, span: Range, factor: Shape, options: ResolvedOptio
         )
     model = registry.choose(modality, factor)
     if options.sr is not None:
-        notices.append(f"model {options.sr!r} is not in this version: {model!r} takes its place")
+        notices.append(f"model {options.sr!r} is not there for factor {factor}: {model!r} takes its place")
     elif model == registry.LANCZOS:
         notices.append(
             f"no super-resolution model for {modality or 'an unknown modality'} at factor {factor}: Lanczos"
@@ -172,10 +173,19 @@ def plan(
     ------
     TargetNotReached
         The size asked for leaves no room for any network.
+    UsageError
+        More tiles along an axis than it has low-res voxels.
     """
     count = max(1, len(values))
     wanted = max(1, round(count / options.voxels_per_tile))
     parts = options.tiles or tiles.parts_for(active, wanted)
+    for name, n, part in zip("zyx", active.shape, parts, strict=True):
+        if part > n:
+            raise UsageError(
+                f"{part} tiles along {name} are more than the {n} low-res voxels there; "
+                f"did you mean {min(part, n)}, or a smaller factor?",
+                value=parts,
+            )
     width = options.width or USUAL_WIDTH
     if options.width is None and room is not None:
         parts, width = _spend(room, parts, active, options)
@@ -183,10 +193,8 @@ def plan(
         # A volume of less than one tile's voxels gets a network in proportion.
         full = options.voxels_per_tile * prod(parts)
         width = min(width, max(WIDTHS[0], round(width * sqrt(count / full))))
-    low, high = np.percentile(values, [0.1, 99.9]) if len(values) else (0.0, 0.0)
-    amplitude = max(float(high - low) / 2, 1e-3)
     layout = Layout(options.layers, width)
-    rate = 0.0 if options.optimizer == "adam" else options.rate * RATE * amplitude**2 / count
+    rate = 0.0 if options.optimizer == "adam" else options.rate * RATE * amplitude(values) ** 2 / count
     return Plan(parts, layout, rate, int(prod(parts) * layout.weights * BITS / 8))
 
 

@@ -107,7 +107,7 @@ class Quantizer:
         self.log_step.grad = None
 
     def coarsen(self) -> None:
-        """Every step 9 % larger: an eighth of a bit a weight less."""
+        """Every frozen step 9 % larger: an eighth of a bit a weight less."""
         self.log_step.add_(log(2) / PER_OCTAVE)
 
     def codes(self) -> list[list[int]]:

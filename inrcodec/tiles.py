@@ -35,7 +35,7 @@ class Tile:
 
     Attributes
     ----------
-    index : ndarray, (n, 3), int64
+    index : ndarray, (n, 3), int16 where that holds the volume's axes, else int32
         Low-res (z, y, x) of each active voxel.
     centre : ndarray, (3,), int64
         First plus last active index of each axis.
@@ -43,7 +43,7 @@ class Tile:
         The longest side of the active voxels' bounding box, in voxels.
     """
 
-    index: NDArray[np.int64]
+    index: NDArray[np.integer]
     centre: NDArray[np.int64]
     extent: int
 
@@ -53,7 +53,7 @@ class Tile:
         On a box's longest axis this is the grid ``(2 i + 1)/n - 1``; the others share its scale, so a network
         sees the same frequency in every direction.
         """
-        return (2 * self.index[rows] - self.centre) / self.extent
+        return (2 * self.index[rows].astype(np.int64) - self.centre) / self.extent
 
 
 def parts_for(active: Bool, tiles: int) -> Shape:
@@ -103,10 +103,11 @@ def boxes(shape: Shape, parts: Shape, cuts: tuple[int, ...]) -> list[Box]:
 
 def tile(active: Bool, box: Box) -> Tile | None:
     """The active voxels of a box; ``None`` where it has none."""
-    index = np.argwhere(active[box.slices]) + np.array(box.low)
+    dtype = np.int16 if max(active.shape) <= np.iinfo(np.int16).max else np.int32
+    index = np.argwhere(active[box.slices]).astype(dtype) + np.array(box.low, dtype=dtype)
     if not len(index):
         return None
-    first, last = index.min(0), index.max(0)
+    first, last = index.min(0).astype(np.int64), index.max(0).astype(np.int64)
     return Tile(index, first + last, int((last - first).max()) + 1)
 
 

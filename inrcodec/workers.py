@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
@@ -17,10 +17,11 @@ Piece = TypeVar("Piece")
 Result = TypeVar("Result")
 
 
+Pool = Callable[[Callable[[Piece], Result], Iterable[Piece]], list[Result]]
+
+
 @contextmanager
-def single_threaded(
-    workers: int,
-) -> Iterator[Callable[[Callable[[Piece], Result], Iterable[Piece]], list[Result]]]:
+def single_threaded(workers: int) -> Iterator[Pool[Any, Any]]:
     """A pool's ``map(function, pieces)``, which waits for all; torch's own threads come back afterwards."""
     before = torch.get_num_threads()
     with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
@@ -28,3 +29,14 @@ def single_threaded(
             yield lambda function, pieces: list(pool.map(function, pieces))
         finally:
             torch.set_num_threads(before)
+
+
+@contextmanager
+def in_turn(threads: int) -> Iterator[Pool[Any, Any]]:
+    """The same for pieces that are too few to share: one after the other, with all of torch's threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield lambda function, pieces: list(map(function, pieces))
+    finally:
+        torch.set_num_threads(before)

@@ -80,3 +80,21 @@ def test_cells_grow_with_the_volume():
     assert mask.cell_for((59, 128, 128), 2) == (2, 2, 2)
     assert mask.cell_for((500, 512, 512), 2) == (8, 8, 8)
     assert mask.cell_for((1, 128, 128), 2) == (1, 2, 2)
+
+
+def test_metal_does_not_hide_the_anatomy():
+    """One spot of 30000 stretches the range; lung in air must stay active all the same."""
+    hu = np.full((20, 40, 40), -1000.0)
+    hu[4:16, 8:32, 8:32] = 40
+    hu[6:14, 12:28, 12:20] = -860
+    spotless = mask.active_cells(unit(hu, 1000), mask.background_of(unit(hu, 1000)), (1, 1, 1))
+    hu[10, 20, 25] = 30000
+    lowres = unit(hu, 30000)
+    background = mask.background_of(lowres)
+    spotted = mask.active_cells(lowres, background, (1, 1, 1))
+    assert background == lowres[0, 0, 0]
+    assert spotted[4:16, 8:32, 8:32].all() and np.array_equal(spotted, spotless)
+
+
+def unit(hu, high):
+    return (hu + 1024) / (high + 1024) * 2 - 1

@@ -44,16 +44,17 @@ class Material:
 
 @dataclass(frozen=True)
 class Fits:
-    """Which real fits to train on: one for each width, kept in a folder."""
+    """Which real fits to train on: one for each width, kept in a folder; offsets to HU by file name."""
 
     folder: Path
     widths: list[int]
     steps: int
+    offsets: dict[str, float]
 
 
 def load(path: Path, factor: tuple[int, int, int], fits: Fits) -> list[Material]:
     """The clean low-res version of a volume, and what files of it decode to."""
-    volume = windowed(io.read(path), factor)
+    volume = windowed(io.read(path), factor, fits.offsets.get(path.name, 0.0))
     full = to_unit(volume.array)
     versions = [lanczos.down(lambda z: full[z].astype(np.float64), full.shape, factor)]
     for width in fits.widths:
@@ -65,13 +66,14 @@ def load(path: Path, factor: tuple[int, int, int], fits: Fits) -> list[Material]
     return [_material(path.name, full, low, factor) for low in versions]
 
 
-def windowed(volume: Volume, factor: tuple[int, int, int]) -> Volume:
-    """Whole low-res voxels only, in HU, clipped to the window: padding and metal are no training material."""
+def windowed(volume: Volume, factor: tuple[int, int, int], offset: float = 0.0) -> Volume:
+    """Whole low-res voxels only, in HU, clipped to the window: padding and metal are no training material.
+
+    ``offset`` is added to values that are not in HU, such as raw scanner units.
+    """
     inside = tuple(slice(n // f * f) for n, f in zip(volume.shape, factor, strict=True))
     hu = volume.array[inside] * volume.rescale[0] + volume.rescale[1]
-    if hu.min() >= 0:
-        hu = hu + WINDOW[0]  # raw scanner units, as the UNC head has them
-    array = np.clip(np.rint(hu), *WINDOW).astype(np.int16)
+    array = np.clip(np.rint(hu + offset), *WINDOW).astype(np.int16)
     return Volume(array, volume.affine, modality="CT", unit="HU")
 
 
@@ -257,6 +259,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "--held-out", nargs="*", type=Path, default=[], help="volumes to report on, never trained on"
     )
     p.add_argument("--widths", nargs="*", type=int, default=[24, 32, 40], help="of the real fits to train on")
+    p.add_argument("--offset", nargs="*", default=[], metavar="NAME=HU", help="of volumes that are not in HU")
     p.add_argument("--fit-steps", type=int, default=3000, help="of those fits")
     p.add_argument("--factor", nargs=3, type=int, default=(4, 4, 4), metavar=("Z", "Y", "X"))
     p.add_argument("--id", required=True, help="model ID, the name of the two files")
@@ -274,7 +277,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     torch.manual_seed(args.seed)
     arch = Architecture(factor=tuple(args.factor))
 
-    fits = Fits(args.out, args.widths, args.fit_steps)
+    offsets = {name: float(value) for name, _, value in (entry.rpartition("=") for entry in args.offset)}
+    fits = Fits(args.out, args.widths, args.fit_steps, offsets)
 
     def material(paths: list[Path]) -> list[Material]:
         return [m for path in paths for m in load(path, arch.factor, fits)]
