@@ -10,6 +10,7 @@ import pytest
 from dicom_maker import dataset, ramp, save, write_series
 from pydicom.uid import CTImageStorage, MRImageStorage, SecondaryCaptureImageStorage
 
+from inrcodec import fieldtypes
 from inrcodec.errors import InputError, UsageError, WriteError
 from inrcodec.io import Provenance
 from inrcodec.io.dicom import read, write
@@ -88,6 +89,12 @@ def test_floats_are_kept_to_one_step_in_65535(tmp_path):
     assert np.abs(read(tmp_path / "d").physical() - wanted).max() <= 0.51 * np.ptp(wanted) / 65535
 
 
+@pytest.mark.parametrize("value", [0.25, -1234.5])
+def test_a_constant_that_is_no_integer_comes_back(tmp_path, value):
+    write(Volume(np.full((2, 3, 4), value, np.float32), np.eye(4), rescale=(2.0, -5.0)), tmp_path / "d")
+    np.testing.assert_array_equal(read(tmp_path / "d").physical(), np.full((2, 3, 4), value * 2 - 5))
+
+
 @pytest.mark.parametrize("rescale", [(1.0, -1024.0), (2.0, 0.0), (0.1, -3.7)])
 def test_the_scale_comes_back(tmp_path, rescale):
     volume = Volume(ramp(), np.eye(4), rescale=rescale, modality="MR")
@@ -158,6 +165,59 @@ def test_our_compression_is_appended_to_earlier_ones(tmp_path):
     header = slices(tmp_path / "d")[0]
     assert list(header.LossyImageCompressionMethod) == ["ISO_10918_1", "INRV_1"]
     assert [float(v) for v in header.LossyImageCompressionRatio] == pytest.approx([8.5, 6123.45678901])
+
+
+EARLIER = [
+    # methods and ratios of the source, how many of the latest are kept
+    (["ISO_10918_1"], ["8.5"], 1),
+    (["ISO_10918_1"] * 5, ["8.123456789012"] * 5, 5),
+    (["ISO_10918_1"] * 40, [str(n + 1.5) for n in range(40)], 5),
+    (["ISO_15444_1"] * 3, ["123456789.123456"] * 12, 5),
+]
+
+
+@pytest.mark.parametrize(("methods", "ratios", "kept"), EARLIER)
+def test_earlier_compressions_fit_into_an_inrv_header(tmp_path, methods, ratios, kept):
+    write_series(
+        tmp_path / "s",
+        ramp(),
+        LossyImageCompression="01",
+        LossyImageCompressionRatio=ratios,
+        LossyImageCompressionMethod=methods,
+    )
+    facts = read(tmp_path / "s").description
+    assert all(fieldtypes.TEXT.emit(text) == text for text in facts.values())
+    assert facts["lossy_method"].split("\\") == methods[-kept:]
+    read_ratios = [float(text) for text in facts["lossy_ratio"].split("\\")]
+    assert read_ratios == pytest.approx([float(text) for text in ratios[-kept:]], rel=1e-5)
+
+
+def test_a_ratio_that_is_no_number_is_no_reason_to_refuse_the_pixels(tmp_path):
+    paths = write_series(
+        tmp_path / "s", ramp(), LossyImageCompressionRatio="1.25", LossyImageCompressionMethod="ISO_10918_1"
+    )
+    for path in paths:
+        data = path.read_bytes()
+        assert data.count(b"1.25") == 1
+        path.write_bytes(data.replace(b"1.25", b"high"))
+    assert read(tmp_path / "s").description == {"lossy_method": "ISO_10918_1"}
+
+
+DETAILS = [
+    # where fine detail comes from, what the image says, what it must not say
+    ("guessed", "guess learnt from other patients", "Lanczos"),
+    ("interpolated", "interpolated (Lanczos)", "super-resolved"),
+    ("low-res", "on its coarser grid", "super-resolved"),
+]
+
+
+@pytest.mark.parametrize(("detail", "says", "hides"), DETAILS)
+def test_the_derivation_says_where_fine_detail_comes_from(tmp_path, detail, says, hides):
+    write(read(SAMPLE), tmp_path / "d", provenance=Provenance(ratio=20.0, detail=detail))
+    derivation = slices(tmp_path / "d")[0].DerivationDescription
+    assert says in derivation
+    assert hides not in derivation
+    assert len(derivation) <= 1024
 
 
 def test_an_earlier_compression_is_not_forgotten_without_ours(tmp_path):

@@ -195,10 +195,17 @@ def test_equal_volumes_give_equal_files(tmp_path):
     assert (tmp_path / "a.nii.gz").read_bytes() == (tmp_path / "b.nii.gz").read_bytes()
 
 
-def test_a_lossy_volume_says_so(tmp_path):
-    write(Volume.from_array(ARRAY), tmp_path / "a.nii", provenance=Provenance(ratio=6123.4))
-    description = nib.load(tmp_path / "a.nii").header["descrip"].item().decode()
-    assert description == "INRV_1 lossy 6123:1, fine detail is guessed"
+@pytest.mark.parametrize(
+    ("provenance", "words"),
+    [
+        (Provenance(ratio=6123.4), "INRV_1 lossy 6123:1, fine detail is guessed"),
+        (Provenance(ratio=80.0, detail="interpolated"), "INRV_1 lossy 80:1, fine detail is missing"),
+        (Provenance(ratio=0.83, detail="low-res"), "INRV_1 lossy 0.83:1, low-res volume"),
+    ],
+)
+def test_a_lossy_volume_says_so(tmp_path, provenance, words):
+    write(Volume.from_array(ARRAY), tmp_path / "a.nii", provenance=provenance)
+    assert nib.load(tmp_path / "a.nii").header["descrip"].item().decode() == words
 
 
 def test_more_voxels_than_nifti1_counts_give_nifti2(tmp_path):

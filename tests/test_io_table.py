@@ -115,6 +115,16 @@ def test_a_template_is_checked_before_the_work(tmp_path, name, template, error):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(("modality", "refused"), [("MR", True), ("CT", False), ("", False)])
+def test_a_template_of_another_modality_is_seen_before_the_work(tmp_path, modality, refused):
+    template = DATA / "vhf-head-dicom"
+    if refused:
+        with pytest.raises(UsageError, match="template is CT and the volume is MR"):
+            check_sink(tmp_path / "d", template=template, modality=modality)
+    else:
+        check_sink(tmp_path / "d", template=template, modality=modality)
+
+
 def test_any_file_can_be_checked(tmp_path):
     check_writable(tmp_path / "a.inrv")
     (tmp_path / "a.inrv").write_bytes(b"old")

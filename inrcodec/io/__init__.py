@@ -129,14 +129,23 @@ def write(
 
 
 def check_sink(
-    path: str | os.PathLike[str], force: bool = False, *, template: str | os.PathLike[str] | None = None
+    path: str | os.PathLike[str],
+    force: bool = False,
+    *,
+    template: str | os.PathLike[str] | None = None,
+    modality: str = "",
 ) -> None:
     """Refuse a target of `write` before the work is done.
+
+    Parameters
+    ----------
+    modality : str
+        Of the volume that will be written, "" if unknown.
 
     Raises
     ------
     UsageError, WriteError
-        As `write`, for the target's ending and its place.
+        As `write`, for the target's ending and its place, and a template of another modality.
     InputError
         The template is no single study of DICOM images.
     """
@@ -147,7 +156,7 @@ def check_sink(
         return
     from inrcodec.io.dicom.write import check_target
 
-    check_target(path, force, template=template)
+    check_target(path, force, template=template, modality=modality)
 
 
 def check_writable(path: str | os.PathLike[str], force: bool = False) -> None:

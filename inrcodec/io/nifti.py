@@ -149,5 +149,5 @@ def _header(volume: Volume, provenance: Provenance | None) -> Header:
     header["vox_offset"] = header.single_vox_offset
     header.set_slope_inter(*volume.rescale)
     if provenance is not None:
-        header["descrip"] = f"{provenance.method} lossy {provenance.ratio:.0f}:1, fine detail is guessed"[:79]
+        header["descrip"] = provenance.summary[:79]
     return header

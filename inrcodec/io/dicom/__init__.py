@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from inrcodec.io.dicom.files import choose_series, find_images
 from inrcodec.io.dicom.frames import Frame, frames_of
 from inrcodec.io.dicom.geometry import arrange
+from inrcodec.io.dicom.lossy import code, lossy_facts
 from inrcodec.io.dicom.pixels import read_pixels
 from inrcodec.io.dicom.write import write
 from inrcodec.volume import Volume, checked_array
@@ -78,13 +79,5 @@ def _description(frame: Frame, affine: NDArray[np.float64]) -> dict[str, int | f
     if frame.thickness != round(float(np.linalg.norm(affine[:3, 2])), 6):
         facts["thickness"] = frame.thickness
     if header.get("PatientPosition"):
-        facts["position"] = str(header.PatientPosition)
-    for name, word in (
-        ("lossy_method", "LossyImageCompressionMethod"),
-        ("lossy_ratio", "LossyImageCompressionRatio"),
-    ):
-        value = header.get(word)
-        if value not in (None, ""):
-            values = [value] if isinstance(value, (str, float, int)) else list(value)
-            facts[name] = "\\".join(str(v) for v in values)
-    return facts
+        facts["position"] = code(header.PatientPosition)
+    return facts | lossy_facts(header)

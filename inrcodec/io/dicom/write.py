@@ -30,6 +30,7 @@ from inrcodec.errors import WriteError
 from inrcodec.io.atomic import atomic_folder, check_folder
 from inrcodec.io.dicom.encode import Coding, coding_of
 from inrcodec.io.dicom.identity import anonymous, from_template
+from inrcodec.io.dicom.lossy import declare_lossy
 from inrcodec.io.provenance import Provenance
 from inrcodec.volume import Volume
 
@@ -74,7 +75,7 @@ def write(
     coding = coding_of(volume)
     header = _series(volume, identity)
     _describe_image(header, volume, coding)
-    _declare_lossy(header, volume, provenance)
+    declare_lossy(header, volume.description, provenance)
     origin, step = volume.affine[:3, 3], volume.affine[:3, 2]
     with atomic_folder(path, our_files, force) as folder:
         for number, plane in enumerate(volume.array):
@@ -87,12 +88,17 @@ def write(
 
 
 def check_target(
-    path: str | os.PathLike[str], force: bool = False, *, template: str | os.PathLike[str] | None = None
+    path: str | os.PathLike[str],
+    force: bool = False,
+    *,
+    template: str | os.PathLike[str] | None = None,
+    modality: str = "",
 ) -> None:
-    """Refuse a target folder (`WriteError`) or a template (`InputError`) before the work is done."""
+    """Refuse before the work is done: the folder (`WriteError`), or a template that is no single study
+    (`InputError`) or of another modality (`UsageError`)."""
     check_folder(path, our_files, force)
     if template is not None:
-        from_template(template, "")
+        from_template(template, modality)
 
 
 def our_files(folder: Path) -> list[Path]:
@@ -187,24 +193,6 @@ def _declare_padding(header: Dataset, coding: Coding, padding: float) -> None:
     limits = np.iinfo(coding.dtype)
     if limits.bits == 16 and limits.min <= written <= limits.max:
         header.add_new("PixelPaddingValue", "SS" if coding.signed else "US", written)
-
-
-def _declare_lossy(header: Dataset, volume: Volume, provenance: Provenance | None) -> None:
-    """Lossy attributes: those of the source first, then ours; an image never loses them."""
-    methods = [m for m in str(volume.description.get("lossy_method") or "").split("\\") if m]
-    ratios = [r for r in str(volume.description.get("lossy_ratio") or "").split("\\") if r]
-    if provenance is not None:
-        methods.append(provenance.method)
-        ratios.append(str(_decimals([provenance.ratio])[0]))
-        header.DerivationDescription = provenance.derivation[:1024]
-        code = Dataset()
-        code.CodeValue, code.CodingSchemeDesignator = "113040", "DCM"
-        code.CodeMeaning = "Lossy Compression"
-        header.DerivationCodeSequence = [code]
-    if methods or ratios:
-        header.LossyImageCompression = "01"
-        header.LossyImageCompressionMethod = methods
-        header.LossyImageCompressionRatio = ratios
 
 
 def _decimals(values: Any) -> list[DSfloat]:

@@ -1,0 +1,68 @@
+"""What a DICOM image says of its lossy compressions.
+
+In: the header that was read, or the statement about ours. Out: facts for a volume's description, or
+attributes. The one law: an image never loses that it was compressed with loss.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import isfinite
+from typing import Any
+
+from pydicom import Dataset
+from pydicom.valuerep import DSfloat
+
+from inrcodec.fieldtypes import LONGEST_TEXT
+from inrcodec.io.provenance import Provenance
+
+_SEPARATOR = "\\"
+_LONGEST_CODE = 16  # characters of a code string
+_DERIVATION = 1024  # characters of a short text
+
+
+def lossy_facts(header: Dataset) -> dict[str, int | float | str]:
+    """Methods and ratios of earlier compressions, as texts that fit an `.inrv` header: at most the latest."""
+    methods = [code(value) for value in _values(header, "LossyImageCompressionMethod")]
+    ratios = [f"{value:.6g}" for value in _values(header, "LossyImageCompressionRatio") if isfinite(value)]
+    # A method and its ratio go together, or the two lists would no longer be of the same steps.
+    for kept in range(max(len(methods), len(ratios)), 0, -1):
+        found = _SEPARATOR.join(methods[-kept:]), _SEPARATOR.join(ratios[-kept:])
+        if max(map(len, found)) <= LONGEST_TEXT:
+            return {
+                name: text for name, text in zip(("lossy_method", "lossy_ratio"), found, strict=True) if text
+            }
+    return {}
+
+
+def code(value: object) -> str:
+    """A code string as the standard has it: short and printable, whatever a file holds."""
+    return "".join(filter(str.isprintable, str(value)))[:_LONGEST_CODE]
+
+
+def declare_lossy(header: Dataset, description: Mapping[str, Any], provenance: Provenance | None) -> None:
+    """Add the source's compressions to the header, and then ours."""
+    methods = [m for m in str(description.get("lossy_method") or "").split(_SEPARATOR) if m]
+    ratios = [r for r in str(description.get("lossy_ratio") or "").split(_SEPARATOR) if r]
+    if provenance is not None:
+        methods.append(provenance.method)
+        ratios.append(str(DSfloat(provenance.ratio, auto_format=True)))
+        header.DerivationDescription = provenance.derivation[:_DERIVATION]
+        lossy = Dataset()
+        lossy.CodeValue, lossy.CodingSchemeDesignator = "113040", "DCM"
+        lossy.CodeMeaning = "Lossy Compression"
+        header.DerivationCodeSequence = [lossy]
+    if methods or ratios:
+        header.LossyImageCompression = "01"
+        header.LossyImageCompressionMethod = methods
+        header.LossyImageCompressionRatio = ratios
+
+
+def _values(header: Dataset, word: str) -> list[Any]:
+    try:
+        value = header.get(word)
+    except ValueError:  # no number where one belongs: no reason to refuse the pixels
+        return []
+    if value in (None, ""):
+        return []
+    return [value] if isinstance(value, (str, float, int)) else list(value)
