@@ -24,14 +24,13 @@ _DERIVATION = 1024  # characters of a short text
 def lossy_facts(header: Dataset) -> dict[str, int | float | str]:
     """Methods and ratios of earlier compressions, as texts that fit an `.inrv` header: at most the latest."""
     methods = [code(value) for value in _values(header, "LossyImageCompressionMethod")]
-    ratios = [f"{value:.6g}" for value in _values(header, "LossyImageCompressionRatio") if isfinite(value)]
+    ratios = [f"{number:.6g}" for number in _ratios(header)]
     # A method and its ratio go together, or the two lists would no longer be of the same steps.
     for kept in range(max(len(methods), len(ratios)), 0, -1):
         found = _SEPARATOR.join(methods[-kept:]), _SEPARATOR.join(ratios[-kept:])
         if max(map(len, found)) <= LONGEST_TEXT:
-            return {
-                name: text for name, text in zip(("lossy_method", "lossy_ratio"), found, strict=True) if text
-            }
+            facts = zip(("lossy_method", "lossy_ratio"), found, strict=True)
+            return {name: text for name, text in facts if text}
     return {}
 
 
@@ -58,11 +57,16 @@ def declare_lossy(header: Dataset, description: Mapping[str, Any], provenance: P
         header.LossyImageCompressionRatio = ratios
 
 
-def _values(header: Dataset, word: str) -> list[Any]:
+def _ratios(header: Dataset) -> list[float]:
     try:
-        value = header.get(word)
+        numbers = [float(value) for value in _values(header, "LossyImageCompressionRatio")]
     except ValueError:  # no number where one belongs: no reason to refuse the pixels
         return []
+    return [number for number in numbers if isfinite(number)]
+
+
+def _values(header: Dataset, word: str) -> list[Any]:
+    value = header.get(word)
     if value in (None, ""):
         return []
     return [value] if isinstance(value, (str, float, int)) else list(value)
