@@ -29,13 +29,21 @@ from typing import Any, Literal, TypeAlias, TypeVar
 from inrcodec import limits
 from inrcodec.errors import UsageError
 
-__all__ = ["PRESETS", "EncodeOptions", "Preset", "Progress", "ResolvedOptions", "check_device"]
+__all__ = [
+    "PRESETS",
+    "EncodeOptions",
+    "Preset",
+    "Progress",
+    "ResolvedOptions",
+    "check_decoding",
+    "check_device",
+]
 
 Progress: TypeAlias = Callable[[str, float], None]
 """Called with the stage's name and the fraction of that stage that is done, 0..1.
 
-Stages of encoding: "read", "downsample", "fit", "encode", "verify".
-Stages of decoding: "lowres", "superres", "write".
+Stages of encoding: "read", "downsample" (again for each finer grid that is tried), "fit", "verify".
+Stages of decoding: "lowres", "superres"; `inrv-dec` adds "write".
 """
 
 Triple: TypeAlias = tuple[int, int, int]
@@ -44,6 +52,7 @@ T = TypeVar("T")
 MAX_FACTOR = 8
 MAX_STEPS = 10_000_000
 MAX_SEED = 2**63 - 1  # what torch takes
+MAX_THREADS = 1024
 PAPER_LAYERS = (2, 3, 4)  # the three depths that the paper reports
 
 _MODEL_ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
@@ -61,7 +70,7 @@ class Preset:
     width: int | None = None
     rate: float = 1.0  # weight of bits against error; 1.0 is lambda 5e-9 on the head
     optimizer: Literal["soap", "adam"] = "soap"
-    learning_rate: float = 1.0  # soap: multiplies the rates scaled to the tensors; adam: the plain rate
+    learning_rate: float | None = None  # of adam; soap has rates of its own, scaled to the tensors
     factor: Triple | None = None
     tiles: Triple | None = None
     sr: str | None = None
@@ -104,7 +113,7 @@ class ResolvedOptions:
     width: int | None
     rate: float
     optimizer: Literal["soap", "adam"]
-    learning_rate: float
+    learning_rate: float | None
     factor: Triple | None
     tiles: Triple | None
     sr: str | None
@@ -126,15 +135,16 @@ class EncodeOptions:
     preset : {"fast", "balanced", "best", "paper"}
         Values for everything that is not given.
     factor : int or (z, y, x), optional
-        Down-sampling per axis, 1..8. By default from the spacing, so that low-res voxels are near-isotropic.
+        Down-sampling per axis, 1..8. By default from the spacing, so that low-res voxels are near-isotropic;
+        a `size` or `ratio` that is rich for that grid is spent on a finer one.
     tiles : (z, y, x), optional
         Number of networks along each axis. By default from the number of active voxels.
     layers, width : int, optional
         Hidden layers (1..16) and units of each (2..1024) of a tile's network.
     ratio : float, optional
-        At least this compression ratio, > 1. Excludes `size`.
+        At least this compression ratio (bytes of the voxels / bytes of the file), > 1. Excludes `size`.
     size : int, optional
-        At most this many bytes. Excludes `ratio`.
+        At most this many bytes. Excludes `ratio`. A target that cannot be reached is an error, never a file.
     sr : str, optional
         ID of a super-resolution model, or "lanczos" for none. By default, and with "auto", by modality.
     seed : int
@@ -142,9 +152,10 @@ class EncodeOptions:
     device : str
         "cpu", "cuda" or "cuda:N".
     threads : int, optional
-        Of the arithmetic. By default one a core.
+        Of the arithmetic, 1..1024. By default one a core.
     time_budget : float, optional
-        Seconds that the fit may take.
+        Seconds after which the fit ends its schedule, if `steps` have not ended it before. Reading, the last
+        rounding to a size that was asked for, and the check of the result come on top.
     steps : int, optional
         Of the fit, 1..10 000 000.
 
@@ -236,7 +247,7 @@ class EncodeOptions:
             ("width", 2, limits.WIDTH),
             ("size", 1, 2**63 - 1),
             ("seed", 0, MAX_SEED),
-            ("threads", 1, 1024),
+            ("threads", 1, MAX_THREADS),
             ("steps", 1, MAX_STEPS),
         ):
             value = getattr(self, name)
@@ -248,22 +259,26 @@ class EncodeOptions:
                 self._settle(name, _number_above(name, value, floor))
 
     def _check_names(self) -> None:
-        _require(
-            isinstance(self.device, str) and _DEVICE.fullmatch(self.device) is not None,
-            "device",
-            self.device,
-            "'cpu', 'cuda' or 'cuda:N'",
-        )
-        _require(
-            self.sr is None or (isinstance(self.sr, str) and _MODEL_ID.fullmatch(self.sr) is not None),
-            "sr",
-            self.sr,
-            "'auto', 'lanczos' or the ID of a model in the package (never a path or an address)",
-        )
+        _check_device_name(self.device)
+        _check_model_id(self.sr)
 
     def _settle(self, name: str, value: object) -> None:
         """Keep the checked, plain-Python form of a value; the only writes that a frozen object sees."""
         object.__setattr__(self, name, value)
+
+
+def check_decoding(*, sr: str | None = None, device: str = "cpu", threads: int | None = None) -> None:
+    """Refuse wishes that no decoder could follow, before a file is read.
+
+    Raises
+    ------
+    UsageError
+        For a value outside its range; whether the device is there says `check_device`.
+    """
+    _check_model_id(sr)
+    _check_device_name(device)
+    if threads is not None:
+        _integer("threads", threads, 1, MAX_THREADS)
 
 
 def check_device(device: str) -> str:
@@ -279,7 +294,7 @@ def check_device(device: str) -> str:
     UsageError
         If there is no such device.
     """
-    EncodeOptions(device=device)
+    _check_device_name(device)
     if device == "cpu":
         return device
     import torch
@@ -294,10 +309,22 @@ def check_device(device: str) -> str:
     return device
 
 
+def _check_device_name(device: object) -> None:
+    named = isinstance(device, str) and _DEVICE.fullmatch(device) is not None
+    _require(named, "device", device, "'cpu', 'cuda' or 'cuda:N'")
+
+
+def _check_model_id(sr: object) -> None:
+    named = sr is None or (isinstance(sr, str) and _MODEL_ID.fullmatch(sr) is not None)
+    allowed = "'auto', 'lanczos' or the ID of a model in the package (never a path or an address)"
+    _require(named, "sr", sr, allowed)
+
+
 def _refuse_contradictions(options: EncodeOptions) -> None:
     if options.ratio is not None and options.size is not None:
         raise UsageError(
-            f"ratio {options.ratio:g} and size {options.size} both ask for a file size, give one of them",
+            f"ratio {options.ratio:g} and size {options.size} both ask for a file size, give one of them; "
+            f"did you mean size {options.size} alone?",
             value=(options.ratio, options.size),
         )
     if options.preset == "paper":

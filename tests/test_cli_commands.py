@@ -6,6 +6,7 @@ import io
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,8 +14,10 @@ import nibabel
 import numpy as np
 import pydicom
 import pytest
+from dicom_maker import write_series
 
 import inrcodec
+from inrcodec import container
 from inrcodec.cli import dec, enc, info
 
 TINY = "--factor 2 --tiles 1,1,1 --width 10 --steps 200 --sr lanczos --threads 1".split()
@@ -71,6 +74,15 @@ def test_a_dry_run_says_the_plan_and_writes_nothing(tiny, capsys):
     assert not (tiny / "out.inrv").exists()
 
 
+def test_a_dry_run_does_not_ask_for_the_output(tiny, capsys):
+    before = (tiny / "in.inrv").read_bytes()
+    for output in (str(tiny / "in.inrv"), str(tiny / "none" / "out.inrv"), "-"):
+        assert enc.main([str(tiny / "in.npy"), output, "--dry-run", "--json", "--factor", "2"]) == 0
+        assert json.loads(capsys.readouterr().out)["factor"] == [2, 2, 2]
+    assert (tiny / "in.inrv").read_bytes() == before
+    assert not (tiny / "none").exists()
+
+
 def test_standard_streams_carry_the_file(tiny, tiny_blob, capsysbinary, monkeypatch):
     assert enc.main([str(tiny / "in.npy"), "-", *TINY, "--spacing", "2,1,1"]) == 0
     blob, ledger = capsysbinary.readouterr()
@@ -115,6 +127,52 @@ def test_decoding_to_a_folder_writes_a_series_that_says_it_is_lossy(tiny, tiny_b
         assert float(slice_.LossyImageCompressionRatio) == pytest.approx(ratio, rel=1e-3)
 
 
+DETAILS = [
+    # model of the file, words of inrv-dec, what the series must and must not say of fine detail
+    ("srdensenet-4x", [], "super-resolved", "interpolated"),
+    ("srdensenet-4x", ["--sr", "lanczos"], "interpolated", "super-resolved"),
+    ("srdensenet-4x", ["--lowres"], "coarser grid", "super-resolved"),
+    ("lanczos", [], "interpolated", "super-resolved"),
+    ("lanczos", ["--lowres"], "coarser grid", "super-resolved"),
+]
+
+
+@pytest.mark.parametrize(("model", "words", "says", "hides"), DETAILS)
+def test_a_series_says_where_its_fine_detail_comes_from(model, words, says, hides, tiny, monkeypatch):
+    from inrcodec import api
+
+    volume = api.decode_volume(tiny / "in.inrv", lowres="--lowres" in words)
+    header, sections = container.read(tiny / "in.inrv")
+    named = replace(header, sr=model)
+    monkeypatch.setattr(container, "read", lambda data: (named, sections))
+    monkeypatch.setattr(api, "decode_volume", lambda *args, **knobs: volume)
+    assert dec.main([str(tiny / "in.inrv"), str(tiny / "series"), *words, "-q"]) == 0
+    derivation = pydicom.dcmread(next((tiny / "series").iterdir())).DerivationDescription
+    assert says in derivation
+    assert hides not in derivation
+
+
+def test_a_low_res_series_says_nothing_of_the_full_resolution(tmp_path):
+    z, y, x = np.ogrid[-1:1:8j, -1:1:20j, -1:1:24j]
+    blob = (1000 * np.exp(-2 * (z**2 + y**2 + x**2))).astype(np.int16)
+    write_series(tmp_path / "source", blob, SliceThickness=5, PixelSpacing=[2, 2])  # slices 2 mm apart
+    packed = tmp_path / "a.inrv"
+    assert enc.main([str(tmp_path / "source"), str(packed), *TINY, "-q"]) == 0
+    for words, thickness, share in (([], 5.0, 1), (["--lowres"], 4.0, 8)):
+        assert dec.main([str(packed), str(tmp_path / "out"), *words, "-q", "--force"]) == 0
+        slices = [pydicom.dcmread(path) for path in (tmp_path / "out").iterdir()]
+        assert {float(slice_.SliceThickness) for slice_ in slices} == {thickness}
+        ratio = blob.nbytes / share / packed.stat().st_size
+        assert float(slices[0].LossyImageCompressionRatio) == pytest.approx(ratio, rel=1e-6)
+
+
+def test_decoding_reads_its_file_once(tiny, monkeypatch):
+    loads = []
+    monkeypatch.setattr(container, "_load", lambda stream: loads.append(stream) or stream.read())
+    assert dec.main([str(tiny / "in.inrv"), str(tiny / "series"), "-q"]) == 0
+    assert len(loads) == 1
+
+
 def test_low_res_is_smaller_by_the_factor(tiny):
     assert dec.main([str(tiny / "in.inrv"), str(tiny / "low.npy"), "--lowres", "-q"]) == 0
     assert np.load(tiny / "low.npy").shape == (4, 10, 12)
@@ -128,15 +186,20 @@ def test_info_prints_a_table_or_json_to_stdout(tiny, capsys):
     assert info.main([str(tiny / "in.inrv"), "--json", "--verify"]) == 0
     result = json.loads(capsys.readouterr().out)
     assert result["volume"]["shape"] == [8, 20, 24]
-    assert result["verify"] == {"ok": True, "crc": True, "digest": "equal"}
+    assert result["verify"] == {"ok": True, "digest": "equal"}
 
 
-def test_a_digest_that_differs_is_said(tiny, capsys, monkeypatch):
+@pytest.mark.parametrize("words", [[], ["-q"], ["--json"]], ids=str)
+def test_a_digest_that_differs_is_said_and_is_not_ok(words, tiny, capsys, monkeypatch):
     from inrcodec import check
 
     monkeypatch.setattr(check, "digest", lambda *args, **knobs: b"other")
-    assert info.main([str(tiny / "in.inrv"), "--verify"]) == 0
-    assert "one stored unit" in capsys.readouterr().err
+    assert info.main([str(tiny / "in.inrv"), "--verify", *words]) == 0
+    out, err = capsys.readouterr()
+    for said in ("digest differs", "all checksums are right", "another machine", "one stored unit"):
+        assert said in err
+    if "--json" in words:
+        assert json.loads(out)["verify"] == {"ok": False, "digest": "differs"}
 
 
 IMPORTS = """

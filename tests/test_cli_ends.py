@@ -8,12 +8,13 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from inrcodec import api, limits
+from inrcodec import api, container, limits
 from inrcodec.cli import dec, enc, exits, info
 from inrcodec.errors import FitFailed
 
@@ -56,6 +57,7 @@ ENDS = [
     (2, "dec {}/in.inrv -", "'-' is not possible"),
     (2, "dec {}/in.inrv {}/out.jpg", "ending"),
     (2, "dec {}/in.inrv {}/out.npy --template {}", "template"),
+    (2, "dec {}/mr.inrv {}/out --template {}/gap", "template is CT and the volume is MR"),
     (2, "dec {}/in.inrv {}/out.npy --threads 0", "from 1"),
     (2, "dec {}/in.inrv {}/out.npy --device cuda:99", "use 'cpu'"),
     (2, "info {}/in.inrv --preview -", "'-' is not possible"),
@@ -63,6 +65,7 @@ ENDS = [
     (3, "enc {}/none.npy {}/out.inrv", "none.npy"),
     (3, "enc {}/nan.npy {}/out.inrv", "NaN"),
     (3, "dec {}/none.inrv {}/out.npy", "none.inrv"),
+    (3, "dec {}/in.inrv {}/out --template {}/none", "none"),
     (3, "info {}/none.inrv", "none.inrv"),
     (4, "info {}/in.npy", "not an .inrv file"),
     (4, "info {}/flipped.inrv", ""),
@@ -89,6 +92,9 @@ def folder(tiny):
     (tiny / "truncated.inrv").write_bytes(blob[:-1])
     (tiny / "extended.inrv").write_bytes(blob + b"\0")
     (tiny / "newer.inrv").write_bytes(blob[:8] + (2).to_bytes(2, "little") + blob[10:])
+    header, sections = container.read(blob)
+    sections["HEAD"] = replace(header, modality="MR").to_bytes()
+    (tiny / "mr.inrv").write_bytes(container.pack(list(sections.items())))
     np.save(tiny / "nan.npy", np.full((4, 8, 8), np.nan))
     shutil.copytree(DATA / "vhf-head-dicom", tiny / "gap")
     slices = sorted((tiny / "gap").iterdir(), key=_height)
@@ -112,6 +118,13 @@ def test_a_command_ends_with_its_code_and_says_why(code, line, says, folder, cap
         assert out == ""
         assert len(err.splitlines()) == 1
         assert listing(folder) == before
+
+
+@pytest.mark.parametrize("template", ["none", "gap"], ids=["missing", "of another modality"])
+def test_a_wrong_template_is_refused_before_the_decode(template, folder, capfd, monkeypatch):
+    monkeypatch.setattr(api, "decode_volume", lambda *args, **knobs: pytest.fail("decoded"))
+    code, _, err = run(f"dec {{}}/mr.inrv {{}}/out --template {{}}/{template}", folder, capfd)
+    assert code in (2, 3), err
 
 
 FAILURES = [

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from inrcodec.errors import UsageError
-from inrcodec.options import PRESETS, EncodeOptions, check_device
+from inrcodec.options import PRESETS, EncodeOptions, check_decoding, check_device
 
 REFUSED = [
     # knobs, what the message must name
@@ -66,6 +66,38 @@ def test_impossible_wish_is_refused_with_what_is_allowed(knobs, names):
         EncodeOptions.from_preset(**knobs)
     assert isinstance(caught.value, ValueError)
     assert caught.value.value is not None or None in knobs.values()
+
+
+CONTRADICTIONS = [
+    {"ratio": 1000, "size": 20_000},
+    {"preset": "paper", "ratio": 1000},
+    {"preset": "paper", "size": 20_000},
+    {"preset": "paper", "width": 64},
+    {"preset": "paper", "factor": 2},
+    {"preset": "paper", "tiles": (1, 1, 2)},
+    {"preset": "paper", "layers": 5},
+]
+
+
+@pytest.mark.parametrize("knobs", CONTRADICTIONS, ids=str)
+def test_a_contradiction_ends_with_what_was_probably_meant(knobs):
+    with pytest.raises(UsageError, match=r"did you mean .+\?$"):
+        EncodeOptions.from_preset(**knobs)
+
+
+@pytest.mark.parametrize(
+    ("wishes", "names"),
+    [
+        ({"sr": "../weights.pt"}, "ID of a model"),
+        ({"device": "gpu"}, "'cpu', 'cuda'"),
+        ({"threads": 0}, "from 1 to 1024"),
+        ({"threads": 2.0}, "whole number"),
+    ],
+)
+def test_impossible_wishes_of_a_decode_are_refused(wishes, names):
+    with pytest.raises(UsageError, match=names):
+        check_decoding(**wishes)
+    check_decoding(sr="lanczos", device="cuda:1", threads=4)
 
 
 ALLOWED = [
@@ -126,6 +158,11 @@ def test_the_paper_preset_is_the_papers_network():
     assert (paper.factor, paper.tiles, paper.layers, paper.width) == ((4, 4, 4), (1, 1, 1), 4, 128)
     assert (paper.optimizer, paper.learning_rate) == ("adam", 0.0015)
     assert (paper.batch_per_tile, paper.steps) == (2**16, 50_000)
+
+
+def test_only_adam_has_a_learning_rate():
+    for preset in PRESETS.values():
+        assert (preset.learning_rate is not None) == (preset.optimizer == "adam")
 
 
 def test_options_are_frozen():

@@ -15,10 +15,11 @@ from inrcodec.cli.exits import run
 from inrcodec.cli.ledger import facts
 from inrcodec.cli.progress import StageBar
 from inrcodec.cli.streams import input_bytes, put_json, refuse_same_file, refuse_stream, say
-from inrcodec.options import EncodeOptions, check_device
+from inrcodec.options import check_decoding, check_device
 
 if TYPE_CHECKING:
     from inrcodec import io
+    from inrcodec.header import Header
     from inrcodec.volume import Volume
 
 
@@ -42,19 +43,18 @@ def _parser() -> Parser:
 
 
 def _decode(args: argparse.Namespace) -> None:
-    EncodeOptions(sr=args.sr, device=args.device, threads=args.threads)
+    check_decoding(sr=args.sr, device=args.device, threads=args.threads)
     refuse_stream(args.output, "a volume is written to a file or folder")
-    from inrcodec import io
-
     refuse_same_file(args.input, args.output)
-    io.check_sink(args.output, args.force)
-    source = input_bytes(args.input)
-    check_device(args.device)
-    from inrcodec import api
+    from inrcodec import api, container, io
 
+    data = container.load(input_bytes(args.input))  # once: the file may change while it is decoded
+    header, _ = container.read(data)
+    io.check_sink(args.output, args.force, template=args.template, modality=header.modality)
+    check_device(args.device)
     with StageBar(quiet=args.quiet, verbose=args.verbose) as bar:
         volume = api.decode_volume(
-            source,
+            data,
             lowres=args.lowres,
             sr=args.sr,
             device=args.device,
@@ -67,7 +67,7 @@ def _decode(args: argparse.Namespace) -> None:
             args.output,
             template=args.template,
             force=args.force,
-            provenance=_provenance(source),
+            provenance=_provenance(args, volume, header, len(data)),
         )
         bar("write", 1.0)
     result = _result(args, volume, bar.seconds)
@@ -76,11 +76,16 @@ def _decode(args: argparse.Namespace) -> None:
         put_json(result)
 
 
-def _provenance(source: str | bytes) -> io.Provenance:
-    """What a DICOM sink must say of a lossy copy."""
-    from inrcodec import api, io
+def _provenance(args: argparse.Namespace, volume: Volume, header: Header, size: int) -> io.Provenance:
+    """What a sink must say of a lossy copy, for the very voxels that it holds."""
+    from inrcodec.io.provenance import Provenance
+    from inrcodec.superres.registry import LANCZOS
 
-    return io.Provenance(ratio=api.info(source)["ratio"])
+    interpolated = (args.sr or header.sr) == LANCZOS
+    return Provenance(
+        ratio=volume.array.nbytes / size,
+        detail="low-res" if args.lowres else "interpolated" if interpolated else "guessed",
+    )
 
 
 def _result(args: argparse.Namespace, volume: Volume, seconds: dict[str, float]) -> dict[str, Any]:
