@@ -71,13 +71,16 @@ def _add_knobs(parser: Parser) -> None:
     knobs.add_argument("--sr", metavar="ID", help="super-resolution model, or lanczos for none (auto)")
     knobs.add_argument("--seed", type=int, default=0, metavar="N", help="of all randomness (0)")
     knobs.add_argument("--steps", type=int, metavar="N", help="steps of the fit")
-    knobs.add_argument("--time-budget", type=float, metavar="S", help="seconds that the fit may take")
+    knobs.add_argument(
+        "--time-budget", type=float, metavar="S", help="end the fit after S seconds; the check comes on top"
+    )
 
 
 def _encode(args: argparse.Namespace) -> None:
     options = _options(args)
     refuse_stream(args.input, "a volume is read from a file or folder")
-    _check_output(args)
+    if not args.dry_run:
+        _check_output(args)
     check_device(options.device)
     from inrcodec import api  # torch is imported from here on, after everything that can be refused at once
     from inrcodec.io.atomic import atomic_write
@@ -113,8 +116,7 @@ def _check_output(args: argparse.Namespace) -> None:
             raise UsageError(
                 "the file and --json would both go to standard output, name an output", value=STREAM
             )
-        if not args.dry_run:
-            refuse_terminal()
+        refuse_terminal()
         return
     from inrcodec.io.atomic import check_file
 

@@ -15,9 +15,10 @@ from inrcodec.cli.ledger import facts
 from inrcodec.cli.png import png_bytes
 from inrcodec.cli.streams import input_bytes, put_json, refuse_same_file, refuse_stream, say
 
-OTHER_MACHINE = (
-    "checksums are right, the digest differs: the file was written on another machine or by another version, "
-    "where single voxels may differ by one stored unit"
+DIFFERS = (
+    "the digest differs: the decoded volume is not bit for bit the encoder's. All checksums are right, so the "
+    "file is undamaged: another machine, or a version other than {version}, may differ by one stored "
+    "unit in single voxels; on the machine and version that wrote the file this is an error, please report it"
 )
 
 
@@ -56,7 +57,7 @@ def _describe(args: argparse.Namespace) -> None:
     elif not args.quiet:
         print(facts(result))  # the answer that was asked for: data, so stdout
     if args.verify and result["verify"]["digest"] != "equal":
-        say(f"note: {OTHER_MACHINE}", quiet=args.quiet)
+        say(f"note: {DIFFERS.format(version=result['encoder']['version'])}")  # no chatter: also when quiet
 
 
 def _check_preview(args: argparse.Namespace) -> None:
