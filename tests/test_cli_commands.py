@@ -196,7 +196,7 @@ def test_a_digest_that_differs_is_said_and_is_not_ok(words, tiny, capsys, monkey
     monkeypatch.setattr(check, "digest", lambda *args, **knobs: b"other")
     assert info.main([str(tiny / "in.inrv"), "--verify", *words]) == 0
     out, err = capsys.readouterr()
-    for said in ("digest differs", "all checksums are right", "another machine", "one stored unit"):
+    for said in ("digest differs", "all checksums are right", "Another machine", "one stored unit"):
         assert said in err
     if "--json" in words:
         assert json.loads(out)["verify"] == {"ok": False, "digest": "differs"}
