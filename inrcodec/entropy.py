@@ -14,6 +14,7 @@ The masks' coder is in `maskcode`; its four functions are offered here too, as e
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -39,7 +40,7 @@ Ints = NDArray[np.int32]
 
 SCALE_BITS = 16  # frequencies of a table sum to 2^16: the tail of b = 16 still has whole counts
 SLOT_MASK = (1 << SCALE_BITS) - 1
-FIRST_STATE = 1 << 16  # a truncated stream ends at a smaller state: zero would cost 1 byte less, and hide it
+FIRST_STATE = 1 << 16  # pushing never lowers it: a reader below it has run out of bytes, and knows at once
 STATE_LOW = 1 << 22  # the state stays below 2^30, one digit of a Python integer, which is a fifth faster
 UNIT = 1 << 32  # fixed point of the survival function
 WIDEST_TABLE = 136  # spread of b = 16; a wider one is coded as b / 2^shift and ``shift`` plain low bits
@@ -251,9 +252,20 @@ class _Reader:
         self._refill()
 
     def _refill(self) -> None:
-        while self.state < STATE_LOW and self.position < len(self.data):
+        while self.state < STATE_LOW:
+            if self.position == len(self.data):
+                self._check_floor(self.state)
+                break
             self.state = self.state << 8 | self.data[self.position]
             self.position += 1
+
+    def _check_floor(self, state: int) -> None:
+        """Refuse a stream that has run out of bytes, before more is read from nothing."""
+        if state < FIRST_STATE:
+            raise CorruptFile(
+                f"weight stream ends after {len(self.data)} bytes, before its last weight, get the file again",
+                value=len(self.data),
+            )
 
     def tensor(self, count: int, coding: Table) -> Ints:
         """Read ``count`` values. The plain loop holds all in locals: it is the decoder's innermost."""
@@ -263,23 +275,26 @@ class _Reader:
         if coding.shift:
             return self._tensor_with_low_bits(count, coding)
         symbols = bytearray(count)
-        escapes: list[tuple[int, int]] = []
+        places, escaped = array("i"), array("i")  # compact: a hostile stream may hold nothing but escapes
         escape = len(freq) - 1
         for index in range(count):
             slot = state & mask
             symbols[index] = symbol = lookup[slot]
             state = freq[symbol] * (state >> bits) + slot - start[symbol]
-            while state < low and position < end:
+            while state < low:
+                if position == end:
+                    self._check_floor(state)
+                    break
                 state = state << 8 | data[position]
                 position += 1
             if symbol == escape:
                 self.position, self.state = position, state
-                escapes.append((index, self._escape(coding.edge)))
+                places.append(index)
+                escaped.append(self._escape(coding.edge))
                 position, state = self.position, self.state
         self.position, self.state = position, state
         values = np.array(coding.values, dtype=np.int32)[np.frombuffer(symbols, dtype=np.uint8)]
-        for index, value in escapes:
-            values[index] = value
+        values[np.array(places, dtype=np.int64)] = np.array(escaped, dtype=np.int32)
         return values
 
     def _tensor_with_low_bits(self, count: int, coding: Table) -> Ints:

@@ -16,7 +16,7 @@ import numpy as np
 import zstandard
 from numpy.typing import NDArray
 
-from inrcodec.errors import CorruptFile
+from inrcodec.errors import CorruptFile, UnsupportedFile
 
 __all__ = ["decode_bits", "decode_mask", "encode_bits", "encode_mask"]
 
@@ -101,7 +101,7 @@ class _Writer:
 
 
 class _Reader:
-    """The same interval, followed by the bits of the file; zeros follow its end."""
+    """The same interval, followed by the bits of the file; up to four zeros follow its end."""
 
     def __init__(self, data: bytes) -> None:
         self.low, self.high = 0, 0xFFFFFFFF
@@ -122,17 +122,22 @@ class _Reader:
             self.high = (self.high << 8) & 0xFFFFFFFF | 255
             following = self.shifts + 4
             self.shifts += 1
+            if self.shifts > len(self.data):
+                raise self._ends_wrong()
             fresh = self.data[following] if following < len(self.data) else 0
             self.value = (self.value << 8) & 0xFFFFFFFF | fresh
         return int(bit)
 
     def finish(self) -> None:
         """Refuse a stream that is not byte for byte what the writer would have left."""
-        if self.data[self.shifts :] != _last_bytes(self.low, self.high) or self.shifts > len(self.data):
-            raise CorruptFile(
-                f"mask of {len(self.data)} bytes does not end with its last cell, get the file again",
-                value=len(self.data),
-            )
+        if self.data[self.shifts :] != _last_bytes(self.low, self.high):
+            raise self._ends_wrong()
+
+    def _ends_wrong(self) -> CorruptFile:
+        return CorruptFile(
+            f"mask of {len(self.data)} bytes does not end with its last cell, get the file again",
+            value=len(self.data),
+        )
 
 
 def _last_bytes(low: int, high: int) -> bytes:
@@ -334,17 +339,23 @@ def decode_bits(data: bytes, shape: Shape) -> Bool:
     ------
     CorruptFile
         The bytes are not those of a mask of this shape.
+    UnsupportedFile
+        The method is unknown.
     """
     if data[:1] == bytes([DISTINCT]):
         return _decode_distinct(data[1:], shape)
-    if data[:1] != bytes([PLAIN]):
-        raise CorruptFile(f"padding mask has unknown method {data[:1]!r}, get the file again", value=data[:1])
+    if not data:
+        raise CorruptFile("padding mask is empty, get the file again", value=0)
+    if data[0] != PLAIN:
+        raise UnsupportedFile(
+            f"padding mask has method {data[0]}, unknown here: update inrcodec", value=data[0]
+        )
     area = shape[1] * shape[2]
     width = -(-area // 8)
-    flat = np.frombuffer(decompress(data[1:], shape[0] * width), dtype=np.uint8)
-    rows = np.bitwise_xor.accumulate(flat.reshape(shape[0], width), axis=0)
-    if area % 8 and (rows[:, -1] & (0xFF >> area % 8)).any():
+    changes = np.frombuffer(decompress(data[1:], shape[0] * width), dtype=np.uint8).reshape(shape[0], width)
+    if area % 8 and (changes[:, -1] & (0xFF >> area % 8)).any():
         raise CorruptFile("padding mask has bits beyond its slices, get the file again")
+    rows = np.bitwise_xor.accumulate(changes, axis=0)
     bits: Bool = np.unpackbits(rows, axis=1, count=area).view(np.bool_).reshape(shape)
     return bits
 

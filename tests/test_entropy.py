@@ -1,6 +1,9 @@
 """Entropy coding: exact, near the ideal, and never more than was announced."""
 
+import tracemalloc
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from inrcodec import entropy, maskcode
-from inrcodec.errors import CorruptFile
+from inrcodec.errors import CorruptFile, UnsupportedFile
 
 RNG = np.random.default_rng(7)
 SCALES = (0.05, 0.3, 1.0, 4.5, 15.9, 17.0, 120.0, 2000.0)
@@ -206,8 +209,67 @@ def test_garbage_is_refused_or_read_and_nothing_else(name: str) -> None:
     for _ in range(60):
         try:
             decode(bytes([1]) * (random.random() < 0.5) + random.bytes(int(random.integers(0, 60))))
-        except CorruptFile:
+        except (CorruptFile, UnsupportedFile):
             continue
+
+
+def test_unknown_method_of_a_padding_mask_is_unsupported() -> None:
+    with pytest.raises(UnsupportedFile):
+        entropy.decode_bits(b"\2" + STREAMS["bits"][0][1:], SMALL.shape)
+
+
+ENDLESS: dict[str, tuple[int, Callable[[bytes], object]]] = {
+    "weights": (1 << 24, lambda data: entropy.decode_weights(data, [1 << 20] * 16, [100] * 16)),
+    "wide weights": (1 << 24, lambda data: entropy.decode_weights(data, [1 << 20] * 16, [255] * 16)),
+    "cells": (1 << 20, lambda data: entropy.decode_mask(data, (16, 256, 256))),
+}
+
+
+class Counted(bytes):
+    """Counts how often it is looked at."""
+
+    looks = 0
+
+    def __getitem__(self, index: Any) -> Any:
+        Counted.looks += 1
+        return super().__getitem__(index)
+
+
+@pytest.fixture
+def looks(monkeypatch: pytest.MonkeyPatch) -> type[Counted]:
+    """Counts the symbols and cells that are decoded."""
+    table, code = entropy.table, maskcode._Reader.code
+
+    def counted_code(self: Any, probability: int, bit: int) -> int:
+        Counted.looks += 1
+        return code(self, probability, bit)
+
+    def counted_table(spread: int) -> entropy.Table:
+        return replace(table(spread), lookup=Counted(table(spread).lookup))
+
+    monkeypatch.setattr(entropy, "table", counted_table)
+    monkeypatch.setattr(maskcode._Reader, "code", counted_code)
+    Counted.looks = 0
+    return Counted
+
+
+@pytest.mark.parametrize("name", ENDLESS)
+@pytest.mark.parametrize("data", [bytes([1]) * 220, np.random.default_rng(3).bytes(220)], ids=["1", "random"])
+def test_stream_is_refused_where_its_bytes_end(name: str, data: bytes, looks: type[Counted]) -> None:
+    claimed, decode = ENDLESS[name]
+    with pytest.raises(CorruptFile):
+        decode(data)
+    assert 0 < looks.looks < claimed // 4
+
+
+def test_escapes_cost_little_memory() -> None:
+    values = np.full(50_000, 300, dtype=np.int32)
+    stream = entropy.encode_weights([values], [130])
+    tracemalloc.start()
+    (decoded,) = entropy.decode_weights(stream, [values.size], [130])
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert np.array_equal(decoded, values) and peak < 64 * values.size
 
 
 @pytest.mark.parametrize(
