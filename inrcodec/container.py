@@ -70,11 +70,25 @@ def pack(sections: Sequence[tuple[str, bytes]]) -> bytes:
     >>> list(unpack(pack([("HEAD", b"..."), ("note", b"hello")])))
     ['HEAD', 'note']
     """
-    start = PREFIX.size + ENTRY.size * len(sections) + CHECK.size
-    total = start + sum(len(body) for _, body in sections)
-    head = PREFIX.pack(MAGIC, MAJOR, MINOR, len(sections), total)
+    head = PREFIX.pack(MAGIC, MAJOR, MINOR, len(sections), size(sections))
     head += b"".join(ENTRY.pack(name.encode(), len(body), crc32(body)) for name, body in sections)
     return b"".join([head, CHECK.pack(crc32(head)), *(body for _, body in sections)])
+
+
+def size(sections: Sequence[tuple[str, bytes]]) -> int:
+    """Bytes of the file that `pack` makes of the same sections, without making it.
+
+    Examples
+    --------
+    >>> size([("HEAD", b"..."), ("note", b"hello")])
+    68
+    """
+    return _start(len(sections)) + sum(len(body) for _, body in sections)
+
+
+def _start(count: int) -> int:
+    """Offset of the first body behind a table of ``count`` sections."""
+    return PREFIX.size + ENTRY.size * count + CHECK.size
 
 
 def unpack(data: bytes) -> dict[str, bytes]:
@@ -241,7 +255,7 @@ def _check_entries(entries: list[Entry], total: int) -> None:
         ceiling = limits.HEADER if entry.name == "HEAD" else limits.SECTION
         limits.check(f"length of section {entry.name}", entry.length, ceiling)
     limits.check("length of the file", total, limits.FILE)
-    expected = PREFIX.size + ENTRY.size * len(entries) + CHECK.size + sum(entry.length for entry in entries)
+    expected = _start(len(entries)) + sum(entry.length for entry in entries)
     if total != expected:
         raise CorruptFile(
             f"sections add up to {expected} bytes, the file claims {total}, {_ADVICE}", value=total
@@ -253,7 +267,7 @@ def _bodies(data: bytes, table: Table) -> dict[str, bytes]:
         raise _truncated(len(data), table.total)
     if len(data) > table.total:
         raise _extended(table.total)
-    position = PREFIX.size + ENTRY.size * len(table.entries) + CHECK.size
+    position = _start(len(table.entries))
     sections = {}
     for name, length, crc in table.entries:
         body = data[position : position + length]

@@ -35,6 +35,11 @@ def test_layout_is_the_one_that_is_specified() -> None:
     assert head + pack("<I", zlib.crc32(head)) + b"".join(body for _, body in SECTIONS) == FILE
 
 
+@pytest.mark.parametrize("count", range(len(SECTIONS) + 1))
+def test_size_is_known_without_packing(count: int) -> None:
+    assert container.size(SECTIONS[:count]) == len(container.pack(SECTIONS[:count]))
+
+
 def test_magic_is_not_text() -> None:
     with pytest.raises(UnicodeDecodeError):
         container.MAGIC.decode()
