@@ -16,8 +16,8 @@ from inrcodec.cli.png import png_bytes
 from inrcodec.cli.streams import input_bytes, put_json, refuse_same_file, refuse_stream, say
 
 DIFFERS = (
-    "the digest differs, though all checksums are right: the file is undamaged, but the volume decoded here is "
-    "not the encoder's bit for bit. Another machine, or a version other than {version}, may differ by one "
+    "the digest differs, though all checksums are right: the file is undamaged, but the volume decoded here "
+    "is not the encoder's bit for bit. Another machine, or a version other than {version}, may differ by one "
     "stored unit in single voxels; on the machine and version that wrote the file it is an error, please "
     "report it"
 )
