@@ -100,7 +100,8 @@ def fit(
     """
     groups = _groups(layout, tiles, values, settings)
     threads = settings.threads or torch.get_num_threads()
-    beside = settings.device == "cpu" and len(groups) > 1
+    # The paper's wide network is worth all threads; small tiles are not, and SOAP's QR differs with them.
+    beside = settings.device == "cpu" and settings.learning_rate is None
     with workers.single_threaded(threads) if beside else workers.in_turn(threads) as pool:
         run = _Run(groups, settings, pool)
         while run.share < 1:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from math import cos, pi, sqrt
+from typing import Any
 
 import numpy as np
 import torch
@@ -65,30 +65,16 @@ class Samples:
         self.counts = torch.tensor(counts, device=device)
         self.shuffles = [_Shuffle(count) for count in counts]
         self.starts = torch.tensor([0, *np.cumsum(counts)[:-1].tolist()], device=device)
-        dtype = np.int32 if max(int(t.index.max()) for t in tiles) > 32767 else np.int16
-        self.index = torch.from_numpy(np.concatenate([t.index.astype(dtype) for t in tiles])).to(device)
+        self.index = torch.from_numpy(np.concatenate([t.index for t in tiles])).to(device)
         self.values = torch.from_numpy(np.concatenate(values).astype(np.float32)).to(device)
         self.centres = torch.tensor(np.array([t.centre for t in tiles]), device=device)[:, None]
         self.extents = torch.tensor([t.extent for t in tiles], device=device)[:, None, None]
         self.share = self.counts / total  # of all groups' voxels
-        self.means = torch.stack([v.mean() for v in torch.split(self.values, counts)])
-        self.variance = torch.stack([v.var(correction=0) for v in torch.split(self.values, counts)])
-
-    @cached_property
-    def floor(self) -> Tensor:
-        """Error of each tile that counts as stuck: half of what neighbours share is unexplained.
-
-        Neighbours of a smooth tile share all its variance, those of pure noise none: noise is never stuck.
-        """
-        counts = self.counts.tolist()
-        shared = []
-        for index, values, variance in zip(
-            torch.split(self.index, counts), torch.split(self.values, counts), self.variance, strict=True
-        ):
-            beside = (index[1:, :2] == index[:-1, :2]).all(1) & (index[1:, 2] == index[:-1, 2] + 1)
-            apart = (values[1:] - values[:-1])[beside].square().mean() / 2 if bool(beside.any()) else variance
-            shared.append((variance - apart).clamp_min(0))
-        return self.variance - STUCK * torch.stack(shared)
+        # NumPy sums on one thread: torch's could make the first weights depend on the number of threads.
+        self.means = torch.tensor([v.mean() for v in values], dtype=torch.float32, device=device)
+        self.variance = torch.tensor([v.var() for v in values], dtype=torch.float32, device=device)
+        floors = [_stuck(t.index, v) for t, v in zip(tiles, values, strict=True)]
+        self.floor = torch.tensor(floors, dtype=torch.float32, device=device)
 
     def draw(self, batch: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """(tiles, batch, 3) coordinates and (tiles, batch) values, in shuffled order."""
@@ -108,6 +94,17 @@ class Samples:
             square = (siren.evaluate(layout, flat, x) - y).square() * (rows < self.counts[:, None])
             total += square.sum(1, dtype=torch.float64)
         return total / self.counts
+
+
+def _stuck(index: NDArray[np.integer[Any]], values: NDArray[np.float64]) -> float:
+    """Error of a tile that counts as stuck: half of what neighbours share is unexplained.
+
+    Neighbours in a smooth tile share all its variance, those in pure noise none: noise is never stuck.
+    """
+    beside = (index[1:, :2] == index[:-1, :2]).all(1) & (index[1:, 2] == index[:-1, 2] + 1)
+    variance = float(values.var())
+    apart = float(np.square(np.diff(values)[beside]).mean()) / 2 if beside.any() else variance
+    return variance - STUCK * max(variance - apart, 0.0)
 
 
 @dataclass
