@@ -66,6 +66,18 @@ def test_itk_sees_the_same_grid(tmp_path, modality):
     np.testing.assert_array_equal(itk.GetArrayFromImage(image), ramp())
 
 
+def test_itk_stacks_the_slices_of_a_tilted_series_upright(tmp_path):
+    """What the README states as a limitation: once this fails, it is none any more."""
+    itk = pytest.importorskip("SimpleITK")
+    affine = np.diag([0.5, 0.5, 2.0, 1.0])
+    affine[1, 2] = 0.8
+    write(Volume(ramp(), affine, modality="CT"), tmp_path / "d")
+    reader = itk.ImageSeriesReader()
+    reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(tmp_path / "d")))
+    assert reader.Execute().TransformIndexToPhysicalPoint((0, 0, 4))[1] == 0.0
+    np.testing.assert_array_equal(read(tmp_path / "d").affine, affine)
+
+
 @pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "float32"])
 @pytest.mark.parametrize("extreme", [False, True])
 @pytest.mark.parametrize("modality", ["CT", "MR"])

@@ -189,6 +189,22 @@ def test_padding_outside_the_scan_circle_is_found(tmp_path, outside, rescale, ex
     assert read(tmp_path / "a.nii").padding == expected
 
 
+def test_a_nifti1_affine_is_kept_to_float32(tmp_path):
+    affine = np.diag([0.1, 0.2, 0.3, 1.0])
+    affine[:3, 3] = 1234.5678
+    write(Volume(ARRAY, affine), tmp_path / "a.nii")
+    off = np.abs(read(tmp_path / "a.nii").affine - affine)
+    assert 4e-5 < off[:3, 3].max() < 6e-5  # what the README states as a limitation
+    assert off[:3, :3].max() < 1e-7
+
+
+def test_a_gantry_tilt_comes_back(tmp_path):
+    affine = np.diag([0.5, 0.5, 2.0, 1.0])
+    affine[1, 2] = 0.8
+    write(Volume(ARRAY, affine), tmp_path / "a.nii.gz")
+    np.testing.assert_allclose(read(tmp_path / "a.nii.gz").affine, affine, rtol=0, atol=1e-6)
+
+
 def test_equal_volumes_give_equal_files(tmp_path):
     for name in ("a.nii.gz", "b.nii.gz"):
         write(Volume.from_array(ARRAY), tmp_path / name)

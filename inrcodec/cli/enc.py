@@ -59,9 +59,12 @@ def _add_knobs(parser: Parser) -> None:
         "--preset", default="balanced", metavar="NAME", help=f"{', '.join(PRESETS)} (balanced)"
     )
     knobs.add_argument("--ratio", type=float, metavar="R", help="at least R times smaller than the voxels")
-    knobs.add_argument("--size", type=int, metavar="BYTES", help="at most so many bytes")
+    knobs.add_argument("--size", type=int, metavar="BYTES", help="at most so many bytes in all")
     knobs.add_argument(
-        "--factor", type=whole_numbers, metavar="N|Z,Y,X", help="down-sampling, 1..8 (from spacing)"
+        "--factor",
+        type=whole_numbers,
+        metavar="N|Z,Y,X",
+        help="down-sampling, 1..8 (from spacing, target)",
     )
     knobs.add_argument(
         "--tiles", type=whole_numbers, metavar="Z,Y,X", help="networks along each axis (from voxels)"

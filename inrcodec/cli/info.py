@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> Parser:
     parser = Parser("inrv-info", "Say what is in an .inrv file.")
     parser.add_argument("input", metavar="FILE.inrv", help="file to read; - is standard input")
-    parser.add_argument("--verify", action="store_true", help="decode, and compare with the stored digest")
+    parser.add_argument("--verify", action="store_true", help="also decode, and compare with the digest")
     parser.add_argument(
         "--preview", metavar="OUT.png", help="write the central axial slice of the low-res volume"
     )
