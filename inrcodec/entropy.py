@@ -263,7 +263,7 @@ class _Reader:
         """Refuse a stream that has run out of bytes, before more is read from nothing."""
         if state < FIRST_STATE:
             raise CorruptFile(
-                f"weight stream ends after {len(self.data)} bytes, before its last weight, get the file again",
+                f"weight stream of {len(self.data)} bytes ends before its last weight, get the file again",
                 value=len(self.data),
             )
 

@@ -337,19 +337,15 @@ def decode_bits(data: bytes, shape: Shape) -> Bool:
 
     Raises
     ------
-    CorruptFile
-        The bytes are not those of a mask of this shape.
-    UnsupportedFile
-        The method is unknown.
+    CorruptFile, UnsupportedFile
+        The bytes are not those of a mask of this shape; their method is unknown.
     """
     if data[:1] == bytes([DISTINCT]):
         return _decode_distinct(data[1:], shape)
     if not data:
         raise CorruptFile("padding mask is empty, get the file again", value=0)
     if data[0] != PLAIN:
-        raise UnsupportedFile(
-            f"padding mask has method {data[0]}, unknown here: update inrcodec", value=data[0]
-        )
+        raise UnsupportedFile(f"padding mask has unknown method {data[0]}, update inrcodec", value=data[0])
     area = shape[1] * shape[2]
     width = -(-area // 8)
     changes = np.frombuffer(decompress(data[1:], shape[0] * width), dtype=np.uint8).reshape(shape[0], width)

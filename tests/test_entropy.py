@@ -218,6 +218,14 @@ def test_unknown_method_of_a_padding_mask_is_unsupported() -> None:
         entropy.decode_bits(b"\2" + STREAMS["bits"][0][1:], SMALL.shape)
 
 
+def test_bits_beyond_a_slice_are_refused() -> None:
+    rows = np.zeros((8, 12), dtype=np.uint8)  # 90 voxels a slice: six bits are left over
+    rows[3:5, -1] = 0x01  # gone again in the slice after
+    frame = zstandard.ZstdCompressor().compress(rows.tobytes())
+    with pytest.raises(CorruptFile):
+        entropy.decode_bits(bytes([maskcode.PLAIN]) + frame, SMALL.shape)
+
+
 ENDLESS: dict[str, tuple[int, Callable[[bytes], object]]] = {
     "weights": (1 << 24, lambda data: entropy.decode_weights(data, [1 << 20] * 16, [100] * 16)),
     "wide weights": (1 << 24, lambda data: entropy.decode_weights(data, [1 << 20] * 16, [255] * 16)),
