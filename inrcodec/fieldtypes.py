@@ -47,7 +47,9 @@ def _number(value: Any) -> float:
 def _text(value: Any) -> str:
     _need(isinstance(value, str), value, "text")
     _need(
-        len(value) <= LONGEST_TEXT and value.isprintable(), value, f"printable text of up to {LONGEST_TEXT}"
+        len(value) <= LONGEST_TEXT and all(" " <= character <= "~" for character in value),
+        value,
+        f"printable ASCII of up to {LONGEST_TEXT}",
     )
     return str(value)
 

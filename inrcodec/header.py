@@ -12,24 +12,23 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from itertools import pairwise
-from math import inf
+from math import inf, isfinite
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from inrcodec import canonical, limits
+from inrcodec import canonical, lanczos, limits, volume
 from inrcodec.errors import CorruptFile, UnsupportedFile
 from inrcodec.fieldtypes import AFFINE, INTEGER, NUMBER, SCALARS, TEXT, Kind, integers, numbers, octets
 
 Shape = tuple[int, int, int]
 Scalar = int | float | str
 
-DTYPES = (
-    *("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
-    *("float16", "float32", "float64"),
-)
+DTYPES = tuple(sorted(dtype.name for dtype in volume.DTYPES))
 LANCZOS = "lanczos"
+LARGEST_OMEGA = 1000.0
+NARROWEST_WINDOW = 1e-6  # of its larger end's magnitude
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -61,8 +60,8 @@ class Header:
     sr, sr_sha256, sr_window
         Super-resolution model, SHA-256 of its weights, physical values of its -1 and +1.
     psnr, peak, max_error, digest
-        What was reached: dB (inf: nothing differs) at the peak, largest error in stored units, BLAKE2b-128 of
-        the decoded array (C order, little-endian).
+        What was reached: dB (inf: nothing differs) at the peak, which is in stored units; largest error in
+        physical units; BLAKE2b-128 of the decoded array (C order, little-endian).
     version, seed
         Of the encoder.
     """
@@ -103,8 +102,7 @@ class Header:
     @property
     def lowres_shape(self) -> Shape:
         """Low-res voxels, (z, y, x): ``ceil(n / factor)``."""
-        z, y, x = (-(-n // f) for n, f in zip(self.shape, self.factor, strict=True))
-        return z, y, x
+        return lanczos.lowres_shape(self.shape, self.factor)
 
     def to_bytes(self) -> bytes:
         """Canonical bytes of the section HEAD.
@@ -141,7 +139,8 @@ class Header:
             Longer than 1 MiB.
         """
         limits.check("number of header bytes", len(data), limits.HEADER)
-        found = dict(_leaves(canonical.loads(data)))
+        tree = canonical.loads(data)
+        found = dict(_leaves(tree))
         unknown = sorted(".".join(name) for name in found.keys() - FIELDS.keys())
         if unknown and minor <= MINOR:
             raise CorruptFile(f"header has unknown fields {unknown[:5]}, get the file again", value=unknown)
@@ -153,7 +152,7 @@ class Header:
                 raise CorruptFile(f"header has no {'.'.join(name)}, get the file again", value=name)
         header = cls(**values)
         _check(header)
-        if not unknown and header.to_bytes() != data:
+        if header.to_bytes() != canonical.dumps(_known(tree)):
             raise CorruptFile(
                 "header states a default, which is left out in canonical form, get the file again"
             )
@@ -214,10 +213,18 @@ def _leaves(tree: Any) -> Iterator[tuple[tuple[str, str], Any]]:
     if not isinstance(tree, dict):
         raise CorruptFile(f"header is a {type(tree).__name__} and no map, get the file again", value=tree)
     for group, entries in tree.items():
-        if isinstance(entries, dict):
-            yield from (((group, key), value) for key, value in entries.items())
-        else:
-            yield (group, ""), entries
+        if not isinstance(entries, dict) or not entries:
+            raise CorruptFile(f"header has no fields under {group!r:.80}, get the file again", value=group)
+        yield from (((group, key), value) for key, value in entries.items())
+
+
+def _known(tree: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The part of a tree that `FIELDS` describes."""
+    parts = {
+        group: {key: value for key, value in entries.items() if (group, key) in FIELDS}
+        for group, entries in tree.items()
+    }
+    return {group: part for group, part in parts.items() if part}
 
 
 def _check(header: Header) -> None:
@@ -253,15 +260,33 @@ def _impossible(header: Header) -> Iterator[tuple[str, bool]]:
     yield "factor", min(header.factor) < 1 or max(header.factor) > 8
     yield "background", not -1 <= header.background <= 1
     yield "mask cell", min(header.cell) < 1
-    yield "network", min(header.layers, header.width) < 1 or header.omega <= 0
+    yield "network", min(header.layers, header.width) < 1 or not 0 < header.omega <= LARGEST_OMEGA
     yield (
         "number of tiles",
         any(not 1 <= t <= n for t, n in zip(header.tiles, header.lowres_shape, strict=True)),
     )
     yield "super-resolution hash", (header.sr == LANCZOS) != (header.sr_sha256 == b"")
-    yield "super-resolution window", not header.sr_window[0] < header.sr_window[1]
+    yield "super-resolution window", _is_narrow(*header.sr_window) or _is_narrow(*_window_in_units(header))
     yield "quality", min(header.peak, header.max_error) < 0
     yield "seed", header.seed < 0
+
+
+def _window_in_units(header: Header) -> tuple[float, float]:
+    """Ends of the model's window in unit values, ascending; as they are where no model will use them."""
+    span = header.high - header.low
+    if header.sr == LANCZOS or span == 0:
+        return header.sr_window
+    slope, intercept = header.rescale
+    low, high = sorted(((v - intercept) / slope - header.low) * (2 / span) - 1 for v in header.sr_window)
+    return low, high
+
+
+def _is_narrow(low: float, high: float) -> bool:
+    """Whether dividing by the distance of a window's ends would overflow, or leave rounding alone."""
+    distance = high - low
+    if not (isfinite(distance) and distance > 0 and isfinite(2 / distance)):
+        return True
+    return distance < NARROWEST_WINDOW * max(abs(low), abs(high))
 
 
 def _is_singular(axes: NDArray[np.float64]) -> bool:

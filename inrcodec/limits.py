@@ -23,6 +23,7 @@ VALUES = 1 << 17  # keys and values in the header, maps and arrays included: the
 DEPTH = 8  # maps and arrays inside each other; version 1.0 uses 3
 VOXELS = 1 << 30
 AXIS = 65_535  # voxels along an axis
+LOWRES = 1 << 27  # low-res voxels: 512 x 512 x 512 at factor 1, 1 GiB of float64
 TILES = 65_536
 LAYERS = 16
 WIDTH = 1024
@@ -53,6 +54,7 @@ def check_header(header: Header, masked: bool = True) -> None:
     for name, value, ceiling in (
         ("longest axis", max(header.shape), AXIS),
         ("number of voxels", prod(header.shape), VOXELS),
+        ("number of low-res voxels", lowres, LOWRES),
         ("number of tiles", tiles, TILES),
         ("number of hidden layers", header.layers, LAYERS),
         ("width of a layer", header.width, WIDTH),

@@ -12,7 +12,7 @@ import pytest
 
 from inrcodec import canonical
 from inrcodec.errors import CorruptFile, InrvError, LimitExceeded, UnsupportedFile
-from inrcodec.header import DTYPES, FIELDS, Header
+from inrcodec.header import DTYPES, FIELDS, LANCZOS, Header
 from inrcodec.limits import check_header
 
 PLAIN = Header(
@@ -90,7 +90,14 @@ def test_every_attribute_has_its_place() -> None:
     assert sorted(attribute for attribute, _ in FIELDS.values()) == sorted(f.name for f in fields(Header))
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+TYPES = {f"{kind}{bits}" for kind in ("int", "uint", "float") for bits in (8, 16, 32, 64)} - {"float8"}
+
+
+def test_types_are_those_that_were_promised() -> None:
+    assert set(DTYPES) == TYPES
+
+
+@pytest.mark.parametrize("dtype", sorted(TYPES))
 def test_every_type_is_known(dtype: str) -> None:
     header = replace(PLAIN, dtype=dtype, low=0, high=100)
     assert Header.from_bytes(header.to_bytes()).dtype == dtype
@@ -112,6 +119,7 @@ REFUSED: dict[str, tuple[bytes, type[InrvError]]] = {
     "unknown group": (canonical.dumps({**tree(), "extra": {"a": 1}}), CorruptFile),
     "group is no map": (canonical.dumps({**tree(), "net": 1}), CorruptFile),
     "missing field": (canonical.dumps({**tree(), "range": {"low": 0}}), CorruptFile),
+    "empty group": (canonical.dumps({**tree(), "extra": {}}), CorruptFile),
     "no map": (canonical.dumps([1, 2]), CorruptFile),
     "default stated": (changed("volume", "ndim", 3), CorruptFile),
     "zero axis": (changed("volume", "shape", [0, 20, 24]), CorruptFile),
@@ -128,6 +136,9 @@ REFUSED: dict[str, tuple[bytes, type[InrvError]]] = {
     "short affine": (changed("volume", "affine", [1] * 11), CorruptFile),
     "slope 0": (changed("volume", "rescale", [0, 1]), CorruptFile),
     "unprintable text": (changed("volume", "modality", "\x1b[2J"), CorruptFile),
+    "text beyond ASCII": (changed("volume", "unit", "µm"), CorruptFile),
+    "text of a right-to-left mark": (changed("volume", "about", {"a": "\u200fb"}), CorruptFile),
+    "delete character": (changed("volume", "modality", "\x7f"), CorruptFile),
     "long text": (changed("volume", "modality", "x" * 65), CorruptFile),
     "nested description": (changed("volume", "about", {"a": {"b": 1}}), CorruptFile),
     "large description": (changed("volume", "about", {str(i): i for i in range(65)}), CorruptFile),
@@ -140,6 +151,7 @@ REFUSED: dict[str, tuple[bytes, type[InrvError]]] = {
     "cell 0": (changed("mask", "cell", [0, 1, 1]), CorruptFile),
     "no layers": (changed("net", "layers", 0), CorruptFile),
     "omega 0": (changed("net", "omega", 0), CorruptFile),
+    "omega 1001": (changed("net", "omega", 1001), CorruptFile),
     "more tiles than voxels": (changed("net", "tiles", [5, 2, 2]), CorruptFile),
     "a cut too few": (changed("net", "cuts", [2, 2, 3, 1, 5, 3]), CorruptFile),
     "a cut too many": (changed("net", "cuts", [2, 2, 3, 1, 5, 3, 2, 2]), CorruptFile),
@@ -148,6 +160,12 @@ REFUSED: dict[str, tuple[bytes, type[InrvError]]] = {
     "model without hash": (changed("sr", "sha256", b""), CorruptFile),
     "hash of 31 bytes": (changed("sr", "sha256", bytes(31)), CorruptFile),
     "empty window": (changed("sr", "window", [5, 5]), CorruptFile),
+    "window upside down": (changed("sr", "window", [5, 4]), CorruptFile),
+    "window of almost nothing": (changed("sr", "window", [1000, 1000.0005]), CorruptFile),
+    "window of almost nothing at 0": (changed("sr", "window", [0, 1e-310]), CorruptFile),
+    "window of everything": (changed("sr", "window", [-1.7e308, 1.7e308]), CorruptFile),
+    "window lost in the intercept": (changed("volume", "rescale", [0.5, 1e30]), CorruptFile),
+    "window beyond the slope": (changed("volume", "rescale", [1e-306, 0]), CorruptFile),
     "digest of 15 bytes": (changed("quality", "digest", bytes(15)), CorruptFile),
     "negative error": (changed("quality", "max_error", -1), CorruptFile),
     "too long": (bytes(1 << 20) + b"\0", LimitExceeded),
@@ -163,8 +181,40 @@ def test_header_is_refused(case: str) -> None:
 
 
 def test_newer_minor_version_may_have_more_fields() -> None:
-    data = canonical.dumps({**tree(), "future": [1, {"a": 2}], "net": {**tree()["net"], "shared": 1}})
+    data = canonical.dumps({**tree(), **FUTURE, "net": {**tree()["net"], "shared": 1}})
     assert Header.from_bytes(data, minor=1).cuts == FULL.cuts
+
+
+FUTURE = {"future": {"a": [1, {"b": 2}]}}
+UNFIT_FOR_ANY_MINOR: dict[str, dict[str, Any]] = {
+    "default stated": {**FUTURE, "volume": {**tree()["volume"], "ndim": 3}},
+    "default map stated": {**FUTURE, "mask": {**tree()["mask"], "method": 1}},
+    "empty known group": {**FUTURE, "encoder": {}},
+    "empty unknown group": {**FUTURE, "extra": {}},
+    "group is no map": {"future": [1, {"a": 2}]},
+}
+
+
+@pytest.mark.parametrize("case", UNFIT_FOR_ANY_MINOR)
+def test_known_part_of_a_newer_minor_version_is_canonical_too(case: str) -> None:
+    with pytest.raises(CorruptFile):
+        Header.from_bytes(canonical.dumps({**tree(), **UNFIT_FOR_ANY_MINOR[case]}), minor=1)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"sr_window": (-1000.0, -999.998)},
+        {"low": 5.0, "high": 5.0},
+        {"rescale": (-0.5, 0.0)},
+        {"omega": 1000.0},
+        {"dtype": "float64", "low": -1e300, "high": 1e300, "sr": LANCZOS, "sr_sha256": b""},
+    ],
+    ids=["narrow window", "constant volume with a model", "falling slope", "largest omega", "huge values"],
+)
+def test_header_at_the_edge_is_read(change: dict[str, Any]) -> None:
+    header = replace(FULL, **change)
+    assert Header.from_bytes(header.to_bytes()).to_bytes() == header.to_bytes()
 
 
 def nested(depth: int) -> bytes:
@@ -221,24 +271,25 @@ def test_what_has_no_canonical_form_is_not_written(value: float) -> None:
 BEYOND: dict[str, Callable[[], Header]] = {
     "axis": lambda: replace(PLAIN, shape=(65_536, 1, 1), factor=(1, 1, 1)),
     "voxels": lambda: replace(PLAIN, shape=(1025, 1024, 1024)),
+    "low-res voxels": lambda: replace(PLAIN, shape=(513, 512, 512), factor=(1, 1, 1)),
     "tiles": lambda: replace(
         PLAIN, shape=(256, 512, 513), factor=(1, 1, 1), tiles=(1, 256, 257), width=1, layers=1
     ),
     "layers": lambda: replace(PLAIN, layers=17),
-    "width": lambda: replace(PLAIN, width=1025),
+    "width of a layer": lambda: replace(PLAIN, width=1025),
     "weights": lambda: replace(PLAIN, layers=16, width=1024, tiles=(1, 2, 2)),
-    "work": lambda: replace(PLAIN, shape=(1024, 1024, 1024), factor=(1, 1, 1), cell=(16, 16, 16), width=64),
+    "multiply-adds": lambda: replace(PLAIN, shape=(1024, 1024, 1024), factor=(2, 2, 2), width=128),
     "mask cells": lambda: replace(PLAIN, shape=(128, 128, 128), factor=(1, 1, 1)),
 }
 
 
 @pytest.mark.parametrize("case", BEYOND)
 def test_what_is_too_large_is_known_from_the_header(case: str) -> None:
-    with pytest.raises(LimitExceeded) as caught:
+    with pytest.raises(LimitExceeded, match=rf"{case} is \d") as caught:
         check_header(BEYOND[case]())
     assert isinstance(caught.value.value, int)
 
 
 def test_volume_at_the_ceiling_is_allowed() -> None:
     check_header(replace(PLAIN, shape=(1024, 1024, 1024), factor=(8, 8, 8), cell=(2, 2, 2)))
-    check_header(replace(PLAIN, shape=(128, 128, 128), factor=(1, 1, 1)), masked=False)
+    check_header(replace(PLAIN, shape=(512, 512, 512), factor=(1, 1, 1)), masked=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tracemalloc
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_header import FULL, PLAIN
 
+import inrcodec
 from inrcodec import container, entropy
 from inrcodec.errors import CorruptFile, InrvError, LimitExceeded, UnsupportedFile
 
@@ -106,6 +108,24 @@ def test_no_bytes_do_anything_but_fail(data: bytes, prefix: str) -> None:
     with pytest.raises(InrvError) as caught:
         container.read(data)
     assert caught.value.exit_code in (4, 5, 6)
+
+
+@pytest.mark.usefixtures("frugal")
+def test_few_bytes_that_claim_millions_of_weights_are_refused() -> None:
+    header = replace(PLAIN, shape=(64, 64, 64), factor=(1, 1, 1), layers=16, width=1023)
+    tile = bytes([192, 100]) * 34 + bytes([1]) * 100
+    index = len(tile).to_bytes(4, "little")
+    data = container.pack([("HEAD", header.to_bytes()), ("INDX", index), ("WGHT", tile)])
+    with pytest.raises(CorruptFile, match="ends before its last weight"):
+        inrcodec.open(data).lowres(1)
+
+
+@pytest.mark.usefixtures("frugal")
+def test_low_res_volume_of_gigabytes_is_refused() -> None:
+    header = replace(PLAIN, shape=(1024, 1024, 1024), factor=(1, 1, 1), layers=1, width=1)
+    data = container.pack([("HEAD", header.to_bytes()), ("INDX", bytes(4)), ("WGHT", b"")])
+    with pytest.raises(LimitExceeded, match="low-res voxels"):
+        container.read(data)
 
 
 def test_nothing_of_a_huge_claim_is_allocated(frugal: None) -> None:
