@@ -55,6 +55,7 @@ class Rans:
         while self.x < 2**22 and self.position < len(self.data):
             self.x = 256 * self.x + self.data[self.position]
             self.position += 1
+        need(self.x >= 65536, "stream of weights ends too early")
 
     def plain(self, n: int) -> int:
         value = self.x % 2**n
@@ -144,6 +145,7 @@ class Arithmetic:
         while self.low >> 24 == self.high >> 24:
             following = self.data[self.dropped + 4 : self.dropped + 5] or b"\0"
             self.dropped += 1
+            need(self.dropped <= len(self.data), "end of a mask")
             self.low = 256 * self.low % 2**32
             self.high = (256 * self.high + 255) % 2**32
             self.value = (256 * self.value + following[0]) % 2**32
@@ -155,7 +157,6 @@ class Arithmetic:
             candidate = -(-self.low // unit) * unit
             if candidate <= self.high:
                 break
-        need(self.dropped <= len(self.data), "end of a mask")
         need(self.data[self.dropped :] == candidate.to_bytes(4, "big")[:count], "end of a mask")
 
 

@@ -105,6 +105,9 @@ def read_header(data: bytes, minor: int) -> dict[str, Any]:
     except (ValueError, TypeError, AttributeError, OverflowError) as error:
         raise Invalid("header") from error
     need(all(tree.values()), "a map is empty")
+    texts = [text for value in found.values() for text in (value if isinstance(value, dict) else [value])]
+    texts += list(found.get("volume.about", {}).values())
+    need(all(re.fullmatch("[ -~]{0,64}", text) for text in texts if isinstance(text, str)), "text")
     for name in REQUIRED:
         need(name in found, f"header has no {name}")
     for name, value in found.items():
@@ -124,8 +127,13 @@ def check_header(h: dict[str, Any]) -> None:
     need(max(h["lowres.factor"]) <= 8, "factor")
     need(h["volume.ndim"] == 3 or (h["volume.ndim"] == 2 and h["volume.shape"][0] == 1), "dimensions")
     need(h["range.low"] <= h["range.high"], "range")
-    need(-1 <= h["mask.background"] <= 1 and h["net.omega"] > 0, "background or omega")
+    dtype = np.dtype(h["volume.dtype"])
+    type_limits = np.finfo(dtype) if dtype.kind == "f" else np.iinfo(dtype)
+    for value in (h["range.low"], h["range.high"], h["volume.padding"]):
+        need(value is None or type_limits.min <= value <= type_limits.max, "range or padding beyond the type")
+    need(-1 <= h["mask.background"] <= 1 and 0 < h["net.omega"] <= 1000, "background or omega")
     need((h["sr.id"] == "lanczos") == (h["sr.sha256"] == b""), "hash of the model")
+    check_window(h)
     low = lowres_shape(h)
     layers, width, tiles = h["net.layers"], h["net.width"], math.prod(h["net.tiles"])
     need(1 <= layers <= 16 and 1 <= width <= 1024, "network")
@@ -133,6 +141,19 @@ def check_header(h: dict[str, Any]) -> None:
     weights = sum(rows * columns for rows, columns in tensor_shapes(layers, width))
     need(math.prod(h["volume.shape"]) <= 2**30 and max(h["volume.shape"]) <= 65535, "voxels")
     need(weights * tiles <= 2**24 and weights * math.prod(low) <= 2**42, "weights or work")
+    need(math.prod(low) <= 2**27, "low-res voxels")
+
+
+def check_window(h: dict[str, Any]) -> None:
+    (slope, intercept), span = h["volume.rescale"], h["range.high"] - h["range.low"]
+    need(slope != 0, "slope")
+    windows = [h["sr.window"]]
+    if h["sr.id"] != "lanczos" and span > 0:
+        stored = [(v - intercept) / slope for v in windows[0]]
+        windows.append(sorted((v - h["range.low"]) * (2 / span) - 1 for v in stored))
+    for low, high in windows:
+        need(math.isfinite(high - low) and low < high and math.isfinite(2 / (high - low)), "window")
+        need(high - low >= 1e-6 * max(abs(low), abs(high)), "window")
 
 
 def lowres_shape(h: dict[str, Any]) -> tuple[int, ...]:

@@ -15,11 +15,13 @@ import numpy as np
 import pytest
 import zstandard
 from test_entropy import MASKS, laplace
+from test_header import FULL, FUTURE, PLAIN, REFUSED, UNFIT_FOR_ANY_MINOR, tree
 
 import inrcodec
-from inrcodec import container, entropy, limits, maskcode, quantize
+from inrcodec import canonical, container, entropy, limits, maskcode, quantize
+from inrcodec.errors import CorruptFile
 from inrcodec.fieldtypes import Kind
-from inrcodec.header import DEFAULTS, FIELDS
+from inrcodec.header import DEFAULTS, FIELDS, Header
 
 SPEC = Path(__file__).parent.parent / "spec"
 sys.path.insert(0, str(SPEC))
@@ -95,6 +97,7 @@ def test_limits_table_is_the_code() -> None:
         "maps and arrays inside each other": limits.DEPTH,
         "voxels": limits.VOXELS,
         "voxels along an axis": limits.AXIS,
+        "low-res voxels": limits.LOWRES,
         "tiles": limits.TILES,
         "hidden layers": limits.LAYERS,
         "width": limits.WIDTH,
@@ -186,6 +189,58 @@ def test_vector_decodes_within_its_tolerance(decoder: str, name: str) -> None:
     lowres, lanczos = DECODERS[decoder](data)
     assert far(lowres, expected["lowres"]) <= case["lowres_tolerance"]
     assert far(lanczos, expected["lanczos"]) <= case["lanczos_tolerance"]
+
+
+def with_streams(name: str, streams: list[bytes]) -> bytes:
+    """A vector whose tiles have other streams."""
+    sections = container.unpack(vector(name)[0])
+    index = np.array([len(s) for s in streams], dtype="<u4").tobytes()
+    return container.pack(list({**sections, "INDX": index, "WGHT": b"".join(streams)}.items()))
+
+
+STREAMS_AND_VOXELS = {
+    "a stream for nothing": lambda: with_streams(
+        "constant", [container.unpack(vector("one-tile")[0])["WGHT"]]
+    ),
+    "nothing for a tile": lambda: with_streams("one-tile", [b""]),
+}
+
+
+@pytest.mark.parametrize("case", STREAMS_AND_VOXELS)
+def test_a_tile_has_a_stream_if_and_only_if_it_has_active_voxels(case: str) -> None:
+    data = STREAMS_AND_VOXELS[case]()
+    with pytest.raises(CorruptFile):
+        decode_with_package(data)
+    with pytest.raises(coders.Invalid):
+        reference.decode(data)
+
+
+# No matter for the voxels, so the second decoder does not look; or (cuts) found with the tiles.
+LEFT_TO_READERS = {
+    case for case in REFUSED if re.search(r"affine|description|digest|31 bytes|error|cut|box", case)
+}
+
+
+@pytest.mark.parametrize("case", sorted(REFUSED.keys() - LEFT_TO_READERS))
+def test_both_decoders_refuse_the_same_headers(case: str) -> None:
+    data, error = REFUSED[case]
+    with pytest.raises(error):
+        Header.from_bytes(data)
+    with pytest.raises(coders.Invalid):
+        reference.read_header(data, 0)
+
+
+@pytest.mark.parametrize("case", UNFIT_FOR_ANY_MINOR)
+def test_both_decoders_want_newer_headers_to_be_canonical(case: str) -> None:
+    with pytest.raises(coders.Invalid):
+        reference.read_header(canonical.dumps({**tree(), **UNFIT_FOR_ANY_MINOR[case]}), 1)
+
+
+def test_both_decoders_read_what_is_not_refused() -> None:
+    for header in (PLAIN, FULL):
+        assert reference.read_header(header.to_bytes(), 0)["net.tiles"] == list(header.tiles)
+    newer = canonical.dumps({**tree(), **FUTURE})
+    assert reference.read_header(newer, 1)["net.tiles"] == list(Header.from_bytes(newer, 1).tiles)
 
 
 @pytest.mark.parametrize("script", ["reference_decoder", "reference_coders"])
