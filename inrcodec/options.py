@@ -29,15 +29,8 @@ from typing import Any, Literal, TypeAlias, TypeVar
 from inrcodec import limits
 from inrcodec.errors import UsageError
 
-__all__ = [
-    "PRESETS",
-    "EncodeOptions",
-    "Preset",
-    "Progress",
-    "ResolvedOptions",
-    "check_decoding",
-    "check_device",
-]
+__all__ = ["PRESETS", "EncodeOptions", "Preset", "Progress", "ResolvedOptions"]
+__all__ += ["check_decoding", "check_device"]
 
 Progress: TypeAlias = Callable[[str, float], None]
 """Called with the stage's name and the fraction of that stage that is done, 0..1.
