@@ -170,11 +170,20 @@ class Decoder:
         progress: Progress | None = None,
     ) -> Volume:
         """The full-res volume, as :func:`inrcodec.api.decode_volume` returns it."""
+        self.refuse_other_model(sr)
         lowres = self.lowres(threads, progress=progress)
         array = np.empty(self.shape, dtype=np.dtype(self.header.dtype))
         for slab in self.slabs(lowres, sr=sr, device=device, threads=threads, progress=progress):
             array[slab.start : slab.stop] = self.stored(slab, slab.superres)
         return self._volume(array, self.header.affine)
+
+    def refuse_other_model(self, sr: str | None) -> None:
+        """A file is decoded with its own model or with none."""
+        if sr not in (None, registry.LANCZOS, self.header.sr):
+            raise UsageError(
+                f"the file names model {self.header.sr!r}, not {sr!r}; leave sr out, or use 'lanczos'",
+                value=sr,
+            )
 
     def lowres_volume(self, *, threads: int | None = None, progress: Progress | None = None) -> Volume:
         """The low-res volume in the source's dtype and units, on its coarser grid, without its padding."""
@@ -212,11 +221,6 @@ class Decoder:
             return lambda start, stop: None
         from inrcodec.superres.apply import Upsampler
 
-        if sr != self.header.sr:
-            raise UsageError(
-                f"the file names model {self.header.sr!r}, not {sr!r}; leave sr out, or use 'lanczos'",
-                value=sr,
-            )
         if self.span.low == self.span.high:
             return lambda start, stop: None
         if registry.manifest(sr).factor != self.header.factor:

@@ -206,7 +206,7 @@ def _fixed_bytes(header: Header, sections: dict[str, bytes]) -> int:
     """Bytes of the file but for the weights, with as long a header as its quality can make it."""
     head = replace(header, psnr=0.1, peak=0.1, max_error=0.1, digest=bytes([1] * 16)).to_bytes()
     index = bytes(4 * prod(header.tiles))
-    return len(container.pack([("HEAD", head), *sections.items(), ("INDX", index), ("WGHT", b"")]))
+    return container.size([("HEAD", head), *sections.items(), ("INDX", index), ("WGHT", b"")])
 
 
 def _model(name: str) -> dict[str, Any]:

@@ -112,7 +112,7 @@ def of(
 
 def facts(header: Header, sections: Mapping[str, bytes]) -> dict[str, Any]:
     """What a file says of itself, in plain types: geometry, how it was coded, what was reached, its bytes."""
-    total = len(container.pack(list(sections.items())))
+    total = container.size(list(sections.items()))
     voxels = int(np.prod(header.shape))
     voxel_bytes = voxels * np.dtype(header.dtype).itemsize
     return {

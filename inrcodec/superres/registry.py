@@ -14,11 +14,11 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from inrcodec.errors import ModelNotFound
+from inrcodec.header import LANCZOS as LANCZOS
 
 if TYPE_CHECKING:
     from inrcodec.superres.network import SRDenseNet
 
-LANCZOS = "lanczos"  # no network: always there
 FOLDER = resources.files("inrcodec.superres") / "models"
 
 

@@ -248,6 +248,7 @@ def publish(run: Run, args: argparse.Namespace, names: list[str]) -> None:
         "steps": run.steps,
         "fits": {"widths": args.widths, "steps": args.fit_steps},
         "trained_on": sorted(set(names)),
+        "held_out": sorted(path.name for path in args.held_out),
     }
     (args.out / f"{args.id}.json").write_text(json.dumps(manifest, indent=2) + "\n")
 
