@@ -85,7 +85,7 @@ def test_geometry_rescale_and_modality_come_back():
     np.testing.assert_allclose(low.affine @ corner, affine @ corner, atol=1e-12)
 
 
-@pytest.mark.parametrize("tiles", [(1, 1, 1), (1, 2, 1)])
+@pytest.mark.parametrize("tiles", [(1, 1, 1), (1, 3, 2)])
 def test_same_seed_same_file_whatever_the_threads_and_another_seed_another(tiles):
     source = io.read("tests/data/mr-t1.nii.gz")
     knobs = {"steps": 120, "factor": 2, "width": 32, "tiles": tiles}
