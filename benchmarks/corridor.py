@@ -24,6 +24,9 @@ import numpy as np
 from inrcodec import io, metrics
 
 
+BODY = -500  # HU: what is denser than lung
+
+
 def run(*command: str) -> tuple[float, float, str]:
     """Seconds, peak MiB and standard output of one of the package's commands."""
     start = monotonic()
@@ -43,13 +46,18 @@ def quality(source: Path, decoded: Path) -> dict[str, float]:
     array = np.asarray(image.dataobj).T
     low, high = float(volume.array.min()), float(volume.array.max())
     errors = metrics.Errors(metrics.peak_of(low, high, volume.array.dtype))
+    inside, count = 0.0, 0
     for z in range(volume.shape[0]):
         errors.add(volume.array[z], array[z])
+        body = volume.array[z] > BODY
+        inside += float(np.abs(volume.array[z][body].astype(np.float64) - array[z][body]).sum())
+        count += int(body.sum())
     affine = np.diag([-1, -1, 1, 1]) @ image.affine
     return {
         "psnr_db": errors.psnr,
         "peak": errors.peak,
         "max_error": errors.largest,
+        "mean_error_in_body": inside / max(count, 1),
         "affine_difference": float(np.abs(affine - volume.affine).max()),
         "dtype_kept": array.dtype == volume.array.dtype,
     }
