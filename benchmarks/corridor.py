@@ -23,7 +23,6 @@ import numpy as np
 
 from inrcodec import io, metrics
 
-
 BODY = -500  # HU: what is denser than lung
 
 
@@ -40,7 +39,7 @@ def run(*command: str) -> tuple[float, float, str]:
         return seconds, usage.ru_maxrss / 1024, out.read()
 
 
-def quality(source: Path, decoded: Path) -> dict[str, float]:
+def quality(source: Path, decoded: Path) -> dict[str, object]:
     """PSNR and errors of the decoded NIfTI, and how far its affine is from the source's."""
     volume, image = io.read(source), nibabel.load(decoded)
     array = np.asarray(image.dataobj).T
@@ -57,7 +56,7 @@ def quality(source: Path, decoded: Path) -> dict[str, float]:
         "psnr_db": errors.psnr,
         "peak": errors.peak,
         "max_error": errors.largest,
-        "mean_error_in_body": inside / max(count, 1),
+        "mean_error_in_body": inside / max(count, 1) if low < BODY else None,
         "affine_difference": float(np.abs(affine - volume.affine).max()),
         "dtype_kept": array.dtype == volume.array.dtype,
     }
