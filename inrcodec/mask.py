@@ -8,6 +8,7 @@ at its neighbours, so that nothing that anyone could see is dropped.
 import numpy as np
 from numpy.typing import NDArray
 
+from inrcodec.limits import CELLS
 from inrcodec.normalize import amplitude
 
 Shape = tuple[int, int, int]
@@ -16,7 +17,6 @@ Float = NDArray[np.float64]
 
 TOLERANCE = 0.0246  # of the amplitude: 30 HU on the head; keeps the skin's partial volume, drops air's noise
 WORTH_IT = 0.9  # a mask that leaves more than this active costs more than it saves
-CELLS = 1 << 20  # the mask coder is a Python loop: cells grow until no more than this many are left
 
 
 def background_of(lowres: Float) -> float:
@@ -29,7 +29,10 @@ def background_of(lowres: Float) -> float:
 
 
 def cell_for(shape: Shape, edge: int) -> Shape:
-    """Cell edges (z, y, x) in low-res voxels, near ``edge`` and never longer than the axis."""
+    """Cell edges (z, y, x) in low-res voxels, near ``edge`` and never longer than the axis.
+
+    They grow until no more cells are left than the format allows.
+    """
     while int(np.prod([-(-n // edge) for n in shape])) > CELLS:
         edge *= 2
     z, y, x = (min(edge, n) for n in shape)

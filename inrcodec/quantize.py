@@ -4,7 +4,7 @@ In: flat weights (tiles, weights) and one step code a tensor and tile.  Out: int
 The one law: what is fitted last is what is stored; ``weight = integer * 2**((code - 192) / 8)`` exactly, in
 float64.
 
-The rate is that of a discretised Laplace with a learned scale (evidence: about 4.5 bits a weight at the end).
+The rate is that of a discretised Laplace with a learned scale; on the head it ends at 4.9 bits a weight.
 """
 
 from __future__ import annotations
