@@ -11,9 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import ceil, inf
+from math import inf
 from time import monotonic
-from typing import Any
 
 import numpy as np
 import torch
@@ -22,7 +21,7 @@ from torch import Tensor
 
 from inrcodec import workers
 from inrcodec.errors import TargetNotReached
-from inrcodec.group import LOOK_EVERY, Group, Samples
+from inrcodec.networks import LOOK_EVERY, Networks
 from inrcodec.options import Progress
 from inrcodec.siren import Layout
 from inrcodec.tiles import Tile
@@ -30,14 +29,9 @@ from inrcodec.tiles import Tile
 STEER, STEER_MOST = 0.5, 1.3  # exponent and largest factor of one correction of the rate
 AIM = 0.99  # of the room: the rate is steered a little below it
 ROUNDS, SETTLE = 40, 0.9  # of coarser steps to get under the room, and where in the schedule each settles
-# Tiles in one batch at most, and how many go undivided: on two cores 8 tiles take 14 ms a step in two
-# batches and 20 in one, but 2 tiles 8.6 and 6.3: small batches cost Python's time.
-GROUP, UNDIVIDED = 8, 4
-CHUNK = 10  # steps between two meetings of the groups
 
 Integers = list[list[NDArray[np.int32]]]
 Measure = Callable[[list[list[int]], Integers], int]
-Pool = Callable[[Callable[[Group], Any], list[Group]], list[Any]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +46,7 @@ class FitSettings:
     room : bytes for all tiles together, never more; the rate is then steered to it.
     measure : bytes of (step codes, integers) of all tiles, as they will be stored; goes with ``room``.
     learning_rate : ``None`` = SOAP at rates scaled to the tensors; a number = Adam at that rate (paper).
-    threads : of torch, ``None`` for its own choice.
+    threads : of the arithmetic, ``None`` for one a core.
     seconds : time budget, ``None`` for none; the schedule then ends with whichever runs out first.
     """
 
@@ -100,12 +94,19 @@ def fit(
     TargetNotReached
         The networks do not fit into the room, however coarse their steps.
     """
-    groups = _groups(layout, tiles, values, settings)
-    threads = settings.threads or torch.get_num_threads()
-    # The paper's wide network is worth all threads; small tiles are not, and SOAP's QR differs with them.
-    beside = settings.device == "cpu" and settings.learning_rate is None
-    with workers.single_threaded(threads) if beside else workers.in_turn(threads) as pool:
-        run = _Run(groups, settings, pool)
+    with workers.single_threaded(settings.threads or torch.get_num_threads()) as pool:
+        networks = Networks(
+            layout,
+            list(tiles),
+            list(values),
+            batch=settings.batch,
+            learning_rate=settings.learning_rate,
+            coded=settings.rate > 0,
+            seed=settings.seed,
+            device=settings.device,
+            pool=pool,
+        )
+        run = _Run(networks, settings)
         while run.share < 1:
             run.advance()
             if progress:
@@ -117,29 +118,14 @@ def fit(
         return fitted
 
 
-def _groups(
-    layout: Layout, tiles: Sequence[Tile], values: Sequence[NDArray[np.float64]], settings: FitSettings
-) -> list[Group]:
-    """Tiles dealt out to an even number of groups; a rule of their number alone, never of the threads."""
-    count = 1 if len(tiles) <= UNDIVIDED else 2 * ceil(len(tiles) / (2 * GROUP))
-    total = sum(map(len, values))
-    found = []
-    for g, rows in enumerate(np.array_split(np.arange(len(tiles)), count)):
-        samples = Samples([tiles[t] for t in rows], [values[t] for t in rows], total, settings.device)
-        seed = int(np.random.SeedSequence([settings.seed, g]).generate_state(1)[0])
-        coded = settings.rate > 0
-        found.append(Group(layout, samples, settings.batch, settings.learning_rate, coded, seed))
-    return found
-
-
 class _Run:
-    """All groups, in step: what binds them is the rate."""
+    """The schedule, the rate that is steered, and what is kept."""
 
-    def __init__(self, groups: list[Group], settings: FitSettings, pool: Pool) -> None:
-        self.groups, self.settings, self.pool = groups, settings, pool
+    def __init__(self, networks: Networks, settings: FitSettings) -> None:
+        self.networks, self.settings = networks, settings
         self.rate = settings.rate  # steered where there is a room
         self.overhead = 1.0  # stored bits for a bit that the training counts
-        self.steps, self.share = 0, 0.0
+        self.share = 0.0
         self.start = monotonic()
 
     @property
@@ -148,29 +134,27 @@ class _Run:
         return (monotonic() - self.start) / self.settings.seconds if self.settings.seconds else 0.0
 
     def advance(self) -> None:
-        """Some steps of every group, and then a look where it is time for one."""
-        last, spent = min(self.steps + CHUNK, self.settings.steps), self.spent
-        self._take([min(max(step / self.settings.steps, spent), 1.0) for step in range(self.steps, last)])
-        self.share = min(max(self.steps / self.settings.steps, self.spent), 1.0)
+        """One step, and then a look where it is time for one."""
+        self._step(self.share)
+        self.share = min(max(self.networks.steps / self.settings.steps, self.spent), 1.0)
 
     def squeeze(self) -> None:
         """Coarsen all steps by a code, settle while there is time, until the room is kept to."""
-        for group in self.groups:
-            if group.coded:
-                group.enter(2)
+        if self.networks.coded:
+            self.networks.enter(2)
         for _ in range(ROUNDS if self.settings.room is not None else 0):
             self._keep()
             if self._kept():
                 return
-            for group in self.groups:
-                group.coarsen()
-            if self.spent < 1:
-                self._take([SETTLE] * LOOK_EVERY)
+            self.networks.coarsen()
+            for _ in range(LOOK_EVERY):
+                if self.spent < 1:
+                    self._step(SETTLE)
 
     def finish(self) -> Fitted:
         """The best rounded state of every tile, or its constant where that serves better."""
         if not self.settings.rate:
-            self.pool(Group.round_afterwards, self.groups)
+            self.networks.round_afterwards()
         self._keep()
         if self.settings.room is not None and not self._kept():
             raise TargetNotReached(
@@ -178,24 +162,23 @@ class _Run:
                 "ask for a larger size, or for smaller networks",
                 value=self.settings.room,
             )
-        self.pool(Group.settle, self.groups)
-        lost = sum(count for group in self.groups for count in group.watch.lost)
-        return Fitted(*self._state([g.kept for g in self.groups]), self.steps, lost)
+        self.networks.settle()
+        lost = sum(self.networks.watch.lost)
+        return Fitted(*self._state(self.networks.kept), self.networks.steps, lost)
 
     def _kept(self) -> bool:
         """Whether every tile has a state worth storing."""
-        return all(bool(torch.isfinite(group.cost).all()) for group in self.groups)
+        return bool(torch.isfinite(self.networks.cost).all())
 
-    def _take(self, shares: list[float]) -> None:
-        self.pool(lambda group: group.advance(shares, self.rate), self.groups)
-        looked = self.steps // LOOK_EVERY
-        self.steps += len(shares)
-        if self.steps // LOOK_EVERY == looked or not self.groups[0].phase:
+    def _step(self, share: float) -> None:
+        networks, room = self.networks, self.settings.room
+        networks.step(share, self.rate)
+        if networks.steps % LOOK_EVERY or not networks.phase:
             return
-        if self.settings.room is not None:
-            off = sum(g.bits for g in self.groups) * self.overhead / (8 * AIM * self.settings.room)
+        if room is not None:
+            off = networks.bits * self.overhead / (8 * AIM * room)
             self.rate *= min(max(off**STEER, 1 / STEER_MOST), STEER_MOST)
-        if self.groups[0].phase == 2:
+        if networks.phase == 2:
             self._keep()
 
     def _keep(self) -> None:
@@ -203,19 +186,14 @@ class _Run:
 
         A room binds all tiles together: then it is the state of the least error that is within it.
         """
-        found = self.pool(Group.rounded, self.groups)
-        costs = [errors + self.settings.rate * bits for errors, bits in found]
+        errors, bits = self.networks.rounded()
+        cost = errors + self.settings.rate * bits
         if self.settings.room is not None and self.settings.measure is not None:
-            size = self.settings.measure(*self._state([g.flat for g in self.groups]))
-            self.overhead = 8 * size / sum(float(bits.sum()) for _, bits in found)
-            total = sum(float(errors.sum()) for errors, _ in found)
-            bound = total if size <= self.settings.room else inf
-            costs = [torch.full_like(cost, bound) for cost in costs]
-        for group, cost in zip(self.groups, costs, strict=True):
-            group.remember(cost)
+            size = self.settings.measure(*self._state(self.networks.flat))
+            self.overhead = 8 * size / float(bits.sum())
+            cost = torch.full_like(cost, float(errors.sum()) if size <= self.settings.room else inf)
+        self.networks.remember(cost)
 
-    def _state(self, weights: list[Tensor]) -> tuple[list[list[int]], Integers]:
+    def _state(self, flat: Tensor) -> tuple[list[list[int]], Integers]:
         """Step codes and integers of all tiles."""
-        pairs = list(zip(self.groups, weights, strict=True))
-        codes = [row for group, _ in pairs for row in group.quantizer.codes()]
-        return codes, [tile for group, flat in pairs for tile in group.quantizer.integers(flat)]
+        return self.networks.quantizer.codes(), self.networks.quantizer.integers(flat)

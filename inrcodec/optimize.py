@@ -23,17 +23,30 @@ TINY = 1e-12
 
 
 @dataclass
-class _Moments:
-    """State of one tensor (tiles, in, out); factors and bases only where both sides are longer than 1."""
+class _Family:
+    """Tensors of one shape, stacked (tensors x tiles, in, out), and what the optimiser remembers of them.
 
+    Factors and bases are there only where both sides are longer than 1.
+    """
+
+    members: list[int]
+    rates: Tensor
     first: Tensor
     second: Tensor
     factors: tuple[Tensor, Tensor] | None
     bases: tuple[Tensor, Tensor] | None = None
 
+    def tensors(self) -> dict[str, Tensor]:
+        """All that a checkpoint needs."""
+        pairs = {"factor": self.factors, "basis": self.bases}
+        found = {f"{name}{k}": t for name, pair in pairs.items() for k, t in enumerate(pair or ())}
+        return {"first": self.first, "second": self.second} | found
+
 
 class ClippedSoap:
     """SOAP on matrices, Adam on vectors; each tile's update of each tensor is clipped to an RMS of ``CLIP``.
+
+    Tensors of one shape are updated together: on a CPU small operations cost their calls.
 
     Parameters
     ----------
@@ -42,76 +55,108 @@ class ClippedSoap:
     """
 
     def __init__(self, parameters: Sequence[Tensor], rates: Sequence[float]) -> None:
-        self.parameters, self.rates = list(parameters), list(rates)
+        self.parameters = list(parameters)
         self.steps = 0
-        self.moments = [self._fresh(p) for p in self.parameters]
+        shapes = dict.fromkeys(tuple(p.shape) for p in parameters)
+        self.families = [
+            self._family([k for k, p in enumerate(parameters) if tuple(p.shape) == shape], shape, rates)
+            for shape in shapes
+        ]
 
     @torch.no_grad()
     def step(self, gradients: Sequence[Tensor], schedule: Tensor) -> None:
         """One update; ``schedule`` (tiles, 1, 1) multiplies the rates."""
         self.steps += 1
-        fix1, fix2 = 1 - BETA1**self.steps, 1 - BETA2**self.steps
-        for p, g, m, rate in zip(self.parameters, gradients, self.moments, self.rates, strict=True):
-            m.first.lerp_(g, 1 - BETA1)
-            if m.factors is None:
-                m.second.lerp_(g * g, 1 - BETA2)
-                update = m.first / fix1 / ((m.second / fix2).sqrt() + TINY)
-            else:
-                left, right = self._refresh(m, g)
-                m.second.lerp_((left.mT @ g @ right).square(), 1 - BETA2)
-                turned = left.mT @ m.first @ right / fix1
-                update = left @ (turned / ((m.second / fix2).sqrt() + TINY)) @ right.mT
-            rms = update.square().mean((1, 2), keepdim=True).sqrt()
-            p.sub_(update / (rms / CLIP).clamp_min(1) * (rate * schedule))
+        for family in self.families:
+            update = self._update(family, torch.cat([gradients[k] for k in family.members]))
+            rms = update.square().mean((1, 2), keepdim=True).sqrt_()
+            factor = family.rates * schedule.repeat(len(family.members), 1, 1)
+            update *= factor / (rms / CLIP).clamp_min_(1)
+            for k, part in zip(family.members, update.chunk(len(family.members)), strict=True):
+                self.parameters[k].sub_(part)
 
     @torch.no_grad()
     def reset(self, tile: int) -> None:
         """Forget what is known of one tile: it starts anew."""
-        for m in self.moments:
-            m.first[tile], m.second[tile] = 0, 0
-            if m.factors is not None and m.bases is not None:
-                for factor, basis in zip(m.factors, m.bases, strict=True):
-                    factor[tile] = 0
-                    basis[tile] = torch.eye(basis.shape[-1], device=basis.device)
+        tiles = len(self.parameters[0])
+        for family in self.families:
+            for name, tensor in family.tensors().items():
+                basis = name.startswith("basis")
+                tensor[tile::tiles] = torch.eye(tensor.shape[-1], device=tensor.device) if basis else 0
 
-    def _refresh(self, m: _Moments, g: Tensor) -> tuple[Tensor, Tensor]:
-        assert m.factors is not None
-        left, right = m.factors
+    def _update(self, f: _Family, g: Tensor) -> Tensor:
+        fix1, fix2 = 1 - BETA1**self.steps, 1 - BETA2**self.steps
+        f.first.lerp_(g, 1 - BETA1)
+        if f.factors is None:
+            f.second.lerp_(g * g, 1 - BETA2)
+            return f.first / ((f.second / fix2).sqrt_().add_(TINY).mul_(fix1))
+        left, right = self._bases(f, g)
+        f.second.lerp_((left.mT @ g @ right).square_(), 1 - BETA2)
+        turned = left.mT @ f.first @ right
+        turned /= (f.second / fix2).sqrt_().add_(TINY).mul_(fix1)
+        return left @ turned @ right.mT
+
+    def _bases(self, f: _Family, g: Tensor) -> tuple[Tensor, Tensor]:
+        assert f.factors is not None
+        left, right = f.factors
         left.lerp_(g @ g.mT, 1 - FACTOR_DECAY)
         right.lerp_(g.mT @ g, 1 - FACTOR_DECAY)
-        if m.bases is None:
-            m.bases = torch.linalg.eigh(left)[1], torch.linalg.eigh(right)[1]
+        if f.bases is None:
+            f.bases = torch.linalg.eigh(left)[1], torch.linalg.eigh(right)[1]
         elif self.steps % REFRESH == 0:
-            m.bases = torch.linalg.qr(left @ m.bases[0])[0], torch.linalg.qr(right @ m.bases[1])[0]
-        return m.bases
+            f.bases = torch.linalg.qr(left @ f.bases[0])[0], torch.linalg.qr(right @ f.bases[1])[0]
+        return f.bases
 
-    @staticmethod
-    def _fresh(p: Tensor) -> _Moments:
-        factors = None
-        if min(p.shape[1:]) > 1:
-            count, n, m = p.shape
-            factors = p.new_zeros(count, n, n), p.new_zeros(count, m, m)
-        return _Moments(torch.zeros_like(p), torch.zeros_like(p), factors)
+    def _family(self, members: list[int], shape: tuple[int, ...], rates: Sequence[float]) -> _Family:
+        like = self.parameters[0]
+        tiles, n, m = shape
+        count = len(members) * tiles
+        factors = (like.new_zeros(count, n, n), like.new_zeros(count, m, m)) if min(n, m) > 1 else None
+        rate = like.new_tensor([rates[k] for k in members]).repeat_interleave(tiles)[:, None, None]
+        return _Family(members, rate, like.new_zeros(count, n, m), like.new_zeros(count, n, m), factors)
 
 
 class Adam:
-    """Adam at one rate for all tensors, as the paper has it; no clipping."""
+    """Adam at one rate for all tensors; no clipping.
 
-    def __init__(self, parameters: Sequence[Tensor], rate: float) -> None:
-        self.parameters, self.rate = list(parameters), rate
+    Parameters
+    ----------
+    parameters : tensors whose first axis is the tile, updated in place.
+    rate : learning rate.
+    decays : of the first and second moment.
+    tiny : added to the root of the second moment.
+    """
+
+    def __init__(
+        self,
+        parameters: Sequence[Tensor],
+        rate: float,
+        *,
+        decays: tuple[float, float] = (0.9, 0.999),
+        tiny: float = 1e-8,
+    ) -> None:
+        self.parameters, self.rate, self.decays, self.tiny = list(parameters), rate, decays, tiny
         self.steps = 0
         self.moments = [(torch.zeros_like(p), torch.zeros_like(p)) for p in self.parameters]
 
     @torch.no_grad()
-    def step(self, gradients: Sequence[Tensor], schedule: Tensor) -> None:
+    def step(self, gradients: Sequence[Tensor], schedule: Tensor | float) -> None:
+        """One update; ``schedule`` multiplies the rate."""
         self.steps += 1
-        fix1, fix2 = 1 - BETA1**self.steps, 1 - 0.999**self.steps
+        beta1, beta2 = self.decays
+        fix1, fix2 = 1 - beta1**self.steps, 1 - beta2**self.steps
         for p, g, (first, second) in zip(self.parameters, gradients, self.moments, strict=True):
-            first.lerp_(g, 1 - BETA1)
-            second.lerp_(g * g, 1 - 0.999)
-            p.sub_(first / fix1 / ((second / fix2).sqrt() + 1e-8) * (self.rate * schedule))
+            first.lerp_(g, 1 - beta1)
+            second.lerp_(g * g, 1 - beta2)
+            p.sub_(first / fix1 / ((second / fix2).sqrt() + self.tiny) * (self.rate * schedule))
 
     @torch.no_grad()
     def reset(self, tile: int) -> None:
+        """Forget what is known of one tile."""
         for first, second in self.moments:
             first[tile], second[tile] = 0, 0
+
+    def forget(self, tensor: int) -> None:
+        """Forget what is known of one tensor, which then stays where it is without gradients."""
+        for moment in self.moments[tensor]:
+            moment.zero_()

@@ -1,4 +1,4 @@
-"""Float weights to integers and steps and back, and the rate that training is charged for them.
+"""Float weights to integers and steps and back; in training, steps and scales that are learned.
 
 In: flat weights (tiles, weights) and one step code a tensor and tile.  Out: int32 weights that are stored.
 The one law: what is fitted last is what is stored; ``weight = integer * 2**((code - 192) / 8)`` exactly, in
@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inrcodec import siren
+from inrcodec.rate import Rate
 from inrcodec.siren import Layout
 
 if TYPE_CHECKING:
@@ -62,49 +63,56 @@ class Quantizer:
     def __init__(self, layout: Layout, flat: Tensor) -> None:
         import torch
 
+        from inrcodec.optimize import Adam
+
         self.layout = layout
         sizes = torch.tensor(layout.sizes, device=flat.device)
         self.owner = torch.arange(len(layout.sizes), device=flat.device).repeat_interleave(sizes)
         usual = torch.tensor(layout.bounds, device=flat.device) / 2
         found = torch.stack([p.abs().mean((1, 2)) for p in siren.tensors(layout, flat)], 1)
-        self.log_step = (usual * FIRST_STEP).log().expand(len(flat), -1).clone().requires_grad_()
-        self.log_scale = torch.maximum(found, usual).log().requires_grad_()
-        self.optimizer = torch.optim.Adam(
-            [self.log_step, self.log_scale], lr=RATE_LEARNING, betas=(0.9, 0.99)
-        )
+        self.log_step = (usual * FIRST_STEP).log().expand(len(flat), -1).clone()
+        self.log_scale = torch.maximum(found, usual).log()
+        self.optimizer = Adam([self.log_step, self.log_scale], RATE_LEARNING, decays=(0.9, 0.99), tiny=1e-8)
+        self.frozen = False
 
-    def __call__(self, flat: Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Weights as the decoder would have them and the bits of each tile, (tiles,).
+    def __call__(self, flat: Tensor, noise: Tensor | None) -> tuple[Tensor, Rate]:
+        """Weights as the decoder would have them, and what they cost.
 
         ``noise`` in [-0.5, 0.5] is added in units of the step; ``None`` rounds, straight through.
         """
         step = self.log_step.exp()[:, self.owner]
         q = flat / step
-        q = q + noise if noise is not None else q + (q.round() - q).detach()
-        scale = (self.log_scale - self.log_step).exp().clamp_min(0.03)[:, self.owner]
-        return q * step, laplace_bits(q, scale).sum(1)
+        q = q + noise if noise is not None else q.round()
+        return q * step, Rate(q, step, (self.log_scale - self.log_step).exp()[:, self.owner])
 
-    def learn(self, schedule: float) -> None:
-        """One step on the logarithms of steps and scales; gradients are taken and cleared."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = RATE_LEARNING * schedule
-            for p in group["params"]:
-                if (
-                    p.grad is not None
-                ):  # a tile that is lost between two looks must not take its steps with it
-                    p.grad.nan_to_num_(0, 0, 0)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
+    def learn(self, flat: Tensor, rate: Rate, gradient: Tensor, price: float, schedule: float) -> None:
+        """Charge for the bits: one step on the steps and scales, and the weights' share into ``gradient``.
+
+        Parameters
+        ----------
+        flat, rate : the weights, and the rate that they had in this step.
+        gradient : of the error by the weights, (tiles, layout.weights); that of the bits is added to it.
+        price : loss units a bit.
+        schedule : factor of the learning rate.
+        """
+        by_weight, by_scale = rate.slopes(price)
+        used = rate.q * rate.step
+        # A larger step moves the weight by what noise or rounding added, and shrinks both q and its scale.
+        by_step = gradient * (used - flat) - by_weight * flat - by_scale
+        gradient += by_weight
+        sums = [self._by_tensor(by_step), self._by_tensor(by_scale)]
+        if self.frozen:
+            sums[0].zero_()
+        # A tile that is lost between two looks must not take its steps with it.
+        self.optimizer.step([g.nan_to_num_(0, 0, 0) for g in sums], schedule)
 
     def freeze(self) -> None:
         """Snap the steps to the codes that can be stored; only the scales are learned from here on."""
         import torch
 
-        codes = self.codes()
-        with torch.no_grad():
-            self.log_step.copy_(torch.tensor([[log(step_of(c)) for c in row] for row in codes]))
-        self.log_step.requires_grad_(False)
-        self.log_step.grad = None
+        self.log_step.copy_(torch.tensor([[log(step_of(c)) for c in row] for row in self.codes()]))
+        self.optimizer.forget(0)
+        self.frozen = True
 
     def coarsen(self) -> None:
         """Every frozen step 9 % larger: an eighth of a bit a weight less."""
@@ -121,16 +129,8 @@ class Quantizer:
         q = (flat.detach().cpu().double() / steps[:, self.owner.cpu()]).round().to(torch.int32)
         return [[t.numpy() for t in row.split(self.layout.sizes)] for row in q]
 
+    def _by_tensor(self, values: Tensor) -> Tensor:
+        """Sums over each tensor's weights, (tiles, tensors)."""
+        import torch
 
-def laplace_bits(q: Tensor, scale: Tensor) -> Tensor:
-    """Bits of (real or integer) ``q`` under a Laplace of ``scale`` steps integrated over one step.
-
-    Written with ``exp`` of negative numbers only: the gradient of an overflowing branch would be NaN.
-    """
-    import torch
-
-    a = q.abs()
-    tail = (a - 0.5).clamp_min(0) / (scale * log(2)) + 1 - torch.log2(-torch.expm1(-1 / scale))
-    near = a.clamp_max(0.5)
-    inside = 1 - 0.5 * (torch.exp((near - 0.5) / scale) + torch.exp(-(near + 0.5) / scale))
-    return torch.where(a < 0.5, -torch.log2(inside.clamp_min(1e-9)), tail)
+        return torch.stack([part.sum(1) for part in values.split(self.layout.sizes, 1)], 1)

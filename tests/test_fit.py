@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from inrcodec import fit, group, siren, streams, tiles
+from inrcodec import fit, networks, siren, streams, tiles
 from inrcodec.errors import FitFailed, TargetNotReached
 from inrcodec.optimize import Adam, ClippedSoap
 from inrcodec.quantize import dequantize
@@ -76,7 +76,7 @@ def test_a_time_budget_ends_the_fit():
 @pytest.mark.parametrize("damage", [float("nan"), 50.0])
 def test_a_lost_tile_is_seen_and_it_alone_starts_again(monkeypatch, damage):
     """One tile's weights are destroyed in the middle of the fit; the result is as good as without."""
-    plain, step = group.Group.step, []
+    plain, step = networks.Networks.step, []
 
     def sabotage(run, share, rate):
         plain(run, share, rate)
@@ -85,7 +85,7 @@ def test_a_lost_tile_is_seen_and_it_alone_starts_again(monkeypatch, damage):
             with torch.no_grad():
                 run.flat[-1] += damage
 
-    monkeypatch.setattr(group.Group, "step", sabotage)
+    monkeypatch.setattr(networks.Networks, "step", sabotage)
     fitted = fit.fit(LAYOUT, *cut(), settings(steps=1500))
     assert fitted.restarts >= 1
     assert decoded_error(fitted) < 0.02 * SMOOTH.var()

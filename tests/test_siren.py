@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from inrcodec import siren, tiles
-from inrcodec.quantize import PER_OCTAVE, Quantizer, code_of, dequantize, laplace_bits, step_of
+from inrcodec.quantize import PER_OCTAVE, Quantizer, code_of, dequantize, step_of
 from inrcodec.siren import Layout
 
 TILE = tiles.tile(np.ones((17, 25, 23), bool), tiles.Box((0, 0, 0), (17, 25, 23)))
@@ -53,17 +53,3 @@ def test_what_is_stored_is_within_half_a_step():
     for t, network in enumerate(networks()):
         for k, (tensor, exact) in enumerate(zip(network, FLAT[t].split(LAYOUT.sizes), strict=True)):
             assert np.abs(tensor.ravel() - exact.numpy()).max() <= steps[t, k] / 2 * (1 + 1e-6)
-
-
-def test_laplace_bits_are_a_probability_distribution():
-    q = torch.arange(-3000, 3001, dtype=torch.float64)
-    for scale in (0.1, 1.0, 30.0):
-        bits = laplace_bits(q, torch.tensor(scale, dtype=torch.float64))
-        assert abs(float((2.0**-bits).sum()) - 1) < 1e-6
-
-
-def test_gradients_of_the_bits_are_finite_far_out():
-    q = torch.tensor([0.0, 0.5, 1e4, -1e6], requires_grad=True)
-    scale = torch.tensor([0.03, 1.0, 0.03, 0.5], requires_grad=True)
-    laplace_bits(q, scale).sum().backward()
-    assert torch.isfinite(q.grad).all() and torch.isfinite(scale.grad).all()

@@ -1,0 +1,121 @@
+"""Gradients by hand are those that autograd finds; samples cover a tile; portions do not change a fit."""
+
+import numpy as np
+import pytest
+import torch
+
+from inrcodec import gradient, samples, siren, tiles, workers
+from inrcodec.objective import Objective
+from inrcodec.quantize import Quantizer
+from inrcodec.rate import Rate, laplace_bits
+from inrcodec.siren import Layout
+
+LAYOUT = Layout(3, 12)
+GENERATOR = torch.Generator().manual_seed(0)
+FLAT = siren.initial(LAYOUT, 3, GENERATOR)
+SHAPE = (6, 10, 7)
+TILE = tiles.tile(np.ones(SHAPE, bool), tiles.Box((0, 0, 0), SHAPE))
+VALUES = np.sin(TILE.index.sum(1))
+
+
+def test_the_gradient_is_that_of_autograd():
+    x, y = torch.rand(3, 40, 3, generator=GENERATOR), torch.rand(3, 40, generator=GENERATOR)
+    flat = FLAT.clone().requires_grad_()
+    errors = (siren.evaluate(LAYOUT, flat, x) - y).square().mean(1)
+    errors.sum().backward()
+    found = torch.empty_like(FLAT)
+    space = gradient.Workspace(LAYOUT, 3, 40, "cpu")
+    for _ in range(2):  # its buffers serve again
+        again = space.gradient(gradient.scaled(LAYOUT, FLAT), x, y, found)
+    torch.testing.assert_close(again, errors.detach())
+    torch.testing.assert_close(found, flat.grad, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("rounded", [False, True])
+def test_the_slopes_of_the_bits_are_those_of_autograd(rounded):
+    q = torch.randn(2, 500, generator=GENERATOR, dtype=torch.float64) * 3
+    q = q.round() if rounded else q
+    step = torch.full_like(q, 0.25)
+    log_scale = torch.linspace(-2.5, 3, 500, dtype=torch.float64).expand(2, -1).clone().requires_grad_()
+    weights = (q * step).requires_grad_()
+    price = 0.7
+    (price * laplace_bits(weights / step, log_scale.exp()).sum()).backward()
+    by_weight, by_scale = Rate(q, step, log_scale.detach().exp()).slopes(price)
+    torch.testing.assert_close(by_weight, weights.grad, rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(by_scale, log_scale.grad, rtol=1e-9, atol=1e-12)
+
+
+def test_the_slopes_of_the_bits_are_finite_far_out():
+    q = torch.tensor([[0.0, 0.5, 1e4, -1e6]])
+    scale = torch.tensor([[0.03, 1.0, 0.03, 0.5]])
+    assert all(torch.isfinite(s).all() for s in Rate(q, torch.ones_like(q), scale).slopes(1.0))
+    assert torch.isfinite(Rate(q, torch.ones_like(q), scale).bits()).all()
+
+
+def test_laplace_bits_are_a_probability_distribution():
+    q = torch.arange(-3000, 3001, dtype=torch.float64)
+    for scale in (0.1, 1.0, 30.0):
+        bits = laplace_bits(q, torch.tensor(scale, dtype=torch.float64))
+        assert abs(float((2.0**-bits).sum()) - 1) < 1e-6
+
+
+def test_steps_learn_what_the_whole_loss_asks_of_them():
+    """The quantiser's own step direction, against autograd through noise and bits."""
+    quantizer, noise = Quantizer(LAYOUT, FLAT), torch.rand(FLAT.shape, generator=GENERATOR) - 0.5
+    slope, price = torch.randn(FLAT.shape, generator=GENERATOR), 0.3
+    log_step, log_scale = (t.clone().requires_grad_() for t in (quantizer.log_step, quantizer.log_scale))
+    step = log_step.exp()[:, quantizer.owner]
+    q = FLAT / step + noise
+    bits = laplace_bits(q, (log_scale - log_step).exp()[:, quantizer.owner])
+    (slope * q * step + price * bits).sum().backward()
+    _, rate = quantizer(FLAT, noise)
+    seen = []
+    quantizer.optimizer.step = lambda gradients, schedule: seen.extend(g.clone() for g in gradients)
+    quantizer.learn(FLAT, rate, slope.clone(), price, 1.0)
+    torch.testing.assert_close(seen[0], log_step.grad, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(seen[1], log_scale.grad, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("parts", [1, 3])
+def test_a_round_of_samples_sees_nearly_every_voxel_once(parts):
+    portions = samples.of(TILE, VALUES, parts, 20, [1, 2, 3][:parts], "cpu")
+    assert sum(map(len, portions)) == len(VALUES)
+    for portion in portions:
+        drawn = torch.cat([portion.draw(step)[1] for step in range(portion.steps)])
+        assert len(drawn) == portion.steps * 20
+        assert len(drawn.unique()) > 0.75 * len(portion.values.unique())
+
+
+def test_a_step_draws_the_same_whatever_was_drawn_before():
+    one, other = (samples.of(TILE, VALUES, 1, 16, [5], "cpu")[0] for _ in range(2))
+    for step in (0, 1, 30):
+        one.draw(step)
+    assert all(torch.equal(a, b) for a, b in zip(one.draw(31), other.draw(31), strict=True))
+
+
+def test_every_step_sees_the_whole_tile():
+    """One voxel from every stretch of the curve: octants are never left out."""
+    portion = samples.of(TILE, VALUES, 1, 64, [5], "cpu")[0]
+    for step in range(portion.steps):
+        x = portion.draw(step)[0]
+        octants = ((x > 0) * torch.tensor([4, 2, 1])).sum(1)
+        assert len(octants.unique()) == 8
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_portions_add_up_to_the_error_of_all_voxels(count):
+    found = [TILE] * count
+    values = [VALUES * (k + 1) / count for k in range(count)]
+    with workers.single_threaded(2) as pool:
+        objective = Objective(LAYOUT, found, values, batch=len(VALUES), seed=0, device="cpu", pool=pool)
+        flat = FLAT[:count]
+        errors = objective.errors(flat)
+        seen, slope = objective.gradient(flat, 0)
+    x = torch.from_numpy(TILE.coordinates()).float().expand(count, -1, -1)
+    y = torch.tensor(np.array(values), dtype=torch.float32)
+    free = flat.clone().requires_grad_()
+    loss = (siren.evaluate(LAYOUT, free, x) - y).square().mean(1)
+    loss.mean().backward()
+    torch.testing.assert_close(errors.float(), loss.detach(), rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(seen, loss.detach(), rtol=0.02, atol=1e-3)
+    torch.testing.assert_close(slope, free.grad, rtol=0.1, atol=0.02)
