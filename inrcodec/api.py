@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from inrcodec import check, container, io, planning, report
+from inrcodec import check, container, focus, io, planning, report
 from inrcodec.decoder import Decoder
 from inrcodec.options import EncodeOptions, Progress, ResolvedOptions, check_device
 from inrcodec.report import EncodeReport, Stages
@@ -114,6 +114,7 @@ def encode_report(
         encoded.sections,
         volume,
         encoded.lowres,
+        windows=encoded.windows,
         threads=wishes.threads,
         progress=stages,
     )
@@ -123,7 +124,8 @@ def encode_report(
     container.read(blob)  # what no reader would take is never written
     planning.hold_to(wishes, volume, len(blob))
     ledger = report.of(volume, header, sections, found, len(blob))
-    return blob, EncodeReport(**ledger, seconds=stages.seconds, notices=encoded.notices)
+    chosen = focus.word(wishes.focus)
+    return blob, EncodeReport(**ledger, focus=chosen, seconds=stages.seconds, notices=encoded.notices)
 
 
 def plan(

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from inrcodec import metrics
 from inrcodec.decoder import Decoder
 from inrcodec.header import Header
-from inrcodec.metrics import Errors
+from inrcodec.metrics import Errors, WindowErrors
 from inrcodec.options import Progress
 from inrcodec.superres import registry
 from inrcodec.volume import Volume
@@ -30,6 +30,7 @@ class Outcome:
     """Errors and digest of one way to bring the full resolution back."""
 
     errors: Errors
+    windows: WindowErrors
     digest: bytes = b""
 
 
@@ -56,6 +57,7 @@ def reached(
     volume: Volume,
     target: NDArray[np.float64],
     *,
+    windows: Mapping[str, tuple[float, float]] | None = None,
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> Reached:
@@ -67,17 +69,20 @@ def reached(
     ----------
     volume : the source.
     target : its clean low-res volume, in [-1, 1].
+    windows : ranges of stored values, by name, whose mean errors are to be told.
     """
     decoder = Decoder(header, sections)
     peak = metrics.peak_of(float(header.low), float(header.high), volume.array.dtype)
     names = list(dict.fromkeys([registry.LANCZOS, header.sr]))
-    outcomes = {name: Outcome(Errors(peak)) for name in names}
+    outcomes = {name: Outcome(Errors(peak), WindowErrors(windows or {})) for name in names}
     hashes = {name: blake2b(digest_size=DIGEST_BYTES) for name in names}
     lowres = decoder.lowres(threads)
     for slab in decoder.slabs(lowres, threads=threads):
         for name, unit in ((registry.LANCZOS, slab.lanczos), (header.sr, slab.superres))[: len(names)]:
             stored = decoder.stored(slab, unit)
-            outcomes[name].errors.add(volume.array[slab.start : slab.stop], stored)
+            source = volume.array[slab.start : slab.stop]
+            outcomes[name].errors.add(source, stored)
+            outcomes[name].windows.add(source, stored)
             hashes[name].update(_bytes(stored))
         if progress:
             progress("verify", slab.stop / header.shape[0])

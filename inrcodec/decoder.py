@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from inrcodec import entropy, lanczos, mask, quantize, siren, streams, tiles
+from inrcodec import companding, entropy, lanczos, mask, quantize, siren, streams, tiles
 from inrcodec.errors import CorruptFile, UsageError
 from inrcodec.header import Header
 from inrcodec.normalize import Range
@@ -119,6 +119,7 @@ class Decoder:
             if tile is not None:
                 first, last = np.searchsorted(tile.index[:, 0], [start, stop])
                 values = siren.decode(self.layout, weights, tile, slice(int(first), int(last)))
+                values = companding.expand(self.header.companding, values)
                 places = tile.index[first:last]
                 out[places[:, 0] - start, places[:, 1], places[:, 2]] = values
 

@@ -14,7 +14,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from inrcodec import __version__, container, entropy, fit, lanczos, limits, mask, planning, streams, tiles
+from inrcodec import (
+    __version__,
+    companding,
+    container,
+    entropy,
+    fit,
+    focus,
+    lanczos,
+    limits,
+    mask,
+    planning,
+    streams,
+    tiles,
+)
 from inrcodec.check import Reached
 from inrcodec.header import Header
 from inrcodec.normalize import Range, padding_mask, unit_slice
@@ -39,6 +52,7 @@ class Encoded:
     header: Header
     sections: dict[str, bytes]
     lowres: Float  # the clean low-res volume, to measure the fit against
+    windows: dict[str, focus.Window] = field(default_factory=dict)  # stored, whose errors are to be told
     notices: list[str] = field(default_factory=list)
 
 
@@ -46,16 +60,21 @@ class Encoded:
 class Lowres:
     """The low-res volume and which of its voxels are worth a network."""
 
-    values: Float
+    values: Float  # linear; companded ones are for the networks alone
     factor: Shape
     background: float
     cell: Shape
     cells: Bool | None
+    nodes: companding.Nodes = ()
 
     @property
     def active(self) -> Bool:
         z, y, x = self.values.shape
         return mask.active_voxels(self.cells, self.cell, (z, y, x))
+
+    def targets(self, places: Any) -> Float:
+        """What the networks are fitted to at some voxels."""
+        return companding.compress(self.nodes, self.values[places])
 
 
 @dataclass(frozen=True)
@@ -79,18 +98,20 @@ def prepare(volume: Volume, options: ResolvedOptions, progress: Progress | None 
     InputError, UsageError, ModelNotFound, TargetNotReached, LimitExceeded
     """
     span = Range.of(volume)
+    window, about_focus = focus.unit_window(options.focus, volume, span)
     low = lowres(volume, span, options, progress)
+    low = replace(low, nodes=companding.curve(*window) if window else ())
     model, notices = planning.model_for(volume, span, low.factor, options)
     masks = _masks(volume, low)
     active = low.active
     wished = planning.wished_bytes(volume, options)
     fixed = _fixed_bytes(_header(volume, span, low, model, options), masks)
-    plan = planning.plan(low.values[active], active, options, None if wished is None else wished - fixed)
+    plan = planning.plan(low.targets(active), active, options, None if wished is None else wished - fixed)
     header = _header(volume, span, low, model, options, plan, tiles.cut(active, plan.parts))
     limits.check_header(Header.from_bytes(header.to_bytes()), "MASK" in masks)
     fixed = _fixed_bytes(header, masks)
     room = None if wished is None else wished - fixed
-    return Job(low, plan, header, masks, room, wished or fixed + plan.bytes, notices)
+    return Job(low, plan, header, masks, room, wished or fixed + plan.bytes, about_focus + notices)
 
 
 def encode(volume: Volume, options: ResolvedOptions, progress: Progress | None = None) -> Encoded:
@@ -103,7 +124,9 @@ def encode(volume: Volume, options: ResolvedOptions, progress: Progress | None =
     job = prepare(volume, options, progress)
     index, weights = _networks(job, options, progress)
     sections = {**job.masks, "INDX": index, "WGHT": weights}
-    return Encoded(job.header, sections, job.low.values, job.notices)
+    span = Range(job.header.low, job.header.high)
+    windows = focus.told(options.focus, volume, span)
+    return Encoded(job.header, sections, job.low.values, windows, job.notices)
 
 
 def lowres(volume: Volume, span: Range, options: ResolvedOptions, progress: Progress | None = None) -> Lowres:
@@ -161,7 +184,7 @@ def _networks(job: Job, options: ResolvedOptions, progress: Progress | None) -> 
         threads=options.threads,
         seconds=options.time_budget,
     )
-    values = [job.low.values[tuple(t.index.T)] for t in present]
+    values = [job.low.targets(tuple(t.index.T)) for t in present]
     fitted = fit.fit(job.plan.layout, present, values, settings, progress)
     written = map(streams.write_tile, fitted.codes, fitted.integers)
     return streams.join([b"" if t is None else next(written) for t in found])
@@ -193,6 +216,7 @@ def _header(
         unit=volume.unit,
         padding=volume.padding,
         description=volume.description,
+        companding=low.nodes,
         background=low.background if low.cells is not None else 0.0,
         cell=low.cell if low.cells is not None else (1, 1, 1),
         omega=plan.layout.omega,
@@ -250,6 +274,7 @@ def forecast(volume: Volume, options: ResolvedOptions) -> dict[str, Any]:
         "width": job.header.width,
         "steps": options.steps,
         "sr": job.header.sr,
+        "focus": focus.word(options.focus),
         "predicted_bytes": job.predicted,
         "notices": job.notices,
     }

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from inrcodec import canonical, lanczos, limits, volume
+from inrcodec import canonical, companding, lanczos, limits, volume
 from inrcodec.errors import CorruptFile, UnsupportedFile
 from inrcodec.fieldtypes import AFFINE, INTEGER, NUMBER, SCALARS, TEXT, Kind, integers, numbers, octets
 
@@ -53,8 +53,10 @@ class Header:
         Boxes along each axis; first index of each next box in k-d order.
     ndim, rescale, modality, unit, padding, description
         As in `Volume`.
-    kernel, background, cell, mask_method
-        Down-sampling; unit value of inactive voxels; edges of a mask cell in low-res voxels; coder of MASK.
+    kernel, companding
+        Down-sampling; nodes of the curve between low-res values and the networks' (`companding`).
+    background, cell, mask_method
+        Unit value of inactive voxels, not companded; edges of a mask cell in low-res voxels; coder of MASK.
     kind, omega, weights_method
         Network, its frequency, coder of WGHT.
     sr, sr_sha256, sr_window
@@ -83,6 +85,7 @@ class Header:
     padding: float | None = None
     description: Mapping[str, Scalar] = field(default_factory=dict)
     kernel: str = "lanczos3"
+    companding: tuple[int, ...] = ()
     background: float = 0.0
     cell: Shape = (1, 1, 1)
     mask_method: int = 1
@@ -176,6 +179,7 @@ FIELDS: dict[tuple[str, str], tuple[str, Kind]] = {
     ("range", "high"): ("high", NUMBER),
     ("lowres", "factor"): ("factor", integers(3)),
     ("lowres", "kernel"): ("kernel", TEXT),
+    ("lowres", "companding"): ("companding", integers(None)),
     ("mask", "background"): ("background", NUMBER),
     ("mask", "cell"): ("cell", integers(3)),
     ("mask", "method"): ("mask_method", INTEGER),
@@ -258,6 +262,7 @@ def _impossible(header: Header) -> Iterator[tuple[str, bool]]:
     yield "range", not smallest <= header.low <= header.high <= largest
     yield "padding", header.padding is not None and not smallest <= header.padding <= largest
     yield "factor", min(header.factor) < 1 or max(header.factor) > 8
+    yield "companding", not companding.is_curve(header.companding)
     yield "background", not -1 <= header.background <= 1
     yield "mask cell", min(header.cell) < 1
     yield "network", min(header.layers, header.width) < 1 or not 0 < header.omega <= LARGEST_OMEGA

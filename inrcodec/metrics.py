@@ -4,7 +4,8 @@ In: slabs of source and decoded values.  Out: PSNR with its peak, largest and me
 The one law: the peak is always stated.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from math import ceil, inf, log2, log10
 
 import numpy as np
@@ -53,3 +54,34 @@ class Errors:
     def psnr(self) -> float:
         """In dB, against the peak."""
         return psnr(self.mse)
+
+
+@dataclass
+class WindowErrors:
+    """Running mean absolute errors of the voxels whose source lies in a window, in stored units.
+
+    PSNR weighs air and metal as much as what people look at; these do not.
+
+    Parameters
+    ----------
+    windows : (low, high) in stored units, both included, by name.
+    """
+
+    windows: Mapping[str, tuple[float, float]]
+    counts: dict[str, int] = field(default_factory=dict)
+    sums: dict[str, float] = field(default_factory=dict)
+
+    def add(self, source: NDArray[np.generic], decoded: NDArray[np.generic]) -> None:
+        """Take in a slab, a slice at a time: what is held beside it is a few slices of float64."""
+        for plane, other in zip(source, decoded, strict=True) if self.windows else ():
+            values = plane.astype(np.float64)
+            errors = np.abs(values - other)
+            for name, (low, high) in self.windows.items():
+                inside = (values >= low) & (values <= high)
+                self.counts[name] = self.counts.get(name, 0) + int(np.count_nonzero(inside))
+                self.sums[name] = self.sums.get(name, 0.0) + float(errors[inside].sum())
+
+    @property
+    def means(self) -> dict[str, float]:
+        """Mean absolute error of every window that the source has voxels in."""
+        return {name: self.sums[name] / count for name, count in self.counts.items() if count}

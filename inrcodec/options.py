@@ -22,12 +22,13 @@ import operator
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
-from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Any, Literal, TypeAlias, TypeVar
 
+from inrcodec import focus as focusing
 from inrcodec import limits
 from inrcodec.errors import UsageError
+from inrcodec.spelling import did_you_mean
 
 __all__ = ["PRESETS", "EncodeOptions", "Preset", "Progress", "ResolvedOptions"]
 __all__ += ["check_decoding", "check_device"]
@@ -113,6 +114,7 @@ class ResolvedOptions:
     sr_wished: bool
     ratio: float | None
     size: int | None
+    focus: focusing.Focus
     seed: int
     device: str
     threads: int | None
@@ -140,6 +142,8 @@ class EncodeOptions:
         At most this many bytes. Excludes `ratio`. A target that cannot be reached is an error, never a file.
     sr : str, optional
         ID of a super-resolution model, or "lanczos" for none. By default, and with "auto", by modality.
+    focus : str or (low, high)
+        Values that matter most: "all", a window of `focus.WINDOWS` (CT), or "LO:HI" in physical units.
     seed : int
         Of all randomness, 0..2^63 - 1; stored in the file.
     device : str
@@ -166,6 +170,7 @@ class EncodeOptions:
     ratio: float | None = None
     size: int | None = None
     sr: str | None = None
+    focus: focusing.Focus = focusing.ALL
     seed: int = 0
     device: str = "cpu"
     threads: int | None = None
@@ -175,12 +180,14 @@ class EncodeOptions:
     def __post_init__(self) -> None:
         if self.preset not in PRESETS:
             raise UsageError(
-                f"unknown preset {self.preset!r}{_did_you_mean(self.preset, PRESETS)}, "
+                f"unknown preset {self.preset!r}{did_you_mean(self.preset, PRESETS)}, "
                 f"choose one of {', '.join(PRESETS)}",
                 value=self.preset,
             )
         self._check_numbers()
-        self._check_names()
+        _check_device_name(self.device)
+        _check_model_id(self.sr)
+        self._settle("focus", focusing.checked(self.focus))
         _refuse_contradictions(self)
 
     @classmethod
@@ -195,7 +202,7 @@ class EncodeOptions:
         known = [field.name for field in fields(cls)]
         for name in knobs:
             if name not in known:
-                hint = _did_you_mean(name, known) or f", known are {', '.join(known)}"
+                hint = did_you_mean(name, known) or f", known are {', '.join(known)}"
                 raise UsageError(f"unknown option {name!r}{hint}", value=name)
         return cls(preset=preset, **knobs)
 
@@ -219,6 +226,7 @@ class EncodeOptions:
             sr_wished=sr is not None,
             ratio=self.ratio,
             size=self.size,
+            focus=self.focus,
             seed=self.seed,
             device=self.device,
             threads=self.threads,
@@ -250,10 +258,6 @@ class EncodeOptions:
             value = getattr(self, name)
             if value is not None:
                 self._settle(name, _number_above(name, value, floor))
-
-    def _check_names(self) -> None:
-        _check_device_name(self.device)
-        _check_model_id(self.sr)
 
     def _settle(self, name: str, value: object) -> None:
         """Keep the checked, plain-Python form of a value; the only writes that a frozen object sees."""
@@ -333,6 +337,7 @@ def _refuse_changed_paper(options: EncodeOptions) -> None:
         ("width", options.width, paper.width),
         ("ratio", options.ratio, None),
         ("size", options.size, None),
+        ("focus", None if options.focus == focusing.ALL else options.focus, None),
     )
     for name, wished, given in fixed:
         if wished is not None and wished != given:
@@ -347,11 +352,6 @@ def _refuse_changed_paper(options: EncodeOptions) -> None:
             "did you mean preset 'balanced' with layers?",
             value=options.layers,
         )
-
-
-def _did_you_mean(word: object, known: Iterable[str]) -> str:
-    near = get_close_matches(str(word).lower().replace("-", "_"), list(known), n=1, cutoff=0.6)
-    return f", did you mean {near[0]!r}?" if near else ""
 
 
 def _require(met: bool, name: str, value: object, allowed: str) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from inrcodec import container
+from inrcodec import companding, container
 from inrcodec.options import Progress
 
 if TYPE_CHECKING:
@@ -41,6 +41,8 @@ class EncodeReport:
     psnr_lanczos : the same with the super-resolution model left out.
     psnr_lowres : of the fit alone, over the low-res volume, at the same peak.
     max_error, unit : largest error of a voxel, in physical units.
+    mean_errors : by window, mean absolute error of the voxels whose source lies in it, in physical units.
+    focus : the window that the fit was to serve.
     seconds : by stage.
     notices : what the user should know about the choices made.
     """
@@ -59,6 +61,8 @@ class EncodeReport:
     psnr_lowres: float
     max_error: float
     unit: str
+    mean_errors: dict[str, float]
+    focus: str
     seconds: dict[str, float]
     factor: tuple[int, int, int]
     tiles: tuple[int, int, int]
@@ -86,6 +90,7 @@ def of(
     volume: Volume, header: Header, sections: Mapping[str, bytes], found: Reached, total: int
 ) -> dict[str, Any]:
     """The fields of a report that follow from the file and its check; ``total`` is the file's bytes."""
+    best, scale = found.outcomes[header.sr], abs(header.rescale[0])
     return {
         "shape": volume.shape,
         "dtype": volume.array.dtype.name,
@@ -101,6 +106,7 @@ def of(
         "psnr_lowres": found.lowres,
         "max_error": header.max_error,
         "unit": header.unit,
+        "mean_errors": {name: mean * scale for name, mean in best.windows.means.items()},
         "factor": header.factor,
         "tiles": header.tiles,
         "layers": header.layers,
@@ -130,6 +136,7 @@ def facts(header: Header, sections: Mapping[str, bytes]) -> dict[str, Any]:
         "codec": {
             "factor": list(header.factor),
             "kernel": header.kernel,
+            "companding": _curve(header),
             "network": header.kind,
             "tiles": list(header.tiles),
             "layers": header.layers,
@@ -150,6 +157,16 @@ def facts(header: Header, sections: Mapping[str, bytes]) -> dict[str, Any]:
         "ratio": voxel_bytes / total,
         "bpv": 8 * total / voxels,
     }
+
+
+def _curve(header: Header) -> list[list[float]]:
+    """Nodes of the companding as pairs: a physical value, and the unit value that the networks see."""
+    (slope, intercept), half = header.rescale, (header.high - header.low) / 2
+    units = [node / companding.ONE for node in header.companding]
+    return [
+        [round((header.low + (linear + 1) * half) * slope + intercept, 3), unit]
+        for linear, unit in zip(units[0::2], units[1::2], strict=True)
+    ]
 
 
 class Stages:

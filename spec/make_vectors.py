@@ -100,6 +100,12 @@ def cases() -> dict[str, Case]:
         "constant": Case(
             "nothing but one value", np.full((4, 6, 5), -7, np.int8), {"factor": 2, "tiles": (1, 1, 1)}
         ),
+        "companding": Case(
+            "a window of values has most of the networks' range",
+            ct((16, 24, 28)),
+            {"factor": 2, "tiles": (1, 1, 2), "focus": "soft-tissue"},
+            hounsfield,
+        ),
         "factor-1": Case(
             "no reduction", mr()[:6, ::2, ::2].astype(np.int32) * 1000, {"factor": 1, "tiles": (1, 1, 1)}
         ),

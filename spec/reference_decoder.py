@@ -61,6 +61,7 @@ DEFAULTS: dict[str, Any] = {
     "volume.padding": None,
     "volume.about": {},
     "lowres.kernel": "lanczos3",
+    "lowres.companding": [],
     "mask.background": 0,
     "mask.cell": [1, 1, 1],
     "mask.method": 1,
@@ -131,6 +132,8 @@ def check_header(h: dict[str, Any]) -> None:
     type_limits = np.finfo(dtype) if dtype.kind == "f" else np.iinfo(dtype)
     for value in (h["range.low"], h["range.high"], h["volume.padding"]):
         need(value is None or type_limits.min <= value <= type_limits.max, "range or padding beyond the type")
+    for axis in curve(h):
+        need(all(a < b for a, b in pairwise(axis)), "companding")
     need(-1 <= h["mask.background"] <= 1 and 0 < h["net.omega"] <= 1000, "background or omega")
     need((h["sr.id"] == "lanczos") == (h["sr.sha256"] == b""), "hash of the model")
     check_window(h)
@@ -154,6 +157,13 @@ def check_window(h: dict[str, Any]) -> None:
     for low, high in windows:
         need(math.isfinite(high - low) and low < high and math.isfinite(2 / (high - low)), "window")
         need(high - low >= 1e-6 * max(abs(low), abs(high)), "window")
+
+
+def curve(h: dict[str, Any]) -> list[list[int]]:
+    """x and y of the companding's nodes, ends included."""
+    nodes = h["lowres.companding"]
+    need(all(type(n) is int for n in nodes) and len(nodes) in range(0, 17, 2), "companding")
+    return [[-32768, *nodes[axis::2], 32768] for axis in (0, 1)]
 
 
 def lowres_shape(h: dict[str, Any]) -> tuple[int, ...]:
@@ -233,7 +243,9 @@ def reconstruct_lowres(h: dict[str, Any], sections: dict[str, bytes]) -> np.ndar
         tensors = read_network(stream, tensor_shapes(h["net.layers"], h["net.width"]))
         for w, b in zip(tensors[:-2:2], tensors[1:-2:2], strict=True):
             x = np.sin(h["net.omega"] * (x @ w + b))
-        volume[tuple(voxels.T)] = np.clip(x @ tensors[-2] + tensors[-1], -1, 1)[:, 0]
+        u = np.clip(x @ tensors[-2] + tensors[-1], -1, 1)[:, 0]
+        linear, companded = np.array(curve(h)) / 32768
+        volume[tuple(voxels.T)] = np.interp(u, companded, linear)
     return volume
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from difflib import get_close_matches
+from re import compile as pattern
 from typing import NoReturn
 
 from inrcodec import __version__
@@ -19,6 +20,8 @@ __all__ = ["STREAM", "Parser", "add_machine", "add_manners", "numbers", "whole_n
 
 STREAM = "-"
 """As INPUT: standard input. As OUTPUT: standard output."""
+
+WINDOW = pattern(r"-[\d.]")  # begins like one with a negative end
 
 
 class Parser(argparse.ArgumentParser):
@@ -42,7 +45,7 @@ class Parser(argparse.ArgumentParser):
 
     def parse_words(self, words: Sequence[str]) -> argparse.Namespace:
         """Parse all words, or say which one is not known and which one was probably meant."""
-        parsed, unknown = self.parse_known_args(words)
+        parsed, unknown = self.parse_known_args(_with_negative_ends(words))
         if unknown:
             word = unknown[0].partition("=")[0]
             near = get_close_matches(word, self._option_string_actions, n=1)
@@ -53,6 +56,17 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Refuse; argparse calls this for everything that it finds wrong."""
         raise UsageError(f"{message}, see {self.prog} --help", value=message)
+
+
+def _with_negative_ends(words: Sequence[str]) -> list[str]:
+    """Join ``--focus -160:240`` into one word: argparse takes the second for an option."""
+    joined: list[str] = []
+    for word in words:
+        if joined and joined[-1] == "--focus" and WINDOW.match(word):
+            joined[-1] += f"={word}"
+        else:
+            joined.append(word)
+    return joined
 
 
 def add_manners(parser: Parser) -> None:

@@ -15,6 +15,7 @@ from inrcodec.cli.ledger import encode_ledger, facts
 from inrcodec.cli.progress import StageBar
 from inrcodec.cli.streams import put_bytes, put_json, refuse_same_file, refuse_stream, refuse_terminal, say
 from inrcodec.errors import UsageError
+from inrcodec.focus import WINDOWS
 from inrcodec.options import PRESETS, EncodeOptions, check_device
 
 KNOBS = (
@@ -25,6 +26,7 @@ KNOBS = (
     "ratio",
     "size",
     "sr",
+    "focus",
     "seed",
     "device",
     "threads",
@@ -72,6 +74,12 @@ def _add_knobs(parser: Parser) -> None:
     knobs.add_argument("--layers", type=int, metavar="N", help="hidden layers of a network")
     knobs.add_argument("--width", type=int, metavar="N", help="units of a hidden layer")
     knobs.add_argument("--sr", metavar="ID", help="super-resolution model, or lanczos for none (auto)")
+    knobs.add_argument(
+        "--focus",
+        default="all",
+        metavar="WINDOW",
+        help=f"values that matter: all, {', '.join(WINDOWS)} or LO:HI (all)",
+    )
     knobs.add_argument("--seed", type=int, default=0, metavar="N", help="of all randomness (0)")
     knobs.add_argument("--steps", type=int, metavar="N", help="steps of the fit")
     knobs.add_argument(

@@ -11,6 +11,8 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from inrcodec.focus import ALL
+
 if TYPE_CHECKING:
     from inrcodec.report import EncodeReport
 
@@ -67,7 +69,14 @@ def _quality(report: EncodeReport) -> list[Row]:
         ("  by Lanczos", f"{decibels(report.psnr_lanczos)} (model left out)"),
         ("  of low-res", f"{decibels(report.psnr_lowres)} (the fit alone)"),
         ("largest error", f"{report.max_error:g}{unit}"),
+        *_within(report.mean_errors, unit),
     ]
+
+
+def _within(means: Mapping[str, float], unit: str) -> list[Row]:
+    """Mean errors of windows of values, on one line."""
+    found = ", ".join(f"{name} {mean:.3g}" for name, mean in means.items())
+    return [("mean error in", found + unit)] if found else []
 
 
 def _made_with(report: EncodeReport) -> list[Row]:
@@ -80,6 +89,7 @@ def _made_with(report: EncodeReport) -> list[Row]:
             f"{tiles} ({_across(report.tiles)}) of {report.layers} x {report.width}, seed {report.seed}",
         ),
         ("model", report.sr),
+        *([("focus", report.focus)] if report.focus != ALL else []),
         ("seconds", f"{sum(report.seconds.values()):.1f} ({stages})"),
     ]
 

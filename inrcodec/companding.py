@@ -1,0 +1,67 @@
+"""Companding: more of [-1, 1] for the values that matter, less for all others, and back.
+
+In: unit values, and the nodes of a curve.  Out: companded unit values, or the linear ones again.
+The one law: `expand` undoes `compress` to the rounding of float64, voxel by voxel: a value depends on nothing
+but itself and the nodes.
+
+A network that is fitted to companded values makes its errors there; going back divides them by the slope.
+The curve is piecewise linear, rises from (-1, -1) to (1, 1), and has few nodes between.  Nodes are integers
+in steps of 2^-15, which float64 holds exactly, flat: linear, companded, linear, companded, …
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from math import sqrt
+
+import numpy as np
+from numpy.typing import NDArray
+
+Float = NDArray[np.float64]
+Nodes = tuple[int, ...]
+
+ONE = 1 << 15  # the integer of unit value 1
+MOST = 8  # nodes between the ends
+
+
+def compress(nodes: Nodes, unit: Float) -> Float:
+    """Linear unit values, any shape, to companded ones; the array itself where there are no nodes."""
+    return _mapped(nodes[0::2], nodes[1::2], unit) if nodes else unit
+
+
+def expand(nodes: Nodes, companded: Float) -> Float:
+    """Companded unit values, any shape, to linear ones; the array itself where there are no nodes."""
+    return _mapped(nodes[1::2], nodes[0::2], companded) if nodes else companded
+
+
+def curve(low: float, high: float) -> Nodes:
+    """The curve for a window of values.
+
+    A window that is a share w of all values gets the share sqrt(w) of the companded ones: inside the slope is
+    1 / sqrt(w), outside 1 / (1 + sqrt(w)). So a narrow window gains much and takes little, a wide one cannot
+    swallow the rest, and what is outside keeps at least half of its slope.
+
+    Parameters
+    ----------
+    low, high : unit values, ascending, at least `focus.NARROWEST` apart.
+    """
+    share = sqrt((high - low) / 2)
+    start = -1 + (low + 1) / (1 + share)
+    ends = ((low, start), (high, start + 2 * share))
+    steps = [(round(x * ONE), round(y * ONE)) for x, y in ends]
+    return tuple(n for node in steps if min(node) > -ONE and max(node) < ONE for n in node)
+
+
+def is_curve(nodes: Sequence[int]) -> bool:
+    """Whether nodes are few, come in pairs, and rise between the ends in both coordinates."""
+    if len(nodes) % 2 or len(nodes) > 2 * MOST:
+        return False
+    ends = [[-ONE, *axis, ONE] for axis in (nodes[0::2], nodes[1::2])]
+    return all(a < b for axis in ends for a, b in pairwise(axis))
+
+
+def _mapped(source: Sequence[int], target: Sequence[int], values: Float) -> Float:
+    """Values along the curve from ``source`` nodes to ``target`` nodes; the ends are added here."""
+    x, y = (np.array([-ONE, *axis, ONE], dtype=np.float64) / ONE for axis in (source, target))
+    slope = np.diff(y) / np.diff(x)
+    part = np.searchsorted(x[1:-1], values, side="right")
+    return y[part] + (values - x[part]) * slope[part]

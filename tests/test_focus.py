@@ -1,0 +1,225 @@
+"""The focus: a window that the user means, or a refusal that says which one could be meant."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import inrcodec
+from inrcodec import api, focus
+from inrcodec.cli import enc
+from inrcodec.errors import UsageError
+from inrcodec.normalize import Range
+from inrcodec.options import EncodeOptions
+from inrcodec.volume import Volume
+
+SPAN = Range(-1024.0, 3071.0)
+
+
+def volume(modality="CT", rescale=(1.0, 0.0)):
+    return Volume(np.zeros((1, 2, 2), np.int16), np.eye(4), modality=modality, rescale=rescale)
+
+
+@pytest.mark.parametrize(
+    ("wish", "means"),
+    [
+        ("all", "all"),
+        ("soft-tissue", "soft-tissue"),
+        ("-160:240", (-160.0, 240.0)),
+        ("-1000:-200", (-1000.0, -200.0)),
+        (" 0 : 1e3 ", (0.0, 1000.0)),
+        ((0, 80), (0.0, 80.0)),
+        ([np.int16(0), np.float32(0.5)], (0.0, 0.5)),
+    ],
+)
+def test_a_window_is_a_name_or_its_ends(wish, means):
+    options = EncodeOptions(focus=wish)
+    assert options.focus == means and eval(repr(options)) == options
+    assert focus.checked(focus.word(options.focus)) == means
+
+
+@pytest.mark.parametrize(
+    ("wish", "names"),
+    [
+        ("soft_tissue", "did you mean 'soft-tissue'"),
+        ("Bone", "did you mean 'bone'"),
+        ("liver", "all, brain, soft-tissue, lung, bone or LO:HI"),
+        ("", "LO:HI"),
+        ("5", "LO:HI"),
+        ("1:2:3", "LO:HI"),
+        ("a:b", "LO:HI"),
+        (":", "LO:HI"),
+        ("nan:1", "LO:HI"),
+        ("0:inf", "LO:HI"),
+        ((0, 1, 2), "LO:HI"),
+        ((True, 2), "LO:HI"),
+        (7, "LO:HI"),
+        (None, "LO:HI"),
+        ("240:-160", "did you mean -160:240?"),
+        ((5, 5), "a lower and an upper end"),
+    ],
+)
+def test_what_is_no_window_is_refused_with_what_was_meant(wish, names):
+    with pytest.raises(UsageError, match=names.replace("?", r"\?")):
+        EncodeOptions(focus=wish)
+
+
+def test_the_papers_preset_has_no_focus():
+    with pytest.raises(UsageError, match="fixes focus"):
+        EncodeOptions(preset="paper", focus="brain")
+    assert EncodeOptions(preset="paper", focus="all").focus == "all"
+
+
+@pytest.mark.parametrize(
+    ("rescale", "span"),
+    [((1.0, 0.0), SPAN), ((0.5, -1024.0), Range(0, 8190)), ((-1.0, 0.0), Range(-3071, 1024))],
+)
+def test_the_window_lies_where_its_physical_values_are(rescale, span):
+    source = volume(rescale=rescale)
+    (low, high), notices = focus.unit_window("soft-tissue", source, span)
+    assert -1 <= low < high <= 1 and not notices
+    stored = span.low + (np.array([low, high]) + 1) / 2 * (span.high - span.low)
+    assert sorted(stored * rescale[0] + rescale[1]) == pytest.approx([-160, 240])
+    assert np.diff(stored)[0] * abs(rescale[0]) == pytest.approx(400)
+
+
+def test_a_window_that_sticks_out_is_cut_to_the_volume():
+    (low, high), _ = focus.unit_window((-5000.0, -1000.0), volume(), SPAN)
+    assert low == -1 and -1 < high < -0.9
+
+
+def test_what_has_nothing_to_focus_on_is_coded_as_without():
+    assert focus.unit_window("all", volume(), SPAN) == (None, [])
+    assert focus.unit_window("brain", volume(), Range(5, 5)) == (None, [])
+    window, notices = focus.unit_window((-2000.0, 4000.0), volume(), SPAN)
+    assert window is None and "all values" in notices[0]
+
+
+@pytest.mark.parametrize(
+    ("wish", "modality", "names"),
+    [
+        ((3100.0, 4000.0), "CT", "-1024:3071"),
+        ((-3000.0, -1024.0), "CT", "outside"),
+        ((0.0, 0.01), "CT", "wider"),
+        ("brain", "MR", "the volume is MR"),
+    ],
+)
+def test_a_window_that_means_nothing_for_the_volume_is_refused(wish, modality, names):
+    with pytest.raises(UsageError, match=names):
+        focus.unit_window(wish, volume(modality), SPAN)
+
+
+def test_a_window_of_hounsfield_units_in_an_unknown_modality_is_taken_with_a_word():
+    assert focus.unit_window("brain", volume(""), SPAN)[1] == []
+    assert "unknown" in focus.unit_window("brain", volume(""), Range(0, 255))[1][0]
+    assert focus.unit_window((0.0, 80.0), volume("MR"), Range(0, 255))[1] == []
+
+
+def test_errors_are_told_of_the_windows_that_mean_something():
+    assert set(focus.told("all", volume(), SPAN)) == set(focus.WINDOWS)
+    assert set(focus.told("all", volume(""), SPAN)) == set(focus.WINDOWS)
+    assert focus.told("all", volume("MR"), SPAN) == {}
+    assert focus.told((0.0, 80.0), volume("MR", (2.0, 10.0)), SPAN) == {"0:80": (-5.0, 35.0)}
+    assert focus.told("all", volume(rescale=(-1.0, 0.0)), SPAN)["brain"] == (-80.0, 0.0)
+
+
+Z, Y, X = np.meshgrid(*(np.linspace(-1, 1, n) for n in (16, 40, 44)), indexing="ij")
+TISSUE = 40 + 15 * np.sin(9 * X) * np.cos(8 * Y)
+BONE = 1500 * np.exp(-20 * ((X - 0.2) ** 2 + (Y + 0.1) ** 2))  # takes nearly all of the range
+AIR = -1000 * np.exp(-6 * ((X + 1) ** 2 + (Y - 1) ** 2))
+SCAN = np.rint(TISSUE + BONE + AIR).astype(np.int16)
+KNOBS = {"factor": 2, "tiles": (1, 1, 1), "width": 16, "steps": 400, "sr": "lanczos", "threads": 1}
+
+
+@pytest.fixture(scope="module")
+def encoded():
+    """Files and reports by focus, two seeds each: a tiny fit is a matter of luck."""
+    source = Volume.from_array(SCAN, modality="CT")
+    knobs = {**KNOBS, "size": 700}
+    return {
+        wish: [api.encode_report(source, focus=wish, seed=seed, **knobs) for seed in (0, 2)]
+        for wish in ("all", "soft-tissue")
+    }
+
+
+def test_focus_lowers_the_error_in_its_window_at_equal_bytes(encoded):
+    means = {}
+    for wish, files in encoded.items():
+        assert all(len(blob) <= 700 and report.focus == wish for blob, report in files)
+        means[wish] = np.mean([report.mean_errors["soft-tissue"] for _, report in files])
+    assert means["soft-tissue"] < 0.85 * means["all"]
+
+
+@pytest.mark.parametrize("wish", ["all", "soft-tissue"])
+def test_mean_errors_are_those_of_the_decoded_volume(encoded, wish):
+    blob, report = encoded[wish][0]
+    decoded = inrcodec.decode(blob).astype(float)
+    for name, (low, high) in focus.WINDOWS.items():
+        inside = (low <= SCAN) & (high >= SCAN)
+        assert (name in report.mean_errors) == inside.any()
+        if inside.any():
+            expected = np.abs(decoded - SCAN)[inside].mean()
+            assert report.mean_errors[name] == pytest.approx(expected)
+
+
+def test_everything_after_the_networks_sees_linear_values(encoded):
+    """Low-res volume, its slices, the preview and the quality of the low-res volume."""
+    blob, report = encoded["soft-tissue"][0]
+    low = inrcodec.decode(blob, lowres=True).astype(float)
+    decoder = inrcodec.open(blob)
+    whole = decoder.lowres(1)
+    assert (
+        np.abs(low - (decoder.span.low + (whole + 1) * (decoder.span.high - decoder.span.low) / 2)).max()
+        <= 0.51
+    )
+    for z in range(len(whole)):
+        assert np.array_equal(decoder.lowres(2, slice(z, z + 1)), whole[z : z + 1])
+    assert report.psnr_lowres > 30 and low.min() < -600 and low.max() > 1200
+    assert inrcodec.verify(blob, threads=2)["digest"] == "equal"
+
+
+def test_without_focus_the_header_says_nothing_of_it(encoded):
+    plain, focused = (inrcodec.info(encoded[wish][0][0]) for wish in ("all", "soft-tissue"))
+    assert plain["codec"]["companding"] == []
+    values = [physical for physical, _ in focused["codec"]["companding"]]
+    assert values == pytest.approx([-160, 240], abs=0.1)
+    assert b"companding" not in encoded["all"][0][0] and b"companding" in encoded["soft-tissue"][0][0]
+
+
+def test_a_refused_window_costs_no_work():
+    stages = []
+    source = Volume.from_array(SCAN, modality="MR")
+    with pytest.raises(UsageError, match="window of CT"):
+        inrcodec.encode(source, focus="brain", progress=lambda stage, _: stages.append(stage), **KNOBS)
+    assert set(stages) <= {"read"}
+
+
+@pytest.mark.parametrize("words", [["--focus", "-160:240"], ["--focus=-160:240"]])
+def test_a_negative_end_is_no_option_on_the_command_line(words, tmp_path, capsys):
+    np.save(tmp_path / "in.npy", SCAN)
+    quick = "--factor 4 --sr lanczos --steps 60 --threads 1 --json".split()
+    assert enc.main([str(tmp_path / "in.npy"), str(tmp_path / "out.inrv"), *words, *quick]) == 0
+    out, ledger = capsys.readouterr()
+    report = json.loads(out)
+    assert report["focus"] == "-160:240" and report["mean_errors"]["-160:240"] > 0
+    rows = {line[2:18].strip(): line[18:].strip() for line in ledger.splitlines()}
+    assert rows["focus"] == "-160:240"
+    assert "-160:240" in rows["mean error in"] and "soft-tissue" in rows["mean error in"]
+
+
+def test_the_command_line_refuses_as_python_does(tmp_path, capsys):
+    np.save(tmp_path / "in.npy", SCAN)
+    for wish, names in (("bones", "did you mean 'bone'"), ("5000:6000", "outside")):
+        assert enc.main([str(tmp_path / "in.npy"), str(tmp_path / "out.inrv"), "--focus", wish]) == 2
+        assert names in capsys.readouterr().err
+    assert not (tmp_path / "out.inrv").exists()
+
+
+def test_importing_focus_imports_neither_torch_nor_numpy():
+    code = "import sys, inrcodec.focus; print(sorted({'torch', 'numpy', 'scipy'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
