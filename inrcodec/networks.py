@@ -7,6 +7,7 @@ The one law: a tile's weights depend on its own voxels, its own seed and the rat
 from __future__ import annotations
 
 from math import cos, pi, sqrt
+from typing import Any
 
 import numpy as np
 import torch
@@ -54,7 +55,7 @@ class Networks:
         coded: bool,
         seed: int,
         device: str,
-        pool: Pool,
+        pool: Pool[Any, Any],
     ) -> None:
         self.layout, self.coded = layout, coded
         self.objective = Objective(layout, tiles, values, batch=batch, seed=seed, device=device, pool=pool)

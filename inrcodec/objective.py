@@ -7,6 +7,7 @@ The one law: portions follow from the tiles and the batch, never from the thread
 from __future__ import annotations
 
 from queue import Empty, SimpleQueue
+from typing import Any
 
 import numpy as np
 import torch
@@ -44,7 +45,7 @@ class Objective:
         batch: int,
         seed: int,
         device: str,
-        pool: Pool,
+        pool: Pool[Any, Any],
     ) -> None:
         self.layout, self.device, self.pool = layout, device, pool
         counts = [len(v) for v in values]
@@ -65,17 +66,15 @@ class Objective:
         self._spaces: SimpleQueue[Workspace] = SimpleQueue()
 
     def gradient(self, weights: Tensor, step: int) -> tuple[Tensor, Tensor]:
-        """Mean squared error of each tile, (tiles,), and the gradient of that of all voxels by the weights."""
+        """Mean squared error of each tile, (tiles,), and the gradient of that of all voxels."""
         tensors = gradient.scaled(self.layout, weights)
         slopes = weights.new_empty(len(self.samples), self.layout.weights)
 
         def piece(rows: slice) -> Tensor:
             x, y = zip(*[s.draw(step) for s in self.samples[rows]], strict=True)
-            with_space = self._take()
-            errors = with_space.gradient(
-                self._of(tensors, rows), torch.stack(x), torch.stack(y), slopes[rows]
-            )
-            self._spaces.put(with_space)
+            space, mine = self._take(), self._of(tensors, rows)
+            errors = space.gradient(mine, torch.stack(x), torch.stack(y), slopes[rows])
+            self._spaces.put(space)
             return errors
 
         errors = torch.cat(self.pool(piece, self.pieces)) * self.portion

@@ -133,4 +133,4 @@ class Quantizer:
         """Sums over each tensor's weights, (tiles, tensors)."""
         import torch
 
-        return torch.stack([part.sum(1) for part in values.split(self.layout.sizes, 1)], 1)
+        return torch.stack([part.sum(1) for part in torch.split(values, self.layout.sizes, 1)], 1)

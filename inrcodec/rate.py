@@ -1,6 +1,6 @@
 """What weights cost: bits of a Laplace distribution, integrated over one step, and how they change.
 
-In: weights in units of their steps, real (training) or integer.  Out: bits, and their slopes by weight and scale.
+In: weights in units of their steps, real (training) or integer.  Out: bits, and their slopes.
 The one law: written with ``exp`` of negative numbers only; an overflow's NaN would kill a fit.
 """
 
@@ -27,7 +27,7 @@ def laplace_bits(q: Tensor, scale: Tensor) -> Tensor:
 
 
 class Rate(NamedTuple):
-    """Weights ``q`` in units of ``step``, and their Laplace ``scale`` in the same units; all (tiles, weights)."""
+    """Weights ``q`` in units of ``step``, and their Laplace ``scale`` in such units; (tiles, weights) each."""
 
     q: Tensor
     step: Tensor
