@@ -77,9 +77,8 @@ def reached(
     outcomes = {name: Outcome(Errors(peak), WindowErrors(windows or {})) for name in names}
     hashes = {name: blake2b(digest_size=DIGEST_BYTES) for name in names}
     lowres = decoder.lowres(threads)
-    for slab in decoder.slabs(lowres, threads=threads):
-        for name, unit in ((registry.LANCZOS, slab.lanczos), (header.sr, slab.superres))[: len(names)]:
-            stored = decoder.stored(slab, unit)
+    for slab in decoder.slabs(lowres, threads=threads, plain=True):
+        for name, stored in ((registry.LANCZOS, slab.plain), (header.sr, slab.stored))[: len(names)]:
             source = volume.array[slab.start : slab.stop]
             outcomes[name].errors.add(source, stored)
             outcomes[name].windows.add(source, stored)
@@ -88,18 +87,20 @@ def reached(
             progress("verify", slab.stop / header.shape[0])
     for name, outcome in outcomes.items():
         outcome.digest = hashes[name].digest()
-    scale = (float(header.high) - float(header.low)) / 2
-    return Reached(outcomes, metrics.psnr(float(np.square((lowres - target) * scale / (peak or 1.0)).mean())))
+    scale = (float(header.high) - float(header.low)) / 2 / (peak or 1.0)
+    squares = [float(np.square((a - b) * scale).sum()) for a, b in zip(lowres, target, strict=True)]
+    return Reached(outcomes, metrics.psnr(sum(squares) / target.size))
 
 
 def digest(decoder: Decoder, *, device: str = "cpu", threads: int | None = None) -> bytes:
     """The digest of a file's decoded volume, here and now."""
     found = blake2b(digest_size=DIGEST_BYTES)
     for slab in decoder.slabs(decoder.lowres(threads), device=device, threads=threads):
-        found.update(_bytes(decoder.stored(slab, slab.superres)))
+        found.update(_bytes(slab.stored))
     return found.digest()
 
 
-def _bytes(stored: NDArray[np.generic]) -> bytes:
-    """C order, little-endian, whatever the machine."""
-    return np.ascontiguousarray(stored.astype(stored.dtype.newbyteorder("<"), copy=False)).tobytes()
+def _bytes(stored: NDArray[np.generic]) -> memoryview:
+    """C order, little-endian, whatever the machine; a view where the memory is that already."""
+    little = stored.astype(stored.dtype.newbyteorder("<"), order="C", copy=False)
+    return little.reshape(-1).view(np.uint8).data

@@ -10,8 +10,7 @@ The low-res half needs neither torch nor scipy, so that a preview does not wait 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from os import cpu_count
 
@@ -21,8 +20,10 @@ from threadpoolctl import threadpool_limits
 
 from inrcodec import companding, entropy, lanczos, mask, quantize, siren, streams, tiles
 from inrcodec.errors import CorruptFile, UsageError
+from inrcodec.fullres import Fullres, Slab
 from inrcodec.header import Header
 from inrcodec.normalize import Range
+from inrcodec.pool import InterruptiblePool
 from inrcodec.siren import Layout
 from inrcodec.superres import registry
 from inrcodec.volume import Volume
@@ -33,17 +34,6 @@ Shape = tuple[int, int, int]
 Progress = Callable[[str, float], None]
 
 FULL_RES_FACTS = ("thickness",)  # of a volume's description: not true of its low-res version
-SLAB = 16  # full-res slices handed out at a time
-
-
-@dataclass(frozen=True)
-class Slab:
-    """Full-res slices ``[start, stop)`` in [-1, 1]: by Lanczos alone, and with the network's residual."""
-
-    start: int
-    stop: int
-    lanczos: Float
-    superres: Float
 
 
 class Decoder:
@@ -124,7 +114,7 @@ class Decoder:
                 out[places[:, 0] - start, places[:, 1], places[:, 2]] = values
 
         # One thread a product: the bits then cannot depend on how a BLAS shares the work out.
-        with threadpool_limits(1, "blas"), ThreadPoolExecutor(threads or cpu_count()) as pool:
+        with threadpool_limits(1, "blas"), InterruptiblePool(threads or cpu_count()) as pool:
             for done, _ in enumerate(pool.map(fill, wanted), 1):
                 if progress:
                     progress("lowres", done / len(wanted))
@@ -137,30 +127,21 @@ class Decoder:
         sr: str | None = None,
         device: str = "cpu",
         threads: int | None = None,
+        plain: bool = False,
         progress: Progress | None = None,
     ) -> Iterator[Slab]:
-        """All full-res slices in [-1, 1], a slab at a time.
+        """All full-res slices, a slab at a time.
 
         Parameters
         ----------
         sr : "lanczos" to leave the network out; by default the header's model.
+        plain : whether the slabs are to hold the slices by Lanczos alone too.
         """
-        residuals = self._residuals(lowres, sr or self.header.sr, device, threads)
-        for start in range(0, self.shape[0], SLAB):
-            stop = min(start + SLAB, self.shape[0])
-            plain = lanczos.up(lowres, self.header.factor, self.shape, start, stop)
-            residual = residuals(start, stop)
-            yield Slab(start, stop, plain, plain if residual is None else plain + residual)
+        whole = Fullres(self.header, lowres, self.active, self.padding)
+        for slab in whole.slabs(sr=sr, device=device, threads=threads, plain=plain):
+            yield slab
             if progress:
-                progress("superres", stop / self.shape[0])
-
-    def stored(self, slab: Slab, unit: Float) -> NDArray[np.generic]:
-        """Unit values of a slab as the source stored them, padding included."""
-        dtype = np.dtype(self.header.dtype)
-        values = self.span.to_stored(unit, dtype)
-        if self.padding is not None:
-            values[self.padding[slab.start : slab.stop]] = dtype.type(self.header.padding or 0)
-        return values
+                progress("superres", slab.stop / self.shape[0])
 
     def volume(
         self,
@@ -175,7 +156,7 @@ class Decoder:
         lowres = self.lowres(threads, progress=progress)
         array = np.empty(self.shape, dtype=np.dtype(self.header.dtype))
         for slab in self.slabs(lowres, sr=sr, device=device, threads=threads, progress=progress):
-            array[slab.start : slab.stop] = self.stored(slab, slab.superres)
+            array[slab.start : slab.stop] = slab.stored
         return self._volume(array, self.header.affine)
 
     def refuse_other_model(self, sr: str | None) -> None:
@@ -214,49 +195,6 @@ class Decoder:
             unit=h.unit,
             description=h.description,
         )
-
-    def _residuals(
-        self, lowres: Float, sr: str, device: str, threads: int | None
-    ) -> Callable[[int, int], Float | None]:
-        if sr == registry.LANCZOS:
-            return lambda start, stop: None
-        from inrcodec.superres.apply import Upsampler
-
-        if self.span.low == self.span.high:
-            return lambda start, stop: None
-        if registry.manifest(sr).factor != self.header.factor:
-            raise CorruptFile(
-                f"model {sr!r} brings back {registry.manifest(sr).factor}, the file is reduced by "
-                f"{self.header.factor}; the file is damaged, sr='lanczos' decodes it without the model",
-                value=self.header.factor,
-            )
-        network = registry.load(sr, self.header.sr_sha256)
-        low, high = self._window()
-        inside = np.clip((lowres - low) * (2 / (high - low)) - 1, -1, 1).astype(np.float32)
-        upsampler = Upsampler(network, inside, self.active, device, threads or cpu_count() or 1)
-        layers = _Slices(upsampler.layers(), self.shape)
-        return lambda start, stop: layers.take(start, stop) * ((high - low) / 2)
-
-    def _window(self) -> tuple[float, float]:
-        """The network's window, in this file's unit values."""
-        slope, intercept = self.header.rescale
-        low, high = self.span.to_unit((np.array(self.header.sr_window) - intercept) / slope)
-        return float(low), float(high)
-
-
-class _Slices:
-    """Layers of blocks in, ranges of slices out, in order; holds one layer and what is left of the last."""
-
-    def __init__(self, layers: Iterator[NDArray[np.float32]], shape: Shape) -> None:
-        self.layers, self.shape, self.start = layers, shape, 0
-        self.held = np.empty((0, *shape[1:]), dtype=np.float32)
-
-    def take(self, start: int, stop: int) -> Float:
-        self.held, self.start = self.held[start - self.start :], start
-        while len(self.held) < stop - start:
-            layer = next(self.layers)[:, : self.shape[1], : self.shape[2]]
-            self.held = np.concatenate([self.held, layer])
-        return self.held[: stop - start].astype(np.float64)
 
 
 def _coarser(affine: Float, factor: Shape) -> Float:

@@ -8,7 +8,9 @@ The one law: every step is its own module's; here they only follow each other.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import partial
 from math import prod
+from os import cpu_count
 from typing import Any
 
 import numpy as np
@@ -30,7 +32,7 @@ from inrcodec import (
 )
 from inrcodec.check import Reached
 from inrcodec.header import Header
-from inrcodec.normalize import Range, padding_mask, unit_slice
+from inrcodec.normalize import Range, padding_mask, unit_rows
 from inrcodec.options import Progress, ResolvedOptions
 from inrcodec.planning import Plan
 from inrcodec.siren import Layout
@@ -134,20 +136,22 @@ def lowres(volume: Volume, span: Range, options: ResolvedOptions, progress: Prog
     factor: Shape | None = planning.factor_for(volume, options)
     wished = planning.wished_bytes(volume, options)
     while factor is not None:
-        low = downsample(volume, span, factor, progress)
+        low = downsample(volume, span, factor, options.threads, progress)
         factor = planning.finer(factor, int(low.active.sum()), wished, options)
     return low
 
 
-def downsample(volume: Volume, span: Range, factor: Shape, progress: Progress | None = None) -> Lowres:
+def downsample(
+    volume: Volume, span: Range, factor: Shape, threads: int | None = None, progress: Progress | None = None
+) -> Lowres:
     """The low-res volume, its background and the cells that hold more than background."""
-
-    def slice_at(z: int) -> Float:
-        if progress:
-            progress("downsample", (z + 1) / volume.shape[0])
-        return unit_slice(volume, span, z)
-
-    values = lanczos.down(slice_at, volume.shape, factor)
+    values = lanczos.down(
+        partial(unit_rows, volume, span),
+        volume.shape,
+        factor,
+        threads=threads or cpu_count() or 1,
+        progress=None if progress is None else partial(progress, "downsample"),
+    )
     background = mask.background_of(values)
     cell = mask.cell_for(lanczos.lowres_shape(volume.shape, factor), CELL)
     return Lowres(values, factor, background, cell, mask.active_cells(values, background, cell))

@@ -7,17 +7,27 @@ Low-res voxel ``i`` covers the full-res voxels ``[f*i, f*(i + 1))``, so both gri
 and the low-res length is ``ceil(n / f)``.  The kernel is widened by ``f`` on the way down (anti-aliasing, as
 in Pillow's ``LANCZOS``); taps that fall outside the volume are dropped and the others renormalised.  Every
 output is a sum over taps in a fixed order, element by element, so it does not depend on slabs, threads or
-BLAS.
+BLAS.  A plane is resampled by sparse matrices, a row of few taps for each output: 0.4 ms where sums of
+shifted copies take 1.7 (128 x 512 to 512 x 512).
 """
 
-from collections.abc import Callable
-from typing import Any
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from inrcodec.pool import InterruptiblePool
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
 Float = NDArray[np.float64]
 Shape = tuple[int, int, int]
+Taps = list[list[tuple[int, float]]]  # for each output, its sources in ascending order and their weights
 
 LOBES = 3  # the "a" of equation 1; Pillow's LANCZOS has the same
 
@@ -33,30 +43,56 @@ def lowres_shape(shape: Shape, factor: Shape) -> Shape:
     return z, y, x
 
 
-def down(slice_at: Callable[[int], Float], shape: Shape, factor: Shape) -> Float:
-    """Down-sample a volume that is given slice by slice, so that it is never held in floats.
+BATCH = 8  # full-res slices that are shared out among threads at a time
+BAND = 1 << 15  # voxels of a band of rows: its floats stay in a core's cache, and its memory is used again
+
+
+def bands(shape: Shape) -> list[slice]:
+    """The rows of a slice in bands of at most ``BAND`` voxels, or one row."""
+    height = max(1, BAND // shape[2])
+    return [slice(y, min(y + height, shape[1])) for y in range(0, shape[1], height)]
+
+
+def down(
+    rows_at: Callable[[int, slice], Float],
+    shape: Shape,
+    factor: Shape,
+    *,
+    threads: int = 1,
+    progress: Callable[[float], None] | None = None,
+) -> Float:
+    """Down-sample a volume that is given row by row, so that it is never held in floats.
 
     Parameters
     ----------
-    slice_at : callable, z -> (y, x) float64
-        The full-res slice at index ``z``.
+    rows_at : callable, z and a slice of rows -> (y, x) float64
+        Rows of the full-res slice at index ``z``; called from any thread.
     shape : full-res (z, y, x).
     factor : (z, y, x), each >= 1.
+    threads : slices at a time.
+    progress : called with the fraction that is done.
 
     Returns
     -------
     ndarray, (z, y, x), float64, of shape ``lowres_shape(shape, factor)``.
     """
     low = np.zeros(lowres_shape(shape, factor))
-    taps_z = _taps_down(shape[0], factor[0])
-    users: list[list[tuple[int, float]]] = [[] for _ in range(shape[0])]
-    for i, row in enumerate(taps_z):
-        for source, weight in row:
-            users[source].append((i, weight))
-    for z, outputs in enumerate(users):
-        small = _down_axis(_down_axis(slice_at(z), factor[1], 0), factor[2], 1)
-        for i, weight in outputs:
-            low[i] += weight * small
+    slices, rows, columns = (_matrix(_taps_down(n, f), n) for n, f in zip(shape, factor, strict=True))
+    users = slices.T.tocsr()
+
+    def small(z: int) -> Float:
+        narrow = np.concatenate([(columns @ rows_at(z, band).T).T for band in bands(shape)])
+        plane: Float = rows @ narrow
+        return plane
+
+    with InterruptiblePool(threads) as pool:
+        for first in range(0, shape[0], BATCH):
+            batch = range(first, min(first + BATCH, shape[0]))
+            for z, plane in zip(batch, pool.map(small, batch), strict=True):
+                for i, weight in _taps_of(users, z):
+                    low[i] += weight * plane
+            if progress:
+                progress(batch.stop / shape[0])
     return low
 
 
@@ -75,16 +111,24 @@ def up(lowres: Float, factor: Shape, shape: Shape, start: int = 0, stop: int | N
     """
     stop = shape[0] if stop is None else stop
     out = np.empty((stop - start, *shape[1:]))
-    taps = _taps_up(lowres.shape[0], factor[0])
     for k, z in enumerate(range(start, stop)):
-        plane = np.zeros(lowres.shape[1:])
-        for source, weight in taps[z]:
-            plane += weight * lowres[source]
-        out[k] = _up_axis(_up_axis(plane, factor[1], 0, shape[1]), factor[2], 1, shape[2])
+        for rows, values in up_slice(lowres, factor, shape, z):
+            out[k, rows] = values
     return out
 
 
-def _taps_down(n: int, factor: int) -> list[list[tuple[int, float]]]:
+def up_slice(lowres: Float, factor: Shape, shape: Shape, z: int) -> Iterator[tuple[slice, Float]]:
+    """Full-res slice ``z``, a band of rows (y, x) after the other."""
+    slices, _, columns = map(_matrix_up, lowres.shape, factor, shape)
+    plane = np.zeros(lowres.shape[1:])
+    for source, weight in _taps_of(slices, z):
+        plane += weight * lowres[source]
+    wide = (columns @ plane.T).T
+    for rows, matrix in _bands_up(lowres.shape[1], factor[1], shape):
+        yield rows, matrix @ wide
+
+
+def _taps_down(n: int, factor: int) -> Taps:
     """For each low-res index, its full-res sources and normalised weights."""
     if factor == 1:
         return [[(i, 1.0)] for i in range(n)]
@@ -97,10 +141,12 @@ def _taps_down(n: int, factor: int) -> list[list[tuple[int, float]]]:
     return rows
 
 
-def _taps_up(n_low: int, factor: int) -> list[list[tuple[int, float]]]:
-    """For each full-res index of ``n_low * factor``, its low-res sources and normalised weights."""
+def _taps_up(n_low: int, factor: int, n: int) -> Taps:
+    """For each full-res index below ``n``, its low-res sources and normalised weights."""
+    if factor == 1:
+        return [[(i, 1.0)] for i in range(n)]
     rows = []
-    for j in range(n_low * factor):
+    for j in range(n):
         position = (j + 0.5) / factor - 0.5
         first = int(np.floor(position)) - LOBES + 1
         sources = np.arange(max(0, first), min(n_low, first + 2 * LOBES))
@@ -113,44 +159,28 @@ def _normalised(sources: NDArray[np.int64], weights: Float) -> list[tuple[int, f
     return [(int(s), float(w)) for s, w in zip(sources, weights, strict=True) if w != 0.0]
 
 
-def _down_axis(plane: Float, factor: int, axis: int) -> Float:
-    """One axis of a (y, x) plane; interior outputs share their weights, so taps are strided slices."""
-    if factor == 1:
-        return plane
-    rows = np.moveaxis(plane, axis, 0)
-    n, count = rows.shape[0], -(-rows.shape[0] // factor)
-    reach = range(-(LOBES * factor), (LOBES + 1) * factor)
-    offsets = np.array(reach, dtype=np.float64)
-    weights = kernel((offsets - (factor - 1) / 2) / factor)
-    total, norm = np.zeros((count, rows.shape[1])), np.zeros((count, 1))
-    for offset, weight in zip(reach, weights.tolist(), strict=True):
-        first = max(0, -(offset // factor))  # smallest i with i*factor + offset >= 0
-        last = min(count, (n - 1 - offset) // factor + 1)
-        if weight == 0.0 or first >= last:
-            continue
-        begin = first * factor + offset
-        total[first:last] += weight * rows[begin : begin + (last - first - 1) * factor + 1 : factor]
-        norm[first:last] += weight
-    return np.moveaxis(total / norm, 0, axis)
+def _matrix(taps: Taps, sources: int) -> csr_array:
+    """Taps as a matrix, (outputs, sources)."""
+    from scipy.sparse import csr_array  # not at the top: a preview needs no full resolution
+
+    ends = np.cumsum([0, *map(len, taps)])
+    places, weights = zip(*(tap for row in taps for tap in row), strict=True)
+    return csr_array((np.array(weights), np.array(places), ends), shape=(len(taps), sources))
 
 
-def _up_axis(plane: Float, factor: int, axis: int, n: int) -> Float:
-    """One axis of a (y, x) plane; each of the ``factor`` phases is a sum over six shifted copies."""
-    if factor == 1:
-        return plane
-    rows = np.moveaxis(plane, axis, 0)
-    n_low = rows.shape[0]
-    out = np.empty((n_low, factor, rows.shape[1]))
-    for phase in range(factor):
-        position = (phase + 0.5) / factor - 0.5
-        total, norm = np.zeros((n_low, rows.shape[1])), np.zeros((n_low, 1))
-        nearest = int(np.floor(position))
-        for offset in range(nearest - LOBES + 1, nearest + LOBES + 1):
-            weight = float(kernel(np.array(position - offset)))
-            first, last = max(0, -offset), min(n_low, n_low - offset)
-            if weight == 0.0 or first >= last:
-                continue
-            total[first:last] += weight * rows[first + offset : last + offset]
-            norm[first:last] += weight
-        out[:, phase] = total / norm
-    return np.moveaxis(out.reshape(n_low * factor, -1)[:n], 0, axis)
+@lru_cache(maxsize=8)
+def _matrix_up(n_low: int, factor: int, n: int) -> csr_array:
+    return _matrix(_taps_up(n_low, factor, n), n_low)
+
+
+@lru_cache(maxsize=2)
+def _bands_up(n_low: int, factor: int, shape: Shape) -> list[tuple[slice, csr_array]]:
+    """The matrix of the y axis in bands of rows."""
+    matrix = _matrix_up(n_low, factor, shape[1])
+    return [(rows, matrix[rows]) for rows in bands(shape)]
+
+
+def _taps_of(matrix: csr_array, output: int) -> list[tuple[int, float]]:
+    """The sources of one output and their weights."""
+    row = slice(matrix.indptr[output], matrix.indptr[output + 1])
+    return list(zip(matrix.indices[row].tolist(), matrix.data[row].tolist(), strict=True))

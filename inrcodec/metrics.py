@@ -4,12 +4,15 @@ In: slabs of source and decoded values.  Out: PSNR with its peak, largest and me
 The one law: the peak is always stated.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from math import ceil, inf, log2, log10
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+PIECE = 1 << 15  # voxels
 
 
 def peak_of(low: float, high: float, dtype: np.dtype[np.generic]) -> float:
@@ -38,12 +41,16 @@ class Errors:
     squares: float = 0.0  # of errors relative to the peak: those of float64 volumes could overflow
     largest: float = 0.0
 
-    def add(self, source: NDArray[np.generic], decoded: NDArray[np.generic]) -> None:
+    def add(self, source: NDArray[Any], decoded: NDArray[Any]) -> None:
         """Take in a slab; arrays of equal shape and any real dtype."""
-        difference = source.astype(np.float64) - decoded.astype(np.float64)
-        self.count += difference.size
-        self.squares += float(np.square(difference / (self.peak or 1.0)).sum())
-        self.largest = max(self.largest, float(np.abs(difference).max(initial=0.0)))
+        for values, others in _pieces(source, decoded):
+            difference = values.astype(np.float64)
+            difference -= others
+            self.count += difference.size
+            np.abs(difference, out=difference)
+            self.largest = max(self.largest, float(difference.max(initial=0.0)))
+            difference /= self.peak or 1.0
+            self.squares += float(np.square(difference, out=difference).sum())
 
     @property
     def mse(self) -> float:
@@ -71,11 +78,11 @@ class WindowErrors:
     counts: dict[str, int] = field(default_factory=dict)
     sums: dict[str, float] = field(default_factory=dict)
 
-    def add(self, source: NDArray[np.generic], decoded: NDArray[np.generic]) -> None:
-        """Take in a slab, a slice at a time: what is held beside it is a few slices of float64."""
-        for plane, other in zip(source, decoded, strict=True) if self.windows else ():
-            values = plane.astype(np.float64)
-            errors = np.abs(values - other)
+    def add(self, source: NDArray[Any], decoded: NDArray[Any]) -> None:
+        """Take in a slab; arrays of equal shape and any real dtype."""
+        for piece, others in _pieces(source, decoded) if self.windows else ():
+            values = piece.astype(np.float64)
+            errors = np.abs(values - others)
             for name, (low, high) in self.windows.items():
                 inside = (values >= low) & (values <= high)
                 self.counts[name] = self.counts.get(name, 0) + int(np.count_nonzero(inside))
@@ -85,3 +92,10 @@ class WindowErrors:
     def means(self) -> dict[str, float]:
         """Mean absolute error of every window that the source has voxels in."""
         return {name: self.sums[name] / count for name, count in self.counts.items() if count}
+
+
+def _pieces(*arrays: NDArray[Any]) -> Iterator[tuple[NDArray[Any], ...]]:
+    """The same voxels of each array, a run at a time: its floats stay in a core's cache."""
+    flat = [array.reshape(-1) for array in arrays]
+    for start in range(0, flat[0].size, PIECE):
+        yield tuple(array[start : start + PIECE] for array in flat)

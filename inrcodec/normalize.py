@@ -51,17 +51,25 @@ class Range:
     def to_unit(self, stored: NDArray[np.generic]) -> Float:
         """Stored values to float64 in [-1, 1]; a constant volume is -1 everywhere."""
         span = self.high - self.low
-        return (stored.astype(np.float64) - self.low) * (2 / span if span else 0.0) - 1.0
+        unit = stored.astype(np.float64)
+        unit -= self.low
+        unit *= 2 / span if span else 0.0
+        unit -= 1.0
+        return unit
 
     def to_stored(self, unit: Float, dtype: np.dtype[np.generic]) -> NDArray[np.generic]:
         """Unit floats to the source's dtype: clipped to its range, rounded half to even for integers."""
-        values = np.clip(self.low + (unit + 1) * ((self.high - self.low) / 2), self.low, self.high)
+        values = unit + 1.0
+        values *= (self.high - self.low) / 2
+        values += self.low
+        np.clip(values, self.low, self.high, out=values)
         if dtype.kind == "f":
             return values.astype(dtype)
         limits = np.iinfo(dtype)  # type: ignore[type-var]
         # float64 cannot hold 2**63 - 1 or 2**64 - 1: stay below what would wrap around.
         top = np.nextafter(float(limits.max) + 1, 0) if dtype.itemsize == 8 else float(limits.max)
-        return np.clip(np.rint(values), float(limits.min), top).astype(dtype)
+        np.rint(values, out=values)
+        return np.clip(values, float(limits.min), top, out=values).astype(dtype)
 
 
 def amplitude(unit: Float) -> float:
@@ -83,10 +91,10 @@ def padding_mask(volume: Volume) -> Bool | None:
     return mask if mask.any() else None
 
 
-def unit_slice(volume: Volume, span: Range, z: int) -> Float:
-    """Slice ``z`` in [-1, 1], with padding filled by the lowest physical value (air, in CT)."""
-    plane = volume.array[z]
-    unit = span.to_unit(plane)
+def unit_rows(volume: Volume, span: Range, z: int, rows: slice = slice(None)) -> Float:
+    """Rows of slice ``z`` in [-1, 1], with padding filled by the lowest physical value (air, in CT)."""
+    stored = volume.array[z, rows]
+    unit = span.to_unit(stored)
     if volume.padding is not None:
-        unit[plane == volume.padding] = -1.0 if volume.rescale[0] > 0 else 1.0
+        unit[stored == volume.padding] = -1.0 if volume.rescale[0] > 0 else 1.0
     return unit

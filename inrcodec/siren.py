@@ -123,5 +123,8 @@ def decode(layout: Layout, weights: Sequence[Float], tile: Tile, rows: slice | N
 def _network(layout: Layout, weights: Sequence[Float], x: Float) -> Float:
     h = x
     for weight, bias in zip(weights[:-2:2], weights[1:-2:2], strict=True):
-        h = np.sin(layout.omega * (h @ weight + bias))
+        h = h @ weight
+        h += bias  # in place from here: it is memory that takes the time
+        h *= layout.omega
+        np.sin(h, out=h)
     return (h @ weights[-2] + weights[-1])[:, 0]

@@ -110,7 +110,9 @@ def test_the_encoder_keeps_the_better_of_model_and_lanczos(monkeypatch):
     monkeypatch.setattr(
         apply.Upsampler,
         "_block",
-        lambda up, place: rng.normal(0, 0.1, [b * f for b, f in zip(up.block, up.factor, strict=True)]),
+        lambda up, place: rng.normal(
+            0, 0.1, [(part.stop - part.start) * f for part, f in zip(place, up.factor, strict=True)]
+        ),
     )
     source = Volume.from_array(VOLUMES["int16"], modality="CT")
     blob, report = api.encode_report(source, steps=60, threads=1, factor=4)

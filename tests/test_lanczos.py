@@ -11,7 +11,7 @@ FACTORS = [(1, 1, 1), (1, 2, 2), (2, 3, 4), (4, 4, 4), (8, 8, 8), (5, 1, 7)]
 
 
 def down(volume, factor):
-    return lanczos.down(lambda z: volume[z], volume.shape, factor)
+    return lanczos.down(lambda z, rows: volume[z, rows], volume.shape, factor)
 
 
 @pytest.mark.parametrize("factor", [2, 4, 8])

@@ -1,5 +1,6 @@
 """Super-resolution: the published architecture, blocks without seams, and only the models that are meant."""
 
+from dataclasses import replace
 from hashlib import sha256
 
 import numpy as np
@@ -71,6 +72,38 @@ def test_architectures_that_cannot_be_are_refused(wrong):
         Architecture(**wrong)
 
 
+def residual(network, low, active, threads=2):
+    """Of the whole volume, (z, y, x) float64."""
+    shape = [n * f for n, f in zip(low.shape, network.arch.factor, strict=True)]
+    out = np.zeros(shape)
+    for layer in Upsampler(network, low, active, "cpu", threads).layers():
+        for z in range(layer.start, min(layer.stop, shape[0])):
+            for y in range(0, shape[1], 24):  # in bands, as the decoder asks for them
+                layer.add_to(out[z, y : y + 24], z, y, 1.0)
+    return out
+
+
+@pytest.mark.parametrize("head", ["subpixel", "deconvolution"])
+@pytest.mark.parametrize("dims", [2, 3])
+def test_a_rim_that_is_left_out_changes_nothing_inside(dims, head):
+    torch.manual_seed(0)
+    network = SRDenseNet(replace(TINY, dims=dims, factor=(1, 4, 4), head=head))
+    low = torch.randn(2, 1, *(9, 10, 11)[3 - dims :])
+    with torch.no_grad():
+        whole, inside = network(low), network(low, 2)
+    spans = zip(network.arch.factor[3 - dims :], whole.shape[2:], strict=True)
+    cut = [slice(2 * f, n - 2 * f) for f, n in spans]
+    torch.testing.assert_close(inside, whole[(..., *cut)], atol=1e-6, rtol=0)
+
+
+def test_the_gradient_path_computes_the_same():
+    torch.manual_seed(0)
+    network, low = SRDenseNet(TINY), torch.randn(1, 1, 6, 7, 8)
+    with torch.no_grad():
+        decoded = network(low)
+    torch.testing.assert_close(network(low).detach(), decoded, atol=1e-6, rtol=0)
+
+
 @pytest.mark.parametrize("shape", [(5, 40, 33), (17, 8, 70)])
 def test_blocks_leave_no_seams(shape, monkeypatch):
     """With a halo as wide as the receptive field, block by block is the whole volume at once."""
@@ -79,8 +112,7 @@ def test_blocks_leave_no_seams(shape, monkeypatch):
     torch.manual_seed(0)
     network = SRDenseNet(TINY)
     low = np.random.default_rng(0).normal(size=shape).astype(np.float32)
-    layers = list(Upsampler(network, low, np.ones(shape, bool), "cpu", 2).layers())
-    blocked = np.concatenate(layers)[: shape[0] * 2, : shape[1] * 4, : shape[2] * 4]
+    blocked = residual(network, low, np.ones(shape, bool))
     padded = np.pad(low, 8, mode="edge")
     with torch.no_grad():
         whole = network(torch.from_numpy(padded)[None, None])[0, 0].numpy()
@@ -95,13 +127,20 @@ def test_blocks_leave_no_seams(shape, monkeypatch):
 def test_threads_do_not_change_a_bit_and_background_gets_nothing(arch):
     torch.manual_seed(1)
     network = SRDenseNet(arch)
-    low = np.random.default_rng(1).normal(size=(20, 70, 40)).astype(np.float32)
+    low = np.random.default_rng(1).normal(size=(20, 70, 50)).astype(np.float32)
     active = np.zeros(low.shape, bool)
-    active[:, :10, :10] = True
-    one, two = (list(Upsampler(network, low, active, "cpu", t).layers()) for t in (1, 2))
-    assert all(np.array_equal(a, b) for a, b in zip(one, two, strict=True))
-    fy = arch.factor[1]
-    assert one[0][:, : 10 * fy].any() and not one[0][:, 64 * fy :].any()
+    active[3:, 5:10, 40:] = active[3:, 60:, 2:9] = True
+    one, two = (residual(network, low, active, t) for t in (1, 2))
+    assert np.array_equal(one, two)
+    fz, fy, fx = arch.factor
+    assert one[3 * fz, 7 * fy, 45 * fx] and one[-1, -1, 4 * fx]
+    assert not one[:, : 4 * fy].any() and not one[..., :fx].any()
+    assert not one[:, 27 * fy : 47 * fy].any()
+
+
+def test_nothing_active_needs_no_residual():
+    low = np.zeros((20, 8, 8), np.float32)
+    assert not residual(SRDenseNet(TINY), low, np.zeros(low.shape, bool)).any()
 
 
 def test_the_imitated_fit_damps_detail_and_leaves_flat_parts_alone():

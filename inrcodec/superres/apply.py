@@ -1,17 +1,19 @@
 """A super-resolution network run over a low-res volume, block by block.
 
 In: the low-res volume in the network's window.  Out: the residual of any range of full-res slices.
-The one law: the blocks are a function of the grid alone, always of one shape and each on one thread, so that
+The one law: the blocks are a function of the active voxels alone, and each is computed on one thread, so that
 the result does not depend on slabs or threads.
 
-A block is cut with a halo of ``HALO`` voxels, whose outputs are dropped; beyond the volume the last voxel is
-repeated.  Blocks without an active voxel get no residual: flat background needs none.
+The volume is cut into layers of slices of equal thickness, and the part of a layer that is not background
+into blocks of equal size.  A block is cut out with a halo of ``HALO`` voxels, whose outputs are dropped;
+beyond the volume the last voxel is repeated.  Background gets no residual: it needs none.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
+from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
@@ -19,14 +21,39 @@ import torch
 from numpy.typing import NDArray
 
 from inrcodec import workers
+from inrcodec.pool import InterruptiblePool
 from inrcodec.superres.network import SRDenseNet
 
+Float = NDArray[np.float64]
 Float32 = NDArray[np.float32]
 Bool = NDArray[np.bool_]
-Pool = Callable[[Callable[[tuple[int, int]], None], list[tuple[int, int]]], list[None]]
+Place = tuple[slice, slice, slice]
+Pool = Callable[[Callable[[Place], Float32], list[Place]], list[Float32]]
 
-BLOCK = (16, 32, 32)  # low-res voxels: 26k with the halo, about 30 MB of activations a thread
+BLOCK = (16, 32, 32)  # low-res voxels at most: 26k with the halo, about 40 MB of activations a thread
 HALO = 2  # voxels: what the training's loss leaves out at the rim of a patch
+MARGIN = 1  # voxels around what is active that get a residual too: an edge rings beyond itself
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Residuals of the full-res slices ``[start, stop)``, where there are any.
+
+    ``blocks`` are their first (y, x), full-res, and their values (z, y, x); they do not overlap.
+    """
+
+    start: int
+    stop: int
+    blocks: list[tuple[tuple[int, int], Float32]]
+
+    def add_to(self, rows: Float, z: int, first: int, scale: float) -> None:
+        """Add ``scale`` times the residual to rows (y, x) of slice ``z``, from row ``first`` on, in place."""
+        for (y, x), values in self.blocks:
+            begin, end = max(y - first, 0), min(y + values.shape[1] - first, len(rows))
+            if begin < end:
+                part = rows[begin:end, x : x + values.shape[2]]
+                residual = values[z - self.start, begin + first - y : end + first - y, : part.shape[1]]
+                part += np.multiply(residual, scale, dtype=np.float64)
 
 
 class Upsampler:
@@ -36,7 +63,7 @@ class Upsampler:
     ----------
     network : float32, in evaluation mode.
     low : ndarray, (z, y, x), low-res values in [-1, 1] of the network's window.
-    active : ndarray, (z, y, x), bool; blocks without any are skipped.
+    active : ndarray, (z, y, x), bool; where there is none, there is no residual.
     threads : blocks computed at a time, on a CPU.
     """
 
@@ -45,54 +72,64 @@ class Upsampler:
         memory = torch.channels_last_3d if network.arch.dims == 3 else torch.channels_last
         self.network = network.to(device=device, memory_format=memory)  # type: ignore[call-overload]
         self.flat = network.arch.dims == 2
-        self.block = BLOCK
         self.halo = (0 if self.flat else HALO, HALO, HALO)
-        self.counts = [-(-n // b) for n, b in zip(low.shape, self.block, strict=True)]
-        beyond = [
-            (h, h + c * b - n)
-            for h, c, b, n in zip(self.halo, self.counts, self.block, low.shape, strict=True)
-        ]
-        self.low, self.active = np.pad(low, beyond, mode="edge"), np.pad(active, beyond)
+        self.low, self.active = low, active
 
-    def layers(self) -> Iterator[Float32]:
-        """The residual, a layer of blocks after the other: (block z * factor z, y, x) float32."""
-        with workers.single_threaded(1 if self.device != "cpu" else self.threads) as pool:
-            for z in range(self.counts[0]):
-                yield self._layer(z, pool)
+    def layers(self) -> Iterator[Layer]:
+        """The residual, a layer after the other; the next is computed while one is in use."""
+        spans = _parts(0, len(self.low), BLOCK[0])
+        threads = 1 if self.device != "cpu" else self.threads
+        with workers.single_threaded(threads) as pool, InterruptiblePool(1) as ahead:
+            coming = ahead.submit(self._layer, spans[0], pool)
+            for span in [*spans[1:], None]:
+                layer = coming.result()
+                if span is not None:
+                    coming = ahead.submit(self._layer, span, pool)
+                yield layer
 
-    def _layer(self, z: int, pool: Pool) -> Float32:
-        (bz, by, bx), (fz, fy, fx) = self.block, self.factor
-        rows, columns = self.counts[1:]
-        out = np.zeros((bz * fz, rows * by * fy, columns * bx * fx), dtype=np.float32)
+    def _layer(self, z: slice, pool: Pool) -> Layer:
+        fz, fy, fx = self.factor
+        places = self._places(z)
+        found = pool(self._block, places)
+        blocks = [((y.start * fy, x.start * fx), b) for (_, y, x), b in zip(places, found, strict=True)]
+        return Layer(z.start * fz, z.stop * fz, blocks)
 
-        def fill(place: tuple[int, int]) -> None:
-            y, x = place
-            residual = self._block((z, y, x))
-            if residual is not None:
-                out[:, y * by * fy : (y + 1) * by * fy, x * bx * fx : (x + 1) * bx * fx] = residual
-
-        pool(fill, list(product(range(rows), range(columns))))
-        return out
+    def _places(self, z: slice) -> list[Place]:
+        """Blocks that cover the layer's active voxels and their margin."""
+        active: Bool = np.asarray(self.active[_grown(z)].any(0))
+        rows, columns = (_parts(*_extent(np.asarray(active.any(1 - k))), BLOCK[1 + k]) for k in (0, 1))
+        return [(z, y, x) for y, x in product(rows, columns) if active[_grown(y), _grown(x)].any()]
 
     @torch.no_grad()
-    def _block(self, place: tuple[int, int, int]) -> Float32 | None:
-        starts = [p * b for p, b in zip(place, self.block, strict=True)]
-        window = tuple(slice(s, s + b + 2 * h) for s, b, h in zip(starts, self.block, self.halo, strict=True))
-        if not self.active[window].any():
-            return None
-        x = torch.from_numpy(np.ascontiguousarray(self.low[window])).to(self.device)
+    def _block(self, place: Place) -> Float32:
+        inside = [
+            np.arange(part.start - h, part.stop + h).clip(0, n - 1)
+            for part, h, n in zip(place, self.halo, self.low.shape, strict=True)
+        ]
+        x = torch.from_numpy(self.low[np.ix_(*inside)]).to(self.device)
         x = x[:, None] if self.flat else x[None, None]
         x = x.to(memory_format=torch.channels_last if self.flat else torch.channels_last_3d)
         # TF32 keeps ten bits of a product: not the reference decode.
         with torch.backends.cudnn.flags(allow_tf32=False) if self.device != "cpu" else nullcontext():
-            y = self.network(x)
-        y = y.reshape([n * f for n, f in zip(self._whole(), self.factor, strict=True)])
-        inside = tuple(
-            slice(h * f, (h + b) * f) for h, b, f in zip(self.halo, self.block, self.factor, strict=True)
-        )
-        result: Float32 = y[inside].cpu().numpy()
+            y = self.network(x, HALO)
+        result: Float32 = y.reshape([-1, *y.shape[-2:]]).cpu().numpy()
         return result
 
-    def _whole(self) -> tuple[int, int, int]:
-        z, y, x = (b + 2 * h for b, h in zip(self.block, self.halo, strict=True))
-        return z, y, x
+
+def _parts(start: int, stop: int, longest: int) -> list[slice]:
+    """Equal parts of a range, as few as their length allows; the last may reach beyond its end."""
+    count = -(-(stop - start) // longest)
+    length = -(-(stop - start) // max(count, 1))
+    return [slice(start + k * length, start + (k + 1) * length) for k in range(count)]
+
+
+def _grown(part: slice) -> slice:
+    return slice(max(0, part.start - MARGIN), part.stop + MARGIN)
+
+
+def _extent(active: Bool) -> tuple[int, int]:
+    """From the first to behind the last index that is set, with a margin; empty where none is."""
+    places = np.flatnonzero(active)
+    if not len(places):
+        return 0, 0
+    return max(0, int(places[0]) - MARGIN), min(len(active), int(places[-1]) + 1 + MARGIN)

@@ -56,7 +56,7 @@ def load(path: Path, factor: tuple[int, int, int], fits: Fits) -> list[Material]
     """The clean low-res version of a volume, and what files of it decode to."""
     volume = windowed(io.read(path), factor, fits.offsets.get(path.name, 0.0))
     full = to_unit(volume.array)
-    versions = [lanczos.down(lambda z: full[z].astype(np.float64), full.shape, factor)]
+    versions = [lanczos.down(lambda z, rows: full[z, rows].astype(np.float64), full.shape, factor)]
     for width in fits.widths:
         kept = fits.folder / f"{path.name}.{'x'.join(map(str, factor))}.w{width}.s{fits.steps}.npy"
         if not kept.exists():
