@@ -23,6 +23,7 @@ from inrcodec.errors import CorruptFile, UsageError
 from inrcodec.fullres import Fullres, Slab
 from inrcodec.header import Header
 from inrcodec.normalize import Range
+from inrcodec.padcode import Planes
 from inrcodec.pool import InterruptiblePool
 from inrcodec.siren import Layout
 from inrcodec.superres import registry
@@ -62,7 +63,7 @@ class Decoder:
         return mask.active_voxels(cells, self.header.cell, self.low_shape)
 
     @cached_property
-    def padding(self) -> Bool | None:
+    def padding(self) -> Planes | None:
         """Full-res voxels that hold the padding value."""
         if "PADM" not in self.sections:
             return None

@@ -32,7 +32,7 @@ from inrcodec import (
 )
 from inrcodec.check import Reached
 from inrcodec.header import Header
-from inrcodec.normalize import Range, padding_mask, unit_rows
+from inrcodec.normalize import Range, padding_masks, unit_rows
 from inrcodec.options import Progress, ResolvedOptions
 from inrcodec.planning import Plan
 from inrcodec.siren import Layout
@@ -162,7 +162,7 @@ def _masks(volume: Volume, low: Lowres) -> dict[str, bytes]:
     sections = {}
     if low.cells is not None:
         sections["MASK"] = entropy.encode_mask(low.cells)
-    padded = padding_mask(volume)
+    padded = padding_masks(volume)
     if padded is not None:
         sections["PADM"] = entropy.encode_bits(padded)
     return sections

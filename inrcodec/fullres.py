@@ -22,6 +22,7 @@ from inrcodec import lanczos
 from inrcodec.errors import CorruptFile
 from inrcodec.header import Header
 from inrcodec.normalize import Range
+from inrcodec.padcode import Planes
 from inrcodec.pool import InterruptiblePool
 from inrcodec.superres import registry
 
@@ -58,13 +59,13 @@ class Fullres:
     header : of the file.
     lowres : ndarray, (z, y, x), in [-1, 1].
     active : ndarray, (z, y, x), low-res voxels that a network stands for.
-    padding : ndarray, (z, y, x), full-res voxels that hold the padding value, or None.
+    padding : full-res voxels that hold the padding value, slice by slice, or None.
     """
 
     header: Header
     lowres: Float
     active: Bool
-    padding: Bool | None
+    padding: Planes | None
 
     def slabs(
         self, *, sr: str | None = None, device: str = "cpu", threads: int | None = None, plain: bool = False
@@ -99,20 +100,21 @@ class Fullres:
 
     def _fill(self, slab: Slab, z: int, layer: Layer | None) -> None:
         """One slice of a slab, a band of rows at a time."""
+        padding = None if self.padding is None else self.padding[z]
         for rows, unit in lanczos.up_slice(self.lowres, self.header.factor, self.header.shape, z):
             if slab.plain is not slab.stored:
-                slab.plain[z - slab.start, rows] = self._stored(unit, z, rows)
+                slab.plain[z - slab.start, rows] = self._stored(unit, padding, rows)
             if layer is not None:
                 low, high = self._window()
                 layer.add_to(unit, z, rows.start, (high - low) / 2)
-            slab.stored[z - slab.start, rows] = self._stored(unit, z, rows)
+            slab.stored[z - slab.start, rows] = self._stored(unit, padding, rows)
 
-    def _stored(self, unit: Float, z: int, rows: slice) -> Array:
+    def _stored(self, unit: Float, padding: Bool | None, rows: slice) -> Array:
         """Unit values of some rows as the source stored them, padding included."""
         dtype = np.dtype(self.header.dtype)
         values = self._span.to_stored(unit, dtype)
-        if self.padding is not None:
-            values[self.padding[z, rows]] = dtype.type(self.header.padding or 0)
+        if padding is not None:
+            values[padding[rows]] = dtype.type(self.header.padding or 0)
         return values
 
     def _residuals(self, sr: str, device: str, threads: int) -> Iterator[Layer] | None:

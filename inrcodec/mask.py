@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inrcodec.limits import CELLS
-from inrcodec.normalize import amplitude
+from inrcodec.normalize import amplitude, sampled
 
 Shape = tuple[int, int, int]
 Bool = NDArray[np.bool_]
@@ -21,11 +21,11 @@ WORTH_IT = 0.9  # a mask that leaves more than this active costs more than it sa
 
 def background_of(lowres: Float) -> float:
     """The commonest value: the fullest bin of twice the tolerance, and the median inside it."""
+    values = sampled(lowres)
     step = 2 * TOLERANCE * amplitude(lowres)
-    bins = np.floor((lowres + 1) / step).astype(np.int64)
-    commonest = int(np.bincount(np.maximum(bins.ravel(), 0)).argmax())
-    inside = lowres[bins == commonest]
-    return float(np.clip(np.median(inside), -1.0, 1.0))
+    bins = np.floor((values + 1) / step).astype(np.int64)
+    commonest = int(np.bincount(np.maximum(bins, 0)).argmax())
+    return float(np.clip(np.median(values[bins == commonest]), -1.0, 1.0))
 
 
 def cell_for(shape: Shape, edge: int) -> Shape:
@@ -41,15 +41,24 @@ def cell_for(shape: Shape, edge: int) -> Shape:
 
 def active_cells(lowres: Float, background: float, cell: Shape) -> Bool | None:
     """Cells that hold anything but background; ``None`` where a mask would not pay."""
-    from scipy import ndimage  # for the encoder only: decoding must not wait for it
-
-    far = ndimage.binary_dilation(np.abs(lowres - background) > TOLERANCE * amplitude(lowres))
+    tolerance = TOLERANCE * amplitude(lowres)
+    far = _dilated(np.stack([np.abs(plane - background) > tolerance for plane in lowres]))
     pad = [(0, -n % c) for n, c in zip(far.shape, cell, strict=True)]
     padded = np.pad(far, pad)
     z, y, x = (n // c for n, c in zip(padded.shape, cell, strict=True))
     cells = padded.reshape(z, cell[0], y, cell[1], x, cell[2]).any((1, 3, 5))
     active: Bool = np.asarray(cells, dtype=np.bool_)
     return active if active.mean() < WORTH_IT else None
+
+
+def _dilated(far: Bool) -> Bool:
+    """What is set, and its six neighbours."""
+    grown = far.copy()
+    for axis in range(far.ndim):
+        here, there = np.moveaxis(grown, axis, 0), np.moveaxis(far, axis, 0)
+        here[1:] |= there[:-1]
+        here[:-1] |= there[1:]
+    return grown
 
 
 def active_voxels(cells: Bool | None, cell: Shape, shape: Shape) -> Bool:

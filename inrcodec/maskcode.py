@@ -1,4 +1,4 @@
-"""Boolean grids to bytes and back: the active cells of the low-res grid, and the padding of the volume.
+"""Boolean grids to bytes and back: the active cells of the low-res grid.
 
 In: a boolean array (z, y, x). Out: bytes. The one law: encoder and decoder walk the same loop over the same
 integers, so that they cannot disagree about a probability.
@@ -13,12 +13,11 @@ zstd -19 on packed bits.
 from __future__ import annotations
 
 import numpy as np
-import zstandard
 from numpy.typing import NDArray
 
-from inrcodec.errors import CorruptFile, UnsupportedFile
+from inrcodec.errors import CorruptFile
 
-__all__ = ["decode_bits", "decode_mask", "encode_bits", "encode_mask"]
+__all__ = ["decode_mask", "encode_mask"]
 
 Bool = NDArray[np.bool_]
 Shape = tuple[int, int, int]
@@ -292,107 +291,3 @@ def decode_mask(data: bytes, shape: Shape) -> Bool:
     cells = _walk(reader, shape, None)
     reader.finish()
     return cells
-
-
-PLAIN, DISTINCT = 0, 1  # first byte of a coded padding mask
-MODELLED_CELLS = 1 << 20  # beyond, the plain loop would take longer than a decoder's other work
-
-
-def encode_bits(mask: Bool) -> bytes:
-    """Code a full-resolution mask; slices that repeat cost nothing.
-
-    A scan circle is the same on every slice, so method 1 flags the slices that differ from the one before
-    and codes those by context (a circle of 512 x 512: 0.3 kB, where zstd needs 1 kB). A mask with too
-    many different slices goes through method 0, zstd of the difference to the slice before.
-
-    Parameters
-    ----------
-    mask : ndarray, (z, y, x), bool
-
-    Returns
-    -------
-    bytes
-    """
-    rows = np.packbits(np.asarray(mask, dtype=np.bool_).reshape(mask.shape[0], -1), axis=1)
-    differs = np.ones(len(rows), dtype=np.bool_)
-    differs[1:] = (rows[1:] != rows[:-1]).any(axis=1)
-    if int(differs.sum()) * mask[0].size <= MODELLED_CELLS:
-        return bytes([DISTINCT]) + np.packbits(differs).tobytes() + encode_mask(mask[differs])
-    rows[1:] ^= rows[:-1].copy()
-    return bytes([PLAIN]) + zstandard.ZstdCompressor(level=19).compress(rows.tobytes())
-
-
-def decode_bits(data: bytes, shape: Shape) -> Bool:
-    """Invert `encode_bits`.
-
-    Parameters
-    ----------
-    data : bytes
-    shape : tuple of int
-        (z, y, x) of the mask.
-
-    Returns
-    -------
-    ndarray, (z, y, x), bool
-
-    Raises
-    ------
-    CorruptFile, UnsupportedFile
-        The bytes are not those of a mask of this shape; their method is unknown.
-    """
-    if data[:1] == bytes([DISTINCT]):
-        return _decode_distinct(data[1:], shape)
-    if not data:
-        raise CorruptFile("padding mask is empty, get the file again", value=0)
-    if data[0] != PLAIN:
-        raise UnsupportedFile(f"padding mask has unknown method {data[0]}, update inrcodec", value=data[0])
-    area = shape[1] * shape[2]
-    width = -(-area // 8)
-    changes = np.frombuffer(decompress(data[1:], shape[0] * width), dtype=np.uint8).reshape(shape[0], width)
-    if area % 8 and (changes[:, -1] & (0xFF >> area % 8)).any():
-        raise CorruptFile("padding mask has bits beyond its slices, get the file again")
-    rows = np.bitwise_xor.accumulate(changes, axis=0)
-    bits: Bool = np.unpackbits(rows, axis=1, count=area).view(np.bool_).reshape(shape)
-    return bits
-
-
-def _decode_distinct(data: bytes, shape: Shape) -> Bool:
-    """Invert method 1: flags of the slices that differ, then the slices."""
-    count = -(-shape[0] // 8)
-    flags = np.unpackbits(np.frombuffer(data[:count], dtype=np.uint8)).view(np.bool_)
-    slices = int(flags.sum())
-    if len(flags) < shape[0] or flags[shape[0] :].any() or not flags[0]:
-        raise CorruptFile("padding mask does not flag its slices, get the file again", value=len(data))
-    if slices * shape[1] * shape[2] > MODELLED_CELLS:
-        raise CorruptFile(f"padding mask codes {slices} slices, more than its method may", value=slices)
-    distinct = decode_mask(data[count:], (slices, shape[1], shape[2]))
-    if (distinct[1:] == distinct[:-1]).all(axis=(1, 2)).any():
-        raise CorruptFile("padding mask codes a slice twice, get the file again", value=slices)
-    mask: Bool = distinct[np.cumsum(flags[: shape[0]]) - 1]
-    return mask
-
-
-def decompress(frame: bytes, size: int) -> bytes:
-    """Inflate one zstd frame of exactly ``size`` bytes.
-
-    The library's own ``max_output_size`` is no guard, as a frame that states its size overrules it (16
-    bytes can ask for 1 TiB): so the stated size must equal ours before anything is allocated.
-
-    Raises
-    ------
-    CorruptFile
-        The frame states another size or a wider window, is damaged, or is followed by anything.
-    """
-    try:
-        stated = zstandard.get_frame_parameters(frame)
-        if stated.content_size != size or stated.window_size > max(size, 1 << 10):
-            raise CorruptFile(
-                f"zstd frame states {stated.content_size} bytes, not {size}", value=stated.content_size
-            )
-        reader = zstandard.ZstdDecompressor().decompressobj()
-        content = reader.decompress(frame)
-    except zstandard.ZstdError as error:
-        raise CorruptFile(f"zstd frame is damaged: {error}, get the file again", value=len(frame)) from error
-    if len(content) != size or not reader.eof or reader.unused_data:
-        raise CorruptFile(f"zstd frame holds {len(content)} bytes, not {size}", value=len(content))
-    return bytes(content)

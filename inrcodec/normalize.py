@@ -4,6 +4,7 @@ In: slices of a volume as stored.  Out: unit floats, and stored values of the sa
 The one law: exactly invertible for every integer that float64 holds; padding never enters the floats.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,7 @@ Float = NDArray[np.float64]
 Bool = NDArray[np.bool_]
 
 
+SAMPLE = 1 << 21  # values from which on not all are looked at; then at least half as many are
 SMALLEST = 1e-4  # of [-1, 1]: an amplitude below it is that of a constant
 
 
@@ -72,6 +74,12 @@ class Range:
         return np.clip(values, float(limits.min), top, out=values).astype(dtype)
 
 
+def sampled(values: Float) -> Float:
+    """All values in one row, or evenly spread ones where there are many: for statistics that need no more."""
+    flat = values.reshape(-1)
+    return flat[:: flat.size // SAMPLE | 1]
+
+
 def amplitude(unit: Float) -> float:
     """Half of what the signal spans, from its 0.1st to its 99.9th percentile.
 
@@ -79,16 +87,15 @@ def amplitude(unit: Float) -> float:
     """
     if not unit.size:
         return SMALLEST
-    low, high = np.percentile(unit, [0.1, 99.9])
+    low, high = np.percentile(sampled(unit), [0.1, 99.9])
     return max(float(high - low) / 2, SMALLEST)
 
 
-def padding_mask(volume: Volume) -> Bool | None:
-    """Where the padding value stands, (z, y, x); ``None`` where it never does."""
-    if volume.padding is None:
+def padding_masks(volume: Volume) -> Iterator[Bool] | None:
+    """Where the padding value stands, slice by slice (y, x); ``None`` where it never does."""
+    if volume.padding is None or not any((plane == volume.padding).any() for plane in volume.array):
         return None
-    mask: Bool = volume.array == volume.padding
-    return mask if mask.any() else None
+    return (plane == volume.padding for plane in volume.array)
 
 
 def unit_rows(volume: Volume, span: Range, z: int, rows: slice = slice(None)) -> Float:

@@ -15,6 +15,8 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
+ONEDNN = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Architecture:
@@ -147,7 +149,7 @@ def _convolve(layer: nn.Module, x: Tensor, *, padded: bool = True) -> Tensor:
     assert isinstance(layer, nn.Conv2d | nn.Conv3d)
     one = (1,) * (x.ndim - 2)
     padding = tuple(k // 2 if padded else 0 for k in layer.kernel_size)
-    if x.ndim == 5 and not x.is_cuda and not torch.is_grad_enabled() and torch.backends.mkldnn.is_available():
+    if x.ndim == 5 and x.device.type == "cpu" and not torch.is_grad_enabled() and ONEDNN:
         return torch.mkldnn_convolution(x, layer.weight, layer.bias, padding, one, one, 1)
     convolution = nn.functional.conv2d if x.ndim == 4 else nn.functional.conv3d
     return convolution(x, layer.weight, layer.bias, 1, padding)
@@ -165,12 +167,14 @@ def _joined(maps: Sequence[Tensor]) -> Tensor:
 
 def _within(x: Tensor, rim: Sequence[int]) -> Tensor:
     """Without the outermost voxels of each spatial axis."""
-    return x[(..., *(slice(r, n - r) for r, n in zip(rim, x.shape[2:], strict=True)))]
+    for axis, r in enumerate(rim, 2):
+        x = x.narrow(axis, r, x.shape[axis] - 2 * r)
+    return x
 
 
 def _interleave(x: Tensor, factor: tuple[int, ...]) -> Tensor:
     """(batch, prod(factor), *low) -> (batch, 1, *high): channel = position inside the low-res voxel."""
     batch, low, dims = x.shape[0], x.shape[2:], len(factor)
-    x = x.movedim(1, -1).unflatten(-1, factor)
+    x = x.movedim(1, -1).reshape(batch, *low, *factor)
     order = [axis for k in range(dims) for axis in (1 + k, 1 + dims + k)]
     return x.permute(0, *order).reshape(batch, 1, *(n * f for n, f in zip(low, factor, strict=True)))
