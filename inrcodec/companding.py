@@ -11,7 +11,6 @@ in steps of 2^-15, which float64 holds exactly, flat: linear, companded, linear,
 
 from collections.abc import Sequence
 from itertools import pairwise
-from math import sqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +20,9 @@ Nodes = tuple[int, ...]
 
 ONE = 1 << 15  # the integer of unit value 1
 MOST = 8  # nodes between the ends
+# On an ankle, slopes of 4, 5, 6 and 8 times the outside's take 31, 35, 35 and 37 % from the low-res error of
+# soft tissue, and 7, 6, 3 and 2 % from what is left after super-resolution; 0.45 stands for 5 there.
+POWER = 0.45
 
 
 def compress(nodes: Nodes, unit: Float) -> Float:
@@ -36,17 +38,19 @@ def expand(nodes: Nodes, companded: Float) -> Float:
 def curve(low: float, high: float) -> Nodes:
     """The curve for a window of values.
 
-    A window that is a share w of all values gets the share sqrt(w) of the companded ones: inside the slope is
-    1 / sqrt(w), outside 1 / (1 + sqrt(w)). So a narrow window gains much and takes little, a wide one cannot
-    swallow the rest, and what is outside keeps at least half of its slope.
+    A window that is a share w of all values gets the share w**POWER of the companded ones. So a narrow one
+    gains much and takes little: of a 12-bit CT's values, the brain's 2 % become 17 %, and soft tissue's 10 %
+    become 35 %. A wide one cannot swallow the rest: what is outside keeps at least POWER of its slope.
 
     Parameters
     ----------
     low, high : unit values, ascending, at least `focus.NARROWEST` apart.
     """
-    share = sqrt((high - low) / 2)
-    start = -1 + (low + 1) / (1 + share)
-    ends = ((low, start), (high, start + 2 * share))
+    width = high - low
+    companded = 2 * (width / 2) ** POWER
+    outside = (2 - companded) / (2 - width) if width < 2 else 1.0
+    start = -1 + (low + 1) * outside
+    ends = ((low, start), (high, start + companded))
     steps = [(round(x * ONE), round(y * ONE)) for x, y in ends]
     return tuple(n for node in steps if min(node) > -ONE and max(node) < ONE for n in node)
 

@@ -76,7 +76,7 @@ class WindowErrors:
 
     windows: Mapping[str, tuple[float, float]]
     counts: dict[str, int] = field(default_factory=dict)
-    sums: dict[str, float] = field(default_factory=dict)
+    sums: dict[str, float] = field(default_factory=dict)  # in widths of the window: no overflow
 
     def add(self, source: NDArray[Any], decoded: NDArray[Any]) -> None:
         """Take in a slab; arrays of equal shape and any real dtype."""
@@ -86,12 +86,14 @@ class WindowErrors:
             for name, (low, high) in self.windows.items():
                 inside = (values >= low) & (values <= high)
                 self.counts[name] = self.counts.get(name, 0) + int(np.count_nonzero(inside))
-                self.sums[name] = self.sums.get(name, 0.0) + float(errors[inside].sum())
+                relative = errors[inside] / (high - low)
+                self.sums[name] = self.sums.get(name, 0.0) + float(relative.sum())
 
     @property
     def means(self) -> dict[str, float]:
         """Mean absolute error of every window that the source has voxels in."""
-        return {name: self.sums[name] / count for name, count in self.counts.items() if count}
+        widths = {name: high - low for name, (low, high) in self.windows.items()}
+        return {n: self.sums[n] / count * widths[n] for n, count in self.counts.items() if count}
 
 
 def _pieces(*arrays: NDArray[Any]) -> Iterator[tuple[NDArray[Any], ...]]:
