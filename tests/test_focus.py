@@ -13,6 +13,7 @@ import inrcodec
 from inrcodec import api, focus
 from inrcodec.cli import enc
 from inrcodec.errors import UsageError
+from inrcodec.metrics import WindowErrors
 from inrcodec.normalize import Range
 from inrcodec.options import EncodeOptions
 from inrcodec.volume import Volume
@@ -125,6 +126,21 @@ def test_errors_are_told_of_the_windows_that_mean_something():
     assert focus.told("all", volume("MR"), SPAN) == {}
     assert focus.told((0.0, 80.0), volume("MR", (2.0, 10.0)), SPAN) == {"0:80": (-5.0, 35.0)}
     assert focus.told("all", volume(rescale=(-1.0, 0.0)), SPAN)["brain"] == (-80.0, 0.0)
+
+
+def test_window_errors_are_means_over_what_the_source_has_there():
+    source = np.array([[-5, 0, 40], [80, 81, 500]], np.int16)
+    errors = WindowErrors({"brain": (0.0, 80.0), "empty": (600.0, 700.0)})
+    for row in source:
+        errors.add(row, row + row.astype(np.int16) // 10)
+    assert errors.means == pytest.approx({"brain": (0 + 4 + 8) / 3})
+
+
+def test_window_errors_of_huge_values_do_not_overflow():
+    source = np.full(40_000, 1e307)
+    errors = WindowErrors({"w": (-1.5e307, 1.5e307)})
+    errors.add(source, -source)
+    assert errors.means["w"] == pytest.approx(2e307)
 
 
 Z, Y, X = np.meshgrid(*(np.linspace(-1, 1, n) for n in (16, 40, 44)), indexing="ij")
