@@ -39,11 +39,12 @@ class Reached:
     """What a set of sections gives back, against its source.
 
     ``outcomes`` has one entry for Lanczos and one for the header's model, if it has one; ``lowres`` is the
-    PSNR of the low-res volume alone.
+    PSNR of the low-res volume alone, ``lowres_windows`` its mean errors by window.
     """
 
     outcomes: dict[str, Outcome]
     lowres: float
+    lowres_windows: WindowErrors
 
     @property
     def best(self) -> str:
@@ -89,7 +90,10 @@ def reached(
         outcome.digest = hashes[name].digest()
     scale = (float(header.high) - float(header.low)) / 2 / (peak or 1.0)
     squares = [float(np.square((a - b) * scale).sum()) for a, b in zip(lowres, target, strict=True)]
-    return Reached(outcomes, metrics.psnr(sum(squares) / target.size))
+    inside = WindowErrors(windows or {})
+    for clean, decoded in zip(target, lowres, strict=True):
+        inside.add(*(header.low + (unit + 1) * ((header.high - header.low) / 2) for unit in (clean, decoded)))
+    return Reached(outcomes, metrics.psnr(sum(squares) / target.size), inside)
 
 
 def digest(decoder: Decoder, *, device: str = "cpu", threads: int | None = None) -> bytes:

@@ -42,6 +42,7 @@ class EncodeReport:
     psnr_lowres : of the fit alone, over the low-res volume, at the same peak.
     max_error, unit : largest error of a voxel, in physical units.
     mean_errors : by window, mean absolute error of the voxels whose source lies in it, in physical units.
+    mean_errors_lowres : the same of the low-res volume alone: what the networks hold, and a focus serves.
     focus : the window that the fit was to serve.
     seconds : by stage.
     notices : what the user should know about the choices made.
@@ -62,6 +63,7 @@ class EncodeReport:
     max_error: float
     unit: str
     mean_errors: dict[str, float]
+    mean_errors_lowres: dict[str, float]
     focus: str
     seconds: dict[str, float]
     factor: tuple[int, int, int]
@@ -107,6 +109,7 @@ def of(
         "max_error": header.max_error,
         "unit": header.unit,
         "mean_errors": {name: mean * scale for name, mean in best.windows.means.items()},
+        "mean_errors_lowres": {name: mean * scale for name, mean in found.lowres_windows.means.items()},
         "factor": header.factor,
         "tiles": header.tiles,
         "layers": header.layers,
