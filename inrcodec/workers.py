@@ -7,11 +7,12 @@ The one law: a piece never sees more than one thread of torch, so its bits do no
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import torch
+
+from inrcodec.pool import InterruptiblePool
 
 Piece = TypeVar("Piece")
 Result = TypeVar("Result")
@@ -24,7 +25,7 @@ Pool = Callable[[Callable[[Piece], Result], Iterable[Piece]], list[Result]]
 def single_threaded(workers: int) -> Iterator[Pool[Any, Any]]:
     """A pool's ``map(function, pieces)``, which waits for all; torch's own threads come back afterwards."""
     before = torch.get_num_threads()
-    with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+    with InterruptiblePool(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         try:
             yield lambda function, pieces: list(pool.map(function, pieces))
         finally:

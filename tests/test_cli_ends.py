@@ -169,8 +169,10 @@ def test_help_has_the_table(name, capfd):
     assert exits.epilog() in capfd.readouterr().out
 
 
-def start(*words, **options):
-    code = "import sys; from inrcodec.cli.enc import main; sys.exit(main(sys.argv[1:]))"
+START = "import sys; from inrcodec.cli.enc import main; sys.exit(main())"
+
+
+def start(*words, code=START, **options):
     return subprocess.Popen(
         [sys.executable, "-c", code, *map(str, words)],
         stdout=subprocess.PIPE,
@@ -193,6 +195,57 @@ def test_interrupted_leaves_the_old_file_and_nothing_else(number, tiny):
     assert "interrupted" in err
     assert (tiny / "in.inrv").read_bytes() == before
     assert listing(tiny) == names
+
+
+# A fit whose pieces never end: an interrupt that waited for them would never end either, and one that left
+# them to the interpreter's farewell would end with 134, inside of torch.
+ENDLESS = """
+import sys
+import torch
+from inrcodec import api, workers
+from inrcodec.cli.enc import main
+
+def piece(number):
+    weight = torch.ones(64, 64, requires_grad=True)
+    if number == 0:
+        print("computing", file=sys.stderr, flush=True)
+    while True:
+        (weight @ weight).sum().backward()
+
+def encode_report(*args, **knobs):
+    with workers.single_threaded(2) as pool:
+        pool(piece, range(4))
+
+api.encode_report = encode_report
+sys.exit(main())
+"""
+
+
+@pytest.mark.parametrize("times", [1, 2], ids=["once", "twice"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
+def test_interrupted_does_not_wait_for_threads_that_compute(number, times, tiny):
+    with start(tiny / "in.npy", tiny / "out.inrv", code=ENDLESS) as process:
+        try:
+            assert process.stderr.readline() == "computing\n"
+            for _ in range(times):
+                process.send_signal(number)
+            _, err = process.communicate(timeout=120)  # no measure of speed: it ends, or never does
+        finally:
+            process.kill()
+    assert (process.returncode, err.splitlines()[-1]) == (130, "inrv-enc: interrupted, nothing was written")
+    assert "Traceback" not in err
+
+
+def test_a_signal_that_was_ignored_stays_so(tiny, monkeypatch):
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as under nohup
+    seen = []
+    monkeypatch.setattr(api, "info", lambda source: seen.append(signal.getsignal(signal.SIGINT)) or {})
+    try:
+        assert info.main([str(tiny / "in.inrv")]) == 0
+        assert seen == [signal.SIG_IGN]
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_a_disk_that_fills_up_leaves_the_old_file(tiny):

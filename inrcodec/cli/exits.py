@@ -9,12 +9,14 @@ from __future__ import annotations
 import argparse
 import contextlib
 import errno
+import math
 import os
 import signal
 import sys
+import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from inrcodec.errors import EXIT_INTERRUPTED, InrvError, UsageError, WriteError
 
@@ -41,6 +43,7 @@ EXITS: tuple[tuple[int, str], ...] = (
     (EXIT_INTERRUPTED, "interrupted; nothing is written"),
 )
 
+ONE_PRESS = 2.0  # seconds in which a second signal is the same wish: it must not cut the clean-up short
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
 
 
@@ -68,28 +71,52 @@ def run(
     Returns
     -------
     int
-        One of `EXITS`. ``--help`` and ``--version`` return 0 as well.
+        One of `EXITS`. ``--help`` and ``--version`` return 0 as well. An interrupted process whose own
+        arguments these are ends here.
     """
     words = sys.argv[1:] if argv is None else list(argv)
     verbose = "-v" in words or "--verbose" in words
+    with _unwinding_signals():
+        try:
+            return _end(parser, command, words, verbose=verbose)
+        except KeyboardInterrupt as interrupt:
+            code = _told(parser, interrupt, verbose=verbose)
+            if argv is None:
+                _leave(code)
+            return code
+
+
+def _end(
+    parser: Parser,
+    command: Callable[[argparse.Namespace], int | None],
+    words: list[str],
+    *,
+    verbose: bool,
+) -> int:
+    """The exit code of every end but an interrupt, which may come while another end is told."""
     try:
-        with _terminated_is_interrupted():
-            code = command(parser.parse_words(words)) or OK
-            sys.stdout.flush()  # a full disk or a closed pipe shows here, not after the last line
+        code = command(parser.parse_words(words)) or OK
+        sys.stdout.flush()  # a full disk or a closed pipe shows here, not after the last line
         return code
     except SystemExit as request:  # --help and --version
         return request.code if isinstance(request.code, int) else OK
     except BrokenPipeError:
         _drop_stdout()  # the reader has gone, as in `| head`: nobody wants a message
         return WriteError.exit_code
-    except (Exception, KeyboardInterrupt) as error:
-        if verbose and not isinstance(error, UsageError):
-            traceback.print_exc()
-        code, words_of_end = _verdict(error)
-        print(f"{parser.prog}: {words_of_end}", file=sys.stderr)
+    except Exception as error:
+        code = _told(parser, error, verbose=verbose)
         if code == WriteError.exit_code:
             _drop_stdout()
         return code
+
+
+def _told(parser: Parser, error: BaseException, *, verbose: bool) -> int:
+    """Say in one line why the command ends, and return its exit code."""
+    if verbose and not isinstance(error, UsageError):
+        traceback.print_exception(error)
+    code, words = _verdict(error)
+    print(f"{parser.prog}: {words}", file=sys.stderr)
+    return code
 
 
 def _verdict(error: BaseException) -> tuple[int, str]:
@@ -106,21 +133,38 @@ def _verdict(error: BaseException) -> tuple[int, str]:
 
 
 @contextlib.contextmanager
-def _terminated_is_interrupted() -> Iterator[None]:
-    """Let SIGTERM unwind as Ctrl-C does, so that no temporary file stays behind."""
+def _unwinding_signals() -> Iterator[None]:
+    """Let SIGTERM unwind as Ctrl-C does, and both only once, so that no temporary file stays behind."""
+    unwound = -math.inf
 
     def interrupt(signum: int, frame: object) -> None:
-        raise KeyboardInterrupt
+        nonlocal unwound
+        now = time.monotonic()
+        if now - unwound > ONE_PRESS:
+            unwound = now
+            raise KeyboardInterrupt
 
-    try:
-        before = signal.signal(signal.SIGTERM, interrupt)
-    except ValueError:  # not the main thread, which alone may ask
-        yield
-        return
+    before: dict[signal.Signals, Any] = {}
+    with contextlib.suppress(ValueError):  # not the main thread, which alone may ask
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if signal.getsignal(number) != signal.SIG_IGN:  # as under nohup and in background jobs
+                before[number] = signal.signal(number, interrupt)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _leave(code: int) -> NoReturn:
+    """End the process now, without the interpreter's own farewell.
+
+    Which would wait for threads that still compute, or end them inside of torch's code: "terminate called
+    without an active exception", exit code 134.  What is left in stdout's buffer is part of a file.
+    """
+    with contextlib.suppress(OSError, ValueError):
+        sys.stderr.flush()
+    os._exit(code)
 
 
 def _drop_stdout() -> None:
