@@ -1,0 +1,74 @@
+"""Full resolution: the same voxels whatever the slab, the band of rows and the threads."""
+
+import numpy as np
+import pytest
+
+from inrcodec import fullres, lanczos, padcode
+from inrcodec.fullres import Fullres
+from inrcodec.header import Header
+from inrcodec.superres import registry
+
+RNG = np.random.default_rng(0)
+SHAPE, FACTOR = (37, 30, 41), (4, 4, 4)
+LOW = RNG.uniform(-1, 1, lanczos.lowres_shape(SHAPE, FACTOR))
+PADDING = RNG.random(SHAPE) < 0.1
+
+
+def header(sr="lanczos", **changes):
+    model = {} if sr == "lanczos" else {"sr": sr, "sr_sha256": bytes.fromhex(registry.manifest(sr).sha256)}
+    window = {} if sr == "lanczos" else {"sr_window": registry.manifest(sr).window}
+    fields = {"shape": SHAPE, "dtype": "int16", "affine": np.eye(4), "low": -1024.0, "high": 3071.0}
+    fields |= {"factor": FACTOR, "layers": 1, "width": 1, "tiles": (1, 1, 1), "cuts": (), "padding": -3024.0}
+    return Header(**fields | model | window | changes)
+
+
+def decoded(model="lanczos", threads=2, **wishes):
+    padding = padcode.decode_bits(padcode.encode_bits(PADDING), SHAPE)
+    whole = Fullres(header(model), LOW, np.ones(LOW.shape, bool), padding)
+    return list(whole.slabs(threads=threads, **wishes))
+
+
+def joined(slabs):
+    return np.concatenate([slab.stored for slab in slabs])
+
+
+@pytest.mark.parametrize("sr", registry.manifests().keys() | {"lanczos"})
+def test_slabs_bands_and_threads_change_no_voxel(sr, monkeypatch):
+    expected = joined(decoded(sr, threads=1))
+    monkeypatch.setattr(fullres, "SLAB", 5)
+    monkeypatch.setattr(lanczos, "BAND", 150)
+    lanczos._bands_up.cache_clear()
+    assert np.array_equal(joined(decoded(sr, threads=3)), expected)
+    lanczos._bands_up.cache_clear()
+
+
+def test_slabs_are_the_formula_of_the_specification():
+    unit = lanczos.up(LOW, FACTOR, SHAPE)
+    stored = np.rint(np.clip(-1024 + (unit + 1) * (4095 / 2), -1024, 3071)).astype(np.int16)
+    stored[PADDING] = -3024
+    assert np.array_equal(joined(decoded()), stored)
+
+
+@pytest.mark.parametrize("sr", registry.manifests())
+def test_plain_is_lanczos_alone_and_costs_nothing_unasked(sr):
+    slabs = decoded(sr, plain=True)
+    assert np.array_equal(np.concatenate([slab.plain for slab in slabs]), joined(decoded(sr, sr="lanczos")))
+    assert not np.array_equal(joined(slabs), joined(decoded()))
+    assert all(slab.plain is slab.stored for slab in [*decoded(sr), *decoded(plain=True)])
+
+
+@pytest.mark.parametrize("sr", registry.manifests())
+def test_slabs_that_nobody_asks_for_any_more_are_given_up(sr):
+    whole = Fullres(header(sr), LOW, np.ones(LOW.shape, bool), None)
+    slabs = whole.slabs(threads=2)
+    next(slabs)
+    slabs.close()  # a pool that is not shut down would hang here
+
+
+def test_an_error_in_a_thread_is_raised(monkeypatch):
+    def broken(*_):
+        raise MemoryError("as it happens")
+
+    monkeypatch.setattr(lanczos, "up_slice", broken)
+    with pytest.raises(MemoryError, match="as it happens"):
+        decoded()
