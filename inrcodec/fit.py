@@ -11,24 +11,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import inf
+from math import exp, inf, log
 from time import monotonic
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from inrcodec import workers
+from inrcodec import quantize, resize, workers
 from inrcodec.errors import TargetNotReached
 from inrcodec.networks import LOOK_EVERY, Networks
 from inrcodec.options import Progress
 from inrcodec.siren import Layout
 from inrcodec.tiles import Tile
 
-STEER, STEER_MOST = 0.5, 1.3  # exponent and largest factor of one correction of the rate
+# The logarithm of the rate moves by STEER times that of (bytes / room) in a whole schedule. Twice the rate
+# takes some 10 % of the bytes, and only after a tenth of the schedule: to steer harder crushes the weights.
+STEER_FROM, STEER, STEER_MOST = 0.2, 30.0, 0.3
 AIM = 0.99  # of the room: the rate is steered a little below it
-ROUNDS, SETTLE = 40, 0.9  # of coarser steps to get under the room, and where in the schedule each settles
+FULL = 0.97  # of the room: what stays below has steps that are coarser than they need to be
+ROUNDS, SETTLE = 40, 0.9  # of other steps until the room is filled, and where in the schedule each settles
+A_CODE = 0.025  # share of the bytes that one code of the steps is worth
 
 Integers = list[list[NDArray[np.int32]]]
 Measure = Callable[[list[list[int]], Integers], int]
@@ -47,6 +50,7 @@ class FitSettings:
     measure : bytes of (step codes, integers) of all tiles, as they will be stored; goes with ``room``.
     learning_rate : ``None`` = SOAP at rates scaled to the tensors; a number = Adam at that rate (paper).
     threads : of the arithmetic, ``None`` for one a core.
+    begin : share of the schedule, 0..1, where the fit sets in: above 0 where it goes on from another.
     seconds : time budget, ``None`` for none; the schedule then ends with whichever runs out first.
     """
 
@@ -59,6 +63,7 @@ class FitSettings:
     seed: int = 0
     device: str = "cpu"
     threads: int | None = None
+    begin: float = 0.0
     seconds: float | None = None
 
 
@@ -66,10 +71,20 @@ class FitSettings:
 class Fitted:
     """What a fit leaves: for each tile the integers of each tensor, and their step codes."""
 
+    layout: Layout
     codes: list[list[int]]
     integers: Integers
     steps: int
     restarts: int
+
+    def weights(self, layout: Layout) -> list[list[NDArray[np.float64]]]:
+        """Each tile's tensors, (in, out), at another layout's width."""
+        rng = np.random.default_rng(0)
+        found = []
+        for codes, integers in zip(self.codes, self.integers, strict=True):
+            tensors = quantize.dequantize(self.layout, integers, codes)
+            found.append(resize.resized(tensors, layout, rng) if layout != self.layout else tensors)
+        return found
 
 
 def fit(
@@ -78,6 +93,7 @@ def fit(
     values: Sequence[NDArray[np.float64]],
     settings: FitSettings,
     progress: Progress | None = None,
+    start: Fitted | None = None,
 ) -> Fitted:
     """Fit one SIREN a tile.
 
@@ -86,6 +102,7 @@ def fit(
     layout : shapes of every tile's network.
     tiles, values : the tiles and, for each, its voxels' targets, (n,), in [-1, 1].
     progress : called with ("fit", fraction).
+    start : an earlier fit of the same tiles, of any width, to go on from.
 
     Raises
     ------
@@ -106,6 +123,8 @@ def fit(
             device=settings.device,
             pool=pool,
         )
+        if start is not None:
+            networks.go_on(start.codes, start.weights(layout))
         run = _Run(networks, settings)
         while run.share < 1:
             run.advance()
@@ -125,7 +144,8 @@ class _Run:
         self.networks, self.settings = networks, settings
         self.rate = settings.rate  # steered where there is a room
         self.overhead = 1.0  # stored bits for a bit that the training counts
-        self.share = 0.0
+        self.size = 0  # bytes at the last look, as stored
+        self.share = self.steered = settings.begin
         self.start = monotonic()
 
     @property
@@ -136,17 +156,22 @@ class _Run:
     def advance(self) -> None:
         """One step, and then a look where it is time for one."""
         self._step(self.share)
-        self.share = min(max(self.networks.steps / self.settings.steps, self.spent), 1.0)
+        begin = self.settings.begin
+        done = max(self.networks.steps / self.settings.steps, self.spent)
+        self.share = min(begin + (1 - begin) * done, 1.0)
 
     def squeeze(self) -> None:
-        """Coarsen all steps by a code, settle while there is time, until the room is kept to."""
+        """Coarser or finer steps, settled while there is time, until the room is kept to and filled."""
         if self.networks.coded:
             self.networks.enter(2)
-        for _ in range(ROUNDS if self.settings.room is not None else 0):
+        if self.settings.room is None:
+            return
+        for _ in range(ROUNDS):
             self._keep()
-            if self._kept():
+            codes = self._codes_to_room()
+            if not codes:
                 return
-            self.networks.coarsen()
+            self.networks.coarsen(codes)
             for _ in range(LOOK_EVERY):
                 if self.spent < 1:
                     self._step(SETTLE)
@@ -164,7 +189,16 @@ class _Run:
             )
         self.networks.settle()
         lost = sum(self.networks.watch.lost)
-        return Fitted(*self._state(self.networks.kept), self.networks.steps, lost)
+        codes, integers = self._state()
+        return Fitted(self.networks.layout, codes, integers, self.networks.steps, lost)
+
+    def _codes_to_room(self) -> int:
+        """By how many codes the steps should be coarser; none where the room is kept to and filled."""
+        assert self.settings.room is not None
+        used = self.size / self.settings.room
+        if FULL <= used <= 1 or (self._kept() and (used > 1 or self.spent >= 1)):
+            return 0
+        return max(1, round(log(used) / A_CODE)) if used > 1 else min(-1, round(log(used) / A_CODE) + 1)
 
     def _kept(self) -> bool:
         """Whether every tile has a state worth storing."""
@@ -176,10 +210,16 @@ class _Run:
         if networks.steps % LOOK_EVERY or not networks.phase:
             return
         if room is not None:
-            off = networks.bits * self.overhead / (8 * AIM * room)
-            self.rate *= min(max(off**STEER, 1 / STEER_MOST), STEER_MOST)
+            self._steer(share, networks.bits * self.overhead / (8 * AIM * room))
         if networks.phase == 2:
             self._keep()
+
+    def _steer(self, share: float, off: float) -> None:
+        """Make bits dearer where there are more of them than room, ``off`` times as many."""
+        begun = share > self.settings.begin + STEER_FROM * (1 - self.settings.begin)
+        change = STEER * (share - self.steered) * log(max(off, 1e-3)) if begun else 0.0
+        self.rate *= exp(min(max(change, -STEER_MOST), STEER_MOST))
+        self.steered = share
 
     def _keep(self) -> None:
         """Remember each tile's cheapest rounded state: squared error + rate x bits over all its voxels.
@@ -189,11 +229,13 @@ class _Run:
         errors, bits = self.networks.rounded()
         cost = errors + self.settings.rate * bits
         if self.settings.room is not None and self.settings.measure is not None:
-            size = self.settings.measure(*self._state(self.networks.flat))
-            self.overhead = 8 * size / float(bits.sum())
-            cost = torch.full_like(cost, float(errors.sum()) if size <= self.settings.room else inf)
+            self.size = self.settings.measure(*self._state())
+            self.overhead = 8 * self.size / float(bits.sum())
+            within = self.size <= self.settings.room
+            cost = torch.full_like(cost, float(errors.sum()) if within else inf)
         self.networks.remember(cost)
 
-    def _state(self, flat: Tensor) -> tuple[list[list[int]], Integers]:
+    def _state(self) -> tuple[list[list[int]], Integers]:
         """Step codes and integers of all tiles."""
-        return self.networks.quantizer.codes(), self.networks.quantizer.integers(flat)
+        quantizer = self.networks.quantizer
+        return quantizer.codes(), quantizer.integers(self.networks.flat)

@@ -27,7 +27,7 @@ from inrcodec.workers import Pool
 NOISE_FROM, ROUND_FROM = 0.1, 0.85  # shares of the fit: noise on the weights, then rounding
 WARM_UP = 100  # steps
 LOOK_EVERY = 50  # steps between two looks at the tiles
-ETA_FIRST, ETA_HIDDEN, ETA_OUT, ETA_BIAS = 0.05, 0.3, 0.3, 0.03  # learning rate / rms of the initial tensor
+ETA_FIRST, ETA_HIDDEN, ETA_OUT, ETA_BIAS = 0.05, 0.2, 0.05, 0.03  # learning rate / rms of the initial tensor
 
 
 class Networks:
@@ -67,7 +67,7 @@ class Networks:
         self.optimizer = self._optimizer(learning_rate)
         self.watch = Watch(tiles, values, self.flat)
         self.patience = torch.ones(len(tiles), 1, 1, device=device)  # halved where a tile was lost
-        self.kept = self.flat.clone()  # best rounded state of each tile
+        self.kept = self.flat.clone(), self.quantizer.log_step.clone()  # best rounded state of each tile
         self.cost = torch.full((len(tiles),), torch.inf, dtype=torch.float64, device=device)
         self.bits = 0.0  # of all weights, at the last look
         self.steps, self.phase = 0, 0
@@ -98,9 +98,17 @@ class Networks:
         if phase == 2:
             self.quantizer.freeze()
 
-    def coarsen(self) -> None:
-        """Frozen steps a code coarser; errors are judged anew."""
-        self.quantizer.coarsen()
+    @torch.no_grad()
+    def go_on(self, codes: list[list[int]], weights: list[list[NDArray[np.float64]]]) -> None:
+        """Go on from weights that were trained before, one (in, out) array a tensor, and their steps."""
+        flat = [np.concatenate([w.ravel() for w in tensors]) for tensors in weights]
+        self.flat.copy_(torch.from_numpy(np.array(flat, dtype=np.float32)))
+        self.watch.best_state.copy_(self.flat)
+        self.quantizer.begin(codes, self.flat)
+
+    def coarsen(self, codes: int) -> None:
+        """Frozen steps some codes coarser, or finer; errors are judged anew."""
+        self.quantizer.coarsen(codes)
         self.watch.forget()
 
     @torch.no_grad()
@@ -113,7 +121,8 @@ class Networks:
         """Keep the present state of those tiles that cost less than ever before."""
         better = cost < self.cost  # never true of NaN
         self.cost[better] = cost[better]
-        self.kept[better] = self.flat[better]
+        for kept, present in zip(self.kept, (self.flat, self.quantizer.log_step), strict=True):
+            kept[better] = present[better]
 
     @torch.no_grad()
     def round_afterwards(self) -> None:
@@ -129,14 +138,16 @@ class Networks:
 
     @torch.no_grad()
     def settle(self) -> None:
-        """Tiles that a constant serves better become that constant.
+        """Return to what was kept; tiles that a constant serves better become that constant.
 
         Raises
         ------
         FitFailed
             One that was lost and stayed stuck, though it is neither flat nor noise.
         """
-        errors = self.objective.errors(self.quantizer(self.kept, None)[0])
+        for kept, present in zip(self.kept, (self.flat, self.quantizer.log_step), strict=True):
+            present.copy_(kept)
+        errors = self.objective.errors(self.quantizer(self.flat, None)[0])
         floor, variance = self.watch.floor, self.watch.variance
         for t, lost in enumerate(self.watch.lost):
             if lost and errors[t] > floor[t] and variance[t] > FLAT:
@@ -146,8 +157,8 @@ class Networks:
                     value=t,
                 )
         for t in (~(errors <= variance)).nonzero()[:, 0].tolist():
-            self.kept[t] = 0
-            self.kept[t, -1] = self.means[t]
+            self.flat[t] = 0
+            self.flat[t, -1] = self.means[t]
 
     def _noise(self) -> Tensor | None:
         """Uniform noise of one step on every weight; ``None`` once the weights are rounded."""

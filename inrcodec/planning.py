@@ -193,7 +193,7 @@ def plan(
         # A volume of less than one tile's voxels gets a network in proportion.
         full = options.voxels_per_tile * prod(parts)
         width = min(width, max(WIDTHS[0], round(width * sqrt(count / full))))
-    layout = Layout(options.layers, width)
+    layout = Layout(options.layers, width, options.omega)
     rate = 0.0 if options.optimizer == "adam" else options.rate * RATE * amplitude(values) ** 2 / count
     return Plan(parts, layout, rate, int(prod(parts) * layout.weights * BITS / 8))
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inrcodec import siren
-from inrcodec.rate import Rate
+from inrcodec.rate import SMALLEST_SCALE, Rate
 from inrcodec.siren import Layout
 
 if TYPE_CHECKING:
@@ -114,9 +114,17 @@ class Quantizer:
         self.optimizer.forget(0)
         self.frozen = True
 
-    def coarsen(self) -> None:
-        """Every frozen step 9 % larger: an eighth of a bit a weight less."""
-        self.log_step.add_(log(2) / PER_OCTAVE)
+    def begin(self, codes: list[list[int]], flat: Tensor) -> None:
+        """Begin with the steps and scales of weights that were trained before."""
+        import torch
+
+        self.log_step.copy_(torch.tensor([[log(step_of(c)) for c in row] for row in codes]))
+        found = torch.stack([p.abs().mean((1, 2)) for p in siren.tensors(self.layout, flat)], 1)
+        self.log_scale.copy_(torch.maximum(found.log(), self.log_step + log(SMALLEST_SCALE)))
+
+    def coarsen(self, codes: int) -> None:
+        """Every frozen step so many codes, 9 % each, larger: an eighth of a bit a weight less."""
+        self.log_step.add_(codes * log(2) / PER_OCTAVE)
 
     def codes(self) -> list[list[int]]:
         return [[code_of(v) for v in row] for row in self.log_step.tolist()]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from inrcodec import fit, networks, siren, streams, tiles
+from inrcodec import fit, networks, resize, siren, streams, tiles
 from inrcodec.errors import FitFailed, TargetNotReached
 from inrcodec.optimize import Adam, ClippedSoap
 from inrcodec.quantize import dequantize
@@ -28,11 +28,11 @@ def settings(**changes):
     return fit.FitSettings(**{"steps": 300, "batch": 256, "rate": 1e-7, "seed": 3, "threads": 1} | changes)
 
 
-def decoded_error(fitted):
+def decoded_error(fitted, layout=LAYOUT):
     found, values = cut()
     total = 0.0
     for t, v, q, c in zip(found, values, fitted.integers, fitted.codes, strict=True):
-        total += np.square(siren.decode(LAYOUT, dequantize(LAYOUT, q, c), t) - v).sum()
+        total += np.square(siren.decode(layout, dequantize(layout, q, c), t) - v).sum()
     return total / np.prod(SHAPE)
 
 
@@ -66,7 +66,7 @@ def test_the_room_is_never_exceeded_and_nearly_used(share):
     free = fit.fit(LAYOUT, *cut(), settings(steps=800))
     room = int(share * stored(free.codes, free.integers))
     fitted = fit.fit(LAYOUT, *cut(), settings(steps=800, room=room, measure=stored))
-    assert 0.85 * room < stored(fitted.codes, fitted.integers) <= room
+    assert 0.94 * room <= stored(fitted.codes, fitted.integers) <= room
 
 
 def test_a_time_budget_ends_the_fit():
@@ -116,8 +116,8 @@ def test_a_tile_that_a_constant_serves_better_becomes_one(values, steps):
 
 def test_networks_that_cannot_fit_the_room_are_refused(monkeypatch):
     monkeypatch.setattr(fit, "ROUNDS", 4)
-    with pytest.raises(TargetNotReached, match="30 bytes"):
-        fit.fit(LAYOUT, *cut(), settings(steps=60, room=30, measure=stored))
+    with pytest.raises(TargetNotReached, match="20 bytes"):
+        fit.fit(LAYOUT, *cut(), settings(steps=60, room=20, measure=stored))
 
 
 @pytest.mark.parametrize("steps", [1, 5, 60])
@@ -175,3 +175,25 @@ def test_an_update_is_clipped():
     optimizer = ClippedSoap(parameters, [1.0])
     optimizer.step([torch.full((1, 4, 4), 1e6)], torch.ones(1, 1, 1))
     assert float(parameters[0].square().mean().sqrt()) <= 0.5 + 1e-6
+
+
+@pytest.mark.parametrize("width", [16, 24, 10])
+def test_a_fit_goes_on_from_another_of_any_width(width):
+    """A few steps more, from what is there, are as good as a whole fit; as wide or wider not worse."""
+    first = fit.fit(LAYOUT, *cut(), settings(steps=600))
+    layout = Layout(2, width)
+    more = fit.fit(layout, *cut(), settings(steps=200, begin=0.6), start=first)
+    assert len(more.integers[0][2]) == width * width
+    before, after = decoded_error(first), decoded_error(more, layout)
+    assert after < 1.5 * before if width >= 16 else after < 0.05 * SMOOTH.var()
+
+
+@pytest.mark.parametrize("width", [10, 20])
+def test_a_wider_network_computes_the_same_function(width):
+    rng = np.random.default_rng(0)
+    narrow, other = Layout(3, 14), Layout(3, width)
+    weights = [rng.normal(size=shape) * 0.1 for shape in narrow.shapes]
+    found = resize.resized(weights, other, rng)
+    assert [w.shape for w in found] == other.shapes
+    before, after = (siren.decode(lay, w, cut()[0][0]) for lay, w in ((narrow, weights), (other, found)))
+    assert np.allclose(before, after) == (width > 14)
