@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from inrcodec import check, container, focus, io, planning, report
 from inrcodec.decoder import Decoder
+from inrcodec.modality import checked, settled
 from inrcodec.options import EncodeOptions, Progress, ResolvedOptions, check_device
 from inrcodec.report import EncodeReport, Stages
 from inrcodec.volume import Volume
@@ -40,6 +41,7 @@ def encode(
     *,
     spacing: Sequence[float] | None = None,
     series: str | None = None,
+    modality: str | None = None,
     force: bool = False,
     progress: Progress | None = None,
     options: EncodeOptions | None = None,
@@ -57,6 +59,9 @@ def encode(
         Of arrays and NumPy files; 1 mm without it.
     series : str, optional
         Series Instance UID, where a DICOM folder holds several.
+    modality : "CT", "MR" ..., optional
+        Of NIfTI files, NumPy files and arrays, which do not say it; without it, values that look like
+        Hounsfield units are taken for CT.
     force : bool
         Replace an existing target.
     progress : callable, optional
@@ -84,7 +89,13 @@ def encode(
     if target is not None:
         io.check_writable(target, force)
     blob, report = encode_report(
-        source, spacing=spacing, series=series, progress=progress, options=options, **knobs
+        source,
+        spacing=spacing,
+        series=series,
+        modality=modality,
+        progress=progress,
+        options=options,
+        **knobs,
     )
     if target is None:
         return blob
@@ -97,6 +108,7 @@ def encode_report(
     *,
     spacing: Sequence[float] | None = None,
     series: str | None = None,
+    modality: str | None = None,
     progress: Progress | None = None,
     options: EncodeOptions | None = None,
     **knobs: Any,
@@ -104,9 +116,9 @@ def encode_report(
     """Encode to bytes, with the ledger; parameters as for :func:`encode`."""
     from inrcodec import encoder  # torch and scipy: not for those who only ask for a header
 
-    wishes = _resolved(options, knobs)
+    wishes, modality = _resolved(options, knobs), checked(modality)
     stages = Stages(progress)
-    volume = io.read(source, spacing=spacing, series=series)
+    volume, notices = settled(io.read(source, spacing=spacing, series=series), modality)
     stages("read", 1.0)
     encoded = encoder.encode(volume, wishes, stages)
     found = check.reached(
@@ -125,7 +137,9 @@ def encode_report(
     planning.hold_to(wishes, volume, len(blob))
     ledger = report.of(volume, header, sections, found, len(blob))
     chosen = focus.word(wishes.focus)
-    return blob, EncodeReport(**ledger, focus=chosen, seconds=stages.seconds, notices=encoded.notices)
+    return blob, EncodeReport(
+        **ledger, focus=chosen, seconds=stages.seconds, notices=notices + encoded.notices
+    )
 
 
 def plan(
@@ -133,14 +147,17 @@ def plan(
     *,
     spacing: Sequence[float] | None = None,
     series: str | None = None,
+    modality: str | None = None,
     options: EncodeOptions | None = None,
     **knobs: Any,
 ) -> dict[str, Any]:
     """What :func:`encode` would do: factor, low-res shape, tiles, network, model, predicted bytes."""
     from inrcodec import encoder
 
-    wishes = _resolved(options, knobs)
-    return encoder.forecast(io.read(source, spacing=spacing, series=series), wishes)
+    wishes, modality = _resolved(options, knobs), checked(modality)
+    volume, notices = settled(io.read(source, spacing=spacing, series=series), modality)
+    found = encoder.forecast(volume, wishes)
+    return found | {"modality": volume.modality, "notices": notices + found["notices"]}
 
 
 def decode(

@@ -31,6 +31,7 @@ class EncodeReport:
     Attributes
     ----------
     shape, dtype : of the source, (z, y, x).
+    modality : as the source or the user says, or as its values show; "" if unknown.
     source_bytes : of the source on disk; ``None`` for arrays.
     voxel_bytes : voxels x bytes a voxel.
     file_bytes : of the ``.inrv`` file, all in.
@@ -50,6 +51,7 @@ class EncodeReport:
 
     shape: tuple[int, int, int]
     dtype: str
+    modality: str
     source_bytes: int | None
     voxel_bytes: int
     file_bytes: int
@@ -96,6 +98,7 @@ def of(
     return {
         "shape": volume.shape,
         "dtype": volume.array.dtype.name,
+        "modality": header.modality,
         "source_bytes": volume.source_bytes,
         "voxel_bytes": volume.array.nbytes,
         "file_bytes": total,

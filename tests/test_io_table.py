@@ -101,21 +101,21 @@ def test_a_template_is_for_dicom_only(tmp_path):
     ("name", "template", "error"),
     [
         ("a.nii", DATA / "vhf-head-dicom", UsageError),
-        ("d", DATA, None),
+        ("d", DATA / "vhf-head-dicom", None),
         ("d", DATA / "mr-t1.nii.gz", InputError),
         ("d", DATA / "missing", InputError),
     ],
 )
 def test_a_template_is_checked_before_the_work(tmp_path, name, template, error):
     if error is None:
-        check_sink(tmp_path / name, template=template)
+        check_sink(tmp_path / name, template=template, modality="CT")
     else:
         with pytest.raises(error):
-            check_sink(tmp_path / name, template=template)
+            check_sink(tmp_path / name, template=template, modality="CT")
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(("modality", "refused"), [("MR", True), ("CT", False), ("", False)])
+@pytest.mark.parametrize(("modality", "refused"), [("MR", True), ("CT", False)])
 def test_a_template_of_another_modality_is_seen_before_the_work(tmp_path, modality, refused):
     template = DATA / "vhf-head-dicom"
     if refused:
@@ -123,6 +123,13 @@ def test_a_template_of_another_modality_is_seen_before_the_work(tmp_path, modali
             check_sink(tmp_path / "d", template=template, modality=modality)
     else:
         check_sink(tmp_path / "d", template=template, modality=modality)
+
+
+def test_a_template_for_an_unknown_modality_is_refused(tmp_path):
+    for act in (check_sink, lambda path, **words: write(VOLUME, path, **words)):
+        with pytest.raises(UsageError, match="give --modality"):
+            act(tmp_path / "d", template=DATA / "vhf-head-dicom")
+    assert not list(tmp_path.iterdir())
 
 
 def test_any_file_can_be_checked(tmp_path):

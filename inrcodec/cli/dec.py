@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from inrcodec.cli.arguments import Parser, add_machine, add_manners
@@ -34,6 +35,9 @@ def _parser() -> Parser:
     parser.add_argument("output", metavar="OUTPUT", help=".npy, .nii or .nii.gz; a folder for a DICOM series")
     parser.add_argument("--template", metavar="DIR", help="DICOM series to take patient and study from")
     parser.add_argument(
+        "--modality", metavar="CT|MR|...", help="of a DICOM series, if the file does not say it"
+    )
+    parser.add_argument(
         "--lowres", action="store_true", help="write the low-res volume, without super-resolution"
     )
     parser.add_argument("--sr", metavar="ID", help="lanczos decodes any file without its model")
@@ -47,10 +51,14 @@ def _decode(args: argparse.Namespace) -> None:
     refuse_stream(args.output, "a volume is written to a file or folder")
     refuse_same_file(args.input, args.output)
     from inrcodec import api, container, io
+    from inrcodec.modality import agreed, checked
 
+    wished = checked(args.modality)
+    io.refuse_modality(args.output, wished)
     data = container.load(input_bytes(args.input))  # once: the file may change while it is decoded
     header, _ = container.read(data)
-    io.check_sink(args.output, args.force, template=args.template, modality=header.modality)
+    modality = agreed(header.modality, wished)
+    io.check_sink(args.output, args.force, template=args.template, modality=modality)
     check_device(args.device)
     with StageBar(quiet=args.quiet, verbose=args.verbose) as bar:
         volume = api.decode_volume(
@@ -63,7 +71,7 @@ def _decode(args: argparse.Namespace) -> None:
         )
         bar("write", 0.0)
         io.write(
-            volume,
+            replace(volume, modality=modality),
             args.output,
             template=args.template,
             force=args.force,

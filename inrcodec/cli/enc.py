@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from typing import Any
 
 from inrcodec.cli.arguments import STREAM, Parser, add_machine, add_manners, numbers, whole_numbers
 from inrcodec.cli.exits import run
@@ -48,6 +49,7 @@ def _parser() -> Parser:
     parser.add_argument(
         "--spacing", type=numbers, metavar="Z,Y,X", help="voxel spacing in mm, for .npy and .npz"
     )
+    parser.add_argument("--modality", metavar="CT|MR|...", help="of sources that do not say it: NIfTI, NumPy")
     parser.add_argument("--dry-run", action="store_true", help="say what would be done, and do not do it")
     _add_knobs(parser)
     add_machine(parser)
@@ -89,6 +91,7 @@ def _add_knobs(parser: Parser) -> None:
 
 def _encode(args: argparse.Namespace) -> None:
     options = _options(args)
+    about = _about_source(args)
     refuse_stream(args.input, "a volume is read from a file or folder")
     if not args.dry_run:
         _check_output(args)
@@ -97,14 +100,13 @@ def _encode(args: argparse.Namespace) -> None:
     from inrcodec.io.atomic import atomic_write
 
     if args.dry_run:
-        plan = api.plan(args.input, options=options, spacing=args.spacing, series=args.series)
+        plan = api.plan(args.input, options=options, **about)
         _print_plan(plan, args)
         return
     with StageBar(quiet=args.quiet, verbose=args.verbose) as bar:
         data, report = api.encode_report(
             args.input,
-            spacing=args.spacing,
-            series=args.series,
+            **about,
             progress=bar,
             options=options,
         )
@@ -119,6 +121,12 @@ def _encode(args: argparse.Namespace) -> None:
 
 def _options(args: argparse.Namespace) -> EncodeOptions:
     return EncodeOptions.from_preset(args.preset, **{name: getattr(args, name) for name in KNOBS})
+
+
+def _about_source(args: argparse.Namespace) -> dict[str, Any]:
+    from inrcodec.modality import checked
+
+    return {"spacing": args.spacing, "series": args.series, "modality": checked(args.modality)}
 
 
 def _check_output(args: argparse.Namespace) -> None:

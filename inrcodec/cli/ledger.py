@@ -59,7 +59,7 @@ def _against(report: EncodeReport) -> list[Row]:
     if report.source_bytes is not None:
         ratio = report.source_bytes / report.file_bytes
         rows.append(("source on disk", f"{report.source_bytes:>12,} bytes, {ratio:,.1f} : 1"))
-    return [*rows, ("bits per voxel", f"{report.bpv:.5f}")]
+    return [*rows, ("bits per voxel", f"{report.bpv:.5f}"), ("modality", report.modality or "unknown")]
 
 
 def _quality(report: EncodeReport) -> list[Row]:

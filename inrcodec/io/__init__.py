@@ -20,7 +20,8 @@ from inrcodec.io.atomic import atomic_write, check_file
 from inrcodec.io.provenance import Provenance
 from inrcodec.volume import Volume
 
-__all__ = ["FORMATS", "Format", "Provenance", "atomic_write", "check_sink", "check_writable", "read", "write"]
+__all__ = ["FORMATS", "Format", "Provenance", "atomic_write", "check_sink", "check_writable", "read"]
+__all__ += ["refuse_modality", "write"]
 
 Source = str | os.PathLike[str] | NDArray[Any] | Volume
 
@@ -140,7 +141,7 @@ def check_sink(
     Parameters
     ----------
     modality : str
-        Of the volume that will be written, "" if unknown.
+        Of the volume that will be written, "" if unknown; a template is then refused.
 
     Raises
     ------
@@ -157,6 +158,13 @@ def check_sink(
     from inrcodec.io.dicom.write import check_target
 
     check_target(path, force, template=template, modality=modality)
+
+
+def refuse_modality(path: str | os.PathLike[str], modality: str | None) -> None:
+    """Refuse a modality for a target that has no place for it; raises `UsageError`."""
+    found = _sink_format(path)
+    if found is not DICOM:
+        _refuse_options(f"{found.name}; name a folder for DICOM", modality=modality)
 
 
 def check_writable(path: str | os.PathLike[str], force: bool = False) -> None:

@@ -83,14 +83,14 @@ def from_template(template: str | os.PathLike[str], modality: str) -> Dataset:
     template : path
         Usually the source series. Its pixels and geometry are not used.
     modality : str
-        Modality of the volume, "" if unknown.
+        Modality of the volume.
 
     Raises
     ------
     InputError
         No image, or more than one patient or study.
     UsageError
-        Images of another modality.
+        Images of another modality, or a volume of an unknown one: an MR would become a CT of the patient.
     """
     series: dict[str, Image] = {}
     for image in find_images(Path(template)):
@@ -107,7 +107,13 @@ def from_template(template: str | os.PathLike[str], modality: str) -> Dataset:
                 f"the template {template} holds several values of {word}, pass one study", value=word
             )
     header = headers[0]
-    if modality and header.get("Modality", modality) != modality:
+    if not modality:
+        raise UsageError(
+            f"the volume does not say its modality and the template is {header.get('Modality') or 'silent'}: "
+            "give --modality (Volume.modality) if you know that they are of the same kind",
+            value=str(header.get("Modality") or ""),
+        )
+    if header.get("Modality", modality) != modality:
         raise UsageError(
             f"the template is {header.Modality} and the volume is {modality}, pass its source series",
             value=str(header.Modality),
