@@ -114,22 +114,13 @@ def encode_report(
     **knobs: Any,
 ) -> tuple[bytes, EncodeReport]:
     """Encode to bytes, with the ledger; parameters as for :func:`encode`."""
-    from inrcodec import encoder  # torch and scipy: not for those who only ask for a header
+    from inrcodec import encoder, reaching  # torch and scipy: not for those who only ask for a header
 
     wishes, modality = _resolved(options, knobs), checked(modality)
     stages = Stages(progress)
     volume, notices = settled(io.read(source, spacing=spacing, series=series), modality)
     stages("read", 1.0)
-    encoded = encoder.encode(volume, wishes, stages)
-    found = check.reached(
-        encoded.header,
-        encoded.sections,
-        volume,
-        encoded.lowres,
-        windows=encoded.windows,
-        threads=wishes.threads,
-        progress=stages,
-    )
+    encoded, found = reaching.encode(volume, wishes, stages)
     header = encoder.finished(encoded, found)
     sections = {"HEAD": header.to_bytes(), **encoded.sections}
     blob = container.pack(list(sections.items()))

@@ -59,6 +59,7 @@ def reached(
     target: NDArray[np.float64],
     *,
     windows: Mapping[str, tuple[float, float]] | None = None,
+    lowres: NDArray[np.float64] | None = None,
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> Reached:
@@ -71,13 +72,14 @@ def reached(
     volume : the source.
     target : its clean low-res volume, in [-1, 1].
     windows : ranges of stored values, by name, whose mean errors are to be told.
+    lowres : taken for what the networks decode to; by default they are evaluated.
     """
     decoder = Decoder(header, sections)
     peak = metrics.peak_of(float(header.low), float(header.high), volume.array.dtype)
     names = list(dict.fromkeys([registry.LANCZOS, header.sr]))
     outcomes = {name: Outcome(Errors(peak), WindowErrors(windows or {})) for name in names}
     hashes = {name: blake2b(digest_size=DIGEST_BYTES) for name in names}
-    lowres = decoder.lowres(threads)
+    lowres = decoder.lowres(threads) if lowres is None else lowres
     for slab in decoder.slabs(lowres, threads=threads, plain=True):
         for name, stored in ((registry.LANCZOS, slab.plain), (header.sr, slab.stored))[: len(names)]:
             source = volume.array[slab.start : slab.stop]

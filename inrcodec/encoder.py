@@ -31,6 +31,7 @@ from inrcodec import (
     tiles,
 )
 from inrcodec.check import Reached
+from inrcodec.fit import Fitted
 from inrcodec.header import Header
 from inrcodec.normalize import Range, padding_masks, unit_rows
 from inrcodec.options import Progress, ResolvedOptions
@@ -100,13 +101,26 @@ def prepare(volume: Volume, options: ResolvedOptions, progress: Progress | None 
     InputError, UsageError, ModelNotFound, TargetNotReached, LimitExceeded
     """
     span = Range.of(volume)
+    factor: Shape | None = planning.factor_for(volume, options)
+    wished = planning.wished_bytes(volume, options)
+    while factor is not None:
+        low = downsample(volume, span, factor, options.threads, progress)
+        factor = planning.finer(factor, int(low.active.sum()), wished, options)
+    return job_for(volume, span, low, options, wished)
+
+
+def job_for(volume: Volume, span: Range, low: Lowres, options: ResolvedOptions, wished: int | None) -> Job:
+    """Decide on model and networks for a low-res volume; ``wished`` is the size of the file, if any.
+
+    Raises
+    ------
+    UsageError, ModelNotFound, TargetNotReached, LimitExceeded
+    """
     window, about_focus = focus.unit_window(options.focus, volume, span)
-    low = lowres(volume, span, options, progress)
     low = replace(low, nodes=companding.curve(*window) if window else ())
     model, notices = planning.model_for(volume, span, low.factor, options)
     masks = _masks(volume, low)
     active = low.active
-    wished = planning.wished_bytes(volume, options)
     fixed = _fixed_bytes(_header(volume, span, low, model, options), masks)
     plan = planning.plan(low.targets(active), active, options, None if wished is None else wished - fixed)
     header = _header(volume, span, low, model, options, plan, tiles.cut(active, plan.parts))
@@ -124,21 +138,17 @@ def encode(volume: Volume, options: ResolvedOptions, progress: Progress | None =
     InputError, UsageError, ModelNotFound, TargetNotReached, FitFailed, LimitExceeded
     """
     job = prepare(volume, options, progress)
-    index, weights = _networks(job, options, progress)
+    return written(volume, job, options, fitted(job, options, progress))
+
+
+def written(volume: Volume, job: Job, options: ResolvedOptions, networks: Fitted | None) -> Encoded:
+    """The sections of a job's networks; a box of pure background has an empty stream."""
+    streamed = iter(map(streams.write_tile, networks.codes, networks.integers) if networks else ())
+    index, weights = streams.join([next(streamed) if t is not None else b"" for t in _tiles(job)])
     sections = {**job.masks, "INDX": index, "WGHT": weights}
     span = Range(job.header.low, job.header.high)
     windows = focus.told(options.focus, volume, span)
     return Encoded(job.header, sections, job.low.values, windows, job.notices)
-
-
-def lowres(volume: Volume, span: Range, options: ResolvedOptions, progress: Progress | None = None) -> Lowres:
-    """The low-res volume on the grid that the geometry and the size asked for lead to."""
-    factor: Shape | None = planning.factor_for(volume, options)
-    wished = planning.wished_bytes(volume, options)
-    while factor is not None:
-        low = downsample(volume, span, factor, options.threads, progress)
-        factor = planning.finer(factor, int(low.active.sum()), wished, options)
-    return low
 
 
 def downsample(
@@ -168,16 +178,19 @@ def _masks(volume: Volume, low: Lowres) -> dict[str, bytes]:
     return sections
 
 
-def _networks(job: Job, options: ResolvedOptions, progress: Progress | None) -> tuple[bytes, bytes]:
-    """Fit all tiles and write their streams; a box of pure background has an empty one."""
-    active = job.low.active
-    boxes = tiles.boxes(job.header.lowres_shape, job.header.tiles, job.header.cuts)
-    found = [tiles.tile(active, box) for box in boxes]
-    present = [t for t in found if t is not None]
+def fitted(
+    job: Job, options: ResolvedOptions, progress: Progress | None = None, start: Fitted | None = None
+) -> Fitted | None:
+    """Fit all tiles; ``None`` where there is nothing but background.
+
+    ``start`` is a fit of the same tiles to go on from: half of the steps serve then.
+    """
+    present = [t for t in _tiles(job) if t is not None]
     if not present:
-        return streams.join([b""] * len(found))
+        return None
     settings = fit.FitSettings(
-        steps=options.steps,
+        steps=options.steps if start is None else -(-options.steps // 2),
+        begin=0.0 if start is None else 0.5,
         batch=options.batch_per_tile,
         rate=job.plan.rate,
         room=job.room,
@@ -189,9 +202,14 @@ def _networks(job: Job, options: ResolvedOptions, progress: Progress | None) -> 
         seconds=options.time_budget,
     )
     values = [job.low.targets(tuple(t.index.T)) for t in present]
-    fitted = fit.fit(job.plan.layout, present, values, settings, progress)
-    written = map(streams.write_tile, fitted.codes, fitted.integers)
-    return streams.join([b"" if t is None else next(written) for t in found])
+    return fit.fit(job.plan.layout, present, values, settings, progress, start)
+
+
+def _tiles(job: Job) -> list[tiles.Tile | None]:
+    """The tiles of all boxes; ``None`` for a box of pure background."""
+    active = job.low.active
+    boxes = tiles.boxes(job.header.lowres_shape, job.header.tiles, job.header.cuts)
+    return [tiles.tile(active, box) for box in boxes]
 
 
 def _header(
@@ -237,6 +255,12 @@ def _fixed_bytes(header: Header, sections: dict[str, bytes]) -> int:
     return container.size([("HEAD", head), *sections.items(), ("INDX", index), ("WGHT", b"")])
 
 
+def size_of(encoded: Encoded, found: Reached) -> int:
+    """Bytes of the file, all in."""
+    head = finished(encoded, found, quiet=True).to_bytes()
+    return container.size([("HEAD", head), *encoded.sections.items()])
+
+
 def _model(name: str) -> dict[str, Any]:
     """The header's fields of a model; Lanczos needs none but its name."""
     if name == registry.LANCZOS:
@@ -245,10 +269,10 @@ def _model(name: str) -> dict[str, Any]:
     return {"sr": name, "sr_sha256": bytes.fromhex(known.sha256), "sr_window": known.window}
 
 
-def finished(encoded: Encoded, found: Reached) -> Header:
+def finished(encoded: Encoded, found: Reached, *, quiet: bool = False) -> Header:
     """The header with what was reached, by the better way to bring the resolution back."""
     best = found.outcomes[found.best]
-    if found.best != encoded.header.sr:
+    if found.best != encoded.header.sr and not quiet:
         wished = found.outcomes[encoded.header.sr]
         encoded.notices.append(
             f"model {encoded.header.sr!r} reaches {wished.errors.psnr:.2f} dB on this volume, "

@@ -27,7 +27,7 @@ from inrcodec.workers import Pool
 NOISE_FROM, ROUND_FROM = 0.1, 0.85  # shares of the fit: noise on the weights, then rounding
 WARM_UP = 100  # steps
 LOOK_EVERY = 50  # steps between two looks at the tiles
-ETA_FIRST, ETA_HIDDEN, ETA_OUT, ETA_BIAS = 0.05, 0.2, 0.05, 0.03  # learning rate / rms of the initial tensor
+ETA_FIRST, ETA_HIDDEN, ETA_OUT, ETA_BIAS = 0.05, 0.25, 0.1, 0.03  # learning rate / rms of the initial tensor
 
 
 class Networks:

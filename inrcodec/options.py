@@ -47,6 +47,7 @@ MAX_FACTOR = 8
 MAX_STEPS = 10_000_000
 MAX_SEED = 2**63 - 1  # what torch takes
 MAX_THREADS = 1024
+MAX_PSNR = 150.0
 PAPER_LAYERS = (2, 3, 4)  # the three depths that the paper reports
 
 _MODEL_ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
@@ -117,6 +118,7 @@ class ResolvedOptions:
     sr_wished: bool
     ratio: float | None
     size: int | None
+    psnr: float | None
     focus: focusing.Focus
     seed: int
     device: str
@@ -143,6 +145,9 @@ class EncodeOptions:
         At least this compression ratio (bytes of the voxels / bytes of the file), > 1. Excludes `size`.
     size : int, optional
         At most this many bytes. Excludes `ratio`. A target that cannot be reached is an error, never a file.
+    psnr : float, optional
+        At least this PSNR in dB, 5..150, over the whole volume and against its own peak, in as few bytes as
+        some fits that go on from each other can find. Excludes `ratio` and `size`.
     sr : str, optional
         ID of a super-resolution model, or "lanczos" for none. By default, and with "auto", by modality.
     focus : str or (low, high)
@@ -172,6 +177,7 @@ class EncodeOptions:
     width: int | None = None
     ratio: float | None = None
     size: int | None = None
+    psnr: float | None = None
     sr: str | None = None
     focus: focusing.Focus = focusing.ALL
     seed: int = 0
@@ -230,6 +236,7 @@ class EncodeOptions:
             sr_wished=sr is not None,
             ratio=self.ratio,
             size=self.size,
+            psnr=self.psnr,
             focus=self.focus,
             seed=self.seed,
             device=self.device,
@@ -262,6 +269,10 @@ class EncodeOptions:
             value = getattr(self, name)
             if value is not None:
                 self._settle(name, _number_above(name, value, floor))
+        if self.psnr is not None:
+            psnr = _number_above("psnr", self.psnr, 5.0)
+            _require(psnr <= MAX_PSNR, "psnr", self.psnr, f"a number of decibels from 5 to {MAX_PSNR:g}")
+            self._settle("psnr", psnr)
 
     def _settle(self, name: str, value: object) -> None:
         """Keep the checked, plain-Python form of a value; the only writes that a frozen object sees."""
@@ -328,6 +339,11 @@ def _refuse_contradictions(options: EncodeOptions) -> None:
             f"did you mean size {options.size} alone?",
             value=(options.ratio, options.size),
         )
+    if options.psnr is not None and (options.ratio or options.size):
+        raise UsageError(
+            f"psnr {options.psnr:g} asks for a quality, ratio and size for bytes, give one of them",
+            value=options.psnr,
+        )
     if options.preset == "paper":
         _refuse_changed_paper(options)
 
@@ -341,6 +357,7 @@ def _refuse_changed_paper(options: EncodeOptions) -> None:
         ("width", options.width, paper.width),
         ("ratio", options.ratio, None),
         ("size", options.size, None),
+        ("psnr", options.psnr, None),
         ("focus", None if options.focus == focusing.ALL else options.focus, None),
     )
     for name, wished, given in fixed:

@@ -83,7 +83,13 @@ def finer(factor: Shape, active: int, wished: int | None, options: ResolvedOptio
     Down-sampling is a ceiling that no network lifts: on the sample head (4, 4, 4) and (2, 2, 2) are level
     at 1.4 bits for an active voxel, and at 2.8 the finer grid is 1.5 dB ahead.
     """
-    if options.factor is not None or wished is None or max(factor) == 1 or 8 * wished <= RICH * active:
+    rich = wished is not None and 8 * wished > RICH * active
+    return next_finer(factor, options) if rich else None
+
+
+def next_finer(factor: Shape, options: ResolvedOptions) -> Shape | None:
+    """The next finer factors, where the user leaves the choice and there are any."""
+    if options.factor is not None or max(factor) == 1:
         return None
     z, y, x = (f // 2 if f == max(factor) else f for f in factor)
     return z, y, x

@@ -27,7 +27,7 @@ def laplace_bits(q: Tensor, scale: Tensor) -> Tensor:
 
 
 class Rate(NamedTuple):
-    """Weights ``q`` in units of ``step``, and their Laplace ``scale`` in such units; (tiles, weights) each."""
+    """Weights ``q`` in units of ``step``, and their Laplace ``scale`` in such units; (tiles, weights)."""
 
     q: Tensor
     step: Tensor

@@ -26,6 +26,7 @@ KNOBS = (
     "width",
     "ratio",
     "size",
+    "psnr",
     "sr",
     "focus",
     "seed",
@@ -64,6 +65,7 @@ def _add_knobs(parser: Parser) -> None:
     )
     knobs.add_argument("--ratio", type=float, metavar="R", help="at least R times smaller than the voxels")
     knobs.add_argument("--size", type=int, metavar="BYTES", help="at most so many bytes in all")
+    knobs.add_argument("--psnr", type=float, metavar="DB", help="at least this PSNR, in few bytes")
     knobs.add_argument(
         "--factor",
         type=whole_numbers,

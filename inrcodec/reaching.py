@@ -1,0 +1,172 @@
+"""Encode and measure; for a PSNR that was asked for, as often as it takes.
+
+In: a volume and options.  Out: an encoding and what it reaches; with a PSNR, the smallest found that has it.
+The one law: what is returned was decoded and measured; a PSNR that was not reached is an error.
+
+The grid and the size for a PSNR are found by fits that go on from each other.  The squared error of a file
+is what its grid costs, a ceiling that is measured once, plus a multiple of the low-res error; and the
+decibels of the low-res error grow with the logarithm of the bytes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import inf, log10
+
+from inrcodec import check, encoder, planning
+from inrcodec.check import Reached
+from inrcodec.encoder import Encoded, Lowres
+from inrcodec.errors import TargetNotReached
+from inrcodec.fit import Fitted
+from inrcodec.normalize import Range
+from inrcodec.options import Progress, ResolvedOptions
+from inrcodec.volume import Volume
+
+ATTEMPTS = 6  # fits at most, for one grid
+SPARE = 0.02  # dB above what was asked for: where the fits aim
+CLOSE = 0.03  # share of the bytes that a file may have more than the estimate of the smallest
+SLOPE, GENTLEST, STEEPEST = 16.0, 8.0, 40.0  # dB of low-res PSNR for ten times the bytes; on the head 16
+LARGEST_STEP = 4.0  # times the bytes of the attempt before
+ROOM_BELOW_CEILING = 0.3  # dB that a grid's ceiling must be above what is asked for
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One fit, decoded and measured."""
+
+    encoded: Encoded
+    found: Reached
+    networks: Fitted | None
+    size: int  # bytes of the file
+
+    @property
+    def psnr(self) -> float:
+        return self.found.outcomes[self.found.best].errors.psnr
+
+
+def encode(
+    volume: Volume, options: ResolvedOptions, progress: Progress | None = None
+) -> tuple[Encoded, Reached]:
+    """One encoding; with ``options.psnr``, the smallest found that reaches it.
+
+    Raises
+    ------
+    TargetNotReached
+        No grid and no size that were tried reach it.
+    InputError, UsageError, ModelNotFound, FitFailed, LimitExceeded
+    """
+    if options.psnr is None:
+        encoded = encoder.encode(volume, options, progress)
+        return encoded, _measured(volume, encoded, options, progress)
+    span = Range.of(volume)
+    factor: tuple[int, int, int] | None = planning.factor_for(volume, options)
+    best = -inf
+    while factor is not None:
+        low = encoder.downsample(volume, span, factor, options.threads, progress)
+        search = _Search(volume, span, low, options, progress)
+        reached = search.run()
+        if reached is not None:
+            return reached.encoded, reached.found
+        best = max(best, search.most)
+        factor = planning.next_finer(factor, options)
+    raise TargetNotReached(
+        f"{options.psnr:g} dB were asked for, {best:.2f} dB is the most that was reached; "
+        "ask for less, or for a finer factor or more steps",
+        value=best,
+    )
+
+
+def _measured(
+    volume: Volume, encoded: Encoded, options: ResolvedOptions, progress: Progress | None
+) -> Reached:
+    return check.reached(
+        encoded.header,
+        encoded.sections,
+        volume,
+        encoded.lowres,
+        windows=encoded.windows,
+        threads=options.threads,
+        progress=progress,
+    )
+
+
+class _Search:
+    """The attempts on one grid."""
+
+    def __init__(
+        self, volume: Volume, span: Range, low: Lowres, options: ResolvedOptions, progress: Progress | None
+    ) -> None:
+        self.volume, self.span, self.low, self.options, self.progress = volume, span, low, options, progress
+        assert options.psnr is not None
+        self.wished = options.psnr
+        self.attempts: list[Attempt] = []
+        self.most = -inf  # dB
+
+    def run(self) -> Attempt | None:
+        """The smallest attempt that reaches the PSNR; ``None`` where another grid serves better."""
+        ceiling = self._ceiling()
+        if ceiling < self.wished + ROOM_BELOW_CEILING:
+            self.most = ceiling
+            return None
+        size: int | None = None
+        for _ in range(ATTEMPTS):
+            attempt = self._attempt(size)
+            self.most = max(self.most, attempt.psnr)
+            needed = self._needed(attempt, ceiling)
+            if attempt.psnr >= self.wished and attempt.size <= needed * (1 + CLOSE):
+                break
+            if self._wasteful(needed):
+                return None
+            size = round(min(max(needed, attempt.size / LARGEST_STEP), attempt.size * LARGEST_STEP))
+        reached = [a for a in self.attempts if a.psnr >= self.wished]
+        return min(reached, key=lambda a: a.size) if reached else None
+
+    def _ceiling(self) -> float:
+        """PSNR of this grid without any error of the networks."""
+        job = encoder.job_for(self.volume, self.span, self.low, self.options, None)
+        found = check.reached(
+            job.header,
+            job.masks,
+            self.volume,
+            self.low.values,
+            lowres=self.low.values,
+            threads=self.options.threads,
+        )
+        return found.outcomes[found.best].errors.psnr
+
+    def _attempt(self, size: int | None) -> Attempt:
+        """Fit to a size, from the attempt before; the first takes the size that it comes to."""
+        job = encoder.job_for(self.volume, self.span, self.low, self.options, size)
+        start = self.attempts[-1].networks if self.attempts else None
+        if self.attempts and job.header.tiles != self.attempts[-1].encoded.header.tiles:
+            start = None  # other tiles have other networks
+        networks = encoder.fitted(job, self.options, self.progress, start)
+        encoded = encoder.written(self.volume, job, self.options, networks)
+        found = _measured(self.volume, encoded, self.options, self.progress)
+        attempt = Attempt(encoded, found, networks, encoder.size_of(encoded, found))
+        self.attempts.append(attempt)
+        return attempt
+
+    def _needed(self, attempt: Attempt, ceiling: float) -> float:
+        """Bytes that the PSNR asks for, as far as the attempts tell."""
+        cost, total = 10 ** (-ceiling / 10), 10 ** (-attempt.psnr / 10)
+        low = 10 ** (-attempt.found.lowres / 10)
+        share = max(total - cost, 1e-3 * total) / max(low, 1e-15)  # of the low-res error that is seen
+        wanted = (10 ** (-(self.wished + SPARE) / 10) - cost) / share
+        more = -10 * log10(max(wanted, 1e-15)) - attempt.found.lowres  # dB of the low-res volume
+        return float(attempt.size * 10 ** (more / self._slope()))
+
+    def _slope(self) -> float:
+        """Decibels of low-res PSNR for ten times the bytes, from the last two attempts."""
+        if len(self.attempts) < 2:
+            return SLOPE
+        a, b = self.attempts[-2:]
+        decades = log10(b.size / a.size)
+        if abs(decades) < 0.02:
+            return SLOPE
+        return min(max((b.found.lowres - a.found.lowres) / decades, GENTLEST), STEEPEST)
+
+    def _wasteful(self, size: float) -> bool:
+        """Whether a finer grid would spend so many bytes better."""
+        factor, active = self.low.factor, int(self.low.active.sum())
+        return planning.finer(factor, active, round(min(size, 1e12)), self.options) is not None
