@@ -30,7 +30,8 @@ class Kind(NamedTuple):
 
 def _need(condition: bool, value: object, what: str) -> None:
     if not condition:
-        raise CorruptFile(f"header has {value!r:.80} where {what} belongs, get the file again", value=value)
+        shown = f"{len(value)} bytes" if isinstance(value, bytes) else f"{value!r:.80}"
+        raise CorruptFile(f"header has {shown} where {what} belongs, get the file again", value=value)
 
 
 def _integer(value: Any) -> int:

@@ -260,7 +260,8 @@ def _impossible(header: Header) -> Iterator[tuple[str, bool]]:
     yield "rescale", header.rescale[0] == 0
     smallest, largest = _limits_of(header.dtype)
     yield "range", not smallest <= header.low <= header.high <= largest
-    yield "padding", header.padding is not None and not smallest <= header.padding <= largest
+    yield "padding", header.padding is not None and not _is_held(header.padding, header.dtype)
+    yield "modality", len(header.modality) > volume.LONGEST_MODALITY
     yield "factor", min(header.factor) < 1 or max(header.factor) > 8
     yield "companding", not companding.is_curve(header.companding)
     yield "background", not -1 <= header.background <= 1
@@ -304,11 +305,19 @@ def _is_singular(axes: NDArray[np.float64]) -> bool:
 
 
 def _limits_of(dtype: str) -> tuple[float, float]:
-    """Smallest and largest value of a type, as floats."""
+    """Smallest and largest value of a type, as floats; integers up to where float64 has them all."""
     kind = np.dtype(dtype)
     if kind.kind == "f":
         return -float(np.finfo(kind).max), float(np.finfo(kind).max)
-    return float(np.iinfo(kind).min), float(np.iinfo(kind).max)
+    limits_of = np.iinfo(kind)
+    exact = volume.LARGEST_INTEGER
+    return float(max(limits_of.min, -exact)), float(min(limits_of.max, exact))
+
+
+def _is_held(value: float, dtype: str) -> bool:
+    """Whether a type has a value."""
+    smallest, largest = _limits_of(dtype)
+    return smallest <= value <= largest and (np.dtype(dtype).kind == "f" or value.is_integer())
 
 
 def _check_cuts(header: Header) -> None:

@@ -132,6 +132,10 @@ def check_header(h: dict[str, Any]) -> None:
     type_limits = np.finfo(dtype) if dtype.kind == "f" else np.iinfo(dtype)
     for value in (h["range.low"], h["range.high"], h["volume.padding"]):
         need(value is None or type_limits.min <= value <= type_limits.max, "range or padding beyond the type")
+        need(value is None or dtype.kind == "f" or abs(value) <= 2**53, "range or padding beyond 2^53")
+    padding = h["volume.padding"]
+    need(padding is None or dtype.kind == "f" or padding == int(padding), "padding is no integer")
+    need(len(h["volume.modality"]) <= 16, "modality")
     for axis in curve(h):
         need(all(a < b for a, b in pairwise(axis)), "companding")
     need(-1 <= h["mask.background"] <= 1 and 0 < h["net.omega"] <= 1000, "background or omega")

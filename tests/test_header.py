@@ -143,6 +143,16 @@ REFUSED: dict[str, tuple[bytes, type[InrvError]]] = {
     "long text": (changed("volume", "modality", "x" * 65), CorruptFile),
     "nested description": (changed("volume", "about", {"a": {"b": 1}}), CorruptFile),
     "large description": (changed("volume", "about", {str(i): i for i in range(65)}), CorruptFile),
+    "modality of 17 characters": (changed("volume", "modality", "x" * 17), CorruptFile),
+    "padding between integers": (changed("volume", "padding", -0.5), CorruptFile),
+    "padding beyond the exact integers": (
+        changed("volume", "padding", 2**53 + 2, replace(FULL, dtype="int64")),
+        CorruptFile,
+    ),
+    "range beyond the exact integers": (
+        changed("range", "high", 2**53 + 2, replace(FULL, dtype="uint64", low=0.0, padding=None)),
+        CorruptFile,
+    ),
     "padding beyond the type": (changed("volume", "padding", 70_000), CorruptFile),
     "range upside down": (changed("range", "low", 3072), CorruptFile),
     "range beyond the type": (changed("range", "high", 40_000), CorruptFile),
