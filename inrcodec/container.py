@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from io import BytesIO
 from math import prod
 from struct import Struct
@@ -19,12 +20,19 @@ from typing import BinaryIO, NamedTuple
 from zlib import crc32
 
 from inrcodec import limits
-from inrcodec.errors import CorruptFile, InputError, UnsupportedFile
+from inrcodec.errors import CorruptFile, InputError, LimitExceeded, UnsupportedFile
 from inrcodec.header import Header
 
 Source = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO
 
 MAGIC = b"\x89INRV\r\n\x1a"  # not UTF-8, shows text-mode damage, ends a listing: the PNG spirit
+# What transfers in text mode make of it: line ends changed either way, the high bit cleared, or the first
+# byte taken for Latin-1 or for no UTF-8.
+TEXT_MODE = (
+    *(b"\x89INRV\n\x1a", b"\x89INRV\r\r\n\x1a", b"\x89INRV\r\x1a", b"\x89INRV\n\n\x1a"),
+    *(b"\tINRV\r\n\x1a", b"\tINRV\n\x1a", b"\xc2\x89INRV", b"\xef\xbf\xbdINRV"),
+)
+DAMAGED = 2  # bytes of the magic that may be wrong in what still counts as an .inrv file
 MAJOR, MINOR = 1, 0
 PREFIX = Struct("<8sHHIQ")  # magic, major, minor, number of sections, bytes of the file
 ENTRY = Struct("<4sQI")  # ID, length, CRC-32
@@ -131,7 +139,7 @@ def load(source: Source) -> bytes:
         return data
     try:
         if isinstance(source, str | os.PathLike):
-            with open(source, "rb") as stream:
+            with open(source, "rb") as stream, _named(source):
                 return _load(stream)
         return _load(source)
     except OSError as error:
@@ -148,6 +156,11 @@ def read(source: Source) -> tuple[Header, dict[str, bytes]]:
         See `load`, `unpack`, `Header.from_bytes`, `limits.check_header`.
     """
     data = load(source)
+    with _named(source):
+        return _read(data)
+
+
+def _read(data: bytes) -> tuple[Header, dict[str, bytes]]:
     table = _read_table(BytesIO(data))
     sections = _bodies(data, table)
     missing = [name for name in REQUIRED if name not in sections]
@@ -157,6 +170,17 @@ def read(source: Source) -> tuple[Header, dict[str, bytes]]:
     limits.check_header(header, "MASK" in sections)
     _check_fit(header, sections)
     return header, sections
+
+
+@contextmanager
+def _named(source: Source) -> Iterator[None]:
+    """Say in an error about bytes which file they are of."""
+    try:
+        yield
+    except (CorruptFile, UnsupportedFile, LimitExceeded) as error:
+        if isinstance(source, str | os.PathLike):
+            error.args = (f"{os.fspath(source)}: {error}",)
+        raise
 
 
 def _check_fit(header: Header, sections: Mapping[str, bytes]) -> None:
@@ -231,11 +255,16 @@ def _check_magic(prefix: bytes) -> None:
         raise CorruptFile("file is empty, get it again", value=b"")
     if magic == MAGIC[: len(magic)]:
         return
-    if magic[1:5] == b"INRV":
+    if prefix.startswith(TEXT_MODE):
         raise CorruptFile(
-            f"file was damaged by a transfer in text mode (starts {magic!r}), send it as binary", value=magic
+            f"file was damaged by a transfer in text mode (starts {magic.hex(' ')}), send it as binary",
+            value=magic,
         )
-    raise CorruptFile(f"not an .inrv file (starts {magic!r}), pass one that inrv-enc wrote", value=magic)
+    if len(magic) == len(MAGIC) and sum(a != b for a, b in zip(magic, MAGIC, strict=True)) <= DAMAGED:
+        raise CorruptFile(f"file is damaged (starts {magic.hex(' ')}), {_ADVICE}", value=magic)
+    raise CorruptFile(
+        f"not an .inrv file (starts {magic.hex(' ')}), pass one that inrv-enc wrote", value=magic
+    )
 
 
 def _check_entries(entries: list[Entry], total: int) -> None:

@@ -55,7 +55,7 @@ class InrvError(Exception):
 
     Examples
     --------
-    >>> error = CorruptFile("not an .inrv file: magic is b'PK', pass a file that inrv-enc wrote", value=b"PK")
+    >>> error = CorruptFile("not an .inrv file (starts 50 4b), pass one that inrv-enc wrote", value=b"PK")
     >>> error.value, error.exit_code
     (b'PK', 4)
     """

@@ -45,6 +45,43 @@ def test_magic_is_not_text() -> None:
         container.MAGIC.decode()
 
 
+IN_TEXT_MODE = {
+    "CRLF to LF": FILE.replace(b"\r\n", b"\n", 1),
+    "LF to CRLF": FILE.replace(b"\n", b"\r\n", 1),
+    "high bit": bytes(byte & 0x7F for byte in FILE),
+    "Latin-1 to UTF-8": FILE.decode("latin-1").encode(),
+    "no UTF-8": FILE.decode(errors="replace").encode(),
+}
+
+
+@pytest.mark.parametrize("case", IN_TEXT_MODE)
+def test_text_mode_is_named_where_it_shows(case: str) -> None:
+    with pytest.raises(CorruptFile, match="text mode"):
+        container.unpack(IN_TEXT_MODE[case])
+
+
+@pytest.mark.parametrize("place", range(8))
+def test_a_flipped_byte_of_the_magic_is_damage_and_not_text_mode(place: int) -> None:
+    damaged = FILE[:place] + bytes([FILE[place] ^ 0x40]) + FILE[place + 1 :]
+    with pytest.raises(CorruptFile, match=r"file is damaged \(starts ([0-9a-f]{2} ){7}"):
+        container.unpack(damaged)
+
+
+def test_something_else_is_no_inrv_file() -> None:
+    for start in (b"PK\x03\x04 and so on", b"x"):
+        with pytest.raises(CorruptFile, match=r"not an \.inrv file"):
+            container.unpack(start)
+
+
+def test_a_damaged_file_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "scan.inrv"
+    for damage in (b"", b"PK", FILE[:-1], FILE + b"0", FILE[:-1] + b"6"):
+        path.write_bytes(damage)
+        with pytest.raises(CorruptFile, match=r"scan\.inrv: ") as caught:
+            container.read(path)
+        assert str(caught.value).count("scan.inrv") == 1
+
+
 class Slow(io.RawIOBase):
     """A stream that hands out three bytes at a time and cannot seek."""
 
