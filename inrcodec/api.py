@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from inrcodec import check, container, focus, io, planning, report
 from inrcodec.decoder import Decoder
 from inrcodec.modality import checked, settled
-from inrcodec.options import EncodeOptions, Progress, ResolvedOptions, check_device
+from inrcodec.options import EncodeOptions, Progress, ResolvedOptions, check_decoding, check_device
 from inrcodec.report import EncodeReport, Stages
 from inrcodec.volume import Volume
 
@@ -87,6 +87,7 @@ def encode(
     >>> assert decoded.shape == ramp.shape and decoded.dtype == ramp.dtype
     """
     if target is not None:
+        io.refuse_other_ending(target)
         io.check_writable(target, force)
     blob, report = encode_report(
         source,
@@ -190,6 +191,7 @@ def decode_volume(
     progress: Progress | None = None,
 ) -> Volume:
     """Decode to a :class:`Volume`: array, affine, spacing, modality; parameters as for :func:`decode`."""
+    check_decoding(lowres=lowres, sr=sr, device=device, threads=threads)
     check_device(device)
     decoder = open(source)
     if lowres:

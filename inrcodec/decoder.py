@@ -26,6 +26,7 @@ from inrcodec.normalize import Range
 from inrcodec.padcode import Planes
 from inrcodec.pool import InterruptiblePool
 from inrcodec.siren import Layout
+from inrcodec.spelling import did_you_mean
 from inrcodec.superres import registry
 from inrcodec.volume import Volume
 
@@ -138,11 +139,12 @@ class Decoder:
         sr : "lanczos" to leave the network out; by default the header's model.
         plain : whether the slabs are to hold the slices by Lanczos alone too.
         """
+        stage = "upsample" if (sr or self.header.sr) == registry.LANCZOS else "superres"
         whole = Fullres(self.header, lowres, self.active, self.padding)
         for slab in whole.slabs(sr=sr, device=device, threads=threads, plain=plain):
             yield slab
             if progress:
-                progress("superres", slab.stop / self.shape[0])
+                progress(stage, slab.stop / self.shape[0])
 
     def volume(
         self,
@@ -163,8 +165,10 @@ class Decoder:
     def refuse_other_model(self, sr: str | None) -> None:
         """A file is decoded with its own model or with none."""
         if sr not in (None, registry.LANCZOS, self.header.sr):
+            near = did_you_mean(sr, {registry.LANCZOS, self.header.sr})
             raise UsageError(
-                f"the file names model {self.header.sr!r}, not {sr!r}; leave sr out, or use 'lanczos'",
+                f"sr {sr!r} is not the file's model, which is {self.header.sr!r}{near}; "
+                "leave it out, or use 'lanczos'",
                 value=sr,
             )
 

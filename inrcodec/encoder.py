@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import partial
-from math import prod
+from math import ceil, prod
 from os import cpu_count
 from typing import Any
 
@@ -31,6 +31,8 @@ from inrcodec import (
     tiles,
 )
 from inrcodec.check import Reached
+from inrcodec.errors import CorruptFile, InputError, TargetNotReached
+from inrcodec.fieldtypes import LONGEST_TEXT, MOST_ENTRIES, SCALARS, TEXT
 from inrcodec.fit import Fitted
 from inrcodec.header import Header
 from inrcodec.normalize import Range, padding_masks, unit_rows
@@ -45,6 +47,7 @@ Bool = NDArray[np.bool_]
 Shape = tuple[int, int, int]
 
 UNPLANNED = Plan((1, 1, 1), Layout(1, 1), 0.0, 0)  # for a header that is only measured
+NARROWEST = 2  # units of a layer
 CELL = 2  # edge of a mask cell in low-res voxels: on the head 0.5 kB where single voxels cost 1.9 kB (zstd)
 
 
@@ -116,18 +119,46 @@ def job_for(volume: Volume, span: Range, low: Lowres, options: ResolvedOptions, 
     ------
     UsageError, ModelNotFound, TargetNotReached, LimitExceeded
     """
+    _check_words(volume)
     window, about_focus = focus.unit_window(options.focus, volume, span)
     low = replace(low, nodes=companding.curve(*window) if window else ())
     model, notices = planning.model_for(volume, span, low.factor, options)
     masks = _masks(volume, low)
     active = low.active
     fixed = _fixed_bytes(_header(volume, span, low, model, options), masks)
+    _refuse_too_small(wished, fixed, options)
     plan = planning.plan(low.targets(active), active, options, None if wished is None else wished - fixed)
     header = _header(volume, span, low, model, options, plan, tiles.cut(active, plan.parts))
     limits.check_header(Header.from_bytes(header.to_bytes()), "MASK" in masks)
     fixed = _fixed_bytes(header, masks)
     room = None if wished is None else wished - fixed
     return Job(low, plan, header, masks, room, wished or fixed + plan.bytes, about_focus + notices)
+
+
+def _refuse_too_small(wished: int | None, fixed: int, options: ResolvedOptions) -> None:
+    """Refuse a size that the narrowest network in the fewest tiles is beyond, and say which is not."""
+    tiles_at_least = prod(options.tiles or (1, 1, 1))
+    narrowest = Layout(options.layers, options.width or NARROWEST)
+    least = fixed + ceil(tiles_at_least * narrowest.weights * planning.BITS / 8)
+    if wished is not None and wished < least:
+        raise TargetNotReached(
+            f"{wished} bytes are too few for this volume: header, mask and the smallest networks take about "
+            f"{least}; ask for a larger size{' or fewer tiles' if tiles_at_least > 1 else ''}",
+            value=wished,
+        )
+
+
+def _check_words(volume: Volume) -> None:
+    """Refuse what a volume from memory may say and no file could hold."""
+    for what, kind, value in (("unit", TEXT, volume.unit), ("description", SCALARS, volume.description)):
+        try:
+            kind.emit(value)
+        except CorruptFile as error:
+            raise InputError(
+                f"the volume's {what} {value!r:.80} cannot be stored: texts are printable ASCII of up to "
+                f"{LONGEST_TEXT} characters, numbers finite, entries at most {MOST_ENTRIES}",
+                value=value,
+            ) from error
 
 
 def encode(volume: Volume, options: ResolvedOptions, progress: Progress | None = None) -> Encoded:

@@ -79,8 +79,8 @@ def settled(volume: Volume, wished: str | None) -> tuple[Volume, list[str]]:
     """
     modality = agreed(volume.modality, wished)
     if volume.modality or modality not in ("", "CT"):
-        return replace(volume, modality=modality), []
+        return replace(volume, modality=modality), list(volume.notices)
     if not like_hounsfield(Range.of(volume), volume):
-        return replace(volume, modality=modality), []
+        return replace(volume, modality=modality), list(volume.notices)
     notice = "the values look like Hounsfield units: taken for CT (--modality says otherwise)"
-    return replace(volume, modality="CT", unit=HOUNSFIELD), [] if wished else [notice]
+    return replace(volume, modality="CT", unit=HOUNSFIELD), [*volume.notices, *([] if wished else [notice])]

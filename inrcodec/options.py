@@ -37,7 +37,7 @@ Progress: TypeAlias = Callable[[str, float], None]
 """Called with the stage's name and the fraction of that stage that is done, 0..1.
 
 Stages of encoding: "read", "downsample" (again for each finer grid that is tried), "fit", "verify".
-Stages of decoding: "lowres", "superres"; `inrv-dec` adds "write".
+Stages of decoding: "lowres", "superres" ("upsample" without a model); `inrv-dec` adds "write".
 """
 
 Triple: TypeAlias = tuple[int, int, int]
@@ -188,9 +188,9 @@ class EncodeOptions:
 
     def __post_init__(self) -> None:
         if self.preset not in PRESETS:
+            hint = did_you_mean(self.preset, PRESETS) or f", there are {', '.join(PRESETS)}"
             raise UsageError(
-                f"unknown preset {self.preset!r}{did_you_mean(self.preset, PRESETS)}, "
-                f"choose one of {', '.join(PRESETS)}",
+                f"unknown preset {self.preset!r}{hint}",
                 value=self.preset,
             )
         self._check_numbers()
@@ -279,7 +279,9 @@ class EncodeOptions:
         object.__setattr__(self, name, value)
 
 
-def check_decoding(*, sr: str | None = None, device: str = "cpu", threads: int | None = None) -> None:
+def check_decoding(
+    *, lowres: bool = False, sr: str | None = None, device: str = "cpu", threads: int | None = None
+) -> None:
     """Refuse wishes that no decoder could follow, before a file is read.
 
     Raises
@@ -289,6 +291,10 @@ def check_decoding(*, sr: str | None = None, device: str = "cpu", threads: int |
     """
     _check_model_id(sr)
     _check_device_name(device)
+    if lowres and sr is not None:
+        raise UsageError(
+            f"sr {sr!r} has no meaning for the low-res volume, which precedes it: leave it out", value=sr
+        )
     if threads is not None:
         _integer("threads", threads, 1, MAX_THREADS)
 
@@ -335,8 +341,7 @@ def _check_model_id(sr: object) -> None:
 def _refuse_contradictions(options: EncodeOptions) -> None:
     if options.ratio is not None and options.size is not None:
         raise UsageError(
-            f"ratio {options.ratio:g} and size {options.size} both ask for a file size, give one of them; "
-            f"did you mean size {options.size} alone?",
+            f"ratio {options.ratio:g} and size {options.size} both ask for a file size, give one of them",
             value=(options.ratio, options.size),
         )
     if options.psnr is not None and (options.ratio or options.size):

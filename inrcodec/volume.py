@@ -57,6 +57,8 @@ class Volume:
         Bytes of the source on disk; None for arrays in memory.
     description : mapping of str to int, float or str
         Technical facts that identify nobody and that a sink needs to write the same kind again.
+    notices : tuple of str
+        What the reader chose and the user should know; not kept in a file.
 
     Raises
     ------
@@ -74,6 +76,7 @@ class Volume:
     unit: str = ""
     source_bytes: int | None = None
     description: Mapping[str, int | float | str] = field(default_factory=dict)
+    notices: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         array = checked_array(self.array)

@@ -2,14 +2,16 @@
 
 import io as streams
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from dicom_maker import write_series
 
 import inrcodec
 from inrcodec import api, check, container, io
-from inrcodec.errors import CorruptFile, InrvError, TargetNotReached, UsageError
+from inrcodec.errors import CorruptFile, InputError, InrvError, TargetNotReached, UsageError
 from inrcodec.header import Header
 from inrcodec.superres import apply
 from inrcodec.volume import Volume
@@ -227,3 +229,62 @@ def test_no_patient_data_in_the_file(tmp_path):
         path.unlink()
     blob = inrcodec.encode(tmp_path, steps=30, threads=1, sr="lanczos")
     assert b"ecret" not in blob and b"SECRET" not in blob and b"2026" not in blob
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        {"unit": "µSv"},
+        {"description": {"größe": 1}},
+        {"description": {"a": "x" * 65}},
+        {"description": {"a": np.inf}},
+    ],
+    ids=str,
+)
+def test_words_that_no_file_holds_are_refused_on_encode(words, tiny_array):
+    volume = inrcodec.Volume(tiny_array, np.eye(4), **words)
+    with pytest.raises(InputError, match="cannot be stored"):
+        inrcodec.encode(volume, factor=2, steps=10, threads=1)
+
+
+def test_a_size_that_is_too_small_names_the_least(tiny_array):
+    wish = {"factor": 2, "sr": "lanczos", "threads": 1}
+    with pytest.raises(TargetNotReached, match="take about") as caught:
+        inrcodec.encode(tiny_array, size=100, **wish)
+    least = int(re.search(r"about (\d+)", str(caught.value))[1])
+    assert api.plan(tiny_array, size=least, **wish)["width"] >= 2
+    with pytest.raises(TargetNotReached, match="take about"):
+        api.plan(tiny_array, size=least - 1, **wish)
+
+
+def test_a_target_is_not_named_as_another_format(tmp_path, tiny_array):
+    for name in ("a.nii.gz", "a.NPY", "a.dcm"):
+        with pytest.raises(UsageError, match=r"did you mean .*a\.inrv"):
+            inrcodec.encode(tiny_array, tmp_path / name)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_subfolder_and_other_series_are_noticed(tmp_path, tiny_array):
+    write_series(tmp_path / "study" / "s1", tiny_array)
+    write_series(
+        tmp_path / "study" / "scout",
+        tiny_array[:1],
+        ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"],
+        SeriesInstanceUID="1.2.4",
+    )
+    notices = api.plan(tmp_path / "study", factor=2)["notices"]
+    assert any("subfolder s1 of" in notice for notice in notices)
+    assert any("1 other series" in notice for notice in notices)
+    alone = api.plan(tmp_path / "study" / "s1", factor=2)["notices"]
+    assert not any("subfolder" in notice or "other series" in notice for notice in alone)
+
+
+def test_seconds_of_a_model_are_told_where_there_is_one(tiny_blob):
+    stages = set()
+    inrcodec.decode(tiny_blob, progress=lambda stage, fraction: stages.add(stage))
+    assert stages == {"lowres", "upsample"}
+
+
+def test_the_low_res_volume_has_no_model_to_leave_out(tiny_blob):
+    with pytest.raises(UsageError, match="no meaning for the low-res volume"):
+        inrcodec.decode(tiny_blob, lowres=True, sr="lanczos")

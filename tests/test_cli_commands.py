@@ -41,7 +41,7 @@ def _bytes(row):
 
 
 def test_encoding_prints_its_report_as_json(tiny, capsys):
-    assert enc.main([str(tiny / "in.npy"), str(tiny / "out.inrv"), *TINY, "-q", "--json"]) == 0
+    assert enc.main([str(tiny / "in.npy"), str(tiny / "out.inrv"), *TINY, "--json"]) == 0
     out, err = capsys.readouterr()
     report = json.loads(out)
     assert err == ""
@@ -70,7 +70,7 @@ def test_a_dry_run_says_the_plan_and_writes_nothing(tiny, capsys):
     )
     out, err = capsys.readouterr()
     assert json.loads(out)["factor"] == [2, 2, 2]
-    assert "factor" in err
+    assert err == ""
     assert not (tiny / "out.inrv").exists()
 
 
@@ -182,7 +182,14 @@ def test_info_prints_a_table_or_json_to_stdout(tiny, capsys):
     assert info.main([str(tiny / "in.inrv")]) == 0
     table, err = capsys.readouterr()
     assert err == ""
-    assert "8, 20, 24" in table
+    assert "8, 20, 24 (z, y, x)" in table
+    rows = table.splitlines()
+    first = next(number for number, row in enumerate(rows) if "affine lps" in row)
+    assert [row.split()[-4:] for row in rows[first : first + 3]] == [
+        ["1,", "0,", "0,", "0"],
+        ["0,", "1,", "0,", "0"],
+        ["0,", "0,", "2,", "0"],
+    ]
     assert info.main([str(tiny / "in.inrv"), "--json", "--verify"]) == 0
     result = json.loads(capsys.readouterr().out)
     assert result["volume"]["shape"] == [8, 20, 24]
@@ -229,4 +236,8 @@ def test_a_preview_is_the_central_slice(tiny, tiny_blob, capsys):
     assert info.main([str(tiny / "in.inrv"), "--preview", str(tiny / "out.png"), "-q"]) == 0
     with Image.open(tiny / "out.png") as image:
         assert image.mode == "L"
-        assert np.array_equal(np.asarray(image), inrcodec.preview(tiny_blob))
+        shown = np.asarray(image)
+    small = inrcodec.preview(tiny_blob)
+    times = shown.shape[1] // small.shape[1]
+    assert max(shown.shape) >= 256
+    assert np.array_equal(shown, np.kron(small, np.ones((times, times), np.uint8)))

@@ -13,8 +13,9 @@ import pytest
 from PIL import Image
 
 from inrcodec.cli.arguments import numbers, whole_numbers
+from inrcodec.cli.flags import in_flags
 from inrcodec.cli.ledger import decibels, facts, share
-from inrcodec.cli.png import png_bytes
+from inrcodec.cli.png import enlarged, png_bytes
 from inrcodec.cli.progress import StageBar
 from inrcodec.cli.streams import put_json
 
@@ -65,7 +66,7 @@ def test_a_share_of_nothing_is_no_number():
 def test_facts_are_aligned_and_complete():
     text = facts({"shape": [8, 20, 24], "quality": {"psnr": 38.5, "max_error": 7}, "unit": "", "ok": True})
     assert text.splitlines() == [
-        "shape  8, 20, 24",
+        "shape  8, 20, 24 (z, y, x)",
         "quality",
         "  psnr       38.5",
         "  max error  7",
@@ -106,3 +107,30 @@ def test_a_png_of_something_else_is_refused(image):
 def test_lists_of_numbers():
     assert (whole_numbers("4"), whole_numbers("1,4,4")) == (4, (1, 4, 4))
     assert numbers("3,.5,0.5") == (3.0, 0.5, 0.5)
+
+
+SPOKEN = [
+    ("a exists, use --force (force=True) to replace it", "a exists, use --force to replace it"),
+    ("the file is damaged, sr='lanczos' decodes it", "the file is damaged, --sr lanczos decodes it"),
+    ("time_budget 0.0 is not possible", "--time-budget 0.0 is not possible"),
+    ("ratio 3 and size 5 both ask for a file size", "--ratio 3 and --size 5 both ask for a file size"),
+    ("ask for a larger size, a larger factor", "ask for a larger size, a larger factor"),
+    ("spacing has no meaning for NIfTI", "--spacing has no meaning for NIfTI"),
+    ("the volume has a size", "the volume has a size"),
+]
+
+
+@pytest.mark.parametrize(("library", "command"), SPOKEN)
+def test_messages_name_flags(library, command):
+    assert in_flags(library) == command
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (24, 20), (3, 200), (255, 2), (256, 3), (700, 512)])
+def test_a_small_preview_is_enlarged_by_whole_pixels(shape):
+    image = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    large = enlarged(image)
+    times = large.shape[0] // shape[0]
+    assert max(large.shape) >= 256
+    assert times == 1 or max(shape) * (times - 1) < 256
+    assert np.array_equal(large[::times, ::times], image)
+    assert np.array_equal(large, np.kron(image, np.ones((times, times), np.uint8)))

@@ -47,19 +47,21 @@ def _parser() -> Parser:
 
 
 def _decode(args: argparse.Namespace) -> None:
-    check_decoding(sr=args.sr, device=args.device, threads=args.threads)
+    check_decoding(lowres=args.lowres, sr=args.sr, device=args.device, threads=args.threads)
+    check_device(args.device)
     refuse_stream(args.output, "a volume is written to a file or folder")
     refuse_same_file(args.input, args.output)
     from inrcodec import api, container, io
+    from inrcodec.decoder import Decoder
     from inrcodec.modality import agreed, checked
 
     wished = checked(args.modality)
     io.refuse_modality(args.output, wished)
     data = container.load(input_bytes(args.input))  # once: the file may change while it is decoded
-    header, _ = container.read(data)
+    header, sections = container.read(data)
+    Decoder(header, sections).refuse_other_model(args.sr)
     modality = agreed(header.modality, wished)
     io.check_sink(args.output, args.force, template=args.template, modality=modality)
-    check_device(args.device)
     with StageBar(quiet=args.quiet, verbose=args.verbose) as bar:
         volume = api.decode_volume(
             data,
@@ -79,9 +81,9 @@ def _decode(args: argparse.Namespace) -> None:
         )
         bar("write", 1.0)
     result = _result(args, volume, bar.seconds)
-    say(facts(result), quiet=args.quiet)
     if args.json:
         put_json(result)
+    say(facts(result), quiet=args.quiet or args.json)
 
 
 def _provenance(args: argparse.Namespace, volume: Volume, header: Header, size: int) -> io.Provenance:

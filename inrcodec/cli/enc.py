@@ -95,9 +95,10 @@ def _encode(args: argparse.Namespace) -> None:
     options = _options(args)
     about = _about_source(args)
     refuse_stream(args.input, "a volume is read from a file or folder")
+    check_device(options.device)
+    _check_model(options)
     if not args.dry_run:
         _check_output(args)
-    check_device(options.device)
     from inrcodec import api  # torch is imported from here on, after everything that can be refused at once
     from inrcodec.io.atomic import atomic_write
 
@@ -116,13 +117,20 @@ def _encode(args: argparse.Namespace) -> None:
         put_bytes(data)
     else:
         atomic_write(args.output, data, args.force)
-    say(encode_ledger(report, args.output), quiet=args.quiet)
     if args.json:
         put_json(report.to_dict())
+    say(encode_ledger(report, args.output), quiet=args.quiet or args.json)
 
 
 def _options(args: argparse.Namespace) -> EncodeOptions:
     return EncodeOptions.from_preset(args.preset, **{name: getattr(args, name) for name in KNOBS})
+
+
+def _check_model(options: EncodeOptions) -> None:
+    from inrcodec.superres.registry import LANCZOS, manifest
+
+    if options.sr not in (None, "auto", LANCZOS):
+        manifest(options.sr)
 
 
 def _about_source(args: argparse.Namespace) -> dict[str, Any]:
@@ -139,13 +147,15 @@ def _check_output(args: argparse.Namespace) -> None:
             )
         refuse_terminal()
         return
+    from inrcodec.io import refuse_other_ending
     from inrcodec.io.atomic import check_file
 
     refuse_same_file(args.input, args.output)
+    refuse_other_ending(args.output)
     check_file(args.output, args.force)
 
 
 def _print_plan(plan: dict[str, object], args: argparse.Namespace) -> None:
     if args.json:
         put_json(plan)
-    say(facts(plan), quiet=args.quiet)
+    say(facts(plan), quiet=args.quiet or args.json)

@@ -18,7 +18,16 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from inrcodec.errors import EXIT_INTERRUPTED, InrvError, UsageError, WriteError
+from inrcodec.cli.flags import in_flags
+from inrcodec.errors import (
+    EXIT_INTERRUPTED,
+    CorruptFile,
+    InrvError,
+    LimitExceeded,
+    UnsupportedFile,
+    UsageError,
+    WriteError,
+)
 
 if TYPE_CHECKING:
     from inrcodec.cli.arguments import Parser
@@ -80,7 +89,7 @@ def run(
         try:
             return _end(parser, command, words, verbose=verbose)
         except KeyboardInterrupt as interrupt:
-            code = _told(parser, interrupt, verbose=verbose)
+            code = _told(parser, interrupt, "", verbose=verbose)
             if argv is None:
                 _leave(code)
             return code
@@ -94,8 +103,11 @@ def _end(
     verbose: bool,
 ) -> int:
     """The exit code of every end but an interrupt, which may come while another end is told."""
+    source = ""
     try:
-        code = command(parser.parse_words(words)) or OK
+        parsed = parser.parse_words(words)
+        source = str(parsed.input)
+        code = command(parsed) or OK
         sys.stdout.flush()  # a full disk or a closed pipe shows here, not after the last line
         return code
     except SystemExit as request:  # --help and --version
@@ -104,32 +116,40 @@ def _end(
         _drop_stdout()  # the reader has gone, as in `| head`: nobody wants a message
         return WriteError.exit_code
     except Exception as error:
-        code = _told(parser, error, verbose=verbose)
+        code = _told(parser, error, source, verbose=verbose)
         if code == WriteError.exit_code:
             _drop_stdout()
         return code
 
 
-def _told(parser: Parser, error: BaseException, *, verbose: bool) -> int:
-    """Say in one line why the command ends, and return its exit code."""
+def _told(parser: Parser, error: BaseException, source: str, *, verbose: bool) -> int:
+    """Say in one line why the command ends, and return its exit code; `source` is the input's name."""
     if verbose and not isinstance(error, UsageError):
         traceback.print_exception(error)
-    code, words = _verdict(error)
+    code, words = _verdict(error, source)
     print(f"{parser.prog}: {words}", file=sys.stderr)
     return code
 
 
-def _verdict(error: BaseException) -> tuple[int, str]:
+def _verdict(error: BaseException, source: str) -> tuple[int, str]:
     if isinstance(error, KeyboardInterrupt):
         return EXIT_INTERRUPTED, "interrupted, nothing was written"
     if isinstance(error, InrvError):
-        return error.exit_code, f"error: {error}"
+        return error.exit_code, f"error: {_about(error, source)}{in_flags(str(error))}"
     if isinstance(error, OSError) and error.errno in _NO_SPACE:
         return WriteError.exit_code, f"error: cannot write: {(error.strerror or str(error)).lower()}"
     if isinstance(error, MemoryError):
         return UNEXPECTED, "error: out of memory, free some or take a smaller volume"
     first_line = str(error).strip().partition("\n")[0]
     return UNEXPECTED, f"unexpected {type(error).__name__}: {first_line}, run with -v for the traceback"
+
+
+def _about(error: InrvError, source: str) -> str:
+    """The name of the file that is at fault: what is wrong with bytes does not know where they came from."""
+    at_fault = isinstance(error, CorruptFile | UnsupportedFile | LimitExceeded)
+    if not at_fault or not source or source in str(error):
+        return ""
+    return f"{'standard input' if source == '-' else source}: "
 
 
 @contextlib.contextmanager

@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from inrcodec.cli.arguments import STREAM, Parser, add_manners
 from inrcodec.cli.exits import run
 from inrcodec.cli.ledger import facts
-from inrcodec.cli.png import png_bytes
+from inrcodec.cli.png import enlarged, png_bytes
 from inrcodec.cli.streams import input_bytes, put_json, refuse_same_file, refuse_stream, say
+from inrcodec.errors import UsageError
 
 DIFFERS = (
     "the digest differs, though all checksums are right: the file is undamaged, but the volume decoded here "
@@ -33,7 +34,9 @@ def _parser() -> Parser:
     parser.add_argument("input", metavar="FILE.inrv", help="file to read; - is standard input")
     parser.add_argument("--verify", action="store_true", help="also decode, and compare with the digest")
     parser.add_argument(
-        "--preview", metavar="OUT.png", help="write the central axial slice of the low-res volume"
+        "--preview",
+        metavar="OUT.png",
+        help="write the central axial slice of the low-res volume, small ones in larger pixels",
     )
     add_manners(parser)
     return parser
@@ -49,7 +52,7 @@ def _describe(args: argparse.Namespace) -> None:
     if args.preview is not None:
         from inrcodec.io.atomic import atomic_write
 
-        atomic_write(args.preview, png_bytes(api.preview(source)), args.force)
+        atomic_write(args.preview, png_bytes(enlarged(api.preview(source))), args.force)
         result["preview"] = args.preview
     if args.verify:
         result["verify"] = api.verify(source)
@@ -67,4 +70,6 @@ def _check_preview(args: argparse.Namespace) -> None:
     refuse_stream(args.preview, "name a .png file")
     if args.input != STREAM:
         refuse_same_file(args.input, args.preview)
+    if not args.preview.lower().endswith(".png"):
+        raise UsageError(f"the preview is a PNG file, {args.preview} is not named as one: name a .png file")
     check_file(args.preview, args.force)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from inrcodec.focus import ALL
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 __all__ = ["encode_ledger", "facts"]
 
 Row = tuple[str, str]
+
+ALONG_AXES = ("shape", "spacing", "factor", "lowres_shape", "tiles")  # facts with a number for each axis
 
 
 def encode_ledger(report: EncodeReport, target: str) -> str:
@@ -66,7 +68,11 @@ def _quality(report: EncodeReport) -> list[Row]:
     unit = f" {report.unit}" if report.unit else ""
     return [
         ("PSNR", f"{decibels(report.psnr)} (peak {report.peak:g})"),
-        ("  by Lanczos", f"{decibels(report.psnr_lanczos)} (model left out)"),
+        *(
+            [("  by Lanczos", f"{decibels(report.psnr_lanczos)} (model left out)")]
+            if report.psnr_lanczos != report.psnr
+            else []
+        ),
         ("  of low-res", f"{decibels(report.psnr_lowres)} (the fit alone)"),
         ("largest error", f"{report.max_error:g}{unit}"),
         *_within(report.mean_errors, unit),
@@ -117,11 +123,26 @@ def _nested(result: Mapping[str, Any], depth: int) -> list[str]:
     width = max((len(str(key)) for key, item in result.items() if not isinstance(item, Mapping)), default=0)
     for key, item in result.items():
         label = f"{'':{2 * depth}}{str(key).replace('_', ' ')}"
-        if isinstance(item, Mapping):
+        if _is_matrix(item):
+            starts = (label, "", "")  # the last row of an affine is always 0, 0, 0, 1
+            lines += [f"{s:<{2 * depth + width}}  {_word(row)}" for s, row in zip(starts, item, strict=False)]
+        elif isinstance(item, Mapping):
             lines += [label, *_nested(item, depth + 1)] if item else [f"{label}  -"]
         else:
-            lines.append(f"{label:<{2 * depth + width}}  {_word(item)}".rstrip())
+            lines.append(f"{label:<{2 * depth + width}}  {_word(item)}{_axes(key, item)}".rstrip())
     return lines
+
+
+def _is_matrix(item: object) -> TypeGuard[Sequence[Any]]:
+    """Whether this is an affine."""
+    return isinstance(item, list | tuple) and len(item) == 4 and isinstance(item[0], list | tuple)
+
+
+def _axes(key: str, item: object) -> str:
+    """The order of the axes, where it is not plain."""
+    if key not in ALONG_AXES or not isinstance(item, list | tuple):
+        return ""
+    return {2: " (y, x)", 3: " (z, y, x)"}.get(len(item), "")
 
 
 def _word(item: object) -> str:

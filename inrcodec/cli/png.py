@@ -14,10 +14,28 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["png_bytes"]
+__all__ = ["enlarged", "png_bytes"]
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 GREY, BITS, NO_FILTER = 0, 8, b"\0"
+
+
+LEGIBLE = 256  # pixels along the longer side from which a picture is not enlarged
+
+
+def enlarged(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A small image with each pixel as a square of several: what is stored, not smoothed.
+
+    Parameters
+    ----------
+    image : ndarray, (y, x), uint8
+
+    Returns
+    -------
+    ndarray, (times y, times x), uint8, of at least `LEGIBLE` pixels along its longer side.
+    """
+    times = -(-LEGIBLE // max(image.shape))
+    return image.repeat(times, axis=0).repeat(times, axis=1)
 
 
 def png_bytes(image: NDArray[np.uint8]) -> bytes:

@@ -21,7 +21,7 @@ from inrcodec.io.provenance import Provenance
 from inrcodec.volume import Volume
 
 __all__ = ["FORMATS", "Format", "Provenance", "atomic_write", "check_sink", "check_writable", "read"]
-__all__ += ["refuse_modality", "write"]
+__all__ += ["refuse_modality", "refuse_other_ending", "write"]
 
 Source = str | os.PathLike[str] | NDArray[Any] | Volume
 
@@ -165,6 +165,18 @@ def refuse_modality(path: str | os.PathLike[str], modality: str | None) -> None:
     found = _sink_format(path)
     if found is not DICOM:
         _refuse_options(f"{found.name}; name a folder for DICOM", modality=modality)
+
+
+def refuse_other_ending(path: str | os.PathLike[str]) -> None:
+    """Refuse a name for an `.inrv` file that promises something else; raises `UsageError`."""
+    name = Path(path).name
+    endings = [ending for found in FORMATS for ending in found.endings]
+    for ending in sorted([*endings, ".dcm", ".gz", ".zip"], key=len, reverse=True):
+        if name.lower().endswith(ending):
+            meant = Path(path).with_name(name[: -len(ending)] + ".inrv")
+            raise UsageError(
+                f"{path} is to be an .inrv file, its ending says {ending}; did you mean {meant}?", value=name
+            )
 
 
 def check_writable(path: str | os.PathLike[str], force: bool = False) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from inrcodec.errors import ModelNotFound
 from inrcodec.header import LANCZOS as LANCZOS
+from inrcodec.spelling import did_you_mean
 
 if TYPE_CHECKING:
     from inrcodec.superres.network import SRDenseNet
@@ -73,10 +74,10 @@ def manifest(model: str) -> Manifest:
     """
     known = manifests()
     if model not in known:
-        names = ", ".join([*known, LANCZOS])
+        names = [*known, LANCZOS]
         raise ModelNotFound(
-            f"no super-resolution model {model!r} in this version, there are {names}; "
-            "decode with --sr lanczos, or install the version that has it",
+            f"no super-resolution model {model!r} in this version{did_you_mean(model, names)}; there are "
+            f"{', '.join(names)}: --sr lanczos does without, another version may have it",
             value=model,
         )
     return known[model]

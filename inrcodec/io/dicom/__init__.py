@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from inrcodec.io.dicom.files import choose_series, find_images
+from inrcodec.io.dicom.files import Image, choose_series, find_images
 from inrcodec.io.dicom.frames import Frame, frames_of
 from inrcodec.io.dicom.geometry import arrange
 from inrcodec.io.dicom.lossy import code, lossy_facts
@@ -43,7 +43,8 @@ def read(source: str | os.PathLike[str], *, series: str | None = None) -> Volume
     MissingExtra
         A compression whose decoder is not installed.
     """
-    images = choose_series(find_images(Path(source)), series)
+    found = find_images(Path(source))
+    images = choose_series(found, series)
     frames, affine = arrange(frames_of(images))
     pixels = read_pixels(frames)
     return Volume(
@@ -56,7 +57,23 @@ def read(source: str | os.PathLike[str], *, series: str | None = None) -> Volume
         unit=_unit(frames[0]),
         source_bytes=sum(image.path.stat().st_size for image in images),
         description=_description(frames[0], affine),
+        notices=_choices(Path(source), found, images),
     )
+
+
+def _choices(source: Path, found: list[Image], images: list[Image]) -> tuple[str, ...]:
+    """What was decided between a folder and the series that was read."""
+    if not source.is_dir():
+        return ()
+    folders = sorted({str(image.path.parent.relative_to(source)) for image in images} - {"."})
+    others = len({image.series for image in found} - {image.series for image in images})
+    notices = []
+    if folders:
+        more = f" and {len(folders) - 1} more" if len(folders) > 1 else ""
+        notices.append(f"the images were found in the subfolder {folders[0]}{more} of {source}")
+    if others:
+        notices.append(f"{others} other series in {source} left out, --series UID chooses")
+    return tuple(notices)
 
 
 def _unit(frame: Frame) -> str:

@@ -35,8 +35,8 @@ def lossy_facts(header: Dataset) -> dict[str, int | float | str]:
 
 
 def code(value: object) -> str:
-    """A code string as the standard has it: short and printable, whatever a file holds."""
-    return "".join(filter(str.isprintable, str(value)))[:_LONGEST_CODE]
+    """A code string as the standard has it: short and printable ASCII, whatever a file holds."""
+    return "".join(c for c in str(value) if c.isascii() and c.isprintable())[:_LONGEST_CODE]
 
 
 def declare_lossy(header: Dataset, description: Mapping[str, Any], provenance: Provenance | None) -> None:
