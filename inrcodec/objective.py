@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from inrcodec import gradient, samples
-from inrcodec.gradient import Workspace
+from inrcodec.gradient import Workspace, compiled
 from inrcodec.samples import Samples
 from inrcodec.siren import Layout
 from inrcodec.tiles import Tile
@@ -33,7 +33,7 @@ class Objective:
     tiles, values : the tiles and, for each, its voxels' targets, (n,), in [-1, 1].
     batch : samples a tile and step.
     seed : of the order of the samples.
-    pool : ``map`` over pieces of work.
+    pool, workers : ``map`` over pieces of work, and how many it does at a time.
     """
 
     def __init__(
@@ -46,11 +46,12 @@ class Objective:
         seed: int,
         device: str,
         pool: Pool[Any, Any],
+        workers: int,
     ) -> None:
         self.layout, self.device, self.pool = layout, device, pool
         counts = [len(v) for v in values]
-        together = device != "cpu"  # there all tiles are one piece of work
-        least = 2 if len(tiles) in (1, 3) else 1  # pieces of a tile, so that two cores have the same work
+        together = device != "cpu"  # there all tiles are one batch
+        least = 2 if len(tiles) in (1, 3) else 1  # portions of a tile, so that two cores have the same work
         batch = min(batch, max(counts))  # more would only repeat voxels
         self.parts = 1 if together else max(least, -(-batch * layout.width // CACHED))
         self.rows = -(-batch // self.parts)
@@ -58,59 +59,86 @@ class Objective:
         for t, (tile, v) in enumerate(zip(tiles, values, strict=True)):
             seeds = np.random.SeedSequence([seed, t]).generate_state(self.parts).tolist()
             self.samples += samples.of(tile, v, self.parts, self.rows, seeds, device)
-        size = len(self.samples)
-        self.pieces = [slice(0, size)] if together else [slice(k, k + 1) for k in range(size)]
-        sizes = torch.tensor([len(s) for s in self.samples], dtype=torch.float32, device=device)
-        self.share = sizes.view(-1, self.parts).sum(1) / sum(counts)  # of all voxels, (tiles,)
-        self.portion = sizes / sum(counts)  # the same of each portion
+        self.frames = torch.stack([s.frame for s in self.samples])
+        shares = 1 if together else min(workers, len(self.samples))
+        self.shares = [range(p[0], p[-1] + 1) for p in np.array_split(np.arange(len(self.samples)), shares)]
+        self.batched = len(self.samples) if together else 1  # tiles in one product
+        sizes = torch.tensor([len(s) for s in self.samples], device=device)
+        self.counts = sizes.view(-1, self.parts).sum(1)
+        self.share = (self.counts / sum(counts)).float()  # of all voxels, (tiles,)
+        self.portion = (sizes / sum(counts)).float()  # the same of each portion
         self._spaces: SimpleQueue[Workspace] = SimpleQueue()
 
     def gradient(self, weights: Tensor, step: int) -> tuple[Tensor, Tensor]:
         """Mean squared error of each tile, (tiles,), and the gradient of that of all voxels."""
         tensors = gradient.scaled(self.layout, weights)
-        slopes = weights.new_empty(len(self.samples), self.layout.weights)
+        slopes = [weights.new_empty(len(self.samples), n, m) for n, m in self.layout.shapes]
 
-        def piece(rows: slice) -> Tensor:
-            x, y = zip(*[s.draw(step) for s in self.samples[rows]], strict=True)
-            space, mine = self._take(), self._of(tensors, rows)
-            errors = space.gradient(mine, torch.stack(x), torch.stack(y), slopes[rows])
+        def piece(share: range) -> Tensor:
+            space = self._take()
+            errors = (self._batch if self.batched > 1 else self._portions)(
+                tensors, share, step, space, slopes
+            )
             self._spaces.put(space)
             return errors
 
-        errors = torch.cat(self.pool(piece, self.pieces)) * self.portion
-        slopes *= self.portion[:, None]
+        errors = torch.cat(self.pool(piece, self.shares)) * self.portion
+        found = gradient.unscaled(self.layout, slopes).mul_(self.portion[:, None])
         if self.parts == 1:
-            return errors / self.share, slopes
+            return errors / self.share, found
         shape = (len(self.share), self.parts)
-        return errors.view(shape).sum(1) / self.share, slopes.view(*shape, -1).sum(1)
+        return errors.view(shape).sum(1) / self.share, found.view(*shape, -1).sum(1)
 
     def errors(self, weights: Tensor) -> Tensor:
         """Mean squared error of each tile over all its voxels, (tiles,), float64."""
         tensors = gradient.scaled(self.layout, weights)
 
         def piece(k: int) -> Tensor:
-            space = self._take()
-            mine = self._of(tensors, slice(k, k + 1))
-            squares = [
-                (space.values(mine, x[None])[0, :, 0] - y).square().sum(dtype=torch.float64)
-                for x, y in self.samples[k].all()
-            ]
+            t, of, space = k // self.parts, self.samples[k], self._take()
+            mine = [p[t : t + 1] for p in tensors]
+            sines, cosines = ([b[:1] for b in found] for found in (space.sines, space.cosines))
+            with torch.no_grad():
+                total = compiled(gradient.squares)(
+                    mine, of.index, of.values, self.frames[k], sines, cosines, space.out[:1]
+                )
             self._spaces.put(space)
-            return torch.stack(squares).sum()
+            return total
 
         sums = torch.stack(self.pool(piece, range(len(self.samples))))
-        counts = torch.tensor([len(s) for s in self.samples], device=sums.device).view(-1, self.parts)
-        return sums.view(-1, self.parts).sum(1) / counts.sum(1)
+        return sums.view(-1, self.parts).sum(1) / self.counts
 
-    def _of(self, tensors: list[Tensor], portions: slice) -> list[Tensor]:
-        """The tiles' tensors that some portions are evaluated with."""
-        if self.parts > 1:  # one portion at a time
-            portions = slice(portions.start // self.parts, portions.start // self.parts + 1)
-        return [p[portions] for p in tensors]
+    def _portions(
+        self, tensors: list[Tensor], share: range, step: int, space: Workspace, slopes: list[Tensor]
+    ) -> Tensor:
+        """Errors of some portions, one after the other: their activations stay in a core's cache."""
+        mine = self.samples[share.start : share.stop]
+        with torch.no_grad():
+            return compiled(gradient.portions)(
+                tensors,
+                [k // self.parts for k in share],
+                [s.index for s in mine],
+                [s.values for s in mine],
+                [s.draw(step) for s in mine],
+                self.frames[share.start : share.stop],
+                space.sines,
+                space.cosines,
+                space.buffers,
+                [s[share.start : share.stop] for s in slopes],
+            )
+
+    def _batch(
+        self, tensors: list[Tensor], share: range, step: int, space: Workspace, slopes: list[Tensor]
+    ) -> Tensor:
+        """Errors of all tiles in one batch, on an accelerator."""
+        rows = [s.draw(step) for s in self.samples]
+        index = torch.stack([s.index[r] for s, r in zip(self.samples, rows, strict=True)])
+        y = torch.stack([s.values[r] for s, r in zip(self.samples, rows, strict=True)])
+        x = index.float() * self.frames[:, None, :1] - self.frames[:, None, 1:]
+        return space.gradient(tensors, x, y, slopes)
 
     def _take(self) -> Workspace:
         """A workspace that nobody uses at the moment."""
         try:
             return self._spaces.get_nowait()
         except Empty:
-            return Workspace(self.layout, self.pieces[0].stop - self.pieces[0].start, self.rows, self.device)
+            return Workspace(self.layout, self.batched, self.rows, self.device)
