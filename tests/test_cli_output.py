@@ -75,6 +75,14 @@ def test_facts_are_aligned_and_complete():
     ]
 
 
+def test_notices_are_lines_of_their_own():
+    assert facts({"sr": "lanczos", "notices": ["one, of all", "two"]}).splitlines() == [
+        "sr       lanczos",
+        "notices  one, of all",
+        "         two",
+    ]
+
+
 def test_json_has_plain_values_only(capsys):
     put_json({"psnr": float("inf"), "shape": (np.int64(3), 4), "axis": np.arange(2), "path": Path("x")})
     read = json.loads(capsys.readouterr().out)

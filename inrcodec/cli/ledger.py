@@ -123,14 +123,22 @@ def _nested(result: Mapping[str, Any], depth: int) -> list[str]:
     width = max((len(str(key)) for key, item in result.items() if not isinstance(item, Mapping)), default=0)
     for key, item in result.items():
         label = f"{'':{2 * depth}}{str(key).replace('_', ' ')}"
-        if _is_matrix(item):
-            starts = (label, "", "")  # the last row of an affine is always 0, 0, 0, 1
+        if _is_lines(item):
+            starts = [label, *[""] * (len(item) - 1)]
+            lines += [f"{s:<{2 * depth + width}}  {line}" for s, line in zip(starts, item, strict=True)]
+        elif _is_matrix(item):
+            starts = [label, "", ""]  # the last row of an affine is always 0, 0, 0, 1
             lines += [f"{s:<{2 * depth + width}}  {_word(row)}" for s, row in zip(starts, item, strict=False)]
         elif isinstance(item, Mapping):
             lines += [label, *_nested(item, depth + 1)] if item else [f"{label}  -"]
         else:
             lines.append(f"{label:<{2 * depth + width}}  {_word(item)}{_axes(key, item)}".rstrip())
     return lines
+
+
+def _is_lines(item: object) -> TypeGuard[Sequence[str]]:
+    """Whether these are sentences, such as notices."""
+    return isinstance(item, list | tuple) and bool(item) and isinstance(item[0], str)
 
 
 def _is_matrix(item: object) -> TypeGuard[Sequence[Any]]:
