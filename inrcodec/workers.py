@@ -25,19 +25,9 @@ Pool = Callable[[Callable[[Piece], Result], Iterable[Piece]], list[Result]]
 def single_threaded(workers: int) -> Iterator[Pool[Any, Any]]:
     """A pool's ``map(function, pieces)``, which waits for all; torch's own threads come back afterwards."""
     before = torch.get_num_threads()
+    torch.set_num_threads(1)
     with InterruptiblePool(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         try:
             yield lambda function, pieces: list(pool.map(function, pieces))
         finally:
             torch.set_num_threads(before)
-
-
-@contextmanager
-def in_turn(threads: int) -> Iterator[Pool[Any, Any]]:
-    """The same for pieces that are too few to share: one after the other, with all of torch's threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        yield lambda function, pieces: list(map(function, pieces))
-    finally:
-        torch.set_num_threads(before)
