@@ -125,13 +125,13 @@ def portions(
     owners : the tile of each portion.
     index, targets : (n, 3) and (n,) of each portion's voxels.
     rows : the voxels that are drawn, (rows,) a portion.
-    frames : twice the scale and three offsets of each portion's coordinates, (portions, 4).
+    frames : of each portion's coordinates (see `samples.Samples`), (portions, 2, 3).
     slopes : one (portions, in, out) a tensor, written to.
     """
     errors = torch.empty(len(owners), device=frames.device)
     for p in range(len(owners)):
         t = owners[p]
-        x = index[p][rows[p]].to(torch.float32).mul_(frames[p, 0]).sub_(frames[p, 1:])
+        x = index[p][rows[p]].to(torch.float32).mul_(frames[p, 0]).sub_(frames[p, 1])
         mine = [w[t : t + 1] for w in weights]
         written = [s[p : p + 1] for s in slopes]
         y = targets[p][rows[p]].unsqueeze(0)
@@ -152,7 +152,7 @@ def squares(
     rows = out.size(1)
     total = torch.zeros([], dtype=torch.float64, device=targets.device)
     for k in range(0, targets.size(0), rows):
-        x = index[k : k + rows].to(torch.float32).mul_(frame[0]).sub_(frame[1:]).unsqueeze(0)
+        x = index[k : k + rows].to(torch.float32).mul_(frame[0]).sub_(frame[1]).unsqueeze(0)
         n = x.size(1)
         used = values(weights, x, [s[:, :n] for s in sines], [c[:, :n] for c in cosines], out[:, :n])
         total += (used[0, :, 0] - targets[k : k + rows]).square().sum(dtype=torch.float64)

@@ -133,7 +133,7 @@ class Objective:
         rows = [s.draw(step) for s in self.samples]
         index = torch.stack([s.index[r] for s, r in zip(self.samples, rows, strict=True)])
         y = torch.stack([s.values[r] for s, r in zip(self.samples, rows, strict=True)])
-        x = index.float() * self.frames[:, None, :1] - self.frames[:, None, 1:]
+        x = index.float() * self.frames[:, :1] - self.frames[:, 1:]
         return space.gradient(tensors, x, y, slopes)
 
     def _take(self) -> Workspace:

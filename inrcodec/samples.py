@@ -26,7 +26,7 @@ class Samples:
     ----------
     index : (n, 3), in the order of the curve.
     values : (n,), targets in [-1, 1].
-    frame : (4,): coordinates are ``index * frame[0] - frame[1:]``, as :class:`inrcodec.tiles.Tile` has them.
+    frame : (2, 3): coordinates are ``index * frame[0] - frame[1]``, as :class:`inrcodec.tiles.Tile` has them.
     rows : samples a step; a small part repeats its voxels.
     seed : of the order.
     """
@@ -64,12 +64,12 @@ def of(
 ) -> list[Samples]:
     """A tile's voxels in ``parts`` stretches of its Morton curve, each drawing ``rows`` samples a step."""
     order = morton_order(tile.index)
-    frame = torch.tensor(np.array([2, *tile.centre]) / tile.extent, dtype=torch.float32, device=device)
+    frame = np.array([[2, 2, 2], tile.centre]) / tile.extent
     return [
         Samples(
             torch.from_numpy(tile.index[part]).to(device),
             torch.from_numpy(values[part].astype(np.float32)).to(device),
-            frame,
+            torch.from_numpy(frame.astype(np.float32)).to(device),
             rows=rows,
             seed=seed,
         )

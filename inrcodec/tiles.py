@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Shape = tuple[int, int, int]
+THINNEST = 8  # sides of a tile may differ by this much before their coordinates have scales of their own
 CANDIDATES = 24  # ways to part a volume whose tiles are looked at
 Bool = NDArray[np.bool_]
 
@@ -40,19 +41,21 @@ class Tile:
         Low-res (z, y, x) of each active voxel.
     centre : ndarray, (3,), int64
         First plus last active index of each axis.
-    extent : int
-        The longest side of the active voxels' bounding box, in voxels.
+    extent : ndarray, (3,), int64
+        For each axis, the longest side of the active voxels' bounding box, in voxels; at most ``THINNEST``
+        times the axis's own side.
     """
 
     index: NDArray[np.integer]
     centre: NDArray[np.int64]
-    extent: int
+    extent: NDArray[np.int64]
 
     def coordinates(self, rows: slice = slice(None)) -> NDArray[np.float64]:
         """Cell-centred coordinates in [-1, 1]: ``(2 i - (first + last)) / extent``, (n, 3), float64.
 
         On a box's longest axis this is the grid ``(2 i + 1)/n - 1``; the others share its scale, so a network
-        sees the same frequency in every direction.
+        sees the same frequency in every direction. A far shorter axis has a finer scale of its own: what
+        changes along it would be out of the network's reach.
         """
         return (2 * self.index[rows].astype(np.int64) - self.centre) / self.extent
 
@@ -123,7 +126,8 @@ def tile(active: Bool, box: Box) -> Tile | None:
     if not len(index):
         return None
     first, last = index.min(0).astype(np.int64), index.max(0).astype(np.int64)
-    return Tile(index, first + last, int((last - first).max()) + 1)
+    sides = last - first + 1
+    return Tile(index, first + last, np.minimum(sides.max(), THINNEST * sides))
 
 
 def _length(sides: tuple[int, ...], parts: Shape) -> float:

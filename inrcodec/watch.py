@@ -13,12 +13,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from inrcodec.checkpoint import State, count, fill
+from inrcodec.normalize import amplitude
 from inrcodec.tiles import Tile
 
 RESTARTS = 3  # of one tile, each at half the rate of the one before
 STUCK = 0.5  # of the variance that neighbours share: to explain less of it a tenth into the fit is no fit
 BURST = 4.0  # times the best error so far: a tile whose error grew by this is lost
-FLAT = 1e-4  # squared error in [-1, 1] that nobody sees: 46 dB
+FLAT = 2.4e-4  # squared error, of the squared amplitude of the values, that nobody sees: some 46 dB
+SAMPLED = 10_000  # values of a tile that its amplitude is taken from
 GRACE = 3  # looks at the start of a phase in which its errors settle
 SMOOTHING = 0.05  # of the errors, a step
 JUDGED = (0.1, 0.5)  # share of the fit in which a tile can count as stuck
@@ -37,6 +40,8 @@ class Watch:
         # NumPy sums on one thread: torch's could make the first weights depend on the number of threads.
         self.variance = state.new_tensor([float(v.var()) for v in values])
         self.floor = state.new_tensor([stuck(t.index, v) for t, v in zip(tiles, values, strict=True)])
+        # A metal clip stretches the range, not the anatomy: what nobody sees follows from the amplitude.
+        self.flat = FLAT * max(amplitude(v[:: 1 + len(v) // SAMPLED]) for v in values) ** 2
         self.best_state = state.clone()
         self.lost = [0] * len(tiles)
         self.forget()
@@ -68,7 +73,7 @@ class Watch:
         bad = ~torch.isfinite(self.mean) | (self.mean > BURST * self.best)
         if JUDGED[0] < share < JUDGED[1]:
             bad |= self.mean > self.floor
-        bad &= ~(self.mean <= FLAT)  # what nobody sees is not worth a restart
+        bad &= ~(self.mean <= self.flat)  # what nobody sees is not worth a restart
         return [int(t) for t in bad.nonzero()[:, 0] if self.lost[t] < RESTARTS]
 
     def restart(self, tile: int) -> Tensor | None:
@@ -79,15 +84,16 @@ class Watch:
         self.best[tile] = torch.inf
         return self.best_state[tile] if good else None
 
-    def tensors(self) -> dict[str, Tensor]:
+    def tensors(self) -> State:
         """All that a checkpoint needs."""
-        counts = torch.tensor([*self.lost, self.grace])
-        return {"mean": self.mean, "best": self.best, "best_state": self.best_state, "counts": counts}
+        own = {"mean": self.mean, "best": self.best, "best_state": self.best_state}
+        return own | {"lost": torch.tensor(self.lost), "grace": torch.tensor(self.grace)}
 
-    def restore(self, kept: dict[str, Tensor]) -> None:
+    def restore(self, kept: State) -> None:
         """Go on from what :meth:`tensors` gave."""
-        self.mean, self.best, self.best_state = kept["mean"], kept["best"], kept["best_state"]
-        *self.lost, self.grace = kept["counts"].tolist()
+        fill(self.tensors(), kept)
+        self.lost = [count(t) for t in kept["lost"]]
+        self.grace = int(kept["grace"])
 
 
 def stuck(index: NDArray[np.integer[Any]], values: NDArray[np.float64]) -> float:

@@ -243,7 +243,8 @@ def reconstruct_lowres(h: dict[str, Any], sections: dict[str, bytes]) -> np.ndar
             need(length == 0, "a stream for a tile without active voxels")
             continue
         first, last = voxels.min(axis=0), voxels.max(axis=0)
-        x = (2 * voxels - (first + last)) / max(last - first + 1)
+        sides = last - first + 1
+        x = (2 * voxels - (first + last)) / np.minimum(8 * sides, max(sides))
         tensors = read_network(stream, tensor_shapes(h["net.layers"], h["net.width"]))
         for w, b in zip(tensors[:-2:2], tensors[1:-2:2], strict=True):
             x = np.sin(h["net.omega"] * (x @ w + b))

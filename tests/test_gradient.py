@@ -98,7 +98,7 @@ def test_every_step_sees_the_whole_tile():
     """One voxel from every stretch of the curve: octants are never left out."""
     portion = samples.of(TILE, VALUES, 1, 64, [5], "cpu")[0]
     for step in range(portion.steps):
-        x = portion.index[portion.draw(step)] * portion.frame[0] - portion.frame[1:]
+        x = portion.index[portion.draw(step)] * portion.frame[0] - portion.frame[1]
         octants = ((x > 0) * torch.tensor([4, 2, 1])).sum(1)
         assert len(octants.unique()) == 8
 

@@ -98,3 +98,11 @@ def test_metal_does_not_hide_the_anatomy():
 
 def unit(hu, high):
     return (hu + 1024) / (high + 1024) * 2 - 1
+
+
+def test_a_far_shorter_axis_has_a_scale_of_its_own():
+    """What changes over 4 voxels is within reach of a network that spans 1 500."""
+    shape = (1, 4, 1500)
+    tile = tiles.tile(np.ones(shape, bool), tiles.Box((0, 0, 0), shape))
+    z, y, x = np.abs(tile.coordinates()).max(0)
+    assert z == 0 and y == 3 / 32 and x == 1499 / 1500
