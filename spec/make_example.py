@@ -106,7 +106,7 @@ def chapter() -> str:
     unit = [[np.sin(30 * (b / 32 + a / 32)) for a in x] for b in y]
     lines += [
         "",
-        "The image is 2 voxels high and 3 wide, so extent is 3 for both; the coordinates are 0 along z, −1/3 and",
+        "The image is 2 voxels high and 3 wide, so extent is 3, and the coordinates are 0 along z, −1/3 and",
         "1/3 along y, and −2/3, 0, 2/3 along x. The network is sin(30 (y/32 + x/32)):",
         "",
         "| | unit values | stored |",
