@@ -130,7 +130,11 @@ def encode_report(
     ledger = report.of(volume, header, sections, found, len(blob))
     chosen = focus.word(wishes.focus)
     return blob, EncodeReport(
-        **ledger, focus=chosen, seconds=stages.seconds, notices=notices + encoded.notices
+        **ledger,
+        focus=chosen,
+        through_sr=wishes.through_sr,
+        seconds=stages.seconds,
+        notices=notices + encoded.notices,
     )
 
 

@@ -39,12 +39,14 @@ class Reached:
     """What a set of sections gives back, against its source.
 
     ``outcomes`` has one entry for Lanczos and one for the header's model, if it has one; ``lowres`` is the
-    PSNR of the low-res volume alone, ``lowres_windows`` its mean errors by window.
+    PSNR of the low-res volume alone, ``lowres_windows`` its mean errors by window, ``fit`` its PSNR against
+    what was fitted to.
     """
 
     outcomes: dict[str, Outcome]
     lowres: float
     lowres_windows: WindowErrors
+    fit: float
 
     @property
     def best(self) -> str:
@@ -60,6 +62,7 @@ def reached(
     *,
     windows: Mapping[str, tuple[float, float]] | None = None,
     lowres: NDArray[np.float64] | None = None,
+    aim: NDArray[np.float64] | None = None,
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> Reached:
@@ -73,6 +76,7 @@ def reached(
     target : its clean low-res volume, in [-1, 1].
     windows : ranges of stored values, by name, whose mean errors are to be told.
     lowres : taken for what the networks decode to; by default they are evaluated.
+    aim : what the networks were fitted to; by default the target.
     """
     decoder = Decoder(header, sections)
     peak = metrics.peak_of(float(header.low), float(header.high), volume.array.dtype)
@@ -91,11 +95,17 @@ def reached(
     for name, outcome in outcomes.items():
         outcome.digest = hashes[name].digest()
     scale = (float(header.high) - float(header.low)) / 2 / (peak or 1.0)
-    squares = [float(np.square((a - b) * scale).sum()) for a, b in zip(lowres, target, strict=True)]
     inside = WindowErrors(windows or {})
     for clean, decoded in zip(target, lowres, strict=True):
         inside.add(*(header.low + (unit + 1) * ((header.high - header.low) / 2) for unit in (clean, decoded)))
-    return Reached(outcomes, metrics.psnr(sum(squares) / target.size), inside)
+    psnr, fit = (_psnr(lowres, of, scale) for of in (target, target if aim is None else aim))
+    return Reached(outcomes, psnr, inside, fit)
+
+
+def _psnr(found: NDArray[np.float64], target: NDArray[np.float64], scale: float) -> float:
+    """Of unit values; ``scale`` turns them into shares of the peak."""
+    squares = [float(np.square((a - b) * scale).sum()) for a, b in zip(found, target, strict=True)]
+    return metrics.psnr(sum(squares) / target.size)
 
 
 def digest(decoder: Decoder, *, device: str = "cpu", threads: int | None = None) -> bytes:

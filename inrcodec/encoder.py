@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from inrcodec import (
     __version__,
     companding,
+    compensation,
     container,
     entropy,
     fit,
@@ -58,6 +59,7 @@ class Encoded:
     header: Header
     sections: dict[str, bytes]
     lowres: Float  # the clean low-res volume, to measure the fit against
+    aim: Float  # the one that was fitted to
     windows: dict[str, focus.Window] = field(default_factory=dict)  # stored, whose errors are to be told
     notices: list[str] = field(default_factory=list)
 
@@ -66,21 +68,26 @@ class Encoded:
 class Lowres:
     """The low-res volume and which of its voxels are worth a network."""
 
-    values: Float  # linear; companded ones are for the networks alone
+    values: Float  # clean and linear; companded ones are for the networks alone
     factor: Shape
     background: float
     cell: Shape
     cells: Bool | None
     nodes: companding.Nodes = ()
+    aim: Float | None = None  # what the networks are fitted to, where it is not the clean values
 
     @property
     def active(self) -> Bool:
         z, y, x = self.values.shape
         return mask.active_voxels(self.cells, self.cell, (z, y, x))
 
+    @property
+    def aimed(self) -> Float:
+        return self.values if self.aim is None else self.aim
+
     def targets(self, places: Any) -> Float:
         """What the networks are fitted to at some voxels."""
-        return companding.compress(self.nodes, self.values[places])
+        return companding.compress(self.nodes, self.aimed[places])
 
 
 @dataclass(frozen=True)
@@ -168,8 +175,19 @@ def encode(volume: Volume, options: ResolvedOptions, progress: Progress | None =
     ------
     InputError, UsageError, ModelNotFound, TargetNotReached, FitFailed, LimitExceeded
     """
-    job = prepare(volume, options, progress)
+    job = aimed(volume, prepare(volume, options, progress), options, progress)
     return written(volume, job, options, fitted(job, options, progress))
+
+
+def aimed(volume: Volume, job: Job, options: ResolvedOptions, progress: Progress | None = None) -> Job:
+    """The job with another low-res volume to fit to, where that is wished."""
+    if not options.through_sr:
+        return job
+    decoded = np.where(job.low.active, job.low.values.clip(-1, 1), job.header.background)
+    aim = compensation.compensated(
+        volume, job.header, decoded, job.low.active, threads=options.threads, progress=progress
+    )
+    return replace(job, low=replace(job.low, aim=aim))
 
 
 def written(volume: Volume, job: Job, options: ResolvedOptions, networks: Fitted | None) -> Encoded:
@@ -179,7 +197,7 @@ def written(volume: Volume, job: Job, options: ResolvedOptions, networks: Fitted
     sections = {**job.masks, "INDX": index, "WGHT": weights}
     span = Range(job.header.low, job.header.high)
     windows = focus.told(options.focus, volume, span)
-    return Encoded(job.header, sections, job.low.values, windows, job.notices)
+    return Encoded(job.header, sections, job.low.values, job.low.aimed, windows, job.notices)
 
 
 def downsample(
@@ -333,6 +351,7 @@ def forecast(volume: Volume, options: ResolvedOptions) -> dict[str, Any]:
         "width": job.header.width,
         "steps": options.steps,
         "sr": job.header.sr,
+        "through_sr": options.through_sr,
         "focus": focus.word(options.focus),
         "predicted_bytes": job.predicted,
         "notices": job.notices,

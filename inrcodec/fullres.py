@@ -105,7 +105,7 @@ class Fullres:
             if slab.plain is not slab.stored:
                 slab.plain[z - slab.start, rows] = self._stored(unit, padding, rows)
             if layer is not None:
-                low, high = self._window()
+                low, high = window_of(self.header)
                 layer.add_to(unit, z, rows.start, (high - low) / 2)
             slab.stored[z - slab.start, rows] = self._stored(unit, padding, rows)
 
@@ -130,7 +130,7 @@ class Fullres:
                 value=self.header.factor,
             )
         network = registry.load(sr, self.header.sr_sha256)
-        low, high = self._window()
+        low, high = window_of(self.header)
         inside = np.empty(self.lowres.shape, dtype=np.float32)
         for plane, unit in zip(inside, self.lowres, strict=True):
             plane[:] = np.clip((unit - low) * (2 / (high - low)) - 1, -1, 1)
@@ -139,13 +139,19 @@ class Fullres:
 
     @property
     def _span(self) -> Range:
-        return Range(float(self.header.low), float(self.header.high))
+        return span_of(self.header)
 
-    def _window(self) -> tuple[float, float]:
-        """The network's window, in this file's unit values."""
-        slope, intercept = self.header.rescale
-        low, high = self._span.to_unit((np.array(self.header.sr_window) - intercept) / slope)
-        return float(low), float(high)
+
+def span_of(header: Header) -> Range:
+    """The stored values that -1 and 1 stand for."""
+    return Range(float(header.low), float(header.high))
+
+
+def window_of(header: Header) -> tuple[float, float]:
+    """The network's window, in the file's unit values."""
+    slope, intercept = header.rescale
+    low, high = span_of(header).to_unit((np.array(header.sr_window) - intercept) / slope)
+    return float(low), float(high)
 
 
 def _filled(slab: Slab, filling: list[Future[None]]) -> Slab:

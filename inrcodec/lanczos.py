@@ -128,6 +128,12 @@ def up_slice(lowres: Float, factor: Shape, shape: Shape, z: int) -> Iterator[tup
         yield rows, matrix @ wide
 
 
+def matrix_up(n_low: int, factor: int, n: int, rows: slice, columns: slice) -> Float:
+    """Part of the matrix (full-res, low-res) that up-samples one axis."""
+    part: Float = _matrix_up(n_low, factor, n)[rows, columns].toarray()
+    return part
+
+
 def _taps_down(n: int, factor: int) -> Taps:
     """For each low-res index, its full-res sources and normalised weights."""
     if factor == 1:

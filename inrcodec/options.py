@@ -36,7 +36,8 @@ __all__ += ["check_decoding", "check_device"]
 Progress: TypeAlias = Callable[[str, float], None]
 """Called with the stage's name and the fraction of that stage that is done, 0..1.
 
-Stages of encoding: "read", "downsample" (again for each finer grid that is tried), "fit", "verify".
+Stages of encoding: "read", "downsample" (again for each finer grid that is tried), "compensate" (with
+`through_sr`), "fit", "verify".
 Stages of decoding: "lowres", "superres" ("upsample" without a model); `inrv-dec` adds "write".
 """
 
@@ -70,13 +71,14 @@ class Preset:
     factor: Triple | None = None
     tiles: Triple | None = None
     sr: str | None = None
+    through_sr: bool = False  # the time of three forward passes of the model, and 1 % more bytes
 
 
 PRESETS: Mapping[str, Preset] = MappingProxyType(
     {
         "fast": Preset(steps=1500),
         "balanced": Preset(steps=6000),
-        "best": Preset(steps=30_000),
+        "best": Preset(steps=30_000, through_sr=True),
         # One network for the whole volume, as the paper has it.
         "paper": Preset(
             steps=50_000,
@@ -116,6 +118,7 @@ class ResolvedOptions:
     tiles: Triple | None
     sr: str | None
     sr_wished: bool
+    through_sr: bool
     ratio: float | None
     size: int | None
     psnr: float | None
@@ -150,6 +153,9 @@ class EncodeOptions:
         some fits that go on from each other can find. Excludes `ratio` and `size`.
     sr : str, optional
         ID of a super-resolution model, or "lanczos" for none. By default, and with "auto", by modality.
+    through_sr : bool, optional
+        Fit to a low-res volume that gives a better full-res one, not to the one nearest to plain
+        down-sampling. By default from the preset.
     focus : str or (low, high)
         Values that matter most: "all", a window of `focus.WINDOWS` (CT), or "LO:HI" in physical units.
     seed : int
@@ -179,6 +185,7 @@ class EncodeOptions:
     size: int | None = None
     psnr: float | None = None
     sr: str | None = None
+    through_sr: bool | None = None
     focus: focusing.Focus = focusing.ALL
     seed: int = 0
     device: str = "cpu"
@@ -196,6 +203,7 @@ class EncodeOptions:
         self._check_numbers()
         _check_device_name(self.device)
         _check_model_id(self.sr)
+        _require(self.through_sr in (None, False, True), "through_sr", self.through_sr, "True or False")
         self._settle("focus", focusing.checked(self.focus))
         _refuse_contradictions(self)
 
@@ -234,6 +242,7 @@ class EncodeOptions:
             tiles=_first(self.tiles, preset.tiles),
             sr=_first(sr, preset.sr),
             sr_wished=sr is not None,
+            through_sr=_first(self.through_sr, preset.through_sr),
             ratio=self.ratio,
             size=self.size,
             psnr=self.psnr,
@@ -363,6 +372,7 @@ def _refuse_changed_paper(options: EncodeOptions) -> None:
         ("ratio", options.ratio, None),
         ("size", options.size, None),
         ("psnr", options.psnr, None),
+        ("through_sr", options.through_sr, paper.through_sr),
         ("focus", None if options.focus == focusing.ALL else options.focus, None),
     )
     for name, wished, given in fixed:

@@ -84,6 +84,7 @@ def _measured(
         encoded.sections,
         volume,
         encoded.lowres,
+        aim=encoded.aim,
         windows=encoded.windows,
         threads=options.threads,
         progress=progress,
@@ -124,12 +125,13 @@ class _Search:
     def _ceiling(self) -> float:
         """PSNR of this grid without any error of the networks."""
         job = encoder.job_for(self.volume, self.span, self.low, self.options, None)
+        self.low = encoder.aimed(self.volume, job, self.options, self.progress).low
         found = check.reached(
             job.header,
             job.masks,
             self.volume,
             self.low.values,
-            lowres=self.low.values,
+            lowres=self.low.aimed,
             threads=self.options.threads,
         )
         return found.outcomes[found.best].errors.psnr
@@ -150,10 +152,10 @@ class _Search:
     def _needed(self, attempt: Attempt, ceiling: float) -> float:
         """Bytes that the PSNR asks for, as far as the attempts tell."""
         cost, total = 10 ** (-ceiling / 10), 10 ** (-attempt.psnr / 10)
-        low = 10 ** (-attempt.found.lowres / 10)
+        low = 10 ** (-attempt.found.fit / 10)
         share = max(total - cost, 1e-3 * total) / max(low, 1e-15)  # of the low-res error that is seen
         wanted = (10 ** (-(self.wished + SPARE) / 10) - cost) / share
-        more = -10 * log10(max(wanted, 1e-15)) - attempt.found.lowres  # dB of the low-res volume
+        more = -10 * log10(max(wanted, 1e-15)) - attempt.found.fit  # dB of the low-res volume
         return float(attempt.size * 10 ** (more / self._slope()))
 
     def _slope(self) -> float:
@@ -164,7 +166,7 @@ class _Search:
         decades = log10(b.size / a.size)
         if abs(decades) < 0.02:
             return SLOPE
-        return min(max((b.found.lowres - a.found.lowres) / decades, GENTLEST), STEEPEST)
+        return min(max((b.found.fit - a.found.fit) / decades, GENTLEST), STEEPEST)
 
     def _wasteful(self, size: float) -> bool:
         """Whether a finer grid would spend so many bytes better."""

@@ -40,11 +40,13 @@ class EncodeReport:
     bpv : bits per voxel.
     psnr, peak : of the decoded volume, dB against the stated peak, in stored units.
     psnr_lanczos : the same with the super-resolution model left out.
-    psnr_lowres : of the fit alone, over the low-res volume, at the same peak.
+    psnr_lowres : of the fit alone, over the low-res volume, at the same peak; with `through_sr` it is lower,
+        as the fit is not to the plain low-res volume.
     max_error, unit : largest error of a voxel, in physical units.
     mean_errors : by window, mean absolute error of the voxels whose source lies in it, in physical units.
     mean_errors_lowres : the same of the low-res volume alone: what the networks hold, and a focus serves.
     focus : the window that the fit was to serve.
+    through_sr : whether the fit was to what gives a better full-res volume.
     seconds : by stage.
     notices : what the user should know about the choices made.
     """
@@ -67,6 +69,7 @@ class EncodeReport:
     mean_errors: dict[str, float]
     mean_errors_lowres: dict[str, float]
     focus: str
+    through_sr: bool
     seconds: dict[str, float]
     factor: tuple[int, int, int]
     tiles: tuple[int, int, int]

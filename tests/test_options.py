@@ -43,6 +43,7 @@ REFUSED = [
     ({"sr": "../weights.pt"}, "ID of a model"),
     ({"sr": "scheme://host/model"}, "ID of a model"),
     ({"sr": ""}, "ID of a model"),
+    ({"through_sr": "yes"}, "True or False"),
     ({"seed": -1}, "from 0"),
     ({"seed": None}, "from 0"),
     ({"device": "gpu"}, "'cpu', 'cuda'"),
@@ -55,6 +56,7 @@ REFUSED = [
     ({"preset": "paper", "factor": 2}, "fixes factor"),
     ({"preset": "paper", "tiles": (1, 1, 2)}, "fixes tiles"),
     ({"preset": "paper", "layers": 5}, "2, 3 or 4"),
+    ({"preset": "paper", "through_sr": True}, "fixes through_sr at False"),
     ({"preset": "paper", "ratio": 1000}, "fixes ratio"),
     ({"preset": "paper", "size": 20_000}, "did you mean preset 'balanced'"),
 ]
@@ -134,6 +136,9 @@ def test_resolving_fills_in_the_preset(preset):
 WISHES = [
     ({"factor": 4}, "factor", (4, 4, 4)),
     ({"factor": (1, 4, 4)}, "factor", (1, 4, 4)),
+    ({"preset": "best"}, "through_sr", True),
+    ({"preset": "best", "through_sr": False}, "through_sr", False),
+    ({"through_sr": True}, "through_sr", True),
     ({"layers": 2}, "layers", 2),
     ({"width": 48}, "width", 48),
     ({"steps": 30}, "steps", 30),

@@ -28,6 +28,7 @@ KNOBS = (
     "size",
     "psnr",
     "sr",
+    "through_sr",
     "focus",
     "seed",
     "device",
@@ -78,6 +79,11 @@ def _add_knobs(parser: Parser) -> None:
     knobs.add_argument("--layers", type=int, metavar="N", help="hidden layers of a network")
     knobs.add_argument("--width", type=int, metavar="N", help="units of a hidden layer")
     knobs.add_argument("--sr", metavar="ID", help="super-resolution model, or lanczos for none (auto)")
+    knobs.add_argument(
+        "--through-sr",
+        action=argparse.BooleanOptionalAction,
+        help="fit to what gives a better decoded volume, not to plain down-sampling (best: yes)",
+    )
     knobs.add_argument(
         "--focus",
         default="all",

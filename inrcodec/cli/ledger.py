@@ -73,10 +73,14 @@ def _quality(report: EncodeReport) -> list[Row]:
             if report.psnr_lanczos != report.psnr
             else []
         ),
-        ("  of low-res", f"{decibels(report.psnr_lowres)} (the fit alone)"),
+        ("  of low-res", f"{decibels(report.psnr_lowres)} ({_fit(report)})"),
         ("largest error", f"{report.max_error:g}{unit}"),
         *_within(report.mean_errors, unit),
     ]
+
+
+def _fit(report: EncodeReport) -> str:
+    return "the fit served the full-res volume" if report.through_sr else "the fit alone"
 
 
 def _within(means: Mapping[str, float], unit: str) -> list[Row]:

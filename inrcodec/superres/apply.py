@@ -69,15 +69,13 @@ class Upsampler:
 
     def __init__(self, network: SRDenseNet, low: Float32, active: Bool, device: str, threads: int) -> None:
         self.factor, self.device, self.threads = network.arch.factor, device, threads
-        memory = torch.channels_last_3d if network.arch.dims == 3 else torch.channels_last
-        self.network = network.to(device=device, memory_format=memory)  # type: ignore[call-overload]
-        self.flat = network.arch.dims == 2
-        self.halo = (0 if self.flat else HALO, HALO, HALO)
+        self.network = laid_out(network, device)
+        self.halo = halo_of(network)
         self.low, self.active = low, active
 
     def layers(self) -> Iterator[Layer]:
         """The residual, a layer after the other; the next is computed while one is in use."""
-        spans = _parts(0, len(self.low), BLOCK[0])
+        spans = spans_of(len(self.low))
         threads = 1 if self.device != "cpu" else self.threads
         with workers.single_threaded(threads) as pool, InterruptiblePool(1) as ahead:
             coming = ahead.submit(self._layer, spans[0], pool)
@@ -89,16 +87,10 @@ class Upsampler:
 
     def _layer(self, z: slice, pool: Pool) -> Layer:
         fz, fy, fx = self.factor
-        places = self._places(z)
+        places = places_of(self.active, z)
         found = pool(self._block, places)
         blocks = [((y.start * fy, x.start * fx), b) for (_, y, x), b in zip(places, found, strict=True)]
         return Layer(z.start * fz, z.stop * fz, blocks)
-
-    def _places(self, z: slice) -> list[Place]:
-        """Blocks that cover the layer's active voxels and their margin."""
-        active: Bool = np.asarray(self.active[_grown(z)].any(0))
-        rows, columns = (_parts(*_extent(np.asarray(active.any(1 - k))), BLOCK[1 + k]) for k in (0, 1))
-        return [(z, y, x) for y, x in product(rows, columns) if active[_grown(y), _grown(x)].any()]
 
     @torch.no_grad()
     def _block(self, place: Place) -> Float32:
@@ -107,13 +99,44 @@ class Upsampler:
             for part, h, n in zip(place, self.halo, self.low.shape, strict=True)
         ]
         x = torch.from_numpy(self.low[np.ix_(*inside)]).to(self.device)
-        x = x[:, None] if self.flat else x[None, None]
-        x = x.to(memory_format=torch.channels_last if self.flat else torch.channels_last_3d)
         # TF32 keeps ten bits of a product: not the reference decode.
         with torch.backends.cudnn.flags(allow_tf32=False) if self.device != "cpu" else nullcontext():
-            y = self.network(x, HALO)
-        result: Float32 = y.reshape([-1, *y.shape[-2:]]).cpu().numpy()
+            result: Float32 = residual_of(self.network, x).cpu().numpy()
         return result
+
+
+def laid_out(network: SRDenseNet, device: str) -> SRDenseNet:
+    """The network on a device, its weights in the order of memory that is fastest there."""
+    network.to(device=device, memory_format=_memory(network))  # type: ignore[call-overload]
+    return network
+
+
+def halo_of(network: SRDenseNet) -> tuple[int, int, int]:
+    """Voxels (z, y, x) around a block that the network has to see."""
+    return (0 if network.arch.dims == 2 else HALO), HALO, HALO
+
+
+def residual_of(network: SRDenseNet, block: torch.Tensor) -> torch.Tensor:
+    """Full-res residual (z, y, x) of a low-res block (z, y, x) with its halo."""
+    x = block[:, None] if network.arch.dims == 2 else block[None, None]
+    y: torch.Tensor = network(x.to(memory_format=_memory(network)), HALO)
+    return y.reshape([-1, *y.shape[-2:]])
+
+
+def spans_of(slices: int) -> list[slice]:
+    """The layers of a low-res volume; the last may reach beyond its end."""
+    return _parts(0, slices, BLOCK[0])
+
+
+def places_of(active: Bool, z: slice) -> list[Place]:
+    """Blocks that cover a layer's active voxels and their margin; the last may reach beyond the volume."""
+    inside: Bool = np.asarray(active[_grown(z)].any(0))
+    rows, columns = (_parts(*_extent(np.asarray(inside.any(1 - k))), BLOCK[1 + k]) for k in (0, 1))
+    return [(z, y, x) for y, x in product(rows, columns) if inside[_grown(y), _grown(x)].any()]
+
+
+def _memory(network: SRDenseNet) -> torch.memory_format:
+    return torch.channels_last_3d if network.arch.dims == 3 else torch.channels_last
 
 
 def _parts(start: int, stop: int, longest: int) -> list[slice]:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import prod
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -144,15 +145,39 @@ def _convolve(layer: nn.Module, x: Tensor, *, padded: bool = True) -> Tensor:
     """A convolution of stride 1, with its own padding or with none.
 
     On one CPU thread torch gives small 3-D convolutions to a plain loop: oneDNN, asked for by name, takes
-    2.5 ms where that takes 36 (16 to 16 maps of 20 x 36 x 36).  Its gradients are torch's own business.
+    2.5 ms where that takes 36 (16 to 16 maps of 20 x 36 x 36).  Weights that are trained are torch's own
+    business.
     """
     assert isinstance(layer, nn.Conv2d | nn.Conv3d)
     one = (1,) * (x.ndim - 2)
     padding = tuple(k // 2 if padded else 0 for k in layer.kernel_size)
-    if x.ndim == 5 and x.device.type == "cpu" and not torch.is_grad_enabled() and ONEDNN:
-        return torch.mkldnn_convolution(x, layer.weight, layer.bias, padding, one, one, 1)
+    if x.ndim == 5 and x.device.type == "cpu" and ONEDNN:
+        if not torch.is_grad_enabled():
+            return torch.mkldnn_convolution(x, layer.weight, layer.bias, padding, one, one, 1)
+        if not layer.weight.requires_grad:
+            result: Tensor = _Frozen.apply(x, layer.weight, layer.bias, padding)  # type: ignore[no-untyped-call]
+            return result
     convolution = nn.functional.conv2d if x.ndim == 4 else nn.functional.conv3d
     return convolution(x, layer.weight, layer.bias, 1, padding)
+
+
+class _Frozen(torch.autograd.Function):
+    """oneDNN's convolution of stride 1 with weights that get no gradient: its input gets one by another."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, padding: tuple[int, ...]) -> Tensor:
+        ctx.save_for_backward(weight)
+        ctx.padding = padding
+        one = (1,) * len(padding)
+        return torch.mkldnn_convolution(x, weight, bias, padding, one, one, 1)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
+        (weight,) = ctx.saved_tensors
+        one, axes = (1,) * len(ctx.padding), (2, 3, 4)
+        padding = [k - 1 - p for k, p in zip(weight.shape[2:], ctx.padding, strict=True)]
+        mirrored = weight.flip(axes).transpose(0, 1).contiguous()
+        return torch.mkldnn_convolution(gradient, mirrored, None, padding, one, one, 1), None, None, None
 
 
 def _relu(x: Tensor) -> Tensor:
