@@ -10,15 +10,16 @@ straight through, with the steps frozen to what can be stored.  Loss = squared e
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from math import exp, inf, log
+from dataclasses import dataclass, fields
+from math import exp, inf, isfinite, log
 from time import monotonic
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from inrcodec import quantize, resize, workers
+from inrcodec import checkpoint, quantize, resize, workers
+from inrcodec.checkpoint import Checkpoint, State
 from inrcodec.errors import TargetNotReached
 from inrcodec.networks import LOOK_EVERY, Networks
 from inrcodec.options import Progress
@@ -31,6 +32,7 @@ STEER_FROM, STEER, STEER_MOST = 0.2, 30.0, 0.3
 AIM = 0.99  # of the room: the rate is steered a little below it
 FULL = 0.97  # of the room: what stays below has steps that are coarser than they need to be
 ROUNDS, SETTLE = 40, 0.9  # of other steps until the room is filled, and where in the schedule each settles
+LAST_CODES = 0.96  # share of the schedule after which steps change only to keep to the room
 A_CODE = 0.025  # share of the bytes that one code of the steps is worth
 
 Integers = list[list[NDArray[np.int32]]]
@@ -52,6 +54,7 @@ class FitSettings:
     threads : of the arithmetic, ``None`` for one a core.
     begin : share of the schedule, 0..1, where the fit sets in: above 0 where it goes on from another.
     seconds : time budget, ``None`` for none; the schedule then ends with whichever runs out first.
+    checkpoint : where the state is kept, and taken from if it is there already; seconds are counted on.
     """
 
     steps: int
@@ -65,6 +68,7 @@ class FitSettings:
     threads: int | None = None
     begin: float = 0.0
     seconds: float | None = None
+    checkpoint: Checkpoint | None = None
 
 
 @dataclass(frozen=True)
@@ -111,7 +115,8 @@ def fit(
     TargetNotReached
         The networks do not fit into the room, however coarse their steps.
     """
-    with workers.single_threaded(settings.threads or torch.get_num_threads()) as pool:
+    threads = settings.threads or torch.get_num_threads()
+    with workers.single_threaded(threads) as pool:
         networks = Networks(
             layout,
             list(tiles),
@@ -122,16 +127,20 @@ def fit(
             seed=settings.seed,
             device=settings.device,
             pool=pool,
+            workers=threads,
         )
         if start is not None:
             networks.go_on(start.codes, start.weights(layout))
         run = _Run(networks, settings)
-        while run.share < 1:
-            run.advance()
-            if progress:
-                progress("fit", run.share)
-        run.squeeze()
-        fitted = run.finish()
+        known = lambda: _digest(layout, tiles, values, settings, start)  # noqa: E731
+        with checkpoint.kept(settings.checkpoint, run, known) as note:
+            while run.share < 1:
+                run.advance()
+                note(run.share >= 1)
+                if progress:
+                    progress("fit", run.share)
+            run.squeeze()
+            fitted = run.finish()
         if progress:
             progress("fit", 1.0)
         return fitted
@@ -158,7 +167,8 @@ class _Run:
         self._step(self.share)
         begin = self.settings.begin
         done = max(self.networks.steps / self.settings.steps, self.spent)
-        self.share = min(begin + (1 - begin) * done, 1.0)
+        # Never back: a fit that goes on with more time than it had is further than its time says.
+        self.share = max(self.share, min(begin + (1 - begin) * done, 1.0))
 
     def squeeze(self) -> None:
         """Coarser or finer steps, settled while there is time, until the room is kept to and filled."""
@@ -192,6 +202,28 @@ class _Run:
         codes, integers = self._state()
         return Fitted(self.networks.layout, codes, integers, self.networks.steps, lost)
 
+    def tensors(self) -> State:
+        """All that a checkpoint needs."""
+        spent = monotonic() - self.start
+        run = [self.rate, self.overhead, self.size, self.share, self.steered, spent]
+        networks = checkpoint.prefixed("networks", self.networks.tensors())
+        return {"run": torch.tensor(run, dtype=torch.float64)} | networks
+
+    def restore(self, kept: State) -> None:
+        """Go on from what :meth:`tensors` gave; the time that was spent then counts.
+
+        Raises
+        ------
+        ValueError, RuntimeError
+            For values that no fit leaves.
+        """
+        self.rate, self.overhead, size, self.share, self.steered, spent = kept["run"].tolist()
+        sound = 0 <= self.share <= 1 and 0 <= self.steered <= 1 and 0 <= spent < inf
+        if not (sound and 0 <= self.rate < inf and isfinite(size)):
+            raise ValueError("a rate, a time or a place in the schedule that cannot be")
+        self.size, self.start = int(size), monotonic() - spent
+        self.networks.restore(checkpoint.under("networks", kept))
+
     def _codes_to_room(self) -> int:
         """By how many codes the steps should be coarser; none where the room is kept to and filled."""
         assert self.settings.room is not None
@@ -213,9 +245,14 @@ class _Run:
             self._steer(share, networks.bits * self.overhead / (8 * AIM * room))
         if networks.phase == 2:
             self._keep()
+            # At once: what is left of the schedule heals it. At its end fifty steps would have to.
+            if room is not None and share < LAST_CODES and (codes := self._codes_to_room()):
+                networks.coarsen(codes)
 
     def _steer(self, share: float, off: float) -> None:
         """Make bits dearer where there are more of them than room, ``off`` times as many."""
+        if not isfinite(off):  # those of a lost tile, which starts again: the others keep their rate
+            return
         begun = share > self.settings.begin + STEER_FROM * (1 - self.settings.begin)
         change = STEER * (share - self.steered) * log(max(off, 1e-3)) if begun else 0.0
         self.rate *= exp(min(max(change, -STEER_MOST), STEER_MOST))
@@ -239,3 +276,22 @@ class _Run:
         """Step codes and integers of all tiles."""
         quantizer = self.networks.quantizer
         return quantizer.codes(), quantizer.integers(self.networks.flat)
+
+
+def _digest(
+    layout: Layout,
+    tiles: Sequence[Tile],
+    values: Sequence[NDArray[np.float64]],
+    settings: FitSettings,
+    start: Fitted | None,
+) -> str:
+    """Of all that a fit depends on; not of where it is computed, nor of the time that it may take."""
+    given = {f.name: getattr(settings, f.name) for f in fields(settings)}
+    machine = ("device", "threads", "seconds", "measure", "checkpoint")
+    told = {name: value for name, value in given.items() if name not in machine}
+    parts: list[object] = [layout, told]
+    for t, v in zip(tiles, values, strict=True):
+        parts += [t.index, t.centre, t.extent, v]
+    if start is not None:
+        parts += [start.layout, start.codes, *(q for integers in start.integers for q in integers)]
+    return checkpoint.digest_of(*parts)
