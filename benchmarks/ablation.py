@@ -31,7 +31,8 @@ def changed(job: Job, args: argparse.Namespace) -> Job:
     """The job with the tiles, networks and rate that were asked for."""
     old = job.plan
     parts = tuple(map(int, args.tiles.split(","))) if args.tiles else old.parts
-    layout = Layout(args.layers or old.layout.layers, args.width or old.layout.width, args.omega)
+    old_one = old.layout
+    layout = Layout(args.layers or old_one.layers, args.width or old_one.width, args.omega or old_one.omega)
     plan = planning.Plan(parts, layout, old.rate * args.rate, old.bytes)
     header = replace(
         job.header, tiles=parts, cuts=cut(job.low.active, parts), layers=layout.layers, width=layout.width
@@ -88,7 +89,7 @@ def main() -> None:
     parser.add_argument("--tiles", help="Z,Y,X")
     parser.add_argument("--width", type=int)
     parser.add_argument("--layers", type=int)
-    parser.add_argument("--omega", type=float, default=16.0)
+    parser.add_argument("--omega", type=float, help="by default from the content")
     parser.add_argument("--rate", type=float, default=1.0, help="times the usual price of a bit")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--set", action="append", default=[], metavar="module.NAME=value")

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from inrcodec import check, container, focus, io, planning, report
+from inrcodec import check, checkpoint, container, focus, io, planning, report
 from inrcodec.decoder import Decoder
 from inrcodec.modality import checked, settled
 from inrcodec.options import EncodeOptions, Progress, ResolvedOptions, check_decoding, check_device
@@ -89,19 +89,21 @@ def encode(
     if target is not None:
         io.refuse_other_ending(target)
         io.check_writable(target, force)
+    wishes = _wished(options, knobs)
+    if wishes.resume is not None:
+        checkpoint.Checkpoint(wishes.resume).check(target)
     blob, report = encode_report(
         source,
         spacing=spacing,
         series=series,
         modality=modality,
         progress=progress,
-        options=options,
-        **knobs,
+        options=wishes,
     )
-    if target is None:
-        return blob
-    io.atomic_write(target, blob, force=force)
-    return report
+    if target is not None:
+        io.atomic_write(target, blob, force=force)
+    checkpoint.discard(wishes.resume)
+    return blob if target is None else report
 
 
 def encode_report(
@@ -114,10 +116,15 @@ def encode_report(
     options: EncodeOptions | None = None,
     **knobs: Any,
 ) -> tuple[bytes, EncodeReport]:
-    """Encode to bytes, with the ledger; parameters as for :func:`encode`."""
+    """Encode to bytes, with the ledger; parameters as for :func:`encode`.
+
+    A checkpoint is left to the caller, who removes it when the bytes are where they should be.
+    """
     from inrcodec import encoder, reaching  # torch and scipy: not for those who only ask for a header
 
     wishes, modality = _resolved(options, knobs), checked(modality)
+    if wishes.checkpoint is not None:
+        wishes.checkpoint.check()
     stages = Stages(progress)
     volume, notices = settled(io.read(source, spacing=spacing, series=series), modality)
     stages("read", 1.0)
@@ -135,6 +142,8 @@ def encode_report(
         through_sr=wishes.through_sr,
         seconds=stages.seconds,
         notices=notices + encoded.notices,
+        reason=encoded.choice.reason if encoded.choice else "",
+        considered=encoded.choice.rows() if encoded.choice else [],
     )
 
 
@@ -235,6 +244,10 @@ def verify(source: File, *, device: str = "cpu", threads: int | None = None) -> 
 
 
 def _resolved(options: EncodeOptions | None, knobs: dict[str, Any]) -> ResolvedOptions:
-    wishes = EncodeOptions.from_preset(**(asdict(options) if options else {}) | knobs)
+    wishes = _wished(options, knobs)
     check_device(wishes.device)
     return wishes.resolved()
+
+
+def _wished(options: EncodeOptions | None, knobs: dict[str, Any]) -> EncodeOptions:
+    return EncodeOptions.from_preset(**(asdict(options) if options else {}) | knobs)

@@ -24,6 +24,8 @@ from inrcodec import (
     entropy,
     fit,
     focus,
+    frequency,
+    grids,
     lanczos,
     limits,
     mask,
@@ -62,6 +64,7 @@ class Encoded:
     aim: Float  # the one that was fitted to
     windows: dict[str, focus.Window] = field(default_factory=dict)  # stored, whose errors are to be told
     notices: list[str] = field(default_factory=list)
+    choice: grids.Choice | None = None  # of the grid, and why
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,7 @@ class Job:
     room: int | None  # bytes for all tiles' streams, where a size was asked for
     predicted: int  # bytes of the file
     notices: list[str]
+    choice: grids.Choice | None = None
 
 
 def prepare(volume: Volume, options: ResolvedOptions, progress: Progress | None = None) -> Job:
@@ -111,12 +115,12 @@ def prepare(volume: Volume, options: ResolvedOptions, progress: Progress | None 
     InputError, UsageError, ModelNotFound, TargetNotReached, LimitExceeded
     """
     span = Range.of(volume)
-    factor: Shape | None = planning.factor_for(volume, options)
     wished = planning.wished_bytes(volume, options)
-    while factor is not None:
-        low = downsample(volume, span, factor, options.threads, progress)
-        factor = planning.finer(factor, int(low.active.sum()), wished, options)
-    return job_for(volume, span, low, options, wished)
+    choice = grids.choose(volume, span, options, wished)
+    if progress is not None:
+        progress("grid", 1.0)
+    low = downsample(volume, span, choice.factor, options.threads, progress)
+    return replace(job_for(volume, span, low, options, wished), choice=choice)
 
 
 def job_for(volume: Volume, span: Range, low: Lowres, options: ResolvedOptions, wished: int | None) -> Job:
@@ -135,11 +139,21 @@ def job_for(volume: Volume, span: Range, low: Lowres, options: ResolvedOptions, 
     fixed = _fixed_bytes(_header(volume, span, low, model, options), masks)
     _refuse_too_small(wished, fixed, options)
     plan = planning.plan(low.targets(active), active, options, None if wished is None else wished - fixed)
-    header = _header(volume, span, low, model, options, plan, tiles.cut(active, plan.parts))
+    cuts = tiles.cut(active, plan.parts)
+    if options.omega is None:
+        plan = replace(plan, layout=replace(plan.layout, omega=_omega(low, plan, cuts)))
+    header = _header(volume, span, low, model, options, plan, cuts)
     limits.check_header(Header.from_bytes(header.to_bytes()), "MASK" in masks)
     fixed = _fixed_bytes(header, masks)
     room = None if wished is None else wished - fixed
     return Job(low, plan, header, masks, room, wished or fixed + plan.bytes, about_focus + notices)
+
+
+def _omega(low: Lowres, plan: Plan, cuts: tuple[int, ...]) -> float:
+    z, y, x = low.values.shape
+    active = low.active
+    found = [tiles.tile(active, box) for box in tiles.boxes((z, y, x), plan.parts, cuts)]
+    return frequency.omega_for(low.targets, low.values.shape, [t for t in found if t is not None])
 
 
 def _refuse_too_small(wished: int | None, fixed: int, options: ResolvedOptions) -> None:
@@ -197,7 +211,7 @@ def written(volume: Volume, job: Job, options: ResolvedOptions, networks: Fitted
     sections = {**job.masks, "INDX": index, "WGHT": weights}
     span = Range(job.header.low, job.header.high)
     windows = focus.told(options.focus, volume, span)
-    return Encoded(job.header, sections, job.low.values, job.low.aimed, windows, job.notices)
+    return Encoded(job.header, sections, job.low.values, job.low.aimed, windows, job.notices, job.choice)
 
 
 def downsample(
@@ -236,6 +250,8 @@ def fitted(
     """
     present = [t for t in _tiles(job) if t is not None]
     if not present:
+        if options.checkpoint is not None:
+            options.checkpoint.refuse_any()
         return None
     settings = fit.FitSettings(
         steps=options.steps if start is None else -(-options.steps // 2),
@@ -249,6 +265,7 @@ def fitted(
         device=options.device,
         threads=options.threads,
         seconds=options.time_budget,
+        checkpoint=options.checkpoint,
     )
     values = [job.low.targets(tuple(t.index.T)) for t in present]
     return fit.fit(job.plan.layout, present, values, settings, progress, start)
@@ -340,10 +357,13 @@ def finished(encoded: Encoded, found: Reached, *, quiet: bool = False) -> Header
 def forecast(volume: Volume, options: ResolvedOptions) -> dict[str, Any]:
     """What :func:`encode` would do, without the fit."""
     job = prepare(volume, options)
+    choice = job.choice
     return {
         "shape": volume.shape,
         "dtype": str(volume.array.dtype),
         "factor": job.header.factor,
+        "reason": choice.reason if choice else "",
+        "considered": choice.rows() if choice else [],
         "lowres_shape": job.header.lowres_shape,
         "active_voxels": int(job.low.active.sum()),
         "tiles": job.header.tiles,

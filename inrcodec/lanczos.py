@@ -134,6 +134,12 @@ def matrix_up(n_low: int, factor: int, n: int, rows: slice, columns: slice) -> F
     return part
 
 
+def matrices(n: int, factor: int) -> tuple[Float, Float]:
+    """The whole matrices of one short axis: down (low-res, full-res), and up (full-res, low-res)."""
+    n_low = -(-n // factor)
+    return _matrix(_taps_down(n, factor), n).toarray(), _matrix(_taps_up(n_low, factor, n), n_low).toarray()
+
+
 def _taps_down(n: int, factor: int) -> Taps:
     """For each low-res index, its full-res sources and normalised weights."""
     if factor == 1:

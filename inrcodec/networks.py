@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from inrcodec import siren
+from inrcodec.checkpoint import State, count, fill, prefixed, under
 from inrcodec.errors import FitFailed
 from inrcodec.objective import Objective
 from inrcodec.optimize import Adam, ClippedSoap
 from inrcodec.quantize import Quantizer
 from inrcodec.siren import Layout
 from inrcodec.tiles import Tile
-from inrcodec.watch import FLAT, Watch
+from inrcodec.watch import Watch
 from inrcodec.workers import Pool
 
 NOISE_FROM, ROUND_FROM = 0.1, 0.85  # shares of the fit: noise on the weights, then rounding
@@ -41,7 +42,7 @@ class Networks:
     learning_rate : ``None`` = SOAP at rates scaled to the tensors; a number = Adam at that rate.
     coded : whether weights are trained for their bits.
     seed : of weights, noise and the order of the samples.
-    pool : ``map`` over pieces of work.
+    pool, workers : ``map`` over pieces of work, and how many it does at a time.
     """
 
     def __init__(
@@ -56,9 +57,12 @@ class Networks:
         seed: int,
         device: str,
         pool: Pool[Any, Any],
+        workers: int,
     ) -> None:
         self.layout, self.coded = layout, coded
-        self.objective = Objective(layout, tiles, values, batch=batch, seed=seed, device=device, pool=pool)
+        self.objective = Objective(
+            layout, tiles, values, batch=batch, seed=seed, device=device, pool=pool, workers=workers
+        )
         # NumPy sums on one thread: torch's could make the first weights depend on the number of threads.
         self.means = torch.tensor([v.mean() for v in values], dtype=torch.float32)
         self.generator = torch.Generator().manual_seed(seed)
@@ -150,7 +154,7 @@ class Networks:
         errors = self.objective.errors(self.quantizer(self.flat, None)[0])
         floor, variance = self.watch.floor, self.watch.variance
         for t, lost in enumerate(self.watch.lost):
-            if lost and errors[t] > floor[t] and variance[t] > FLAT:
+            if lost and errors[t] > floor[t] and variance[t] > self.watch.flat:
                 raise FitFailed(
                     f"a tile was lost {lost} times and its error {float(errors[t]):.3g} is still above the "
                     f"{float(floor[t]):.3g} of a fit that is stuck; try another seed or more steps",
@@ -159,6 +163,41 @@ class Networks:
         for t in (~(errors <= variance)).nonzero()[:, 0].tolist():
             self.flat[t] = 0
             self.flat[t, -1] = self.means[t]
+
+    def tensors(self) -> State:
+        """All that a checkpoint needs."""
+        counts = {"steps": torch.tensor(self.steps), "phase": torch.tensor(self.phase)}
+        counts["bits"] = torch.tensor(self.bits, dtype=torch.float64)
+        best = {"kept_flat": self.kept[0], "kept_log_step": self.kept[1], "cost": self.cost}
+        own = {"flat": self.flat, "patience": self.patience, "generator": self.generator.get_state()}
+        return {
+            **counts,
+            **best,
+            **own,
+            **prefixed("quantizer", self.quantizer.tensors()),
+            **prefixed("optimizer", self.optimizer.tensors()),
+            **prefixed("watch", self.watch.tensors()),
+        }
+
+    @torch.no_grad()
+    def restore(self, kept: State) -> None:
+        """Go on from what :meth:`tensors` gave.
+
+        Raises
+        ------
+        ValueError, RuntimeError
+            For values that no fit leaves.
+        """
+        steps, phase = count(kept["steps"]), count(kept["phase"])
+        if phase > 2 or not bool(kept["kept_log_step"].isfinite().all()):
+            raise ValueError(f"phase {phase}, or a step that is not finite")
+        own = ("flat", "kept_flat", "kept_log_step", "cost", "patience")
+        fill({name: t for name, t in self.tensors().items() if name in own}, kept)
+        self.steps, self.phase, self.bits = steps, phase, float(kept["bits"])
+        self.generator.set_state(kept["generator"])
+        self.quantizer.restore(under("quantizer", kept))
+        self.optimizer.restore(under("optimizer", kept))
+        self.watch.restore(under("watch", kept))
 
     def _noise(self) -> Tensor | None:
         """Uniform noise of one step on every weight; ``None`` once the weights are rounded."""

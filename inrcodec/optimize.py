@@ -15,6 +15,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from inrcodec.checkpoint import State, count, fill, prefixed, under
+
 BETA1, BETA2 = 0.9, 0.99
 FACTOR_DECAY = 0.95  # of the Shampoo factors
 REFRESH = 10  # steps between two QR refreshes of the bases
@@ -34,9 +36,9 @@ class _Family:
     first: Tensor
     second: Tensor
     factors: tuple[Tensor, Tensor] | None
-    bases: tuple[Tensor, Tensor] | None = None
+    bases: tuple[Tensor, Tensor] | None
 
-    def tensors(self) -> dict[str, Tensor]:
+    def tensors(self) -> State:
         """All that a checkpoint needs."""
         pairs = {"factor": self.factors, "basis": self.bases}
         found = {f"{name}{k}": t for name, pair in pairs.items() for k, t in enumerate(pair or ())}
@@ -84,6 +86,19 @@ class ClippedSoap:
                 basis = name.startswith("basis")
                 tensor[tile::tiles] = torch.eye(tensor.shape[-1], device=tensor.device) if basis else 0
 
+    def tensors(self) -> State:
+        """All that a checkpoint needs, but for the parameters."""
+        found = {"steps": torch.tensor(self.steps)}
+        for k, family in enumerate(self.families):
+            found |= prefixed(f"family{k}", family.tensors())
+        return found
+
+    def restore(self, kept: State) -> None:
+        """Go on from what :meth:`tensors` gave."""
+        self.steps = count(kept["steps"])
+        for k, family in enumerate(self.families):
+            fill(family.tensors(), under(f"family{k}", kept))
+
     def _update(self, f: _Family, g: Tensor) -> Tensor:
         fix1, fix2 = 1 - BETA1**self.steps, 1 - BETA2**self.steps
         f.first.lerp_(g, 1 - BETA1)
@@ -97,11 +112,11 @@ class ClippedSoap:
         return left @ turned @ right.mT
 
     def _bases(self, f: _Family, g: Tensor) -> tuple[Tensor, Tensor]:
-        assert f.factors is not None
+        assert f.factors is not None and f.bases is not None
         left, right = f.factors
         left.lerp_(g @ g.mT, 1 - FACTOR_DECAY)
         right.lerp_(g.mT @ g, 1 - FACTOR_DECAY)
-        if f.bases is None:
+        if self.steps == 1:
             f.bases = torch.linalg.eigh(left)[1], torch.linalg.eigh(right)[1]
         elif self.steps % REFRESH == 0:
             f.bases = torch.linalg.qr(left @ f.bases[0])[0], torch.linalg.qr(right @ f.bases[1])[0]
@@ -110,10 +125,14 @@ class ClippedSoap:
     def _family(self, members: list[int], shape: tuple[int, ...], rates: Sequence[float]) -> _Family:
         like = self.parameters[0]
         tiles, n, m = shape
-        count = len(members) * tiles
-        factors = (like.new_zeros(count, n, n), like.new_zeros(count, m, m)) if min(n, m) > 1 else None
+        number = len(members) * tiles
+        square = min(n, m) > 1
+        factors = (like.new_zeros(number, n, n), like.new_zeros(number, m, m)) if square else None
+        # In the order of memory that eigh and qr leave: it decides how products with them are rounded.
+        bases = (like.new_zeros(number, n, n).mT, like.new_zeros(number, m, m).mT) if square else None
         rate = like.new_tensor([rates[k] for k in members]).repeat_interleave(tiles)[:, None, None]
-        return _Family(members, rate, like.new_zeros(count, n, m), like.new_zeros(count, n, m), factors)
+        first, second = like.new_zeros(number, n, m), like.new_zeros(number, n, m)
+        return _Family(members, rate, first, second, factors, bases)
 
 
 class Adam:
@@ -155,6 +174,18 @@ class Adam:
         """Forget what is known of one tile."""
         for first, second in self.moments:
             first[tile], second[tile] = 0, 0
+
+    def tensors(self) -> State:
+        """All that a checkpoint needs, but for the parameters."""
+        names = ("first", "second")
+        pairs = [zip(names, moments, strict=True) for moments in self.moments]
+        found = {f"{name}{k}": t for k, pair in enumerate(pairs) for name, t in pair}
+        return {"steps": torch.tensor(self.steps)} | found
+
+    def restore(self, kept: State) -> None:
+        """Go on from what :meth:`tensors` gave."""
+        fill(self.tensors(), kept)
+        self.steps = count(kept["steps"])
 
     def forget(self, tensor: int) -> None:
         """Forget what is known of one tensor, which then stays where it is without gradients."""

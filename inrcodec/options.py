@@ -20,15 +20,19 @@ from __future__ import annotations
 import math
 import operator
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
-from types import MappingProxyType
-from typing import Any, Literal, TypeAlias, TypeVar
+from os import PathLike, fspath
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 from inrcodec import focus as focusing
 from inrcodec import limits
 from inrcodec.errors import UsageError
+from inrcodec.presets import PRESETS, Preset, Triple, refuse_changed_paper
 from inrcodec.spelling import did_you_mean
+
+if TYPE_CHECKING:
+    from inrcodec.checkpoint import Checkpoint
 
 __all__ = ["PRESETS", "EncodeOptions", "Preset", "Progress", "ResolvedOptions"]
 __all__ += ["check_decoding", "check_device"]
@@ -36,12 +40,11 @@ __all__ += ["check_decoding", "check_device"]
 Progress: TypeAlias = Callable[[str, float], None]
 """Called with the stage's name and the fraction of that stage that is done, 0..1.
 
-Stages of encoding: "read", "downsample" (again for each finer grid that is tried), "compensate" (with
+Stages of encoding: "read", "grid" (its factor is chosen), "downsample", "compensate" (with
 `through_sr`), "fit", "verify".
 Stages of decoding: "lowres", "superres" ("upsample" without a model); `inrv-dec` adds "write".
 """
 
-Triple: TypeAlias = tuple[int, int, int]
 T = TypeVar("T")
 
 MAX_FACTOR = 8
@@ -49,50 +52,9 @@ MAX_STEPS = 10_000_000
 MAX_SEED = 2**63 - 1  # what torch takes
 MAX_THREADS = 1024
 MAX_PSNR = 150.0
-PAPER_LAYERS = (2, 3, 4)  # the three depths that the paper reports
 
 _MODEL_ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _DEVICE = re.compile(r"cpu|cuda(:\d{1,3})?")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Preset:
-    """Values that a preset's name stands for; None leaves the choice to a rule of the encoder."""
-
-    steps: int
-    batch_per_tile: int = 2048  # activations of a tile stay in the L2 cache
-    omega: float = 16.0  # frequency of the first layer: SIREN's 30 costs 1 dB at 1 500 steps, 0.4 at 6 000
-    layers: int = 4  # hidden layers; at equal bytes 4 x 32 beat shallower and wider tiles
-    voxels_per_tile: int = 27_000  # active low-res voxels; below ~24 wide tiles lose quality, above 60 time
-    width: int | None = None
-    rate: float = 1.0  # weight of bits against error; 1.0 is lambda 5e-9 on the head
-    optimizer: Literal["soap", "adam"] = "soap"
-    learning_rate: float | None = None  # of adam; soap has rates of its own, scaled to the tensors
-    factor: Triple | None = None
-    tiles: Triple | None = None
-    sr: str | None = None
-    through_sr: bool = False  # the time of three forward passes of the model, and 1 % more bytes
-
-
-PRESETS: Mapping[str, Preset] = MappingProxyType(
-    {
-        "fast": Preset(steps=1500),
-        "balanced": Preset(steps=6000),
-        "best": Preset(steps=30_000, through_sr=True),
-        # One network for the whole volume, as the paper has it.
-        "paper": Preset(
-            steps=50_000,
-            batch_per_tile=65_536,
-            width=128,
-            omega=30.0,
-            optimizer="adam",
-            learning_rate=0.0015,
-            factor=(4, 4, 4),
-            tiles=(1, 1, 1),
-            sr="srdensenet-all",
-        ),
-    }
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +69,7 @@ class ResolvedOptions:
     preset: str
     steps: int
     batch_per_tile: int
-    omega: float
+    omega: float | None
     layers: int
     voxels_per_tile: int
     width: int | None
@@ -127,6 +89,7 @@ class ResolvedOptions:
     device: str
     threads: int | None
     time_budget: float | None
+    checkpoint: Checkpoint | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,6 +132,8 @@ class EncodeOptions:
         rounding to a size that was asked for, and the check of the result come on top.
     steps : int, optional
         Of the fit, 1..10 000 000.
+    resume : path, optional
+        Checkpoint: the state of the fit is kept there, and taken from there if it exists.
 
     Raises
     ------
@@ -192,6 +157,7 @@ class EncodeOptions:
     threads: int | None = None
     time_budget: float | None = None
     steps: int | None = None
+    resume: str | PathLike[str] | None = None
 
     def __post_init__(self) -> None:
         if self.preset not in PRESETS:
@@ -204,6 +170,8 @@ class EncodeOptions:
         _check_device_name(self.device)
         _check_model_id(self.sr)
         _require(self.through_sr in (None, False, True), "through_sr", self.through_sr, "True or False")
+        if self.resume is not None:
+            self._settle("resume", _path("resume", self.resume))
         self._settle("focus", focusing.checked(self.focus))
         _refuse_contradictions(self)
 
@@ -251,7 +219,14 @@ class EncodeOptions:
             device=self.device,
             threads=self.threads,
             time_budget=self.time_budget,
+            checkpoint=self._checkpoint(),
         )
+
+    def _checkpoint(self) -> Checkpoint | None:
+        """A new one for each encoding: it counts the fits."""
+        from inrcodec.checkpoint import Checkpoint  # NumPy is not for those who only ask for options
+
+        return None if self.resume is None else Checkpoint(self.resume)
 
     def _check_numbers(self) -> None:
         factor = self.factor
@@ -359,35 +334,7 @@ def _refuse_contradictions(options: EncodeOptions) -> None:
             value=options.psnr,
         )
     if options.preset == "paper":
-        _refuse_changed_paper(options)
-
-
-def _refuse_changed_paper(options: EncodeOptions) -> None:
-    """The paper's network is fixed; only its depth varies (2, 3 or 4 hidden layers)."""
-    paper = PRESETS["paper"]
-    fixed: tuple[tuple[str, object, object], ...] = (
-        ("factor", _triple_of(options.factor), paper.factor),
-        ("tiles", options.tiles, paper.tiles),
-        ("width", options.width, paper.width),
-        ("ratio", options.ratio, None),
-        ("size", options.size, None),
-        ("psnr", options.psnr, None),
-        ("through_sr", options.through_sr, paper.through_sr),
-        ("focus", None if options.focus == focusing.ALL else options.focus, None),
-    )
-    for name, wished, given in fixed:
-        if wished is not None and wished != given:
-            raise UsageError(
-                f"preset 'paper' fixes {name}{'' if given is None else f' at {given}'}, got {wished}; "
-                f"did you mean preset 'balanced' with {name}?",
-                value=wished,
-            )
-    if options.layers is not None and options.layers not in PAPER_LAYERS:
-        raise UsageError(
-            f"preset 'paper' has 2, 3 or 4 hidden layers, got {options.layers}; "
-            "did you mean preset 'balanced' with layers?",
-            value=options.layers,
-        )
+        refuse_changed_paper(options, _triple_of(options.factor))
 
 
 def _require(met: bool, name: str, value: object, allowed: str) -> None:
@@ -404,6 +351,12 @@ def _integer(name: str, value: object, low: int, high: int) -> int:
         number = low - 1
     _require(low <= number <= high, name, value, allowed)
     return number
+
+
+def _path(name: str, value: object) -> str:
+    path = fspath(value) if isinstance(value, str | PathLike) else None
+    _require(isinstance(path, str) and path != "" and "\0" not in path, name, value, "a path")
+    return str(path)
 
 
 def _triple(name: str, value: object, high: int) -> Triple:

@@ -1,4 +1,4 @@
-"""What to do with a volume: factor, tiles, network and rate, before anything is fitted.
+"""What to do with a volume: the spacing's factor, tiles, network and rate, before anything is fitted.
 
 In: the volume's geometry, its low-res version, the user's options.  Out: numbers that the steps take as they
 are.
@@ -17,7 +17,7 @@ from inrcodec import tiles
 from inrcodec.errors import TargetNotReached, UsageError
 from inrcodec.normalize import Range, amplitude
 from inrcodec.options import ResolvedOptions
-from inrcodec.siren import Layout
+from inrcodec.siren import OMEGA, Layout
 from inrcodec.superres import registry
 from inrcodec.volume import Volume
 
@@ -25,7 +25,6 @@ Shape = tuple[int, int, int]
 
 COARSEST = 4  # factor of the finest axis: the paper's, and the highest that a shipped model brings back
 SHORTEST = 4  # low-res voxels that an axis keeps: fewer leave nothing for a kernel of six taps
-RICH = 1.5  # bits for an active low-res voxel above which a finer grid serves better (see `finer`)
 USUAL_WIDTH = 32  # of a full tile: 46.4 dB of the head's low-res volume in 16 kB
 WIDTHS = (10, 64)  # below, quality falls; above, time grows with the square
 BITS = 4.9  # of a weight at rate 1, steps and spreads included: 17 289 bytes for the head's 28 188 weights
@@ -77,24 +76,6 @@ def factor_for(volume: Volume, options: ResolvedOptions) -> Shape:
     return z, y, x
 
 
-def finer(factor: Shape, active: int, wished: int | None, options: ResolvedOptions) -> Shape | None:
-    """The next finer factors, where the size asked for would be wasted on this grid; else ``None``.
-
-    Down-sampling is a ceiling that no network lifts: on the sample head (4, 4, 4) and (2, 2, 2) are level
-    at 1.4 bits for an active voxel, and at 2.8 the finer grid is 1.5 dB ahead.
-    """
-    rich = wished is not None and 8 * wished > RICH * active
-    return next_finer(factor, options) if rich else None
-
-
-def next_finer(factor: Shape, options: ResolvedOptions) -> Shape | None:
-    """The next finer factors, where the user leaves the choice and there are any."""
-    if options.factor is not None or max(factor) == 1:
-        return None
-    z, y, x = (f // 2 if f == max(factor) else f for f in factor)
-    return z, y, x
-
-
 def wished_bytes(volume: Volume, options: ResolvedOptions) -> int | None:
     """The file size asked for, as a size or as a ratio of the volume's voxel bytes."""
     if options.ratio is not None:
@@ -142,25 +123,16 @@ def model_for(volume: Volume, span: Range, factor: Shape, options: ResolvedOptio
                 value=found.id,
             )
         return found.id, notices
-    modality = volume.modality
-    if not modality and _like_hounsfield(span):
-        modality = "CT"
-        notices.append(
-            "the values look like Hounsfield units: taken for CT (--sr lanczos leaves the model out)"
-        )
-    model = registry.choose(modality, factor)
+    model = registry.choose(volume.modality, factor)
     if options.sr is not None:
         notices.append(f"model {options.sr!r} is not there for factor {factor}: {model!r} takes its place")
     elif model == registry.LANCZOS:
+        across = " x ".join(map(str, factor))
         notices.append(
-            f"no super-resolution model for {modality or 'an unknown modality'} at factor {factor}: Lanczos"
+            f"Lanczos interpolation brings factor {across} back: super-resolution models are for other "
+            f"grids or modalities than this ({volume.modality or 'modality unknown'})"
         )
     return model, notices
-
-
-def _like_hounsfield(span: Range) -> bool:
-    """Air near -1000 and something denser than soft tissue."""
-    return -1100 <= span.low <= -900 and span.high > 200
 
 
 def plan(
@@ -199,7 +171,7 @@ def plan(
         # A volume of less than one tile's voxels gets a network in proportion.
         full = options.voxels_per_tile * prod(parts)
         width = min(width, max(WIDTHS[0], round(width * sqrt(count / full))))
-    layout = Layout(options.layers, width, options.omega)
+    layout = Layout(options.layers, width, options.omega or OMEGA)
     rate = 0.0 if options.optimizer == "adam" else options.rate * RATE * amplitude(values) ** 2 / count
     return Plan(parts, layout, rate, int(prod(parts) * layout.weights * BITS / 8))
 

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inrcodec import siren
+from inrcodec.checkpoint import State, fill, prefixed, under
 from inrcodec.rate import SMALLEST_SCALE, Rate
 from inrcodec.siren import Layout
 
@@ -121,6 +122,25 @@ class Quantizer:
         self.log_step.copy_(torch.tensor([[log(step_of(c)) for c in row] for row in codes]))
         found = torch.stack([p.abs().mean((1, 2)) for p in siren.tensors(self.layout, flat)], 1)
         self.log_scale.copy_(torch.maximum(found.log(), self.log_step + log(SMALLEST_SCALE)))
+
+    def tensors(self) -> State:
+        """All that a checkpoint needs."""
+        import torch
+
+        own = {
+            "log_step": self.log_step,
+            "log_scale": self.log_scale,
+            "frozen": torch.tensor(int(self.frozen)),
+        }
+        return own | prefixed("optimizer", self.optimizer.tensors())
+
+    def restore(self, kept: State) -> None:
+        """Go on from what :meth:`tensors` gave."""
+        if not all(bool(kept[name].isfinite().all()) for name in ("log_step", "log_scale")):
+            raise ValueError("a step or scale is not finite")
+        fill({"log_step": self.log_step, "log_scale": self.log_scale}, kept)
+        self.frozen = bool(kept["frozen"])
+        self.optimizer.restore(under("optimizer", kept))
 
     def coarsen(self, codes: int) -> None:
         """Every frozen step so many codes, 9 % each, larger: an eighth of a bit a weight less."""

@@ -3,9 +3,10 @@
 In: a volume and options.  Out: an encoding and what it reaches; with a PSNR, the smallest found that has it.
 The one law: what is returned was decoded and measured; a PSNR that was not reached is an error.
 
-The grid and the size for a PSNR are found by fits that go on from each other.  The squared error of a file
-is what its grid costs, a ceiling that is measured once, plus a multiple of the low-res error; and the
-decibels of the low-res error grow with the logarithm of the bytes.
+The grids are tried in the order of the bytes that are forecast for the PSNR, until one reaches it.  The size
+is found by fits that go on from each other.  The squared error of a file is what its grid costs, a ceiling
+that is measured once, plus a multiple of the low-res error; and the decibels of the low-res error grow with
+the logarithm of the bytes.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import inf, log10
 
-from inrcodec import check, encoder, planning
+from inrcodec import check, encoder, grids
 from inrcodec.check import Reached
 from inrcodec.encoder import Encoded, Lowres
 from inrcodec.errors import TargetNotReached
@@ -59,16 +60,18 @@ def encode(
         encoded = encoder.encode(volume, options, progress)
         return encoded, _measured(volume, encoded, options, progress)
     span = Range.of(volume)
-    factor: tuple[int, int, int] | None = planning.factor_for(volume, options)
     best = -inf
-    while factor is not None:
-        low = encoder.downsample(volume, span, factor, options.threads, progress)
+    choices = grids.in_order(volume, span, options, options.psnr)
+    if progress is not None:
+        progress("grid", 1.0)
+    for choice in choices:
+        low = encoder.downsample(volume, span, choice.factor, options.threads, progress)
         search = _Search(volume, span, low, options, progress)
         reached = search.run()
         if reached is not None:
+            reached.encoded.choice = choice
             return reached.encoded, reached.found
         best = max(best, search.most)
-        factor = planning.next_finer(factor, options)
     raise TargetNotReached(
         f"{options.psnr:g} dB were asked for, {best:.2f} dB is the most that was reached; "
         "ask for less, or for a finer factor or more steps",
@@ -104,7 +107,7 @@ class _Search:
         self.most = -inf  # dB
 
     def run(self) -> Attempt | None:
-        """The smallest attempt that reaches the PSNR; ``None`` where another grid serves better."""
+        """The smallest attempt that reaches the PSNR; ``None`` where this grid does not."""
         ceiling = self._ceiling()
         if ceiling < self.wished + ROOM_BELOW_CEILING:
             self.most = ceiling
@@ -116,8 +119,6 @@ class _Search:
             needed = self._needed(attempt, ceiling)
             if attempt.psnr >= self.wished and attempt.size <= needed * (1 + CLOSE):
                 break
-            if self._wasteful(needed):
-                return None
             size = round(min(max(needed, attempt.size / LARGEST_STEP), attempt.size * LARGEST_STEP))
         reached = [a for a in self.attempts if a.psnr >= self.wished]
         return min(reached, key=lambda a: a.size) if reached else None
@@ -167,8 +168,3 @@ class _Search:
         if abs(decades) < 0.02:
             return SLOPE
         return min(max((b.found.fit - a.found.fit) / decades, GENTLEST), STEEPEST)
-
-    def _wasteful(self, size: float) -> bool:
-        """Whether a finer grid would spend so many bytes better."""
-        factor, active = self.low.factor, int(self.low.active.sum())
-        return planning.finer(factor, active, round(min(size, 1e12)), self.options) is not None

@@ -7,7 +7,7 @@ The one law: all bytes are counted, and the peak of every PSNR is stated.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +49,8 @@ class EncodeReport:
     through_sr : whether the fit was to what gives a better full-res volume.
     seconds : by stage.
     notices : what the user should know about the choices made.
+    reason : why this factor.
+    considered : all grids that were, with ceiling and forecast in dB (:class:`inrcodec.grids.Considered`).
     """
 
     shape: tuple[int, int, int]
@@ -78,6 +80,8 @@ class EncodeReport:
     sr: str
     seed: int
     notices: list[str]
+    reason: str = ""
+    considered: list[dict[str, Any]] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain types, for JSON."""

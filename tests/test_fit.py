@@ -91,6 +91,21 @@ def test_a_lost_tile_is_seen_and_it_alone_starts_again(monkeypatch, damage):
     assert decoded_error(fitted) < 0.02 * SMOOTH.var()
 
 
+def test_a_tile_that_is_lost_does_not_take_the_rate_of_the_others_with_it(monkeypatch):
+    """Its bits are no number at the very look at which the rate is steered to the room."""
+    plain = networks.Networks.step
+
+    def sabotage(run, share, rate):
+        if run.steps == 10 * networks.LOOK_EVERY - 1:
+            run.flat[-1] += torch.nan
+        plain(run, share, rate)
+
+    monkeypatch.setattr(networks.Networks, "step", sabotage)
+    fitted = fit.fit(LAYOUT, *cut(), settings(steps=1500, room=600, measure=stored))
+    assert fitted.restarts >= 1
+    assert decoded_error(fitted) < 0.02 * SMOOTH.var()
+
+
 def test_a_fit_that_stays_worse_than_a_constant_is_refused():
     found, values = cut()
     with pytest.raises(FitFailed, match="lost 3 times"):

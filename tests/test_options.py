@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from dataclasses import FrozenInstanceError
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -52,6 +53,9 @@ REFUSED = [
     ({"time_budget": 0}, "above 0"),
     ({"time_budget": -3}, "above 0"),
     ({"steps": 0}, "from 1"),
+    ({"resume": ""}, "a path"),
+    ({"resume": b"kept"}, "a path"),
+    ({"resume": 3}, "a path"),
     ({"preset": "paper", "width": 64}, "fixes width at 128"),
     ({"preset": "paper", "factor": 2}, "fixes factor"),
     ({"preset": "paper", "tiles": (1, 1, 2)}, "fixes tiles"),
@@ -113,9 +117,11 @@ ALLOWED = [
     {"sr": "lanczos"},
     {"device": "cuda:1"},
     {"seed": 2**63 - 1},
+    {"resume": "kept"},
+    {"resume": Path("kept")},
     {"preset": "paper", "layers": 2},
     {"preset": "paper", "layers": 4, "factor": 4, "tiles": (1, 1, 1), "width": 128},
-    {"preset": "paper", "steps": 30, "time_budget": 5},
+    {"preset": "paper", "steps": 30, "time_budget": 5, "resume": "kept"},
 ]
 
 

@@ -49,21 +49,6 @@ def test_a_wished_factor_is_taken_and_an_impossible_one_refused():
         planning.factor_for(volume((2, 64, 64)), options(factor=4))
 
 
-@pytest.mark.parametrize(
-    ("factor", "size", "knobs", "expected"),
-    [
-        ((4, 4, 4), 17_000, {}, None),
-        ((4, 4, 4), 200_000, {}, (2, 2, 2)),
-        ((2, 4, 4), 200_000, {}, (2, 2, 2)),
-        ((1, 1, 1), 10**9, {}, None),
-        ((4, 4, 4), 200_000, {"factor": 4}, None),
-        ((4, 4, 4), None, {}, None),
-    ],
-)
-def test_a_rich_size_is_spent_on_a_finer_grid(factor, size, knobs, expected):
-    assert planning.finer(factor, 219_000, size, options(**knobs)) == expected
-
-
 def plan(active, room=None, **knobs):
     values = np.random.default_rng(0).normal(scale=0.3, size=int(active.sum())).clip(-1, 1)
     return planning.plan(values, active, options(**knobs), room)
@@ -101,7 +86,7 @@ def test_the_rate_scales_with_amplitude_and_voxels():
     ("modality", "span", "factor", "knobs", "model"),
     [
         ("CT", Range(-1024, 3071), (4, 4, 4), {}, "ct-3d-x4"),
-        ("", Range(-1024, 3071), (4, 4, 4), {}, "ct-3d-x4"),
+        ("", Range(-1024, 3071), (4, 4, 4), {}, "lanczos"),
         ("", Range(0, 255), (4, 4, 4), {}, "lanczos"),
         ("MR", Range(-1024, 3071), (4, 4, 4), {}, "lanczos"),
         ("CT", Range(-1024, 3071), (3, 3, 3), {}, "lanczos"),
@@ -112,6 +97,11 @@ def test_the_rate_scales_with_amplitude_and_voxels():
 def test_the_model_follows_modality_and_factor(modality, span, factor, knobs, model):
     chosen, _ = planning.model_for(volume(modality=modality), span, factor, options(**knobs))
     assert chosen == model
+
+
+def test_going_without_a_model_is_told_as_a_choice_and_not_as_a_failure():
+    _, (notice,) = planning.model_for(volume(), Range(-1024, 3071), (2, 2, 2), options())
+    assert "Lanczos interpolation brings factor 2 x 2 x 2 back" in notice and "(CT)" in notice
 
 
 def test_a_model_that_is_not_there_or_does_not_fit_is_refused():

@@ -7,12 +7,14 @@ every refusal comes before the first minute of work, and an output is whole or n
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from inrcodec.cli.arguments import STREAM, Parser, add_machine, add_manners, numbers, whole_numbers
 from inrcodec.cli.exits import run
-from inrcodec.cli.ledger import encode_ledger, facts
+from inrcodec.cli.ledger import encode_ledger, facts, grid_lines
 from inrcodec.cli.progress import StageBar
 from inrcodec.cli.streams import put_bytes, put_json, refuse_same_file, refuse_stream, refuse_terminal, say
 from inrcodec.errors import UsageError
@@ -35,6 +37,7 @@ KNOBS = (
     "threads",
     "time_budget",
     "steps",
+    "resume",
 )
 
 
@@ -95,6 +98,7 @@ def _add_knobs(parser: Parser) -> None:
     knobs.add_argument(
         "--time-budget", type=float, metavar="S", help="end the fit after S seconds; the check comes on top"
     )
+    knobs.add_argument("--resume", metavar="FILE", help="keep the state of the fit there, and go on from it")
 
 
 def _encode(args: argparse.Namespace) -> None:
@@ -106,13 +110,14 @@ def _encode(args: argparse.Namespace) -> None:
     if not args.dry_run:
         _check_output(args)
     from inrcodec import api  # torch is imported from here on, after everything that can be refused at once
+    from inrcodec.checkpoint import discard
     from inrcodec.io.atomic import atomic_write
 
     if args.dry_run:
         plan = api.plan(args.input, options=options, **about)
         _print_plan(plan, args)
         return
-    with StageBar(quiet=args.quiet, verbose=args.verbose) as bar:
+    with _told_how_to_go_on(args), StageBar(quiet=args.quiet, verbose=args.verbose) as bar:
         data, report = api.encode_report(
             args.input,
             **about,
@@ -123,9 +128,21 @@ def _encode(args: argparse.Namespace) -> None:
         put_bytes(data)
     else:
         atomic_write(args.output, data, args.force)
+    discard(args.resume)
     if args.json:
         put_json(report.to_dict())
-    say(encode_ledger(report, args.output), quiet=args.quiet or args.json)
+    say(encode_ledger(report, args.output, verbose=args.verbose), quiet=args.quiet or args.json)
+
+
+@contextmanager
+def _told_how_to_go_on(args: argparse.Namespace) -> Iterator[None]:
+    """Say after an interrupt that the state of the fit was kept, where it was."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if args.resume is not None and os.path.exists(args.resume):
+            say(f"the fit was kept in {args.resume}: the same command goes on with it", quiet=args.quiet)
+        raise
 
 
 def _options(args: argparse.Namespace) -> EncodeOptions:
@@ -146,6 +163,11 @@ def _about_source(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _check_output(args: argparse.Namespace) -> None:
+    if args.resume is not None:
+        from inrcodec.checkpoint import Checkpoint
+
+        refuse_stream(args.resume, "the state of a fit is kept in a file")
+        Checkpoint(args.resume).check(None if args.output == STREAM else args.output)
     if args.output == STREAM:
         if args.json:
             raise UsageError(
@@ -161,7 +183,8 @@ def _check_output(args: argparse.Namespace) -> None:
     check_file(args.output, args.force)
 
 
-def _print_plan(plan: dict[str, object], args: argparse.Namespace) -> None:
+def _print_plan(plan: dict[str, Any], args: argparse.Namespace) -> None:
     if args.json:
         put_json(plan)
-    say(facts(plan), quiet=args.quiet or args.json)
+    words = plan | {"considered": grid_lines(plan["considered"])}
+    say(facts(words), quiet=args.quiet or args.json)

@@ -16,14 +16,14 @@ from inrcodec.focus import ALL
 if TYPE_CHECKING:
     from inrcodec.report import EncodeReport
 
-__all__ = ["encode_ledger", "facts"]
+__all__ = ["encode_ledger", "facts", "grid_lines"]
 
 Row = tuple[str, str]
 
 ALONG_AXES = ("shape", "spacing", "factor", "lowres_shape", "tiles")  # facts with a number for each axis
 
 
-def encode_ledger(report: EncodeReport, target: str) -> str:
+def encode_ledger(report: EncodeReport, target: str, *, verbose: bool = False) -> str:
     """Return the ledger of one encode.
 
     Parameters
@@ -31,6 +31,8 @@ def encode_ledger(report: EncodeReport, target: str) -> str:
     report : EncodeReport
     target : str
         Name of the file that was written.
+    verbose : bool
+        Also tell why this grid was taken, and which others were considered.
     """
     blocks = (
         _bytes(report.sections, report.file_bytes),
@@ -41,6 +43,8 @@ def encode_ledger(report: EncodeReport, target: str) -> str:
     lines = [target]
     for block in blocks:
         lines += _aligned(block)
+    if verbose:
+        lines += [f"  grid: {line}" for line in [report.reason, *grid_lines(report.considered)]]
     lines += [f"  note: {notice}" for notice in report.notices]
     return "\n".join(lines)
 
@@ -48,6 +52,22 @@ def encode_ledger(report: EncodeReport, target: str) -> str:
 def facts(result: Mapping[str, Any]) -> str:
     """Return a nested mapping as aligned lines, for `inrv-info`, `inrv-dec` and ``--dry-run``."""
     return "\n".join(_nested(result, depth=0))
+
+
+def grid_lines(considered: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return a line for each grid that was considered (:class:`inrcodec.grids.Considered` as a mapping)."""
+    lines = []
+    for grid in considered:
+        ceiling = "no ceiling" if grid["ceiling"] is None else f"ceiling {grid['ceiling']:.2f} dB"
+        expected = (
+            "out of reach"
+            if grid["bytes"] is None
+            else f"forecast {grid['psnr']:.2f} dB in {grid['bytes']:,} bytes"
+        )
+        factor, shape = (" x ".join(map(str, grid[name])) for name in ("factor", "lowres_shape"))
+        taken = ", taken" if grid["chosen"] else ""
+        lines.append(f"{factor}: low-res {shape}, {ceiling}, {expected}{taken}")
+    return lines
 
 
 def _bytes(sections: Mapping[str, int], total: int) -> list[Row]:

@@ -1,0 +1,92 @@
+"""Presets: what a single word stands for.
+
+In: a name.  Out: a value for every knob that the user does not turn.
+The one law: a default has its reason beside it.  Imports neither torch nor numpy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from inrcodec import focus as focusing
+from inrcodec.errors import UsageError
+
+if TYPE_CHECKING:
+    from inrcodec.options import EncodeOptions
+
+__all__ = ["PRESETS", "Preset", "Triple", "refuse_changed_paper"]
+
+Triple: TypeAlias = tuple[int, int, int]
+
+PAPER_LAYERS = (2, 3, 4)  # the three depths that the paper reports
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preset:
+    """Values that a preset's name stands for; None leaves the choice to a rule of the encoder."""
+
+    steps: int
+    batch_per_tile: int = 2048  # activations of a tile stay in the L2 cache
+    omega: float | None = None  # of the sine layers; by rule from the content, see `frequency`
+    layers: int = 4  # hidden layers; at equal bytes 4 x 32 beat shallower and wider tiles
+    voxels_per_tile: int = 27_000  # active low-res voxels; below ~24 wide tiles lose quality, above 60 time
+    width: int | None = None
+    rate: float = 1.0  # weight of bits against error; 1.0 is lambda 5e-9 on the head
+    optimizer: Literal["soap", "adam"] = "soap"
+    learning_rate: float | None = None  # of adam; soap has rates of its own, scaled to the tensors
+    factor: Triple | None = None
+    tiles: Triple | None = None
+    sr: str | None = None
+    through_sr: bool = False  # the time of three forward passes of the model, and 1 % more bytes
+
+
+PRESETS: Mapping[str, Preset] = MappingProxyType(
+    {
+        "fast": Preset(steps=1500),
+        "balanced": Preset(steps=6000),
+        "best": Preset(steps=30_000, through_sr=True),
+        # One network for the whole volume, as the paper has it.
+        "paper": Preset(
+            steps=50_000,
+            batch_per_tile=65_536,
+            width=128,
+            omega=30.0,
+            optimizer="adam",
+            learning_rate=0.0015,
+            factor=(4, 4, 4),
+            tiles=(1, 1, 1),
+            sr="srdensenet-all",
+        ),
+    }
+)
+
+
+def refuse_changed_paper(options: EncodeOptions, factor: Triple | None) -> None:
+    """The paper's network is fixed; only its depth varies (2, 3 or 4 hidden layers)."""
+    paper = PRESETS["paper"]
+    fixed: tuple[tuple[str, object, object], ...] = (
+        ("factor", factor, paper.factor),
+        ("tiles", options.tiles, paper.tiles),
+        ("width", options.width, paper.width),
+        ("ratio", options.ratio, None),
+        ("size", options.size, None),
+        ("psnr", options.psnr, None),
+        ("through_sr", options.through_sr, paper.through_sr),
+        ("focus", None if options.focus == focusing.ALL else options.focus, None),
+    )
+    for name, wished, given in fixed:
+        if wished is not None and wished != given:
+            raise UsageError(
+                f"preset 'paper' fixes {name}{'' if given is None else f' at {given}'}, got {wished}; "
+                f"did you mean preset 'balanced' with {name}?",
+                value=wished,
+            )
+    if options.layers is not None and options.layers not in PAPER_LAYERS:
+        raise UsageError(
+            f"preset 'paper' has 2, 3 or 4 hidden layers, got {options.layers}; "
+            "did you mean preset 'balanced' with layers?",
+            value=options.layers,
+        )
