@@ -102,7 +102,7 @@ class EncodeOptions:
         Values for everything that is not given.
     factor : int or (z, y, x), optional
         Down-sampling per axis, 1..8. By default from the spacing, so that low-res voxels are near-isotropic;
-        a `size` or `ratio` that is rich for that grid is spent on a finer one.
+        with a target, the grid that is forecast to serve it best.
     tiles : (z, y, x), optional
         Number of networks along each axis. By default from the number of active voxels.
     layers, width : int, optional
