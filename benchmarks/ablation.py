@@ -33,7 +33,7 @@ def changed(job: Job, args: argparse.Namespace) -> Job:
     parts = tuple(map(int, args.tiles.split(","))) if args.tiles else old.parts
     old_one = old.layout
     layout = Layout(args.layers or old_one.layers, args.width or old_one.width, args.omega or old_one.omega)
-    plan = planning.Plan(parts, layout, old.rate * args.rate, old.bytes)
+    plan = planning.Plan(parts, layout, old.rate * args.rate, old.bytes, args.steps or old.steps)
     header = replace(
         job.header, tiles=parts, cuts=cut(job.low.active, parts), layers=layout.layers, width=layout.width
     )
@@ -112,7 +112,7 @@ def main() -> None:
     ).resolved()
     job = changed(encoder.prepare(volume, options), args)
     print(
-        f"{args.volume.name} {options.steps} steps {' '.join(args.set)}: {measure(job, options)}", flush=True
+        f"{args.volume.name} {job.plan.steps} steps {' '.join(args.set)}: {measure(job, options)}", flush=True
     )
 
 

@@ -49,7 +49,7 @@ Float = NDArray[np.float64]
 Bool = NDArray[np.bool_]
 Shape = tuple[int, int, int]
 
-UNPLANNED = Plan((1, 1, 1), Layout(1, 1), 0.0, 0)  # for a header that is only measured
+UNPLANNED = Plan((1, 1, 1), Layout(1, 1), 0.0, 0, 0)  # for a header that is only measured
 NARROWEST = 2  # units of a layer
 CELL = 2  # edge of a mask cell in low-res voxels: on the head 0.5 kB where single voxels cost 1.9 kB (zstd)
 
@@ -254,7 +254,7 @@ def fitted(
             options.checkpoint.refuse_any()
         return None
     settings = fit.FitSettings(
-        steps=options.steps if start is None else -(-options.steps // 2),
+        steps=job.plan.steps if start is None else -(-job.plan.steps // 2),
         begin=0.0 if start is None else 0.5,
         batch=options.batch_per_tile,
         rate=job.plan.rate,
@@ -369,7 +369,7 @@ def forecast(volume: Volume, options: ResolvedOptions) -> dict[str, Any]:
         "tiles": job.header.tiles,
         "layers": job.header.layers,
         "width": job.header.width,
-        "steps": options.steps,
+        "steps": job.plan.steps,
         "sr": job.header.sr,
         "through_sr": options.through_sr,
         "focus": focus.word(options.focus),

@@ -31,17 +31,21 @@ BITS = 4.9  # of a weight at rate 1, steps and spreads included: 17 289 bytes fo
 # Loss units a bit at rate 1, for an amplitude of 1 and one active voxel; 5e-9 for the head's 219k voxels
 # and amplitude of 0.65.
 RATE = 2.57e-3
+# Fewer tiles leave time for more steps: USUAL_TILES take the preset's. Beyond OFTEN_ENOUGH looks at each voxel
+# there is little left to learn.
+USUAL_TILES, OFTEN_ENOUGH, MOST_STEPS = 8, 1500, 4.0
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Tiles and networks for one low-res volume.
+    """Tiles, networks and steps for one low-res volume.
 
     Attributes
     ----------
     parts : tiles along (z, y, x).
     layout : the network of every tile.
     rate : loss units a bit, for the fit.
+    steps : of the fit.
     bytes : of all weights, as far as can be told before the fit.
     """
 
@@ -49,6 +53,7 @@ class Plan:
     layout: Layout
     rate: float
     bytes: int
+    steps: int
 
 
 def factor_for(volume: Volume, options: ResolvedOptions) -> Shape:
@@ -173,7 +178,17 @@ def plan(
         width = min(width, max(WIDTHS[0], round(width * sqrt(count / full))))
     layout = Layout(options.layers, width, options.omega or OMEGA)
     rate = 0.0 if options.optimizer == "adam" else options.rate * RATE * amplitude(values) ** 2 / count
-    return Plan(parts, layout, rate, int(prod(parts) * layout.weights * BITS / 8))
+    size = int(prod(parts) * layout.weights * BITS / 8)
+    return Plan(parts, layout, rate, size, _steps(options, prod(parts), count))
+
+
+def _steps(options: ResolvedOptions, parts: int, count: int) -> int:
+    """The preset's steps; more for few tiles, as long as each voxel is not seen too often."""
+    if options.steps_wished or options.optimizer == "adam":
+        return options.steps
+    seen = options.steps * options.batch_per_tile * parts / count  # times, each voxel
+    more = min(USUAL_TILES / parts, OFTEN_ENOUGH / seen, MOST_STEPS)
+    return round(options.steps * max(more, 1.0))
 
 
 def _spend(room: int, parts: Shape, active: NDArray[np.bool_], options: ResolvedOptions) -> tuple[Shape, int]:
