@@ -31,7 +31,7 @@ BITS = 4.9  # of a weight at rate 1, steps and spreads included: 17 289 bytes fo
 # Loss units a bit at rate 1, for an amplitude of 1 and one active voxel; 5e-9 for the head's 219k voxels
 # and amplitude of 0.65.
 RATE = 2.57e-3
-# Fewer tiles leave time for more steps: USUAL_TILES take the preset's. Beyond OFTEN_ENOUGH looks at each voxel
+# Fewer tiles leave time for more steps: USUAL_TILES take the preset's. Past OFTEN_ENOUGH looks at each voxel
 # there is little left to learn.
 USUAL_TILES, OFTEN_ENOUGH, MOST_STEPS = 8, 1500, 4.0
 

@@ -46,7 +46,7 @@ class Preset:
 PRESETS: Mapping[str, Preset] = MappingProxyType(
     {
         "fast": Preset(steps=1500),
-        "balanced": Preset(steps=6000),
+        "balanced": Preset(steps=6000, through_sr=True),
         "best": Preset(steps=30_000, through_sr=True),
         # One network for the whole volume, as the paper has it.
         "paper": Preset(
