@@ -6,14 +6,13 @@ import os
 import signal
 import subprocess
 import sys
-from itertools import pairwise
 
 import numpy as np
 import pytest
 from conftest import TINY
 
 import inrcodec
-from inrcodec import checkpoint
+from inrcodec import checkpoint, encoder, reaching
 from inrcodec.cli.enc import main
 from inrcodec.errors import CorruptFile, UsageError, WriteError
 
@@ -63,20 +62,36 @@ def test_the_checkpoint_outlives_a_target_that_cannot_be_written(tiny_array, tmp
     assert (tmp_path / "kept").exists()
 
 
-def test_a_psnr_that_takes_several_fits_goes_on(tiny_array, tmp_path):
-    knobs = {"psnr": 29.0, "width": None, "steps": 300}
-    whole = encode(tiny_array, None, **knobs)
-    seen = []
+def fitted_twice(volume, options, progress=None):
+    """An encoding whose second fit goes on from its first, as those for a PSNR do."""
+    job = encoder.prepare(volume, options, progress)
+    first = encoder.fitted(job, options, progress)
+    progress("between", 1.0)
+    second = encoder.fitted(job, options, progress, first)
+    encoded = encoder.written(volume, job, options, second)
+    return encoded, reaching._measured(volume, encoded, options, progress)
+
+
+def test_an_encoding_of_several_fits_goes_on_with_the_one_that_was_interrupted(
+    tiny_array, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(reaching, "encode", fitted_twice)
+    whole = encode(tiny_array, None)
+    stages = []
 
     def progress(stage, fraction):
-        seen.append((stage, fraction))
-        starts = sum(a[0] != "fit" and b[0] == "fit" for a, b in pairwise(seen))
-        if starts == 2 and stage == "fit" and fraction > 0.7:
+        stages.append((stage, fraction))
+        if interrupts and ("between", 1.0) in stages and stage == "fit" and fraction > 0.7:
             raise KeyboardInterrupt
 
+    interrupts = True
     with pytest.raises(KeyboardInterrupt):
-        encode(tiny_array, tmp_path / "kept", progress=progress, **knobs)
-    assert encode(tiny_array, tmp_path / "kept", **knobs) == whole
+        encode(tiny_array, tmp_path / "kept", progress=progress)
+    interrupts = False
+    stages.clear()
+    assert encode(tiny_array, tmp_path / "kept", progress=progress) == whole
+    second = stages[stages.index(("between", 1.0)) :]
+    assert min(fraction for stage, fraction in second if stage == "fit") > 0.7
     assert list(tmp_path.iterdir()) == []
 
 
@@ -116,7 +131,7 @@ def test_the_output_cannot_be_the_checkpoint(tiny_array, tmp_path):
 WAITING = """
 import sys
 from threading import Event
-from inrcodec import checkpoint
+from inrcodec import checkpoint, encoder, reaching
 from inrcodec.cli.enc import main
 
 note, steps = checkpoint.Checkpoint.note, []
