@@ -114,7 +114,12 @@ class _Search:
             return None
         size: int | None = None
         for _ in range(ATTEMPTS):
-            attempt = self._attempt(size)
+            try:
+                attempt = self._attempt(size)
+            except TargetNotReached:  # too few bytes for any network: the attempts before must do
+                if not self.attempts:
+                    raise
+                break
             self.most = max(self.most, attempt.psnr)
             needed = self._needed(attempt, ceiling)
             if attempt.psnr >= self.wished and attempt.size <= needed * (1 + CLOSE):

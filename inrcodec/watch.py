@@ -73,7 +73,8 @@ class Watch:
         bad = ~torch.isfinite(self.mean) | (self.mean > BURST * self.best)
         if JUDGED[0] < share < JUDGED[1]:
             bad |= self.mean > self.floor
-        bad &= ~(self.mean <= self.flat)  # what nobody sees is not worth a restart
+        # What nobody sees is not worth a restart, nor is a tile that a constant serves as well.
+        bad &= ~(self.mean <= self.flat) & (self.variance > self.flat)
         return [int(t) for t in bad.nonzero()[:, 0] if self.lost[t] < RESTARTS]
 
     def restart(self, tile: int) -> Tensor | None:
