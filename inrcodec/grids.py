@@ -157,7 +157,8 @@ class _Grids:
             size = self._usual(grid)
             more = self._psnr(grid, size) - first
             if size < usual and more > -FREE:
-                chosen, reason = grid, f"coarser {suggested} cost {max(0.0, -more):.2f} dB"
+                effect = f"bring {more:.1f} dB in" if more > 0 else f"cost {-more:.2f} dB, for"
+                chosen, reason = grid, f"coarser {suggested} {effect} fewer bytes"
             elif more > DEAR * log2((size - FIXED) / (usual - FIXED)) > 0 and chosen == self.first:
                 chosen, reason = grid, f"finer {suggested} bring {more:.1f} dB"
         return self._choice(chosen, reason, {g: self._usual(g) for g in self.forecasts})
@@ -213,7 +214,7 @@ class _Grids:
 
     def _usual(self, grid: Shape) -> int:
         """Bytes that a grid comes to where none are asked for."""
-        per_tile = Layout(self.options.layers, self.options.width or planning.USUAL_WIDTH).weights
+        per_tile = Layout(self.options.layers, self.options.width or self.options.usual_width).weights
         tiles = max(self.at(grid).active / self.options.voxels_per_tile, 1 / per_tile)
         return round(FIXED + tiles * per_tile * planning.BITS / 8)
 

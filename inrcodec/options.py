@@ -8,7 +8,7 @@ Examples
 --------
 >>> options = EncodeOptions.from_preset("fast", factor=(1, 4, 4), seed=7)
 >>> options.resolved().steps, options.resolved().factor
-(1500, (1, 4, 4))
+(1200, (1, 4, 4))
 >>> EncodeOptions.from_preset("fast", facter=4)
 Traceback (most recent call last):
     ...
@@ -74,6 +74,7 @@ class ResolvedOptions:
     layers: int
     voxels_per_tile: int
     width: int | None
+    usual_width: int
     rate: float
     optimizer: Literal["soap", "adam"]
     learning_rate: float | None
@@ -206,6 +207,7 @@ class EncodeOptions:
             layers=_first(self.layers, preset.layers),
             voxels_per_tile=preset.voxels_per_tile,
             width=_first(self.width, preset.width),
+            usual_width=preset.usual_width,
             rate=preset.rate,
             optimizer=preset.optimizer,
             learning_rate=preset.learning_rate,

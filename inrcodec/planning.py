@@ -25,7 +25,6 @@ Shape = tuple[int, int, int]
 
 COARSEST = 4  # factor of the finest axis: the paper's, and the highest that a shipped model brings back
 SHORTEST = 4  # low-res voxels that an axis keeps: fewer leave nothing for a kernel of six taps
-USUAL_WIDTH = 32  # of a full tile: 46.4 dB of the head's low-res volume in 16 kB
 WIDTHS = (10, 64)  # below, quality falls; above, time grows with the square
 BITS = 4.9  # of a weight at rate 1, steps and spreads included: 17 289 bytes for the head's 28 188 weights
 # Loss units a bit at rate 1, for an amplitude of 1 and one active voxel; 5e-9 for the head's 219k voxels
@@ -169,7 +168,7 @@ def plan(
                 f"did you mean {min(part, n)}, or a smaller factor?",
                 value=parts,
             )
-    width = options.width or USUAL_WIDTH
+    width = options.width or options.usual_width
     if options.width is None and room is not None:
         parts, width = _spend(room, parts, active, options)
     elif options.width is None:
