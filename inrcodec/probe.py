@@ -14,14 +14,17 @@ How well it predicts the PSNR of whole files, forecast less measured, in dB:
 - what it was set by, fits of 2 500 to 6 000 steps.  Head at (4, 4, 4): -0.5 in 10 kB, -0.3 in 16 kB.  Its
   crop: (4, 4, 4) -0.1, +0.3 and +0.2 in 5.6, 10 and 16 kB; (2, 2, 2) +0.1, 0.0 and -0.1; (4, 2, 2) 0.0 and
   -0.1, (2, 4, 4) -0.3 and -0.2, (1, 4, 4) -0.3 and -0.3 in 10 and 16 kB.
-- what it never saw, and fits that were short.  A phantom's head in 11 kB at (4, 4, 4) +1.2 and in 20 kB at
-  (2, 4, 4) +1.1, an abdomen +0.5 (800 steps each); the sample of 12 x 96 x 96 (1 500 steps) +1.5 to +2.1 in
-  600 bytes, +0.3 to +1.1 in 1 500, +0.9 to +1.6 in 5 000.
+- what it never saw, in fits that were short.  800 steps: a phantom's head +1.2 in 11 kB at (4, 4, 4) and
+  +1.1 in 20 kB at (2, 4, 4), an abdomen +0.5.  1 200 steps: a head of 2 mm in 30 kB +0.5 at (2, 4, 4), +0.8
+  at (2, 2, 2), +1.0 at (1, 2, 2); an ankle in 12 kB +1.0 at (4, 4, 4), +0.9 at (2, 4, 4), +1.3 at (4, 2, 2).
+  1 500 steps: the sample of 12 x 96 x 96, +1.5 to +2.1 in 600 bytes, +0.3 to +1.1 in 1 500, +0.9 to +1.6 in
+  5 000.
 
 Of the low-res volume alone it errs more: -0.7 to +0.6 dB on the first (the crop's widest networks +1.8 and
 +3.0), +2.0 to +3.4 on the sample, +3.3 and +7.3 on the abdomen and the phantom.  What is chosen by it are
-grids of one volume, which share most of that: in 10 kB of the crop and in 600, 1 500 and 5 000 bytes of the
-sample it takes the best of the five, six, six and three grids that were measured.
+grids of one volume, which share most of that.  In 10 kB of the crop and 30 kB of the head of 2 mm it puts the
+grids that were measured (five and three) in the order of their PSNR; in 600, 1 500 and 5 000 bytes of the
+sample the best one is taken, of six, six and three (how far apart counts as level was set on the second).
 """
 
 from __future__ import annotations
