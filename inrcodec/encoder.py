@@ -115,6 +115,7 @@ def prepare(volume: Volume, options: ResolvedOptions, progress: Progress | None 
     InputError, UsageError, ModelNotFound, TargetNotReached, LimitExceeded
     """
     span = Range.of(volume)
+    focus.unit_window(options.focus, volume, span)  # refused before any work
     wished = planning.wished_bytes(volume, options)
     choice = grids.choose(volume, span, options, wished)
     if progress is not None:
