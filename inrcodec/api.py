@@ -141,7 +141,7 @@ def encode_report(
         focus=chosen,
         through_sr=wishes.through_sr,
         seconds=stages.seconds,
-        notices=notices + encoded.notices,
+        notices=notices + encoded.notices + encoder.model_left_out(encoded, found),
         reason=encoded.choice.reason if encoded.choice else "",
         considered=encoded.choice.rows() if encoded.choice else [],
     )

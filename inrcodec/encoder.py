@@ -99,6 +99,7 @@ class Job:
 
     low: Lowres
     plan: Plan
+    tiles: list[tiles.Tile | None]  # of all boxes; ``None`` for one of pure background
     header: Header
     masks: dict[str, bytes]
     room: int | None  # bytes for all tiles' streams, where a size was asked for
@@ -121,11 +122,23 @@ def prepare(volume: Volume, options: ResolvedOptions, progress: Progress | None 
     if progress is not None:
         progress("grid", 1.0)
     low = downsample(volume, span, choice.factor, options.threads, progress)
-    return replace(job_for(volume, span, low, options, wished), choice=choice)
+    return replace(job_for(volume, span, low, masks_of(volume, low), options, wished), choice=choice)
 
 
-def job_for(volume: Volume, span: Range, low: Lowres, options: ResolvedOptions, wished: int | None) -> Job:
-    """Decide on model and networks for a low-res volume; ``wished`` is the size of the file, if any.
+def job_for(
+    volume: Volume,
+    span: Range,
+    low: Lowres,
+    masks: dict[str, bytes],
+    options: ResolvedOptions,
+    wished: int | None,
+) -> Job:
+    """Decide on model and networks for a low-res volume.
+
+    Parameters
+    ----------
+    masks : of :func:`masks_of`.
+    wished : bytes of the file, where a size is asked for.
 
     Raises
     ------
@@ -135,26 +148,21 @@ def job_for(volume: Volume, span: Range, low: Lowres, options: ResolvedOptions, 
     window, about_focus = focus.unit_window(options.focus, volume, span)
     low = replace(low, nodes=companding.curve(*window) if window else ())
     model, notices = planning.model_for(volume, span, low.factor, options)
-    masks = _masks(volume, low)
     active = low.active
     fixed = _fixed_bytes(_header(volume, span, low, model, options), masks)
     _refuse_too_small(wished, fixed, options)
     plan = planning.plan(low.targets(active), active, options, None if wished is None else wished - fixed)
     cuts = tiles.cut(active, plan.parts)
+    found = tiles.of(active, plan.parts, cuts)
     if options.omega is None:
-        plan = replace(plan, layout=replace(plan.layout, omega=_omega(low, plan, cuts)))
+        omega = frequency.omega_for(low.targets, active.shape, [t for t in found if t is not None])
+        plan = replace(plan, layout=replace(plan.layout, omega=omega))
     header = _header(volume, span, low, model, options, plan, cuts)
     limits.check_header(Header.from_bytes(header.to_bytes()), "MASK" in masks)
     fixed = _fixed_bytes(header, masks)
     room = None if wished is None else wished - fixed
-    return Job(low, plan, header, masks, room, wished or fixed + plan.bytes, about_focus + notices)
-
-
-def _omega(low: Lowres, plan: Plan, cuts: tuple[int, ...]) -> float:
-    z, y, x = low.values.shape
-    active = low.active
-    found = [tiles.tile(active, box) for box in tiles.boxes((z, y, x), plan.parts, cuts)]
-    return frequency.omega_for(low.targets, low.values.shape, [t for t in found if t is not None])
+    predicted = wished or fixed + plan.bytes
+    return Job(low, plan, found, header, masks, room, predicted, about_focus + notices)
 
 
 def _refuse_too_small(wished: int | None, fixed: int, options: ResolvedOptions) -> None:
@@ -208,7 +216,7 @@ def aimed(volume: Volume, job: Job, options: ResolvedOptions, progress: Progress
 def written(volume: Volume, job: Job, options: ResolvedOptions, networks: Fitted | None) -> Encoded:
     """The sections of a job's networks; a box of pure background has an empty stream."""
     streamed = iter(map(streams.write_tile, networks.codes, networks.integers) if networks else ())
-    index, weights = streams.join([next(streamed) if t is not None else b"" for t in _tiles(job)])
+    index, weights = streams.join([next(streamed) if t is not None else b"" for t in job.tiles])
     sections = {**job.masks, "INDX": index, "WGHT": weights}
     span = Range(job.header.low, job.header.high)
     windows = focus.told(options.focus, volume, span)
@@ -231,7 +239,7 @@ def downsample(
     return Lowres(values, factor, background, cell, mask.active_cells(values, background, cell))
 
 
-def _masks(volume: Volume, low: Lowres) -> dict[str, bytes]:
+def masks_of(volume: Volume, low: Lowres) -> dict[str, bytes]:
     """The sections of the active cells and of the padding, where there are any."""
     sections = {}
     if low.cells is not None:
@@ -249,7 +257,7 @@ def fitted(
 
     ``start`` is a fit of the same tiles to go on from: half of the steps serve then.
     """
-    present = [t for t in _tiles(job) if t is not None]
+    present = [t for t in job.tiles if t is not None]
     if not present:
         if options.checkpoint is not None:
             options.checkpoint.refuse_any()
@@ -270,13 +278,6 @@ def fitted(
     )
     values = [job.low.targets(tuple(t.index.T)) for t in present]
     return fit.fit(job.plan.layout, present, values, settings, progress, start)
-
-
-def _tiles(job: Job) -> list[tiles.Tile | None]:
-    """The tiles of all boxes; ``None`` for a box of pure background."""
-    active = job.low.active
-    boxes = tiles.boxes(job.header.lowres_shape, job.header.tiles, job.header.cuts)
-    return [tiles.tile(active, box) for box in boxes]
 
 
 def _header(
@@ -324,7 +325,7 @@ def _fixed_bytes(header: Header, sections: dict[str, bytes]) -> int:
 
 def size_of(encoded: Encoded, found: Reached) -> int:
     """Bytes of the file, all in."""
-    head = finished(encoded, found, quiet=True).to_bytes()
+    head = finished(encoded, found).to_bytes()
     return container.size([("HEAD", head), *encoded.sections.items()])
 
 
@@ -336,15 +337,18 @@ def _model(name: str) -> dict[str, Any]:
     return {"sr": name, "sr_sha256": bytes.fromhex(known.sha256), "sr_window": known.window}
 
 
-def finished(encoded: Encoded, found: Reached, *, quiet: bool = False) -> Header:
+def model_left_out(encoded: Encoded, found: Reached) -> list[str]:
+    """A notice, where Lanczos serves this volume better than the model that was to be used."""
+    if found.best == encoded.header.sr:
+        return []
+    wished, best = (found.outcomes[sr].errors.psnr for sr in (encoded.header.sr, found.best))
+    words = f"model {encoded.header.sr!r} reaches {wished:.2f} dB on this volume, Lanczos {best:.2f} dB"
+    return [f"{words}: Lanczos is used"]
+
+
+def finished(encoded: Encoded, found: Reached) -> Header:
     """The header with what was reached, by the better way to bring the resolution back."""
     best = found.outcomes[found.best]
-    if found.best != encoded.header.sr and not quiet:
-        wished = found.outcomes[encoded.header.sr]
-        encoded.notices.append(
-            f"model {encoded.header.sr!r} reaches {wished.errors.psnr:.2f} dB on this volume, "
-            f"Lanczos {best.errors.psnr:.2f} dB: Lanczos is used"
-        )
     return replace(
         encoded.header,
         **_model(found.best),

@@ -16,7 +16,7 @@ from math import inf, log10
 
 from inrcodec import check, encoder, grids
 from inrcodec.check import Reached
-from inrcodec.encoder import Encoded, Lowres
+from inrcodec.encoder import Encoded, Job, Lowres
 from inrcodec.errors import TargetNotReached
 from inrcodec.fit import Fitted
 from inrcodec.normalize import Range
@@ -101,6 +101,7 @@ class _Search:
         self, volume: Volume, span: Range, low: Lowres, options: ResolvedOptions, progress: Progress | None
     ) -> None:
         self.volume, self.span, self.low, self.options, self.progress = volume, span, low, options, progress
+        self.masks = encoder.masks_of(volume, low)
         assert options.psnr is not None
         self.wished = options.psnr
         self.attempts: list[Attempt] = []
@@ -130,7 +131,7 @@ class _Search:
 
     def _ceiling(self) -> float:
         """PSNR of this grid without any error of the networks."""
-        job = encoder.job_for(self.volume, self.span, self.low, self.options, None)
+        job = self._job(None)
         self.low = encoder.aimed(self.volume, job, self.options, self.progress).low
         found = check.reached(
             job.header,
@@ -144,7 +145,7 @@ class _Search:
 
     def _attempt(self, size: int | None) -> Attempt:
         """Fit to a size, from the attempt before; the first takes the size that it comes to."""
-        job = encoder.job_for(self.volume, self.span, self.low, self.options, size)
+        job = self._job(size)
         start = self.attempts[-1].networks if self.attempts else None
         if self.attempts and job.header.tiles != self.attempts[-1].encoded.header.tiles:
             start = None  # other tiles have other networks
@@ -154,6 +155,9 @@ class _Search:
         attempt = Attempt(encoded, found, networks, encoder.size_of(encoded, found))
         self.attempts.append(attempt)
         return attempt
+
+    def _job(self, size: int | None) -> Job:
+        return encoder.job_for(self.volume, self.span, self.low, self.masks, self.options, size)
 
     def _needed(self, attempt: Attempt, ceiling: float) -> float:
         """Bytes that the PSNR asks for, as far as the attempts tell."""

@@ -116,6 +116,11 @@ def boxes(shape: Shape, parts: Shape, cuts: tuple[int, ...]) -> list[Box]:
     return result
 
 
+def of(active: Bool, parts: Shape, cuts: tuple[int, ...]) -> list[Tile | None]:
+    """The tiles of all boxes, z slowest; ``None`` for a box without active voxels."""
+    return [tile(active, box) for box in boxes(_shape(active), parts, cuts)]
+
+
 def tile(active: Bool, box: Box) -> Tile | None:
     """The active voxels of a box; ``None`` where it has none."""
     dtype = np.int16 if max(active.shape) <= np.iinfo(np.int16).max else np.int32
