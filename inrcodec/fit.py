@@ -22,6 +22,7 @@ from inrcodec import checkpoint, quantize, resize, workers
 from inrcodec.checkpoint import Checkpoint, State
 from inrcodec.errors import TargetNotReached
 from inrcodec.networks import LOOK_EVERY, Networks
+from inrcodec.objective import Objective
 from inrcodec.options import Progress
 from inrcodec.siren import Layout
 from inrcodec.tiles import Tile
@@ -117,17 +118,23 @@ def fit(
     """
     threads = settings.threads or torch.get_num_threads()
     with workers.single_threaded(threads) as pool:
-        networks = Networks(
+        objective = Objective(
             layout,
-            list(tiles),
-            list(values),
+            tiles,
+            values,
             batch=settings.batch,
-            learning_rate=settings.learning_rate,
-            coded=settings.rate > 0,
             seed=settings.seed,
             device=settings.device,
             pool=pool,
             workers=threads,
+        )
+        networks = Networks(
+            objective,
+            tiles,
+            values,
+            learning_rate=settings.learning_rate,
+            coded=settings.rate > 0,
+            seed=settings.seed,
         )
         if start is not None:
             networks.go_on(start.codes, start.weights(layout))

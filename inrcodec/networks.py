@@ -6,8 +6,8 @@ The one law: a tile's weights depend on its own voxels, its own seed and the rat
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import cos, pi, sqrt
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,10 +20,8 @@ from inrcodec.errors import FitFailed
 from inrcodec.objective import Objective
 from inrcodec.optimize import Adam, ClippedSoap
 from inrcodec.quantize import Quantizer
-from inrcodec.siren import Layout
 from inrcodec.tiles import Tile
 from inrcodec.watch import Watch
-from inrcodec.workers import Pool
 
 NOISE_FROM, ROUND_FROM = 0.1, 0.85  # shares of the fit: noise on the weights, then rounding
 WARM_UP = 100  # steps
@@ -36,43 +34,34 @@ class Networks:
 
     Parameters
     ----------
-    layout : shapes of every tile's network.
+    objective : what they make small.
     tiles, values : the tiles and, for each, its voxels' targets, (n,), in [-1, 1].
-    batch : samples a tile and step.
     learning_rate : ``None`` = SOAP at rates scaled to the tensors; a number = Adam at that rate.
     coded : whether weights are trained for their bits.
-    seed : of weights, noise and the order of the samples.
-    pool, workers : ``map`` over pieces of work, and how many it does at a time.
+    seed : of weights and noise.
     """
 
     def __init__(
         self,
-        layout: Layout,
-        tiles: list[Tile],
-        values: list[NDArray[np.float64]],
+        objective: Objective,
+        tiles: Sequence[Tile],
+        values: Sequence[NDArray[np.float64]],
         *,
-        batch: int,
         learning_rate: float | None,
         coded: bool,
         seed: int,
-        device: str,
-        pool: Pool[Any, Any],
-        workers: int,
     ) -> None:
-        self.layout, self.coded = layout, coded
-        self.objective = Objective(
-            layout, tiles, values, batch=batch, seed=seed, device=device, pool=pool, workers=workers
-        )
+        self.objective, self.layout, self.coded = objective, objective.layout, coded
         # NumPy sums on one thread: torch's could make the first weights depend on the number of threads.
         self.means = torch.tensor([v.mean() for v in values], dtype=torch.float32)
         self.generator = torch.Generator().manual_seed(seed)
         self.flat = self._fresh(slice(None))
-        self.quantizer = Quantizer(layout, self.flat)
+        self.quantizer = Quantizer(self.layout, self.flat)
         self.optimizer = self._optimizer(learning_rate)
         self.watch = Watch(tiles, values, self.flat)
-        self.patience = torch.ones(len(tiles), 1, 1, device=device)  # halved where a tile was lost
-        self.kept = self.flat.clone(), self.quantizer.log_step.clone()  # best rounded state of each tile
-        self.cost = torch.full((len(tiles),), torch.inf, dtype=torch.float64, device=device)
+        self.patience = torch.ones(len(tiles), 1, 1, device=objective.device)  # halved where a tile was lost
+        self.kept = [t.clone() for t in self._present]  # best rounded state of each tile
+        self.cost = torch.full((len(tiles),), torch.inf, dtype=torch.float64, device=objective.device)
         self.bits = 0.0  # of all weights, at the last look
         self.steps, self.phase = 0, 0
 
@@ -125,7 +114,7 @@ class Networks:
         """Keep the present state of those tiles that cost less than ever before."""
         better = cost < self.cost  # never true of NaN
         self.cost[better] = cost[better]
-        for kept, present in zip(self.kept, (self.flat, self.quantizer.log_step), strict=True):
+        for kept, present in zip(self.kept, self._present, strict=True):
             kept[better] = present[better]
 
     @torch.no_grad()
@@ -149,7 +138,7 @@ class Networks:
         FitFailed
             One that was lost and stayed stuck, though it is neither flat nor noise.
         """
-        for kept, present in zip(self.kept, (self.flat, self.quantizer.log_step), strict=True):
+        for kept, present in zip(self.kept, self._present, strict=True):
             present.copy_(kept)
         errors = self.objective.errors(self.quantizer(self.flat, None)[0])
         floor, variance = self.watch.floor, self.watch.variance
@@ -198,6 +187,11 @@ class Networks:
         self.quantizer.restore(under("quantizer", kept))
         self.optimizer.restore(under("optimizer", kept))
         self.watch.restore(under("watch", kept))
+
+    @property
+    def _present(self) -> tuple[Tensor, Tensor]:
+        """All that a rounded state is made of: weights, and the steps that they are rounded to."""
+        return self.flat, self.quantizer.log_step
 
     def _noise(self) -> Tensor | None:
         """Uniform noise of one step on every weight; ``None`` once the weights are rounded."""

@@ -6,6 +6,7 @@ The one law: portions follow from the tiles and the batch, never from the thread
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -39,8 +40,8 @@ class Objective:
     def __init__(
         self,
         layout: Layout,
-        tiles: list[Tile],
-        values: list[NDArray[np.float64]],
+        tiles: Sequence[Tile],
+        values: Sequence[NDArray[np.float64]],
         *,
         batch: int,
         seed: int,

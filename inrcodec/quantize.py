@@ -70,9 +70,8 @@ class Quantizer:
         sizes = torch.tensor(layout.sizes, device=flat.device)
         self.owner = torch.arange(len(layout.sizes), device=flat.device).repeat_interleave(sizes)
         usual = torch.tensor(layout.bounds, device=flat.device) / 2
-        found = torch.stack([p.abs().mean((1, 2)) for p in siren.tensors(layout, flat)], 1)
         self.log_step = (usual * FIRST_STEP).log().expand(len(flat), -1).clone()
-        self.log_scale = torch.maximum(found, usual).log()
+        self.log_scale = torch.maximum(self._magnitudes(flat), usual).log()
         self.optimizer = Adam([self.log_step, self.log_scale], RATE_LEARNING, decays=(0.9, 0.99), tiny=1e-8)
         self.frozen = False
 
@@ -109,9 +108,7 @@ class Quantizer:
 
     def freeze(self) -> None:
         """Snap the steps to the codes that can be stored; only the scales are learned from here on."""
-        import torch
-
-        self.log_step.copy_(torch.tensor([[log(step_of(c)) for c in row] for row in self.codes()]))
+        self._snap(self.codes())
         self.optimizer.forget(0)
         self.frozen = True
 
@@ -119,9 +116,9 @@ class Quantizer:
         """Begin with the steps and scales of weights that were trained before."""
         import torch
 
-        self.log_step.copy_(torch.tensor([[log(step_of(c)) for c in row] for row in codes]))
-        found = torch.stack([p.abs().mean((1, 2)) for p in siren.tensors(self.layout, flat)], 1)
-        self.log_scale.copy_(torch.maximum(found.log(), self.log_step + log(SMALLEST_SCALE)))
+        self._snap(codes)
+        least = self.log_step + log(SMALLEST_SCALE)
+        self.log_scale.copy_(torch.maximum(self._magnitudes(flat).log(), least))
 
     def tensors(self) -> State:
         """All that a checkpoint needs."""
@@ -156,6 +153,18 @@ class Quantizer:
         steps = torch.tensor([[step_of(c) for c in row] for row in self.codes()], dtype=torch.float64)
         q = (flat.detach().cpu().double() / steps[:, self.owner.cpu()]).round().to(torch.int32)
         return [[t.numpy() for t in row.split(self.layout.sizes)] for row in q]
+
+    def _snap(self, codes: list[list[int]]) -> None:
+        """Steps become those of some codes."""
+        import torch
+
+        self.log_step.copy_(torch.tensor([[log(step_of(c)) for c in row] for row in codes]))
+
+    def _magnitudes(self, flat: Tensor) -> Tensor:
+        """Mean magnitude of each tensor's weights, (tiles, tensors)."""
+        import torch
+
+        return torch.stack([p.abs().mean((1, 2)) for p in siren.tensors(self.layout, flat)], 1)
 
     def _by_tensor(self, values: Tensor) -> Tensor:
         """Sums over each tensor's weights, (tiles, tensors)."""

@@ -6,6 +6,7 @@ The one law: a tile is judged by its own errors and its own voxels alone.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -36,7 +37,7 @@ class Watch:
     state : weights to begin with, (tiles, weights).
     """
 
-    def __init__(self, tiles: list[Tile], values: list[NDArray[np.float64]], state: Tensor) -> None:
+    def __init__(self, tiles: Sequence[Tile], values: Sequence[NDArray[np.float64]], state: Tensor) -> None:
         # NumPy sums on one thread: torch's could make the first weights depend on the number of threads.
         self.variance = state.new_tensor([float(v.var()) for v in values])
         self.floor = state.new_tensor([stuck(t.index, v) for t, v in zip(tiles, values, strict=True)])
