@@ -100,7 +100,12 @@ def padding_masks(volume: Volume) -> Iterator[Bool] | None:
 
 def unit_rows(volume: Volume, span: Range, z: int, rows: slice = slice(None)) -> Float:
     """Rows of slice ``z`` in [-1, 1], with padding filled by the lowest physical value (air, in CT)."""
-    stored = volume.array[z, rows]
+    return unit_part(volume, span, (z, rows))
+
+
+def unit_part(volume: Volume, span: Range, place: tuple[int | slice, ...]) -> Float:
+    """A part of a volume in [-1, 1], with padding filled by the lowest physical value (air, in CT)."""
+    stored = volume.array[place]
     unit = span.to_unit(stored)
     if volume.padding is not None:
         unit[stored == volume.padding] = -1.0 if volume.rescale[0] > 0 else 1.0

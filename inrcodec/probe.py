@@ -29,18 +29,16 @@ sample the best one is taken, of six, six and three (how far apart counts as lev
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import product
 from math import ceil, inf, prod
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from inrcodec import lanczos, mask
-from inrcodec.normalize import Range, amplitude
+from inrcodec.normalize import Range, amplitude, unit_part
 from inrcodec.volume import Volume
 
 Float = NDArray[np.float64]
@@ -155,11 +153,11 @@ def sample(volume: Volume, span: Range) -> Sample:
     """Boxes of what is not flat, evenly spread; no box where all is."""
     edges = [_edge(n) for n in volume.shape]
     corners = list(product(*(_starts(n, e) for n, e in zip(volume.shape, edges, strict=True))))
-    thin = _unit(volume, span, [slice(None, None, THIN if n > EDGE else 1) for n in volume.shape])
+    thin = unit_part(volume, span, tuple(slice(None, None, THIN if n > EDGE else 1) for n in volume.shape))
     tolerance = mask.TOLERANCE * amplitude(thin)
     spread = np.array(
         [
-            _unit(volume, span, [slice(a, a + e, THIN if e > THIN else 1) for a, e in pairs]).var()
+            unit_part(volume, span, tuple(slice(a, a + e, THIN if e > THIN else 1) for a, e in pairs)).var()
             for pairs in (list(zip(c, edges, strict=True)) for c in corners)
         ]
     )
@@ -242,16 +240,7 @@ def _box(volume: Volume, span: Range, corner: tuple[int, ...], edges: list[int])
         first = max(0, a - RIM)
         outer.append(slice(first, min(n, a + e + RIM)))
         core.append((a - first, a - first + e))
-    return Box(_unit(volume, span, outer), tuple(core))
-
-
-def _unit(volume: Volume, span: Range, place: Sequence[slice]) -> Float:
-    """Voxels of a box in [-1, 1], padding filled as for the fit."""
-    stored: NDArray[Any] = volume.array[tuple(place)]
-    unit = span.to_unit(stored)
-    if volume.padding is not None:
-        unit[stored == volume.padding] = -1.0 if volume.rescale[0] > 0 else 1.0
-    return unit
+    return Box(unit_part(volume, span, tuple(outer)), tuple(core))
 
 
 def _along(axis: int, matrix: Float, values: Float) -> Float:
