@@ -4,10 +4,10 @@ weights.
 In: weights ``(tiles, in, out)``, biases ``(tiles, 1, out)``, coordinates in [-1, 1].  Out: values.
 The one law: a decoded voxel's value does not depend on the slab or region that it was asked in.
 
-Training evaluates all tiles at once (torch, float32).  Decoding evaluates one tile at a time in NumPy
-float64, in chunks that are a function of the tile alone and always of the same shape: a voxel sits in the
-same row of the same product whatever is asked for, so its bits are the same too.  Nothing here imports torch
-before it trains.
+Training has its own way through them (`gradient`, torch, float32).  Decoding evaluates one tile at a time in
+NumPy float64, in chunks that are a function of the tile alone and always of the same shape: a voxel sits in
+the same row of the same product whatever is asked for, so its bits are the same too.  Nothing here imports
+torch before it trains.
 """
 
 from __future__ import annotations
@@ -83,18 +83,6 @@ def tensors(layout: Layout, flat: Tensor) -> list[Tensor]:
 
     pieces = torch.split(flat, layout.sizes, 1)
     return [p.view(-1, n, m) for p, (n, m) in zip(pieces, layout.shapes, strict=True)]
-
-
-def evaluate(layout: Layout, flat: Tensor, coordinates: Tensor) -> Tensor:
-    """All tiles at once: coordinates (tiles, samples, 3) -> values (tiles, samples)."""
-    import torch
-
-    parts = tensors(layout, flat)
-    h = coordinates
-    for k in range(0, len(parts) - 2, 2):
-        # omega goes into the small tensors, not over the activations: one pass over memory less.
-        h = torch.sin(torch.baddbmm(layout.omega * parts[k + 1], h, layout.omega * parts[k]))
-    return torch.baddbmm(parts[-1], h, parts[-2])[..., 0]
 
 
 def decode(layout: Layout, weights: Sequence[Float], tile: Tile, rows: slice | None = None) -> Float:

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from siren_reference import evaluate
 
 from inrcodec import gradient, samples, siren, tiles, workers
 from inrcodec.objective import Objective
@@ -21,7 +22,7 @@ VALUES = np.sin(TILE.index.sum(1))
 def test_the_gradient_is_that_of_autograd():
     x, y = torch.rand(3, 40, 3, generator=GENERATOR), torch.rand(3, 40, generator=GENERATOR)
     flat = FLAT.clone().requires_grad_()
-    errors = (siren.evaluate(LAYOUT, flat, x) - y).square().mean(1)
+    errors = (evaluate(LAYOUT, flat, x) - y).square().mean(1)
     errors.sum().backward()
     slopes = [torch.empty(3, n, m) for n, m in LAYOUT.shapes]
     space = gradient.Workspace(LAYOUT, 3, 40, "cpu")
@@ -146,7 +147,7 @@ def test_portions_add_up_to_the_error_of_all_voxels(count):
     x = torch.from_numpy(TILE.coordinates()).float().expand(count, -1, -1)
     y = torch.tensor(np.array(values), dtype=torch.float32)
     free = flat.clone().requires_grad_()
-    loss = (siren.evaluate(LAYOUT, free, x) - y).square().mean(1)
+    loss = (evaluate(LAYOUT, free, x) - y).square().mean(1)
     loss.mean().backward()
     torch.testing.assert_close(errors.float(), loss.detach(), rtol=1e-4, atol=1e-6)
     torch.testing.assert_close(seen, loss.detach(), rtol=0.02, atol=1e-3)
