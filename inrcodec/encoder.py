@@ -108,6 +108,18 @@ class Job:
     choice: grids.Choice | None = None
 
 
+def span_of(volume: Volume, options: ResolvedOptions) -> Range:
+    """The range of a volume's values; wishes that they contradict are refused here, before any work.
+
+    Raises
+    ------
+    InputError, UsageError
+    """
+    span = Range.of(volume)
+    focus.unit_window(options.focus, volume, span)
+    return span
+
+
 def prepare(volume: Volume, options: ResolvedOptions, progress: Progress | None = None) -> Job:
     """Decide on grid, mask, model and networks.
 
@@ -115,8 +127,7 @@ def prepare(volume: Volume, options: ResolvedOptions, progress: Progress | None 
     ------
     InputError, UsageError, ModelNotFound, TargetNotReached, LimitExceeded
     """
-    span = Range.of(volume)
-    focus.unit_window(options.focus, volume, span)  # refused before any work
+    span = span_of(volume, options)
     wished = planning.wished_bytes(volume, options)
     choice = grids.choose(volume, span, options, wished)
     if progress is not None:

@@ -59,7 +59,7 @@ def encode(
     if options.psnr is None:
         encoded = encoder.encode(volume, options, progress)
         return encoded, _measured(volume, encoded, options, progress)
-    span = Range.of(volume)
+    span = encoder.span_of(volume, options)
     best = -inf
     choices = grids.in_order(volume, span, options, options.psnr)
     if progress is not None:
