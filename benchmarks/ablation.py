@@ -16,61 +16,46 @@ from pathlib import Path
 from time import process_time
 
 import numpy as np
-from encoded import twelve_bits
+from encoded import cropped, twelve_bits
+from quality import rings_of
 
-from inrcodec import encoder, fit, io, planning, streams
+from inrcodec import encoder, fit, io, planning, tiles
+from inrcodec.decoder import Decoder
 from inrcodec.encoder import Job
 from inrcodec.metrics import psnr
 from inrcodec.options import EncodeOptions, ResolvedOptions
-from inrcodec.quantize import dequantize
-from inrcodec.siren import Layout, decode
-from inrcodec.tiles import boxes, cut, tile
+from inrcodec.siren import Layout
+from inrcodec.volume import Volume
 
 
 def changed(job: Job, args: argparse.Namespace) -> Job:
     """The job with the tiles, networks and rate that were asked for."""
-    old = job.plan
+    old, active = job.plan, job.low.active
     parts = tuple(map(int, args.tiles.split(","))) if args.tiles else old.parts
-    old_one = old.layout
-    layout = Layout(args.layers or old_one.layers, args.width or old_one.width, args.omega or old_one.omega)
-    plan = planning.Plan(parts, layout, old.rate * args.rate, old.bytes, args.steps or old.steps)
-    header = replace(
-        job.header, tiles=parts, cuts=cut(job.low.active, parts), layers=layout.layers, width=layout.width
+    layout = Layout(
+        args.layers or old.layout.layers, args.width or old.layout.width, args.omega or old.layout.omega
     )
-    return replace(job, plan=plan, header=header)
+    plan = planning.Plan(parts, layout, old.rate * args.rate, old.bytes, old.steps)
+    cuts = tiles.cut(active, parts)
+    shape = {"layers": layout.layers, "width": layout.width, "omega": layout.omega}
+    header = replace(job.header, tiles=parts, cuts=cuts, **shape)
+    return replace(job, plan=plan, header=header, tiles=tiles.of(active, parts, cuts))
 
 
-def beside_cuts(job: Job) -> np.ndarray:
-    """Low-res voxels next to a cut."""
-    near = np.zeros(job.header.lowres_shape, dtype=bool)
-    for box in boxes(job.header.lowres_shape, job.header.tiles, job.header.cuts):
-        inner = near[box.slices]
-        for axis in range(3):
-            edge = np.moveaxis(inner, axis, 0)
-            if box.low[axis]:
-                edge[0] = True
-            if box.high[axis] < near.shape[axis]:
-                edge[-1] = True
-    return near
-
-
-def measure(job: Job, options: ResolvedOptions) -> str:
+def measure(volume: Volume, job: Job, options: ResolvedOptions) -> str:
     """Fit, decode, and say what came of it."""
     start = process_time()
     fitted = encoder.fitted(job, options)
     seconds = process_time() - start
     assert isinstance(fitted, fit.Fitted)
-    active, clean = job.low.active, job.low.values
-    decoded = np.full(clean.shape, job.low.background)
-    found = [tile(active, box) for box in boxes(clean.shape, job.header.tiles, job.header.cuts)]
-    present = [t for t in found if t is not None]
-    for t, codes, integers in zip(present, fitted.codes, fitted.integers, strict=True):
-        decoded[tuple(t.index.T)] = decode(fitted.layout, dequantize(fitted.layout, integers, codes), t)
-    squares = np.square((decoded - clean) / 2)  # of the range
-    size = sum(map(len, map(streams.write_tile, fitted.codes, fitted.integers)))
-    near = beside_cuts(job)
-    seam = squares[near & active].mean() / squares[active & ~near].mean() if near.any() else float("nan")
-    bits = 8 * size / (fitted.layout.weights * len(present))
+    encoded = encoder.written(volume, job, options, fitted)
+    decoder = Decoder(encoded.header, encoded.sections)
+    squares = np.square((decoder.lowres() - encoded.lowres) / 2)  # of the range
+    rings = rings_of(decoder.boxes, decoder.low_shape, decoder.active)
+    at, rest = (squares[rings[name]] for name in ("at a cut", "elsewhere"))
+    seam = at.mean() / rest.mean() if at.size else float("nan")
+    size = len(encoded.sections["WGHT"])
+    bits = 8 * size / (fitted.layout.weights * len(fitted.codes))
     return (
         f"{psnr(float(squares.mean())):.2f} dB  {size} B  {bits:.2f} bits/weight  {seconds:.0f} CPU s  "
         f"seam {seam:.2f}  {prod(job.header.tiles)} of {fitted.layout.layers} x {fitted.layout.width}  "
@@ -105,14 +90,15 @@ def main() -> None:
     volume = twelve_bits(io.read(args.volume))
     if args.crop:
         region = tuple(slice(*map(int, span.split(":"))) for span in args.crop.split(","))
-        volume = replace(volume, array=np.ascontiguousarray(volume.array[region]))
+        volume = cropped(volume, region)
     factor = tuple(map(int, args.factor.split(","))) if args.factor else None
     options = EncodeOptions(
         preset=args.preset, steps=args.steps, size=args.size, factor=factor, seed=args.seed
     ).resolved()
     job = changed(encoder.prepare(volume, options), args)
     print(
-        f"{args.volume.name} {job.plan.steps} steps {' '.join(args.set)}: {measure(job, options)}", flush=True
+        f"{args.volume.name} {job.plan.steps} steps {' '.join(args.set)}: {measure(volume, job, options)}",
+        flush=True,
     )
 
 
