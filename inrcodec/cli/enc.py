@@ -85,7 +85,7 @@ def _add_knobs(parser: Parser) -> None:
     knobs.add_argument(
         "--through-sr",
         action=argparse.BooleanOptionalAction,
-        help="fit to what gives a better decoded volume, not to plain down-sampling (best: yes)",
+        help="fit to what gives a better decoded volume (balanced, best), or to plain down-sampling",
     )
     knobs.add_argument(
         "--focus",
