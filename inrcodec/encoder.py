@@ -38,7 +38,7 @@ from inrcodec.errors import CorruptFile, InputError, TargetNotReached
 from inrcodec.fieldtypes import LONGEST_TEXT, MOST_ENTRIES, SCALARS, TEXT
 from inrcodec.fit import Fitted
 from inrcodec.header import Header
-from inrcodec.normalize import Range, padding_masks, unit_rows
+from inrcodec.normalize import Range, padding_masks, unit_rows, window_of
 from inrcodec.options import Progress, ResolvedOptions
 from inrcodec.planning import Plan
 from inrcodec.siren import Layout
@@ -51,6 +51,11 @@ Shape = tuple[int, int, int]
 
 UNPLANNED = Plan((1, 1, 1), Layout(1, 1), 0.0, 0, 0)  # for a header that is only measured
 NARROWEST = 2  # units of a layer
+PLAIN: dict[str, Any] = {
+    "sr": registry.LANCZOS,
+    "sr_sha256": b"",
+    "sr_window": (-1.0, 1.0),
+}  # fields of a header
 CELL = 2  # edge of a mask cell in low-res voxels: on the head 0.5 kB where single voxels cost 1.9 kB (zstd)
 
 
@@ -323,7 +328,7 @@ def _header(
         omega=plan.layout.omega,
         version=__version__,
         seed=options.seed,
-        **_model(model),
+        **_model(model, volume),
     )
 
 
@@ -340,12 +345,13 @@ def size_of(encoded: Encoded, found: Reached) -> int:
     return container.size([("HEAD", head), *encoded.sections.items()])
 
 
-def _model(name: str) -> dict[str, Any]:
+def _model(name: str, volume: Volume) -> dict[str, Any]:
     """The header's fields of a model; Lanczos needs none but its name."""
     if name == registry.LANCZOS:
-        return {"sr": name, "sr_sha256": b"", "sr_window": (-1.0, 1.0)}
+        return PLAIN
     known = registry.manifest(name)
-    return {"sr": name, "sr_sha256": bytes.fromhex(known.sha256), "sr_window": known.window}
+    window = known.window or window_of(volume)
+    return {"sr": name, "sr_sha256": bytes.fromhex(known.sha256), "sr_window": window}
 
 
 def model_left_out(encoded: Encoded, found: Reached) -> list[str]:
@@ -362,7 +368,7 @@ def finished(encoded: Encoded, found: Reached) -> Header:
     best = found.outcomes[found.best]
     return replace(
         encoded.header,
-        **_model(found.best),
+        **({} if found.best == encoded.header.sr else PLAIN),
         psnr=best.errors.psnr,
         peak=best.errors.peak,
         max_error=best.errors.largest * abs(encoded.header.rescale[0]),

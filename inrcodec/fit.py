@@ -31,7 +31,7 @@ from inrcodec.tiles import Tile
 # takes some 10 % of the bytes, and only after a tenth of the schedule: to steer harder crushes the weights.
 STEER_FROM, STEER, STEER_MOST = 0.2, 30.0, 0.3
 AIM = 0.99  # of the room: the rate is steered a little below it
-FULL = 0.97  # of the room: what stays below has steps that are coarser than they need to be
+FULL, FILLED = 0.985, 0.994  # of the room: below the first, steps are made finer until it is the second
 ROUNDS, SETTLE = 40, 0.9  # of other steps until the room is filled, and where in the schedule each settles
 LAST_CODES = 0.96  # share of the schedule after which steps change only to keep to the room
 A_CODE = 0.025  # share of the bytes that one code of the steps is worth
@@ -231,13 +231,13 @@ class _Run:
         self.size, self.start = int(size), monotonic() - spent
         self.networks.restore(checkpoint.under("networks", kept))
 
-    def _codes_to_room(self) -> int:
+    def _codes_to_room(self) -> float:
         """By how many codes the steps should be coarser; none where the room is kept to and filled."""
         assert self.settings.room is not None
         used = self.size / self.settings.room
         if FULL <= used <= 1 or (self._kept() and (used > 1 or self.spent >= 1)):
-            return 0
-        return max(1, round(log(used) / A_CODE)) if used > 1 else min(-1, round(log(used) / A_CODE) + 1)
+            return 0.0
+        return log(used / FILLED) / A_CODE
 
     def _kept(self) -> bool:
         """Whether every tile has a state worth storing."""

@@ -99,7 +99,7 @@ class Networks:
         self.watch.best_state.copy_(self.flat)
         self.quantizer.begin(codes, self.flat)
 
-    def coarsen(self, codes: int) -> None:
+    def coarsen(self, codes: float) -> None:
         """Frozen steps some codes coarser, or finer; errors are judged anew."""
         self.quantizer.coarsen(codes)
         self.watch.forget()

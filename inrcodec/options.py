@@ -321,6 +321,14 @@ def _check_device_name(device: object) -> None:
     _require(named, "device", device, "'cpu', 'cuda' or 'cuda:N'")
 
 
+def checked_id(model: str) -> str:
+    """The ID of a model as it is; `UsageError` for what can be none."""
+    allowed = "small letters, digits, '.', '_' and '-', at most 64, and not 'auto' or 'lanczos'"
+    named = _MODEL_ID.fullmatch(model) is not None and model not in ("auto", "lanczos")
+    _require(named, "id", model, allowed)
+    return model
+
+
 def _check_model_id(sr: object) -> None:
     named = sr is None or (isinstance(sr, str) and _MODEL_ID.fullmatch(sr) is not None)
     allowed = "'auto', 'lanczos' or the ID of a model in the package (never a path or an address)"

@@ -139,9 +139,22 @@ class Quantizer:
         self.frozen = bool(kept["frozen"])
         self.optimizer.restore(under("optimizer", kept))
 
-    def coarsen(self, codes: int) -> None:
-        """Every frozen step so many codes, 9 % each, larger: an eighth of a bit a weight less."""
-        self.log_step.add_(codes * log(2) / PER_OCTAVE)
+    def coarsen(self, codes: float) -> None:
+        """Frozen steps so many codes, 9 % each, larger: an eighth of a bit a weight less.
+
+        Of a part of a code, those tensors get a whole one that hold this part of the weights, or one of them.
+        """
+        import torch
+
+        whole, part = divmod(codes, 1)
+        # Hidden matrices first: of each tile in turn, the largest tensors of all tiles.
+        sizes = torch.tensor(self.layout.sizes).expand(len(self.log_step), -1).T.reshape(-1)
+        order = sizes.argsort(descending=True, stable=True)
+        before = sizes[order].cumsum(0) - sizes[order]
+        more = torch.zeros(len(sizes), dtype=torch.float64)
+        more[order[before < part * sizes.sum()]] = 1
+        moves = (whole + more.reshape(-1, len(self.log_step)).T).to(self.log_step)
+        self.log_step.add_(moves * (log(2) / PER_OCTAVE))
 
     def codes(self) -> list[list[int]]:
         return [[code_of(v) for v in row] for row in self.log_step.tolist()]

@@ -1,16 +1,22 @@
-"""The models that the package ships: ID -> architecture, SHA-256 and weights.
+"""The models that there are: ID -> architecture, SHA-256 and weights.
 
 In: an ID from a header or an option.  Out: a manifest (without torch), or the network itself.
 The one law: an ID is looked up, never a path or a URL, and weights that do not have the hash are not loaded.
+
+Models of one's own, from ``inrv-train``, are found in the folder that the environment variable
+``INRCODEC_MODELS`` names, and are chosen before the package's; an ID of the package always means its model.
 """
 
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from hashlib import sha256
 from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from inrcodec.errors import ModelNotFound
@@ -21,6 +27,9 @@ if TYPE_CHECKING:
     from inrcodec.superres.network import SRDenseNet
 
 FOLDER = resources.files("inrcodec.superres") / "models"
+OWN = "INRCODEC_MODELS"
+# Physical values that map to -1 and 1, of modalities with an absolute unit: 12-bit CT, whatever a scan holds
+WINDOWS = {"CT": (-1024.0, 3071.0)}
 
 
 @dataclass(frozen=True)
@@ -31,7 +40,7 @@ class Manifest:
     ----------
     id, modality : the model's name, and the modality that it was trained on ("CT", "MR").
     factor : (z, y, x) that it brings back.
-    window : physical values that map to -1 and +1, for CT in HU.
+    window : physical values that map to -1 and +1, for CT in HU; ``None`` for the volume's own.
     sha256 : hash of the ``.safetensors`` file.
     architecture : keywords of :class:`inrcodec.superres.network.Architecture`.
     """
@@ -39,29 +48,54 @@ class Manifest:
     id: str
     modality: str
     factor: tuple[int, int, int]
-    window: tuple[float, float]
+    window: tuple[float, float] | None
     sha256: str
     architecture: dict[str, Any]
+    weights: Traversable
 
 
-@cache
 def manifests() -> dict[str, Manifest]:
-    """All models of the package by ID."""
+    """All models by ID, one's own first.
+
+    Raises
+    ------
+    ModelNotFound
+        The folder of one's own models is not there, or holds a card that is none.
+    """
+    own = os.environ.get(OWN)
+    return {**(_manifests(own) if own else {}), **_manifests()}
+
+
+@lru_cache(maxsize=4)
+def _manifests(own: str | None = None) -> dict[str, Manifest]:
+    folder = FOLDER if own is None else Path(own)
+    if not folder.is_dir():
+        raise ModelNotFound(
+            f"{OWN} names {folder}, which is no folder; correct it or unset it", value=str(folder)
+        )
     found = {}
-    for entry in sorted(FOLDER.iterdir(), key=lambda e: e.name):
+    for entry in sorted(folder.iterdir(), key=lambda e: e.name):
         if entry.name.endswith(".json"):
-            fields = json.loads(entry.read_text())
-            z, y, x = fields["architecture"]["factor"]
-            low, high = fields["window"]
-            found[fields["id"]] = Manifest(
-                fields["id"],
-                fields["modality"],
-                (z, y, x),
-                (low, high),
-                fields["sha256"],
-                fields["architecture"],
-            )
+            try:
+                known = _manifest(folder, json.loads(entry.read_text()))
+            except (ValueError, KeyError, TypeError) as error:
+                raise ModelNotFound(f"{entry} is no model card, remove it", value=str(entry)) from error
+            found[known.id] = known
     return found
+
+
+def _manifest(folder: Traversable, fields: dict[str, Any]) -> Manifest:
+    z, y, x = fields["architecture"]["factor"]
+    window = fields["window"]
+    return Manifest(
+        fields["id"],
+        fields["modality"],
+        (z, y, x),
+        None if window is None else (window[0], window[1]),
+        fields["sha256"],
+        fields["architecture"],
+        folder / f"{fields['id']}.safetensors",
+    )
 
 
 def manifest(model: str) -> Manifest:
@@ -107,7 +141,7 @@ def load(model: str, digest: bytes) -> SRDenseNet:
     from inrcodec.superres.network import Architecture, SRDenseNet
 
     known = manifest(model)
-    weights = (FOLDER / f"{model}.safetensors").read_bytes()
+    weights = known.weights.read_bytes()
     here = sha256(weights).digest()
     if here != digest or here.hex() != known.sha256:
         raise ModelNotFound(

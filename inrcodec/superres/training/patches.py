@@ -1,0 +1,123 @@
+"""Random patches of training material, augmented and degraded.
+
+In: material.  Out: batches of low-res patches, and what has to be added to their Lanczos up-sampling.
+The one law: the batch of a step is a function of the seed and the step: a resumed run is the same run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import exp, log
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from inrcodec import lanczos
+from inrcodec.errors import InputError
+from inrcodec.superres.network import Architecture
+from inrcodec.superres.training.degrade import imitate
+from inrcodec.superres.training.material import Material
+
+Shape = tuple[int, int, int]
+
+BORDER = 2  # low-res voxels at the rim of a patch that see padding instead of data: not in the loss
+RIM = 1  # low-res voxels around a patch: with the border all that Lanczos reaches for
+SPREAD = 0x9E3779B1  # from the steps of one seed to those of the next; a generator takes 32 bits
+FITTED = 0.5  # share of the patches that come from real fits, where there are any
+CLEAN = 0.25  # share of the others that stay as they are
+MOST = 1.25  # times the error of a real fit: from nothing to coarser than any
+LEVELS = (1e-5, 2e-3)  # of the imitation: low-res volumes of about 53 to 34 dB
+
+
+class Patches:
+    """Patches of all materials: a large one counts more, but not in proportion.
+
+    Parameters
+    ----------
+    material : to draw from.
+    arch : of the network.
+    size : of a patch in low-res voxels; it shrinks to the smallest material.
+    seed : of all randomness.
+    """
+
+    def __init__(self, material: Sequence[Material], arch: Architecture, size: Shape, seed: int) -> None:
+        self.groups = [g for g in _by_origin(material) if g]
+        shortest = [min(m.low.shape[axis] for m in material) - 2 * RIM for axis in range(3)]
+        z, y, x = (min(n, most) for n, most in zip(size, shortest, strict=True))
+        if min(z, y, x) < 1 or min((z, y, x)[3 - arch.dims :]) <= 2 * BORDER:
+            small = min(material, key=lambda m: min(m.low.shape))
+            raise InputError(
+                f"{small.name} has {tuple(small.low.shape)} low-res voxels, too few for it; leave it out",
+                value=tuple(small.low.shape),
+            )
+        self.size, self.factor, self.seed = (z, y, x), arch.factor, seed
+        self.up = [_up_matrix(n, f) for n, f in zip(self.size, arch.factor, strict=True)]
+
+    def draw(self, step: int, batch: int) -> tuple[Tensor, Tensor]:
+        """(batch, 1, *low) and (batch, 1, *high), float32."""
+        generator = torch.Generator().manual_seed((self.seed * SPREAD + step) % 2**32)
+        pairs = [self._one(generator) for _ in range(batch)]
+        low, target = (torch.stack(list(side))[:, None] for side in zip(*pairs, strict=True))
+        return low, target
+
+    def _one(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        fitted = len(self.groups) > 1 and _uniform(generator) < FITTED
+        m = _chosen(self.groups[int(fitted)], generator)
+        place = m.places[_integer(len(m.places), generator)]
+        corner = [
+            min(max(int(p) - n // 2, RIM), full - n - RIM)
+            for p, n, full in zip(place, self.size, m.low.shape, strict=True)
+        ]
+        low = self._degraded(m, corner, generator)
+        full = m.full[
+            tuple(slice(c * f, (c + n) * f) for c, n, f in zip(corner, self.size, self.factor, strict=True))
+        ]
+        target = full - self._up(low)
+        inner = low[tuple(slice(RIM, RIM + n) for n in self.size)]
+        flips = [axis for axis in range(3) if _integer(2, generator)]
+        inner, target = inner.flip(flips), target.flip(flips)
+        turned = self.size[1] == self.size[2] and self.factor[1] == self.factor[2] and _integer(2, generator)
+        return (inner.mT, target.mT) if turned else (inner, target)
+
+    def _degraded(self, m: Material, corner: list[int], generator: torch.Generator) -> Tensor:
+        """A low-res patch with its rim, as a file of some size would hold it."""
+        place = tuple(slice(c - RIM, c + n + RIM) for c, n in zip(corner, self.size, strict=True))
+        low = m.low[place]
+        if m.error is not None:
+            return low + m.error[place] * (MOST * _uniform(generator))
+        if _uniform(generator) < CLEAN:
+            return low
+        first, last = map(log, LEVELS)
+        return low + imitate(low, exp(first + (last - first) * _uniform(generator)), generator)
+
+    def _up(self, low: Tensor) -> Tensor:
+        z, y, x = self.up
+        up: Tensor = torch.tensordot(z, y @ (low @ x.T), 1)
+        return up
+
+
+def _by_origin(material: Sequence[Material]) -> tuple[list[Material], list[Material]]:
+    """Material without and with real fits."""
+    return [m for m in material if m.error is None], [m for m in material if m.error is not None]
+
+
+def _chosen(material: list[Material], generator: torch.Generator) -> Material:
+    weights = torch.tensor([float(len(m.places)) for m in material]).sqrt()
+    return material[int(torch.multinomial(weights, 1, generator=generator))]
+
+
+def _integer(below: int, generator: torch.Generator) -> int:
+    return int(torch.randint(below, (1,), generator=generator))
+
+
+def _uniform(generator: torch.Generator) -> float:
+    return float(torch.rand((), generator=generator))
+
+
+def _up_matrix(n: int, factor: int) -> Tensor:
+    """Lanczos of an axis of n voxels and their rims, to the n alone."""
+    low = n + 2 * RIM
+    inside = slice(RIM * factor, (RIM + n) * factor)
+    matrix = lanczos.matrix_up(low, factor, low * factor, inside, slice(None))
+    return torch.from_numpy(matrix.astype(np.float32))
