@@ -16,10 +16,10 @@ from typing import Any, BinaryIO, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from inrcodec import check, checkpoint, container, focus, io, planning, report
+from inrcodec import allowed, check, checkpoint, container, focus, io, planning, report
 from inrcodec.decoder import Decoder
 from inrcodec.modality import checked, settled
-from inrcodec.options import EncodeOptions, Progress, ResolvedOptions, check_decoding, check_device
+from inrcodec.options import DecodeOptions, EncodeOptions, Precision, Progress, ResolvedOptions
 from inrcodec.report import EncodeReport, Stages
 from inrcodec.volume import Volume
 
@@ -161,7 +161,7 @@ def plan(
 
     wishes, modality = _resolved(options, knobs), checked(modality)
     volume, notices = settled(io.read(source, spacing=spacing, series=series), modality)
-    found = encoder.forecast(volume, wishes)
+    found = report.plan(volume, encoder.prepare(volume, wishes), wishes)
     return found | {"modality": volume.modality, "notices": notices + found["notices"]}
 
 
@@ -172,6 +172,7 @@ def decode(
     sr: str | None = None,
     device: str = "cpu",
     threads: int | None = None,
+    precision: Precision = "float32",
     progress: Progress | None = None,
 ) -> NDArray[Any]:
     """Decode to the array that :func:`encode` was given: same shape, dtype and units.
@@ -185,12 +186,22 @@ def decode(
         Bring the resolution back without the model that the file names.
     device, threads : where and how wide to compute.  Threads change no voxel; a GPU's float32 is not a CPU's,
         so single voxels may differ by a stored unit there.
+    precision : "float32", the reference, or "bfloat16"
+        Of the model: the second is faster on processors that have it, within 0.05 dB of the first.
 
     Returns
     -------
     ndarray, (z, y, x) or (y, x).
     """
-    volume = decode_volume(source, lowres=lowres, sr=sr, device=device, threads=threads, progress=progress)
+    volume = decode_volume(
+        source,
+        lowres=lowres,
+        sr=sr,
+        device=device,
+        threads=threads,
+        precision=precision,
+        progress=progress,
+    )
     return volume.array[0] if volume.ndim == 2 else volume.array
 
 
@@ -201,15 +212,16 @@ def decode_volume(
     sr: str | None = None,
     device: str = "cpu",
     threads: int | None = None,
+    precision: Precision = "float32",
     progress: Progress | None = None,
 ) -> Volume:
     """Decode to a :class:`Volume`: array, affine, spacing, modality; parameters as for :func:`decode`."""
-    check_decoding(lowres=lowres, sr=sr, device=device, threads=threads)
-    check_device(device)
+    how = DecodeOptions(lowres=lowres, sr=sr, device=device, threads=threads, precision=precision)
+    allowed.check_device(device)
     decoder = open(source)
     if lowres:
         return decoder.lowres_volume(threads=threads, progress=progress)
-    return decoder.volume(sr=sr, device=device, threads=threads, progress=progress)
+    return decoder.volume(how, progress)
 
 
 def open(source: File) -> Decoder:
@@ -237,7 +249,7 @@ def verify(source: File, *, device: str = "cpu", threads: int | None = None) -> 
     -------
     dict with "digest", "equal" or "differs", and "ok", whether it is equal; a wrong checksum raises.
     """
-    check_device(device)
+    allowed.check_device(device)
     decoder = open(source)
     equal = check.digest(decoder, device=device, threads=threads) == decoder.header.digest
     return {"ok": equal, "digest": "equal" if equal else "differs"}
@@ -245,7 +257,7 @@ def verify(source: File, *, device: str = "cpu", threads: int | None = None) -> 
 
 def _resolved(options: EncodeOptions | None, knobs: dict[str, Any]) -> ResolvedOptions:
     wishes = _wished(options, knobs)
-    check_device(wishes.device)
+    allowed.check_device(wishes.device)
     return wishes.resolved()
 
 

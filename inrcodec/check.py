@@ -18,7 +18,7 @@ from inrcodec import metrics
 from inrcodec.decoder import Decoder
 from inrcodec.header import Header
 from inrcodec.metrics import Errors, WindowErrors
-from inrcodec.options import Progress
+from inrcodec.options import DecodeOptions, Progress
 from inrcodec.superres import registry
 from inrcodec.volume import Volume
 
@@ -84,7 +84,7 @@ def reached(
     outcomes = {name: Outcome(Errors(peak), WindowErrors(windows or {})) for name in names}
     hashes = {name: blake2b(digest_size=DIGEST_BYTES) for name in names}
     lowres = decoder.lowres(threads) if lowres is None else lowres
-    for slab in decoder.slabs(lowres, threads=threads, plain=True):
+    for slab in decoder.slabs(lowres, DecodeOptions(threads=threads), plain=True):
         for name, stored in ((registry.LANCZOS, slab.plain), (header.sr, slab.stored))[: len(names)]:
             source = volume.array[slab.start : slab.stop]
             outcomes[name].errors.add(source, stored)
@@ -111,7 +111,8 @@ def _psnr(found: NDArray[np.float64], target: NDArray[np.float64], scale: float)
 def digest(decoder: Decoder, *, device: str = "cpu", threads: int | None = None) -> bytes:
     """The digest of a file's decoded volume, here and now."""
     found = blake2b(digest_size=DIGEST_BYTES)
-    for slab in decoder.slabs(decoder.lowres(threads), device=device, threads=threads):
+    how = DecodeOptions(device=device, threads=threads)
+    for slab in decoder.slabs(decoder.lowres(threads), how):
         found.update(_bytes(slab.stored))
     return found.digest()
 

@@ -18,6 +18,7 @@ from __future__ import annotations
 from functools import partial
 from math import prod
 from os import cpu_count
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -33,13 +34,23 @@ from inrcodec.superres.apply import Place
 from inrcodec.volume import Volume
 
 Float = NDArray[np.float64]
-Float32 = NDArray[np.float32]
 Bool = NDArray[np.bool_]
 
 STAGE = "compensate"
 # Of the gradient over the voxels that a low-res voxel stands for.
 STEP = 0.3  # 6 kB of an ankle: 34.86 dB without, 35.09 at 0.2, 35.19 at 0.3, 35.02 at 0.5
 STEP_PLAIN = 1.0  # Lanczos alone, 6 kB of a chest: 33.91 dB without, 34.02 at 0.5, 34.09 at 1
+
+
+class Slope(NamedTuple):
+    """Of half the squared error in unit values, by the low-res volume, (z, y, x).
+
+    ``squared`` is the whole squared error of all blocks, ``plain`` that of Lanczos without the model.
+    """
+
+    squared: float
+    plain: float
+    gradient: NDArray[np.floating[Any]]
 
 
 def compensated(
@@ -50,7 +61,7 @@ def compensated(
     *,
     threads: int | None = None,
     progress: Progress | None = None,
-) -> Float:
+) -> Float | None:
     """A low-res volume to fit to, one step nearer to what up-sampling should have had.
 
     Parameters
@@ -62,13 +73,16 @@ def compensated(
 
     Returns
     -------
-    ndarray, (z, y, x), in [-1, 1].
+    ndarray, (z, y, x), in [-1, 1]; ``None`` where Lanczos alone is nearer than the model, which then is of
+    no use for this volume.
     """
     if header.low == header.high or prod(header.factor) == 1 or not active.any():
         return low
-    slope = _Upsampled(volume, header, active).slope(low, threads or cpu_count() or 1, progress)[1]
+    found = _Upsampled(volume, header, active).slope(low, threads or cpu_count() or 1, progress)
+    if header.sr != registry.LANCZOS and found.squared >= found.plain:
+        return None
     step = STEP_PLAIN if header.sr == registry.LANCZOS else STEP
-    nearer = np.clip(low - slope * (step / prod(header.factor)), -1, 1)
+    nearer = np.clip(low - found.gradient * (step / prod(header.factor)), -1, 1)
     return np.where(active, nearer, low)
 
 
@@ -81,33 +95,34 @@ class _Upsampled:
         plain = header.sr == registry.LANCZOS
         self.network = None if plain else apply.laid_out(registry.load(header.sr, header.sr_sha256), "cpu")
 
-    def slope(self, low: Float, threads: int, progress: Progress | None = None) -> tuple[float, Float]:
-        """Half the squared error of all blocks, in unit values, and its gradient, (z, y, x) low-res."""
-        gradient, half = np.zeros(low.shape), 0.0
+    def slope(self, low: Float, threads: int, progress: Progress | None = None) -> Slope:
+        """Of all blocks."""
+        gradient, squared, plain = np.zeros(low.shape), 0.0, 0.0
         with workers.single_threaded(threads) as pool:
             for z in apply.spans_of(len(low)):
                 places = apply.places_of(self.active, z)
                 found = pool(partial(self._block, low), places)
-                for place, (squared, part) in zip(places, found, strict=True):
-                    half += squared / 2
-                    gradient[self._seen(place)] += part
+                for place, block in zip(places, found, strict=True):
+                    squared, plain = squared + block.squared, plain + block.plain
+                    gradient[self._seen(place)] += block.gradient
                 if progress:
                     progress(STAGE, min(z.stop / len(low), 1.0))
-        return half, gradient
+        return Slope(squared, plain, gradient)
 
-    def _block(self, low: Float, place: Place) -> tuple[float, Float32]:
-        """Squared error of one block, and half its gradient by all that it sees."""
+    def _block(self, low: Float, place: Place) -> Slope:
+        """Of one block, by all that it sees."""
         source, counts = self._source(place)
         with torch.enable_grad():
             x = torch.from_numpy(low[self._seen(place)].astype(np.float32)).requires_grad_()
             decoded = self._lanczos(x, place)
+            plain = ((decoded.detach().clamp(-1, 1) - source) * counts).square().sum(dtype=torch.float64)
             if self.network is not None:
                 z, y, x_ = (slice(n) for n in decoded.shape)  # the last block may reach beyond the volume
                 decoded = decoded + self._residual(x, place)[z, y, x_]
             decoded = decoded.clamp(-1, 1)
             error = (decoded.detach() - source) * counts
             (gradient,) = torch.autograd.grad(decoded, x, error)
-        return float(error.square().sum(dtype=torch.float64)), gradient.numpy()
+        return Slope(float(error.square().sum(dtype=torch.float64)), float(plain), gradient.numpy())
 
     def _seen(self, place: Place) -> tuple[slice, ...]:
         """The low-res voxels that a block is made of: the reach of Lanczos, which is wider than the halo."""

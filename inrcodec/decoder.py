@@ -9,7 +9,7 @@ The low-res half needs neither torch nor scipy, so that a preview does not wait 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
 from os import cpu_count
@@ -23,6 +23,7 @@ from inrcodec.errors import CorruptFile, UsageError
 from inrcodec.fullres import Fullres, Slab
 from inrcodec.header import Header
 from inrcodec.normalize import Range
+from inrcodec.options import REFERENCE, DecodeOptions, Progress
 from inrcodec.padcode import Planes
 from inrcodec.pool import InterruptiblePool
 from inrcodec.siren import Layout
@@ -33,7 +34,6 @@ from inrcodec.volume import Volume
 Float = NDArray[np.float64]
 Bool = NDArray[np.bool_]
 Shape = tuple[int, int, int]
-Progress = Callable[[str, float], None]
 
 FULL_RES_FACTS = ("thickness",)  # of a volume's description: not true of its low-res version
 
@@ -125,10 +125,8 @@ class Decoder:
     def slabs(
         self,
         lowres: Float,
+        how: DecodeOptions = REFERENCE,
         *,
-        sr: str | None = None,
-        device: str = "cpu",
-        threads: int | None = None,
         plain: bool = False,
         progress: Progress | None = None,
     ) -> Iterator[Slab]:
@@ -136,29 +134,21 @@ class Decoder:
 
         Parameters
         ----------
-        sr : "lanczos" to leave the network out; by default the header's model.
         plain : whether the slabs are to hold the slices by Lanczos alone too.
         """
-        stage = "upsample" if (sr or self.header.sr) == registry.LANCZOS else "superres"
+        stage = "upsample" if (how.sr or self.header.sr) == registry.LANCZOS else "superres"
         whole = Fullres(self.header, lowres, self.active, self.padding)
-        for slab in whole.slabs(sr=sr, device=device, threads=threads, plain=plain):
+        for slab in whole.slabs(how, plain=plain):
             yield slab
             if progress:
                 progress(stage, slab.stop / self.shape[0])
 
-    def volume(
-        self,
-        *,
-        sr: str | None = None,
-        device: str = "cpu",
-        threads: int | None = None,
-        progress: Progress | None = None,
-    ) -> Volume:
+    def volume(self, how: DecodeOptions = REFERENCE, progress: Progress | None = None) -> Volume:
         """The full-res volume, as :func:`inrcodec.api.decode_volume` returns it."""
-        self.refuse_other_model(sr)
-        lowres = self.lowres(threads, progress=progress)
+        self.refuse_other_model(how.sr)
+        lowres = self.lowres(how.threads, progress=progress)
         array = np.empty(self.shape, dtype=np.dtype(self.header.dtype))
-        for slab in self.slabs(lowres, sr=sr, device=device, threads=threads, progress=progress):
+        for slab in self.slabs(lowres, how, progress=progress):
             array[slab.start : slab.stop] = slab.stored
         return self._volume(array, self.header.affine)
 

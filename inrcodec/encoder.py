@@ -219,13 +219,20 @@ def encode(volume: Volume, options: ResolvedOptions, progress: Progress | None =
 
 
 def aimed(volume: Volume, job: Job, options: ResolvedOptions, progress: Progress | None = None) -> Job:
-    """The job with another low-res volume to fit to, where that is wished."""
+    """The job with another low-res volume to fit to, where that is wished; without a model that is no use."""
     if not options.through_sr:
         return job
-    decoded = np.where(job.low.active, job.low.values.clip(-1, 1), job.header.background)
-    aim = compensation.compensated(
-        volume, job.header, decoded, job.low.active, threads=options.threads, progress=progress
-    )
+    active = job.low.active
+    decoded = np.where(active, job.low.values.clip(-1, 1), job.header.background)
+    found = partial(compensation.compensated, threads=options.threads, progress=progress)
+    aim = found(volume, job.header, decoded, active)
+    if aim is None:
+        notices = [
+            *job.notices,
+            f"Lanczos is nearer to this volume than model {job.header.sr!r}, and is used",
+        ]
+        job = replace(job, header=replace(job.header, **PLAIN), notices=notices)
+        aim = found(volume, job.header, decoded, active)
     return replace(job, low=replace(job.low, aim=aim))
 
 
@@ -374,27 +381,3 @@ def finished(encoded: Encoded, found: Reached) -> Header:
         max_error=best.errors.largest * abs(encoded.header.rescale[0]),
         digest=best.digest,
     )
-
-
-def forecast(volume: Volume, options: ResolvedOptions) -> dict[str, Any]:
-    """What :func:`encode` would do, without the fit."""
-    job = prepare(volume, options)
-    choice = job.choice
-    return {
-        "shape": volume.shape,
-        "dtype": str(volume.array.dtype),
-        "factor": job.header.factor,
-        "reason": choice.reason if choice else "",
-        "considered": choice.rows() if choice else [],
-        "lowres_shape": job.header.lowres_shape,
-        "active_voxels": int(job.low.active.sum()),
-        "tiles": job.header.tiles,
-        "layers": job.header.layers,
-        "width": job.header.width,
-        "steps": job.plan.steps,
-        "sr": job.header.sr,
-        "through_sr": options.through_sr,
-        "focus": focus.word(options.focus),
-        "predicted_bytes": job.predicted,
-        "notices": job.notices,
-    }

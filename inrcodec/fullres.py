@@ -22,6 +22,7 @@ from inrcodec import lanczos
 from inrcodec.errors import CorruptFile
 from inrcodec.header import Header
 from inrcodec.normalize import Range
+from inrcodec.options import REFERENCE, DecodeOptions
 from inrcodec.padcode import Planes
 from inrcodec.pool import InterruptiblePool
 from inrcodec.superres import registry
@@ -67,18 +68,16 @@ class Fullres:
     active: Bool
     padding: Planes | None
 
-    def slabs(
-        self, *, sr: str | None = None, device: str = "cpu", threads: int | None = None, plain: bool = False
-    ) -> Iterator[Slab]:
+    def slabs(self, how: DecodeOptions = REFERENCE, *, plain: bool = False) -> Iterator[Slab]:
         """All slices, a slab at a time, in order; the next is computed while one is in use.
 
         Parameters
         ----------
-        sr : "lanczos" to leave the network out; by default the header's model.
+        how : with "lanczos" the network is left out; by default it is the header's.
         plain : whether the slabs are to hold the slices by Lanczos alone too.
         """
-        threads = threads or cpu_count() or 1
-        layers = self._residuals(sr or self.header.sr, device, threads)
+        threads = how.threads or cpu_count() or 1
+        layers = self._residuals(how, threads)
         begun: deque[tuple[Slab, list[Future[None]]]] = deque()
         with InterruptiblePool(threads) as pool:
             for start in range(0, self.header.shape[0], SLAB):
@@ -117,8 +116,9 @@ class Fullres:
             values[padding[rows]] = dtype.type(self.header.padding or 0)
         return values
 
-    def _residuals(self, sr: str, device: str, threads: int) -> Iterator[Layer] | None:
+    def _residuals(self, how: DecodeOptions, threads: int) -> Iterator[Layer] | None:
         """For each slice the layer of blocks that its residual is in; ``None`` where there is no network."""
+        sr = how.sr or self.header.sr
         if sr == registry.LANCZOS or self._span.low == self._span.high:
             return None
         from inrcodec.superres.apply import Upsampler
@@ -134,7 +134,7 @@ class Fullres:
         inside = np.empty(self.lowres.shape, dtype=np.float32)
         for plane, unit in zip(inside, self.lowres, strict=True):
             plane[:] = np.clip((unit - low) * (2 / (high - low)) - 1, -1, 1)
-        layers = Upsampler(network, inside, self.active, device, threads).layers()
+        layers = Upsampler(network, inside, self.active, how.device, threads, how.precision).layers()
         return (layer for layer in layers for _ in range(layer.start, layer.stop))
 
     @property

@@ -11,7 +11,7 @@ the logarithm of the bytes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf, log10
 
 from inrcodec import check, encoder, grids
@@ -21,6 +21,7 @@ from inrcodec.errors import TargetNotReached
 from inrcodec.fit import Fitted
 from inrcodec.normalize import Range
 from inrcodec.options import Progress, ResolvedOptions
+from inrcodec.superres import registry
 from inrcodec.volume import Volume
 
 ATTEMPTS = 6  # fits at most, for one grid
@@ -105,6 +106,7 @@ class _Search:
         assert options.psnr is not None
         self.wished = options.psnr
         self.attempts: list[Attempt] = []
+        self.notices: list[str] = []
         self.most = -inf  # dB
 
     def run(self) -> Attempt | None:
@@ -132,7 +134,10 @@ class _Search:
     def _ceiling(self) -> float:
         """PSNR of this grid without any error of the networks."""
         job = self._job(None)
-        self.low = encoder.aimed(self.volume, job, self.options, self.progress).low
+        job = encoder.aimed(self.volume, job, self.options, self.progress)
+        self.low, self.notices = job.low, job.notices
+        if job.header.sr == registry.LANCZOS:
+            self.options = replace(self.options, sr=registry.LANCZOS)
         found = check.reached(
             job.header,
             job.masks,
@@ -150,6 +155,7 @@ class _Search:
         if self.attempts and job.header.tiles != self.attempts[-1].encoded.header.tiles:
             start = None  # other tiles have other networks
         networks = encoder.fitted(job, self.options, self.progress, start)
+        job = replace(job, notices=self.notices)
         encoded = encoder.written(self.volume, job, self.options, networks)
         found = _measured(self.volume, encoded, self.options, self.progress)
         attempt = Attempt(encoded, found, networks, encoder.size_of(encoded, found))

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from inrcodec import companding, container
-from inrcodec.options import Progress
+from inrcodec import companding, container, focus
+from inrcodec.options import Progress, ResolvedOptions
 
 if TYPE_CHECKING:
     from inrcodec.check import Reached
+    from inrcodec.encoder import Job
     from inrcodec.header import Header
     from inrcodec.volume import Volume
 
@@ -126,6 +127,29 @@ def of(
         "width": header.width,
         "sr": header.sr,
         "seed": header.seed,
+    }
+
+
+def plan(volume: Volume, job: Job, options: ResolvedOptions) -> dict[str, Any]:
+    """What an encoding would do, in plain types: what is decided before the fit."""
+    choice = job.choice
+    return {
+        "shape": volume.shape,
+        "dtype": str(volume.array.dtype),
+        "factor": job.header.factor,
+        "reason": choice.reason if choice else "",
+        "considered": choice.rows() if choice else [],
+        "lowres_shape": job.header.lowres_shape,
+        "active_voxels": int(job.low.active.sum()),
+        "tiles": job.header.tiles,
+        "layers": job.header.layers,
+        "width": job.header.width,
+        "steps": job.plan.steps,
+        "sr": job.header.sr,
+        "through_sr": options.through_sr,
+        "focus": focus.word(options.focus),
+        "predicted_bytes": job.predicted,
+        "notices": job.notices,
     }
 
 

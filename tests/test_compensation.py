@@ -14,7 +14,7 @@ from inrcodec.compensation import _Upsampled, compensated
 from inrcodec.fullres import Fullres
 from inrcodec.header import Header
 from inrcodec.normalize import Range, unit_rows
-from inrcodec.options import EncodeOptions
+from inrcodec.options import DecodeOptions, EncodeOptions
 from inrcodec.superres import apply, registry
 from inrcodec.superres.network import Architecture, SRDenseNet
 from inrcodec.volume import Volume
@@ -50,7 +50,7 @@ def lowres(volume, about):
 def error(volume, about, low):
     """Mean squared error of what the decoder makes of it."""
     whole = Fullres(about, low, np.ones(low.shape, bool), None)
-    decoded = np.concatenate([slab.stored for slab in whole.slabs(threads=2)])
+    decoded = np.concatenate([slab.stored for slab in whole.slabs(DecodeOptions(threads=2))])
     return np.square(decoded.astype(float) - volume.array).mean()
 
 
@@ -74,8 +74,9 @@ def test_lanczos_of_any_factor_gains(head, factor):
 def test_the_error_is_the_decoders(head):
     about = header(head, "ct-3d-x4")
     low = lowres(head, about)
-    half, _ = _Upsampled(head, about, np.ones(low.shape, bool)).slope(low, 2)
-    measured = 2 * half / head.array.size * ((about.high - about.low) / 2) ** 2
+    found = _Upsampled(head, about, np.ones(low.shape, bool)).slope(low, 2)
+    assert found.squared < found.plain
+    measured = found.squared / head.array.size * ((about.high - about.low) / 2) ** 2
     assert measured == pytest.approx(error(head, about, low), rel=1e-3)  # which rounds
 
 
@@ -110,10 +111,10 @@ def test_the_gradient_is_that_of_numerical_differences(arch, factor, monkeypatch
         small_network(monkeypatch, arch)
         about = header(volume, "ct-3d-x4", factor, sr_window=(-800.0, 2000.0))
     up = _Upsampled(volume, about, np.ones(low.shape, bool))
-    _, gradient = up.slope(low, 2)
+    gradient = up.slope(low, 2).gradient
     for _ in range(4):
         direction = rng.normal(size=low.shape)
-        ahead, behind = (up.slope(low + h * direction, 2)[0] for h in (1e-3, -1e-3))
+        ahead, behind = (up.slope(low + h * direction, 2).squared / 2 for h in (1e-3, -1e-3))
         expected = (gradient * direction).sum()
         largest = np.linalg.norm(gradient) * np.linalg.norm(direction)
         assert abs((ahead - behind) / 2e-3 - expected) < 2e-3 * largest  # kinks of rectifiers and clips
@@ -129,6 +130,19 @@ def test_threads_change_no_bit(head, sr, monkeypatch):
     one, three = (compensated(head, about, low, active, threads=n) for n in (1, 3))
     assert np.array_equal(one, three)
     assert np.array_equal(one[~active], low[~active]) and not np.array_equal(one, low)
+
+
+def test_a_model_that_is_worse_than_lanczos_is_left_out_before_the_fit(head, monkeypatch):
+    small_network(monkeypatch, replace(SMALL, factor=(4, 4, 4)))  # never trained
+    about = header(head, "ct-3d-x4")
+    low = lowres(head, about)
+    assert compensated(head, about, low, np.ones(low.shape, bool), threads=1) is None
+    knobs = {"steps": 20, "factor": 4, "threads": 2, "through_sr": True}
+    left_out = encoder.encode(head, EncodeOptions(**knobs).resolved())
+    plain = encoder.encode(head, EncodeOptions(**knobs, sr="lanczos").resolved())
+    assert left_out.header.to_bytes() == plain.header.to_bytes()
+    assert left_out.sections == plain.sections
+    assert any("Lanczos is nearer" in notice for notice in left_out.notices)
 
 
 def test_what_lies_under_padding_has_no_say(head):

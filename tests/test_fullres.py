@@ -6,26 +6,42 @@ import pytest
 from inrcodec import fullres, lanczos, padcode
 from inrcodec.fullres import Fullres
 from inrcodec.header import Header
+from inrcodec.options import DecodeOptions
 from inrcodec.superres import registry
 
 RNG = np.random.default_rng(0)
-SHAPE, FACTOR = (37, 30, 41), (4, 4, 4)
-LOW = RNG.uniform(-1, 1, lanczos.lowres_shape(SHAPE, FACTOR))
+SHAPE = (37, 30, 41)
+LOWRES = RNG.uniform(-1, 1, SHAPE)
 PADDING = RNG.random(SHAPE) < 0.1
+
+
+def factor(sr):
+    return (4, 4, 4) if sr == "lanczos" else registry.manifest(sr).factor
+
+
+def low(sr="lanczos"):
+    return LOWRES[tuple(slice(n) for n in lanczos.lowres_shape(SHAPE, factor(sr)))]
 
 
 def header(sr="lanczos", **changes):
     model = {} if sr == "lanczos" else {"sr": sr, "sr_sha256": bytes.fromhex(registry.manifest(sr).sha256)}
-    window = {} if sr == "lanczos" else {"sr_window": registry.manifest(sr).window}
+    window = {} if sr == "lanczos" else {"sr_window": registry.manifest(sr).window or (-900.0, 2000.0)}
     fields = {"shape": SHAPE, "dtype": "int16", "affine": np.eye(4), "low": -1024.0, "high": 3071.0}
-    fields |= {"factor": FACTOR, "layers": 1, "width": 1, "tiles": (1, 1, 1), "cuts": (), "padding": -3024.0}
+    fields |= {
+        "factor": factor(sr),
+        "layers": 1,
+        "width": 1,
+        "tiles": (1, 1, 1),
+        "cuts": (),
+        "padding": -3024.0,
+    }
     return Header(**fields | model | window | changes)
 
 
-def decoded(model="lanczos", threads=2, **wishes):
+def decoded(model="lanczos", plain=False, **how):
     padding = padcode.decode_bits(padcode.encode_bits(PADDING), SHAPE)
-    whole = Fullres(header(model), LOW, np.ones(LOW.shape, bool), padding)
-    return list(whole.slabs(threads=threads, **wishes))
+    whole = Fullres(header(model), low(model), np.ones(low(model).shape, bool), padding)
+    return list(whole.slabs(DecodeOptions(**{"threads": 2} | how), plain=plain))
 
 
 def joined(slabs):
@@ -43,7 +59,7 @@ def test_slabs_bands_and_threads_change_no_voxel(sr, monkeypatch):
 
 
 def test_slabs_are_the_formula_of_the_specification():
-    unit = lanczos.up(LOW, FACTOR, SHAPE)
+    unit = lanczos.up(low(), factor("lanczos"), SHAPE)
     stored = np.rint(np.clip(-1024 + (unit + 1) * (4095 / 2), -1024, 3071)).astype(np.int16)
     stored[PADDING] = -3024
     assert np.array_equal(joined(decoded()), stored)
@@ -53,14 +69,23 @@ def test_slabs_are_the_formula_of_the_specification():
 def test_plain_is_lanczos_alone_and_costs_nothing_unasked(sr):
     slabs = decoded(sr, plain=True)
     assert np.array_equal(np.concatenate([slab.plain for slab in slabs]), joined(decoded(sr, sr="lanczos")))
-    assert not np.array_equal(joined(slabs), joined(decoded()))
+    assert not np.array_equal(joined(slabs), joined(decoded(sr, sr="lanczos")))
     assert all(slab.plain is slab.stored for slab in [*decoded(sr), *decoded(plain=True)])
 
 
 @pytest.mark.parametrize("sr", registry.manifests())
+def test_bfloat16_is_near_the_reference(sr):
+    reference, fast, plain = (
+        joined(decoded(sr, **how)).astype(float) for how in ({}, {"precision": "bfloat16"}, {"sr": "lanczos"})
+    )
+    apart = np.square(fast - reference).mean()
+    assert 0 < apart < 0.02 * np.square(reference - plain).mean()
+
+
+@pytest.mark.parametrize("sr", registry.manifests())
 def test_slabs_that_nobody_asks_for_any_more_are_given_up(sr):
-    whole = Fullres(header(sr), LOW, np.ones(LOW.shape, bool), None)
-    slabs = whole.slabs(threads=2)
+    whole = Fullres(header(sr), low(sr), np.ones(low(sr).shape, bool), None)
+    slabs = whole.slabs(DecodeOptions(threads=2))
     next(slabs)
     slabs.close()  # a pool that is not shut down would hang here
 

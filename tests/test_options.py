@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from inrcodec.allowed import check_device
 from inrcodec.errors import UsageError
-from inrcodec.options import PRESETS, EncodeOptions, check_decoding, check_device
+from inrcodec.options import PRESETS, DecodeOptions, EncodeOptions
 
 REFUSED = [
     # knobs, what the message must name
@@ -98,12 +99,13 @@ def test_a_contradiction_ends_with_the_way_out(knobs):
         ({"device": "gpu"}, "'cpu', 'cuda'"),
         ({"threads": 0}, "from 1 to 1024"),
         ({"threads": 2.0}, "whole number"),
+        ({"precision": "float16"}, "float32 or bfloat16"),
     ],
 )
 def test_impossible_wishes_of_a_decode_are_refused(wishes, names):
     with pytest.raises(UsageError, match=names):
-        check_decoding(**wishes)
-    check_decoding(sr="lanczos", device="cuda:1", threads=4)
+        DecodeOptions(**wishes)
+    DecodeOptions(sr="lanczos", device="cuda:1", threads=4)
 
 
 ALLOWED = [

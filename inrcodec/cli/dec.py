@@ -11,12 +11,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from inrcodec.allowed import check_device
 from inrcodec.cli.arguments import Parser, add_machine, add_manners
 from inrcodec.cli.exits import run
 from inrcodec.cli.ledger import facts
 from inrcodec.cli.progress import StageBar
 from inrcodec.cli.streams import input_bytes, put_json, refuse_same_file, refuse_stream, say
-from inrcodec.options import check_decoding, check_device
+from inrcodec.options import PRECISIONS, DecodeOptions
 
 if TYPE_CHECKING:
     from inrcodec import io
@@ -41,13 +42,16 @@ def _parser() -> Parser:
         "--lowres", action="store_true", help="write the low-res volume, without super-resolution"
     )
     parser.add_argument("--sr", metavar="ID", help="lanczos decodes any file without its model")
+    parser.add_argument(
+        "--precision", default="float32", metavar="TYPE", help=f"of the model: {' or '.join(PRECISIONS)}"
+    )
     add_machine(parser)
     add_manners(parser)
     return parser
 
 
 def _decode(args: argparse.Namespace) -> None:
-    check_decoding(lowres=args.lowres, sr=args.sr, device=args.device, threads=args.threads)
+    DecodeOptions(**_knobs(args))
     check_device(args.device)
     refuse_stream(args.output, "a volume is written to a file or folder")
     refuse_same_file(args.input, args.output)
@@ -65,10 +69,7 @@ def _decode(args: argparse.Namespace) -> None:
     with StageBar(quiet=args.quiet, verbose=args.verbose) as bar:
         volume = api.decode_volume(
             data,
-            lowres=args.lowres,
-            sr=args.sr,
-            device=args.device,
-            threads=args.threads,
+            **_knobs(args),
             progress=bar,
         )
         bar("write", 0.0)
@@ -84,6 +85,10 @@ def _decode(args: argparse.Namespace) -> None:
     if args.json:
         put_json(result)
     say(facts(result), quiet=args.quiet or args.json)
+
+
+def _knobs(args: argparse.Namespace) -> dict[str, Any]:
+    return {name: getattr(args, name) for name in ("lowres", "sr", "device", "threads", "precision")}
 
 
 def _provenance(args: argparse.Namespace, volume: Volume, header: Header, size: int) -> io.Provenance:

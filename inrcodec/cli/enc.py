@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from inrcodec.allowed import check_device
 from inrcodec.cli.arguments import STREAM, Parser, add_machine, add_manners, numbers, whole_numbers
 from inrcodec.cli.exits import run
 from inrcodec.cli.ledger import encode_ledger, facts, grid_lines
@@ -19,7 +20,7 @@ from inrcodec.cli.progress import StageBar
 from inrcodec.cli.streams import put_bytes, put_json, refuse_same_file, refuse_stream, refuse_terminal, say
 from inrcodec.errors import UsageError
 from inrcodec.focus import WINDOWS
-from inrcodec.options import PRESETS, EncodeOptions, check_device
+from inrcodec.options import PRESETS, EncodeOptions
 
 KNOBS = (
     "factor",

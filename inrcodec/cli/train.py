@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from inrcodec.allowed import check_device, checked_id
 from inrcodec.cli.arguments import Parser, add_machine, add_manners, whole_numbers
 from inrcodec.cli.exits import run
 from inrcodec.cli.streams import put_json, say
 from inrcodec.errors import InputError, UsageError
-from inrcodec.options import check_device, checked_id
 from inrcodec.superres.architectures import COMPACT, NAMES, named
 
 

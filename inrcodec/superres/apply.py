@@ -21,6 +21,7 @@ import torch
 from numpy.typing import NDArray
 
 from inrcodec import workers
+from inrcodec.options import Precision
 from inrcodec.pool import InterruptiblePool
 from inrcodec.superres.network import SRDenseNet
 
@@ -65,11 +66,21 @@ class Upsampler:
     low : ndarray, (z, y, x), low-res values in [-1, 1] of the network's window.
     active : ndarray, (z, y, x), bool; where there is none, there is no residual.
     threads : blocks computed at a time, on a CPU.
+    precision : that the network computes in; anything but "float32" turns its weights into that.
     """
 
-    def __init__(self, network: SRDenseNet, low: Float32, active: Bool, device: str, threads: int) -> None:
+    def __init__(
+        self,
+        network: SRDenseNet,
+        low: Float32,
+        active: Bool,
+        device: str,
+        threads: int,
+        precision: Precision = "float32",
+    ) -> None:
         self.factor, self.device, self.threads = network.arch.factor, device, threads
-        self.network = laid_out(network, device)
+        self.dtype = getattr(torch, precision)
+        self.network = laid_out(network, device).to(self.dtype)
         self.halo = halo_of(network)
         self.low, self.active = low, active
 
@@ -98,10 +109,10 @@ class Upsampler:
             np.arange(part.start - h, part.stop + h).clip(0, n - 1)
             for part, h, n in zip(place, self.halo, self.low.shape, strict=True)
         ]
-        x = torch.from_numpy(self.low[np.ix_(*inside)]).to(self.device)
+        x = torch.from_numpy(self.low[np.ix_(*inside)]).to(self.device, self.dtype)
         # TF32 keeps ten bits of a product: not the reference decode.
         with torch.backends.cudnn.flags(allow_tf32=False) if self.device != "cpu" else nullcontext():
-            result: Float32 = residual_of(self.network, x).cpu().numpy()
+            result: Float32 = residual_of(self.network, x).float().cpu().numpy()
         return result
 
 

@@ -25,7 +25,7 @@ BORDER = 2  # low-res voxels at the rim of a patch that see padding instead of d
 RIM = 1  # low-res voxels around a patch: with the border all that Lanczos reaches for
 SPREAD = 0x9E3779B1  # from the steps of one seed to those of the next; a generator takes 32 bits
 FITTED = 0.5  # share of the patches that come from real fits, where there are any
-CLEAN = 0.25  # share of the others that stay as they are
+CLEAN = 0.4  # share of the others that stay as they are
 MOST = 1.25  # times the error of a real fit: from nothing to coarser than any
 LEVELS = (1e-5, 2e-3)  # of the imitation: low-res volumes of about 53 to 34 dB
 
