@@ -88,13 +88,13 @@ class Loader:
         """All versions of a volume to train on."""
         name, full = self._full(path)
         versions = {"clean": full, "sharper": _sharper(full), "scaled": _scaled(full)}
-        found = [self._material(name, version, array) for version, array in versions.items()]
+        found = [material_of(name, version, array, self.factor) for version, array in versions.items()]
         return found + self._fits(name, full)
 
     def plain(self, path: Path) -> list[Material]:
         """The clean version of a part of a volume and what fits of it decode to, to report on."""
         name, full = self._full(path)
-        return [self._material(name, "clean", self._part(full)), *self._fits(name, full)]
+        return [material_of(name, "clean", self._part(full), self.factor), *self._fits(name, full)]
 
     def split(self, path: Path) -> tuple[list[Material], list[Material]]:
         """Material to train on and to report on where there is one volume: its last fifth is held out."""
@@ -107,11 +107,11 @@ class Loader:
                 value=len(full),
             )
         versions = {"clean": first, "sharper": _sharper(first), "scaled": _scaled(first)}
-        found = [self._material(name, version, array) for version, array in versions.items()]
+        found = [material_of(name, version, array, self.factor) for version, array in versions.items()]
         held = f"{name} (last fifth)"
         return (
             found + self._fits(name, first),
-            [self._material(held, "clean", self._part(last)), *self._fits(held, last)],
+            [material_of(held, "clean", self._part(last), self.factor), *self._fits(held, last)],
         )
 
     def _full(self, path: Path) -> tuple[str, Float32]:
@@ -124,14 +124,7 @@ class Loader:
                 "another model for it",
                 value=volume.modality,
             )
-        low, high = WINDOWS.get(self.modality) or window_of(volume)
-        slope, intercept = volume.rescale
-        offset = intercept + self.offsets.get(path.name, 0.0)
-        full = volume.array.astype(np.float32) * np.float32(slope) + np.float32(offset)
-        if volume.padding is not None:
-            full[volume.array == volume.padding] = low
-        full = (np.clip(full, low, high) - np.float32(low)) * np.float32(2 / (high - low)) - np.float32(1)
-        return path.name, full
+        return path.name, unit_of(volume, self.offsets.get(path.name, 0.0))
 
     def _part(self, full: Float32) -> Float32:
         """The middle of a volume, of as many voxels as a fit is to see."""
@@ -146,7 +139,7 @@ class Loader:
         if not self.widths:
             return []
         part = self._part(full)
-        clean = self._material(name, "clean", part)
+        clean = material_of(name, "clean", part, self.factor)
         volume = Volume.from_array(np.rint((part + 1) * 2000).astype(np.int16))
         found = []
         for width in self.widths:
@@ -166,16 +159,42 @@ class Loader:
         kept: NDArray[np.float32] = np.load(path, allow_pickle=False)
         return kept
 
-    def _material(self, name: str, version: str, full: Float32) -> Material:
-        """Whole low-res voxels only."""
-        full = full[tuple(slice(n // f * f) for n, f in zip(full.shape, self.factor, strict=True))]
-        low = lanczos.down(lambda z, rows: full[z, rows].astype(np.float64), full.shape, self.factor)
-        places = np.argwhere(low > EMPTY - 1)
-        if not len(places):
-            raise InputError(f"{name} is empty in the window of the model, leave it out", value=name)
-        tensors = (np.ascontiguousarray(full), low.astype(np.float32))
-        whole, small = map(torch.from_numpy, tensors)
-        return Material(name, version, whole, small, None, torch.from_numpy(places))
+
+def material_of(name: str, version: str, full: Float32, factor: Shape) -> Material:
+    """Clean material of a volume in [-1, 1], (z, y, x); of whole low-res voxels only.
+
+    Raises
+    ------
+    InputError
+        There is nothing in it.
+    """
+    full = np.ascontiguousarray(
+        full[tuple(slice(n // f * f) for n, f in zip(full.shape, factor, strict=True))]
+    )
+    low = lanczos.down(lambda z, rows: full[z, rows].astype(np.float64), _shape(full), factor)
+    places = np.argwhere(low > EMPTY - 1)
+    if not len(places):
+        raise InputError(f"{name} is empty in the window of the model, leave it out", value=name)
+    small = torch.from_numpy(low.astype(np.float32))
+    return Material(name, version, torch.from_numpy(full), small, None, torch.from_numpy(places))
+
+
+def unit_of(volume: Volume, offset: float = 0.0) -> Float32:
+    """A volume in [-1, 1] of its modality's window, or of its own; ``offset`` is added to physical values."""
+    low, high = WINDOWS.get(volume.modality) or window_of(volume)
+    slope, intercept = volume.rescale
+    full = volume.array.astype(np.float32) * np.float32(slope) + np.float32(intercept + offset)
+    if volume.padding is not None:
+        full[volume.array == volume.padding] = low
+    unit: Float32 = (np.clip(full, low, high) - np.float32(low)) * np.float32(2 / (high - low)) - np.float32(
+        1
+    )
+    return unit
+
+
+def _shape(full: Float32) -> Shape:
+    z, y, x = full.shape
+    return z, y, x
 
 
 def _sharper(full: Float32) -> Float32:
