@@ -209,10 +209,7 @@ def _shares(material: Material) -> list[float]:
     energy = np.square(np.abs(np.fft.fftn(material.error.numpy())))
     axes = np.meshgrid(*(np.fft.fftfreq(n) for n in energy.shape), indexing="ij")
     radius = np.sqrt(sum(a**2 for a in axes))
-    return [
-        float(energy[(radius >= a) & (radius < b)].sum() / energy.sum())
-        for a, b in pairwise(BANDS)
-    ]
+    return [float(energy[(radius >= a) & (radius < b)].sum() / energy.sum()) for a, b in pairwise(BANDS)]
 
 
 def floor(encodings: Encodings, args: argparse.Namespace) -> Section:

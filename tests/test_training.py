@@ -1,6 +1,7 @@
 """Training of super-resolution models: nothing leaks, a run that goes on is the same run, cards are true."""
 
 import json
+import sys
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -241,7 +242,7 @@ def model(tmp_path_factory):
     volume = folder / "v.npy"
     np.save(volume, texture((40, 48, 48)))
     words = ["--factor", "2", "--out", str(folder / "out"), "--steps", "3", "--fits", "0", "--patch", "5,8,8"]
-    words += ["--report", "2", "--batch", "1", "--licence", "v.npy=none", "--id", "my-model", "-q"]
+    words += ["--curve", "--report", "2", "--batch", "1", "--licence", "v.npy=none", "--id", "my-model", "-q"]
     assert command.main([str(volume), *words]) == 0
     return folder / "out"
 
@@ -252,6 +253,40 @@ def test_the_card_is_true_of_the_weights_beside_it(model):
     assert card["trained_on"] == [{"name": "v.npy", "licence": "none"}]
     assert card["training"]["steps"] == 3 and card["held_out"][0]["volume"] == "v.npy (last fifth)"
     assert (model / "my-model.log.csv").read_text().startswith("step,seconds,loss,v.npy (last fifth) clean")
+
+
+def test_the_curve_is_a_picture(model):
+    assert (model / "my-model.curve.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_a_run_that_goes_on_goes_on_with_its_log(model):
+    words = [str(model.parent / "v.npy"), "--factor", "2", "--out", str(model), "--id", "my-model", "--force"]
+    words += ["--steps", "5", "--fits", "0", "--patch", "5,8,8", "--report", "2", "--batch", "1", "-q"]
+    assert command.main(words) == 0
+    lines = (model / "my-model.log.csv").read_text().splitlines()
+    assert [line.split(",")[0] for line in lines] == ["step", "2", "4"]
+    assert json.loads((model / "my-model.json").read_text())["training"]["steps"] == 5
+
+
+def test_an_interrupt_keeps_what_was_learnt(tmp_path, capsys, monkeypatch):
+    np.save(tmp_path / "v.npy", texture((40, 48, 48)))
+
+    def interrupted(self, low, target):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Training, "step", interrupted)
+    words = [str(tmp_path / "v.npy"), "--factor", "2", "--out", str(tmp_path / "out"), "--fits", "0"]
+    assert command.main(words) == 130
+    assert "goes on with it" in capsys.readouterr().err
+    assert list((tmp_path / "out").glob("*")) == [tmp_path / "out" / "ct-3d-x2.checkpoint.safetensors"]
+
+
+def test_a_curve_needs_its_extra(tmp_path, monkeypatch, capsys):
+    np.save(tmp_path / "v.npy", texture((40, 48, 48)))
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    words = [str(tmp_path / "v.npy"), "--factor", "2", "--out", str(tmp_path / "out"), "--curve"]
+    assert command.main(words) == 3
+    assert "inrcodec[plots]" in capsys.readouterr().err
 
 
 def test_a_model_of_ones_own_encodes_and_decodes(model, monkeypatch):

@@ -9,12 +9,14 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from inrcodec.allowed import check_device, checked_id
 from inrcodec.cli.arguments import Parser, add_machine, add_manners, whole_numbers
 from inrcodec.cli.exits import run
+from inrcodec.cli.progress import StageBar
 from inrcodec.cli.streams import put_json, say
 from inrcodec.errors import InputError, UsageError
 from inrcodec.superres.architectures import COMPACT, NAMES, named
@@ -59,6 +61,7 @@ def _parser() -> Parser:
     knobs.add_argument("--rate", type=float, default=2e-3, metavar="R", help="peak learning rate (0.002)")
     knobs.add_argument("--loss", choices=("mse", "l1"), default="mse", help="(mse)")
     knobs.add_argument("--report", type=int, default=500, metavar="N", help="steps between reports (500)")
+    knobs.add_argument("--curve", action="store_true", help="draw the gains over the steps as PNG")
     knobs.add_argument("--seed", type=int, default=0, metavar="N", help="of all randomness (0)")
     add_machine(parser)
     add_manners(parser)
@@ -101,13 +104,20 @@ def _train(args: argparse.Namespace) -> None:
         threads=args.threads or os.cpu_count() or 1,
         offsets={name: _number(value) for name, value in _pairs(args.offset, "offset")},
         licences=dict(_pairs(args.licence, "licence")),
+        curve=args.curve,
         force=args.force,
     )
-    path = train(wishes, lambda words: say(words, quiet=args.quiet or args.json))
+    said = partial(say, quiet=args.quiet or args.json)
+    try:
+        with StageBar(quiet=args.quiet, verbose=args.verbose) as bar:
+            path = train(wishes, said, bar)
+    except KeyboardInterrupt:
+        said(f"what was learnt is kept in {out}: the same command goes on with it")
+        raise
     if args.json:
         put_json({"card": str(path), "id": model})
     words = f"{path}\nto use it: INRCODEC_MODELS={out} inrv-enc … --sr {model}, and the same for inrv-dec"
-    say(words, quiet=args.quiet or args.json)
+    said(words)
 
 
 def _check(args: argparse.Namespace, out: Path, model: str) -> None:

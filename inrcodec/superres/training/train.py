@@ -6,19 +6,19 @@ The one law: what a volume is for, training or reporting, is settled before it i
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from inrcodec.io import atomic_write
+from inrcodec.options import Progress
 from inrcodec.superres.architectures import named
 from inrcodec.superres.network import Architecture
 from inrcodec.superres.training import card, held_out
+from inrcodec.superres.training.log import Log, require_plots
 from inrcodec.superres.training.material import Loader, Material
 from inrcodec.superres.training.patches import Patches
 from inrcodec.superres.training.trainer import Settings, Training
@@ -41,6 +41,7 @@ class Wishes:
     widths, fit_steps : of the real fits to train on; no width, no fits.
     patch : low-res voxels (z, y, x).
     offsets, licences : of single volumes, by file name.
+    curve : whether the gains are drawn too.
     """
 
     volumes: Sequence[Path]
@@ -58,11 +59,17 @@ class Wishes:
     threads: int = 1
     offsets: Mapping[str, float] = field(default_factory=dict)
     licences: Mapping[str, str] = field(default_factory=dict)
+    curve: bool = False
     force: bool = False
 
 
-def train(wishes: Wishes, say: Say) -> Path:
+def train(wishes: Wishes, say: Say, progress: Progress | None = None) -> Path:
     """Train, or go on with what was begun in the same folder, and write the model.
+
+    Parameters
+    ----------
+    say : called with a line for each volume and each report.
+    progress : called with ("train", fraction) at each step.
 
     Returns
     -------
@@ -73,6 +80,8 @@ def train(wishes: Wishes, say: Say) -> Path:
     InrvError
         A volume cannot be used, or the checkpoint is of another architecture.
     """
+    if wishes.curve:
+        require_plots()
     torch.set_num_threads(wishes.threads)
     arch = Architecture(**named(wishes.arch, wishes.factor))
     wishes.out.mkdir(parents=True, exist_ok=True)
@@ -80,12 +89,14 @@ def train(wishes: Wishes, say: Say) -> Path:
     torch.manual_seed(wishes.seed)  # of the first weights
     run = Training(arch, wishes.settings)
     checkpoint = wishes.out / f"{wishes.model}.checkpoint.safetensors"
-    log = _Log(wishes.out / f"{wishes.model}.log.csv", run, reporting, wishes.threads, say)
     if checkpoint.exists():
         run.resume(checkpoint)
         say(f"goes on from step {run.steps:,} of {checkpoint}")
+    log = Log(wishes.out / f"{wishes.model}.log.csv", run, reporting, wishes.threads)
     patches = Patches(training, arch, wishes.patch, wishes.seed)
-    run.run(patches, checkpoint, log.add)
+    run.run(patches, checkpoint, lambda: say(log.add()), progress)
+    if wishes.curve:
+        atomic_write(wishes.out / f"{wishes.model}.curve.png", log.curve(), force=True)
     network = card.as_shipped(run.averaged())
     rows = held_out.measured(network, reporting, wishes.threads)
     for row in rows:
@@ -149,25 +160,3 @@ def _facts(wishes: Wishes, run: Training, patches: Patches) -> dict[str, Any]:
         "threads": wishes.threads,
         "seed": wishes.seed,
     }
-
-
-class _Log:
-    """A line for each report: steps, seconds, loss, and the gain on each held-out volume."""
-
-    def __init__(
-        self, path: Path, run: Training, material: Sequence[Material], threads: int, say: Say
-    ) -> None:
-        self.path, self.run, self.material, self.threads, self.say = path, run, material, threads, say
-        self.lines: list[list[str]] = []
-
-    def add(self) -> None:
-        rows = held_out.measured(self.run.averaged(), self.material, self.threads)
-        if not self.lines:
-            self.lines.append(["step", "seconds", "loss", *(f"{r.volume} {r.version}" for r in rows)])
-        gains = [f"{r.gain:+.2f}" for r in rows]
-        line = [str(self.run.steps), f"{self.run.seconds:.0f}", f"{self.run.loss:.3e}", *gains]
-        self.lines.append(line)
-        stream = StringIO()
-        csv.writer(stream).writerows(self.lines)
-        atomic_write(self.path, stream.getvalue().encode(), force=True)
-        self.say(f"step {line[0]}  {line[1]} s  loss {line[2]}  held out, over Lanczos: {' '.join(gains)} dB")

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from inrcodec.errors import CorruptFile
 from inrcodec.io import atomic_write
+from inrcodec.options import Progress
 from inrcodec.superres.network import Architecture, SRDenseNet
 from inrcodec.superres.training.patches import BORDER, Patches
 
@@ -62,7 +63,13 @@ class Training:
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=settings.rate, betas=(0.9, 0.99))
         self.steps, self.seconds, self.loss = 0, 0.0, 0.0
 
-    def run(self, patches: Patches, checkpoint: Path, report: Callable[[], None]) -> None:
+    def run(
+        self,
+        patches: Patches,
+        checkpoint: Path,
+        report: Callable[[], None],
+        progress: Progress | None = None,
+    ) -> None:
         """Train to the end of the schedule; a checkpoint every two minutes, and however it ends."""
         start = saved = monotonic()
         before = self.seconds
@@ -72,6 +79,8 @@ class Training:
                 self.step(low.to(self.settings.device), target.to(self.settings.device))
                 now = monotonic()
                 self.seconds = before + now - start
+                if progress:
+                    progress("train", min(self.progress, 1.0))
                 if self.steps % self.settings.report == 0:
                     report()
                 if now - saved > SAVED_EVERY:
