@@ -124,9 +124,10 @@ class _Grids:
 
     def at(self, factor: Shape) -> Forecast:
         if factor not in self.forecasts:
-            known = registry.choose(self.volume.modality, factor) != registry.LANCZOS
-            model = known and self.options.sr != registry.LANCZOS
-            self.forecasts[factor] = probe.forecast(self.sample, factor, model=model)
+            model = registry.choose(self.volume.modality, factor)
+            plain = registry.LANCZOS in (model, self.options.sr)
+            lift = 0.0 if plain else registry.manifest(model).lift
+            self.forecasts[factor] = probe.forecast(self.sample, factor, lift)
         return self.forecasts[factor]
 
     def for_size(self, size: int) -> Choice:

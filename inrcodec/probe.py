@@ -52,7 +52,6 @@ BLOCK = 6  # low-res voxels of a block of cosines: 8 and 4 rank the volumes that
 POWER = 1.2
 BITS = 2.4  # for the power of each: of an active voxel in a fit, for one bit by water-filling
 SEEN, SEEN_MODEL = 1.1, 1.4  # times the low-res error in the full-res one: 1.10 to 1.15, and 1.31 to 1.54
-LIFT = 1.7  # dB that a model takes off the ceiling: 2.0 on the head, 1.4 on its crop
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,14 +172,14 @@ def sample(volume: Volume, span: Range) -> Sample:
     )
 
 
-def forecast(found: Sample, factor: Shape, *, model: bool) -> Forecast:
+def forecast(found: Sample, factor: Shape, lift: float = 0.0) -> Forecast:
     """What a grid gives.
 
     Parameters
     ----------
     found : boxes of the volume; at least one.
     factor : (z, y, x), each 1, 2 or 4.
-    model : whether a super-resolution model brings this grid back.
+    lift : dB that a super-resolution model takes off the error of down-sampling; 0 where there is none.
     """
     costs, far, energies = [], [], []
     for box in found.boxes:
@@ -195,9 +194,9 @@ def forecast(found: Sample, factor: Shape, *, model: bool) -> Forecast:
     return Forecast(
         factor,
         lowres,
-        ceiling / (10 ** (LIFT / 10) if model else 1.0),
+        ceiling / 10 ** (lift / 10),
         sum(far) / len(far) * voxels,
-        SEEN_MODEL if model else SEEN,
+        SEEN_MODEL if lift else SEEN,
         voxels,
         np.maximum(np.sort(np.concatenate(energies)), 1e-12),
     )

@@ -246,7 +246,7 @@ def test_interrupted_does_not_wait_for_threads_that_compute(number, times, tiny)
             _, err = process.communicate(timeout=120)  # no measure of speed: it ends, or never does
         finally:
             process.kill()
-    assert (process.returncode, err.splitlines()[-1]) == (130, "inrv-enc: interrupted, nothing was written")
+    assert (process.returncode, err.splitlines()[-1]) == (130, "inrv-enc: interrupted, no output was written")
     assert "Traceback" not in err
 
 

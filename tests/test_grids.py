@@ -38,7 +38,7 @@ def choose(volume, size=None, **knobs):
 
 
 def forecast(volume, factor):
-    return probe.forecast(probe.sample(volume, Range.of(volume)), factor, model=False)
+    return probe.forecast(probe.sample(volume, Range.of(volume)), factor)
 
 
 @pytest.mark.parametrize("factor", [(4, 4, 4), (2, 4, 4), (1, 2, 2), (4, 1, 2)])

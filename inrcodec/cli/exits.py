@@ -49,7 +49,7 @@ EXITS: tuple[tuple[int, str], ...] = (
     (9, "super-resolution model missing or changed"),
     (10, "incomplete series: missing, duplicate or inconsistent slices"),
     (11, "target not reached: ratio, size or convergence; nothing is written"),
-    (EXIT_INTERRUPTED, "interrupted; nothing is written"),
+    (EXIT_INTERRUPTED, "interrupted; no output is written"),
 )
 
 ONE_PRESS = 2.0  # seconds in which a second signal is the same wish: it must not cut the clean-up short
@@ -133,7 +133,7 @@ def _told(parser: Parser, error: BaseException, source: str, *, verbose: bool) -
 
 def _verdict(error: BaseException, source: str) -> tuple[int, str]:
     if isinstance(error, KeyboardInterrupt):
-        return EXIT_INTERRUPTED, "interrupted, nothing was written"
+        return EXIT_INTERRUPTED, "interrupted, no output was written"
     if isinstance(error, InrvError):
         return error.exit_code, f"error: {_about(error, source)}{in_flags(str(error))}"
     if isinstance(error, OSError) and error.errno in _NO_SPACE:

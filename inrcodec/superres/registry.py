@@ -43,6 +43,8 @@ class Manifest:
     window : physical values that map to -1 and +1, for CT in HU; ``None`` for the volume's own.
     sha256 : hash of the ``.safetensors`` file.
     architecture : keywords of :class:`inrcodec.superres.network.Architecture`.
+    lift : dB that it takes off the error of a clean low-res volume, on what was held out in training.
+    weights : the ``.safetensors`` file.
     """
 
     id: str
@@ -51,6 +53,7 @@ class Manifest:
     window: tuple[float, float] | None
     sha256: str
     architecture: dict[str, Any]
+    lift: float
     weights: Traversable
 
 
@@ -94,8 +97,14 @@ def _manifest(folder: Traversable, fields: dict[str, Any]) -> Manifest:
         None if window is None else (window[0], window[1]),
         fields["sha256"],
         fields["architecture"],
+        _lift(fields["held_out"]),
         folder / f"{fields['id']}.safetensors",
     )
+
+
+def _lift(held_out: list[dict[str, Any]]) -> float:
+    gains = [row["model"] - row["lanczos"] for row in held_out if row["version"] == "clean"]
+    return max(0.0, sum(gains) / len(gains)) if gains else 0.0
 
 
 def manifest(model: str) -> Manifest:
