@@ -7,6 +7,7 @@ The one law: a tile is judged by its own errors and its own voxels alone.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from inrcodec.tiles import Tile
 
 RESTARTS = 3  # of one tile, each at half the rate of the one before
 STUCK = 0.5  # of the variance that neighbours share: to explain less of it a tenth into the fit is no fit
+STARVED = 40  # voxels for one weight: of so few weights nothing can be expected; usual are 9, at 10 kB 15
 BURST = 4.0  # times the best error so far: a tile whose error grew by this is lost
 FLAT = 2.4e-4  # squared error, of the squared amplitude of the values, that nobody sees: some 46 dB
 SAMPLED = 10_000  # values of a tile that its amplitude is taken from
@@ -40,7 +42,9 @@ class Watch:
     def __init__(self, tiles: Sequence[Tile], values: Sequence[NDArray[np.float64]], state: Tensor) -> None:
         # NumPy sums on one thread: torch's could make the first weights depend on the number of threads.
         self.variance = state.new_tensor([float(v.var()) for v in values])
-        self.floor = state.new_tensor([stuck(t.index, v) for t, v in zip(tiles, values, strict=True)])
+        most = STARVED * state.shape[1]
+        floors = [stuck(t.index, v) if len(v) <= most else inf for t, v in zip(tiles, values, strict=True)]
+        self.floor = state.new_tensor(floors)
         # A metal clip stretches the range, not the anatomy: what nobody sees follows from the amplitude.
         self.flat = FLAT * max(amplitude(v[:: 1 + len(v) // SAMPLED]) for v in values) ** 2
         self.best_state = state.clone()

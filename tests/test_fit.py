@@ -112,6 +112,16 @@ def test_a_fit_that_stays_worse_than_a_constant_is_refused():
         fit.fit(LAYOUT, found, values, settings(learning_rate=1e3, steps=1500))
 
 
+def test_a_network_that_is_too_small_for_its_tile_is_not_taken_for_stuck():
+    """Twelve waves and eleven weights: most of it has to be left, and that is no failure."""
+    found, _ = cut((1, 1, 1))
+    rng = np.random.default_rng(0)
+    places = found[0].index * (2 / np.array(SHAPE))
+    waves = sum(np.sin(places @ rng.uniform(-8, 8, 3) + rng.uniform(0, 6)) for _ in range(12))
+    fitted = fit.fit(Layout(1, 2), found, [waves / 12], settings(steps=1000))
+    assert fitted.restarts == 0
+
+
 @pytest.mark.parametrize("steps", [20, 1000])
 @pytest.mark.parametrize("values", [0.37, "noise"])
 def test_a_tile_that_a_constant_serves_better_becomes_one(values, steps):

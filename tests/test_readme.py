@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from inrcodec.cli import dec, enc, exits, info
+from inrcodec.cli import dec, enc, exits, info, train
 from inrcodec.options import EncodeOptions
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-MAINS = {"inrv-enc": enc.main, "inrv-dec": dec.main, "inrv-info": info.main}
+MAINS = {"inrv-enc": enc.main, "inrv-dec": dec.main, "inrv-info": info.main, "inrv-train": train.main}
 
 
 def blocks(language):
