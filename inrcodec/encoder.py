@@ -341,7 +341,10 @@ def _header(
 
 def _fixed_bytes(header: Header, sections: dict[str, bytes]) -> int:
     """Bytes of the file but for the weights, with as long a header as its quality can make it."""
-    head = replace(header, psnr=0.1, peak=0.1, max_error=0.1, digest=bytes([1] * 16)).to_bytes()
+    plain = None if header.sr == registry.LANCZOS else 0.1
+    head = replace(
+        header, psnr=0.1, psnr_lanczos=plain, peak=0.1, max_error=0.1, digest=bytes([1] * 16)
+    ).to_bytes()
     index = bytes(4 * prod(header.tiles))
     return container.size([("HEAD", head), *sections.items(), ("INDX", index), ("WGHT", b"")])
 
@@ -377,6 +380,7 @@ def finished(encoded: Encoded, found: Reached) -> Header:
         encoded.header,
         **({} if found.best == encoded.header.sr else PLAIN),
         psnr=best.errors.psnr,
+        psnr_lanczos=None if found.best == registry.LANCZOS else found.outcomes["lanczos"].errors.psnr,
         peak=best.errors.peak,
         max_error=best.errors.largest * abs(encoded.header.rescale[0]),
         digest=best.digest,

@@ -61,9 +61,10 @@ class Header:
         Network, its frequency, coder of WGHT.
     sr, sr_sha256, sr_window
         Super-resolution model, SHA-256 of its weights, physical values of its -1 and +1.
-    psnr, peak, max_error, digest
-        What was reached: dB (inf: nothing differs) at the peak, which is in stored units; largest error in
-        physical units; BLAKE2b-128 of the decoded array (C order, little-endian).
+    psnr, psnr_lanczos, peak, max_error, digest
+        What was reached: dB (inf: nothing differs) at the peak, which is in stored units, the same without
+        the model where there is one; largest error in physical units; BLAKE2b-128 of the decoded array (C
+        order, little-endian).
     version, seed
         Of the encoder.
     """
@@ -96,6 +97,7 @@ class Header:
     sr_sha256: bytes = b""
     sr_window: tuple[float, float] = (-1.0, 1.0)
     psnr: float = inf
+    psnr_lanczos: float | None = None
     peak: float = 0.0
     max_error: float = 0.0
     digest: bytes = bytes(16)
@@ -194,6 +196,7 @@ FIELDS: dict[tuple[str, str], tuple[str, Kind]] = {
     ("sr", "sha256"): ("sr_sha256", octets(0, 32)),
     ("sr", "window"): ("sr_window", numbers(2)),
     ("quality", "psnr"): ("psnr", NUMBER),
+    ("quality", "lanczos"): ("psnr_lanczos", NUMBER),
     ("quality", "peak"): ("peak", NUMBER),
     ("quality", "max_error"): ("max_error", NUMBER),
     ("quality", "digest"): ("digest", octets(16)),

@@ -184,6 +184,7 @@ def facts(header: Header, sections: Mapping[str, bytes]) -> dict[str, Any]:
         },
         "quality": {
             "psnr": header.psnr,
+            "psnr_lanczos": header.psnr if header.sr == "lanczos" else header.psnr_lanczos,
             "peak": header.peak,
             "max_error": header.max_error,
             "digest": header.digest.hex(),

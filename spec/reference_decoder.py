@@ -72,6 +72,7 @@ DEFAULTS: dict[str, Any] = {
     "sr.sha256": b"",
     "sr.window": [-1, 1],
     "quality.psnr": math.inf,
+    "quality.lanczos": None,
     "quality.peak": 0,
     "quality.max_error": 0,
     "quality.digest": bytes(16),

@@ -22,9 +22,10 @@ def row(card):
     gains = [r["model"] - r["lanczos"] for r in card["held_out"] if r["version"] != "clean"]
     decoded = " / ".join(f"{g:+.2f}" for g in gains)
     size = (FOLDER / f"{card['id']}.safetensors").stat().st_size
+    volume, gain = clean["volume"].removesuffix(".nii.gz"), clean["model"] - clean["lanczos"]
     return (
         f"| `{card['id']}` | {card['modality']}, {factor} | {card['parameters']:,} | {size / 1e6:.2f} MB "
-        f"| {clean['volume'].removesuffix('.nii.gz')} | {clean['model'] - clean['lanczos']:+.2f} | {decoded} |"
+        f"| {volume} | {gain:+.2f} | {decoded} |"
     )
 
 
