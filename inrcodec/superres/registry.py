@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 FOLDER = resources.files("inrcodec.superres") / "models"
 OWN = "INRCODEC_MODELS"
-# Physical values that map to -1 and 1, of modalities with an absolute unit: 12-bit CT, whatever a scan holds
+UNSTATED = "MR"  # what NIfTI and NumPy files without Hounsfield units mostly are; any model is only tried
+# Physical values that map to -1 and 1, of modalities with an absolute unit: 12-bit CT, whatever a scan holds.
 WINDOWS = {"CT": (-1024.0, 3071.0)}
 
 
@@ -127,8 +128,9 @@ def manifest(model: str) -> Manifest:
 
 
 def choose(modality: str, factor: tuple[int, int, int]) -> str:
-    """The model for a modality and factor; Lanczos where there is none."""
-    fitting = [m.id for m in manifests().values() if (m.modality, m.factor) == (modality, factor)]
+    """The model to try for a modality, "" where nobody states one, and a factor; Lanczos without one."""
+    wanted = (modality or UNSTATED, factor)
+    fitting = [m.id for m in manifests().values() if (m.modality, m.factor) == wanted]
     return fitting[0] if fitting else LANCZOS
 
 
