@@ -20,7 +20,7 @@ from inrcodec.superres.network import Architecture, SRDenseNet
 from inrcodec.superres.training import held_out
 from inrcodec.superres.training.degrade import imitate
 from inrcodec.superres.training.material import Loader, Material
-from inrcodec.superres.training.patches import Patches
+from inrcodec.superres.training.patches import Batch, Patches
 from inrcodec.superres.training.train import Wishes, split
 from inrcodec.superres.training.trainer import Settings, Training
 
@@ -55,7 +55,7 @@ def material(name="v", seed=0, error=None):
     full = (texture(seed=seed).astype(np.float32) + 1024) / 2047.5 - 1
     low = lanczos.down(lambda z, rows: full[z, rows].astype(float), full.shape, FACTOR).astype(np.float32)
     tensors = torch.from_numpy(full), torch.from_numpy(low)
-    return Material(name, "clean", *tensors, error, torch.from_numpy(np.argwhere(low > -2)))
+    return Material(name, "clean", *tensors, error, torch.from_numpy(np.argwhere(low > -2)), 1e-3)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -147,7 +147,7 @@ def test_a_patch_holds_what_lanczos_lacks():
     near = np.unique([np.round(residual + d, 3) for d in (-1e-3, 0, 1e-3)])
     found = 0
     for step in range(20):
-        low, target = patches.draw(step, 1)
+        low, target, _ = patches.draw(step, 1)
         if not np.isin(np.round(low.numpy(), 5), np.round(m.low.numpy(), 5)).all():
             continue  # degraded
         inner = target[0, 0, 4:-4, 4:-4, 4:-4]  # nearer to the rim Lanczos sees what the patch does not hold
@@ -163,6 +163,14 @@ def test_patches_follow_from_seed_and_step():
             assert torch.equal(a, b)
     assert not torch.equal(patches.draw(0, 2)[0], patches.draw(1, 2)[0])
     assert not torch.equal(patches.draw(0, 2)[0], Patches([material()], TINY, SIZE, seed=2).draw(0, 2)[0])
+
+
+def test_a_patch_weighs_as_much_as_lanczos_is_expected_to_err_less():
+    m = replace(material(), error=torch.full((12, 16, 18), 0.1))
+    found = Patches([material(), m], TINY, SIZE, seed=0)
+    weights = torch.cat([found.draw(step, 2).weight for step in range(20)])
+    assert weights.max() == pytest.approx(1 / (1e-3 + 1e-6)) and weights.min() >= 1 / (1e-3 + 1e-6 + 0.125**2)
+    assert weights.min() < 0.2 * weights.max()
 
 
 def test_patches_shrink_to_the_smallest_volume_and_refuse_less():
@@ -192,7 +200,7 @@ def trained(steps, seed=0, settings=SETTINGS):
     run = Training(TINY, settings)
     patches = Patches([material()], TINY, SIZE, seed)
     for _ in range(steps):
-        run.step(*patches.draw(run.steps, 2))
+        run.step(patches.draw(run.steps, 2))
     return run, patches
 
 
@@ -211,7 +219,7 @@ def test_two_dimensions_train_slice_by_slice():
     flat = replace(TINY, dims=2, factor=(1, 2, 2))
     run = Training(flat, SETTINGS)
     low = torch.randn(2, 1, 3, 8, 8)
-    run.step(low, torch.randn(2, 1, 3, 16, 16))
+    run.step(Batch(low, torch.randn(2, 1, 3, 16, 16), torch.ones(2)))
     assert run.steps == 1 and np.isfinite(run.loss)
 
 
@@ -271,7 +279,7 @@ def test_a_run_that_goes_on_goes_on_with_its_log(model):
 def test_an_interrupt_keeps_what_was_learnt(tmp_path, capsys, monkeypatch):
     np.save(tmp_path / "v.npy", texture((40, 48, 48)))
 
-    def interrupted(self, low, target):
+    def interrupted(self, batch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Training, "step", interrupted)

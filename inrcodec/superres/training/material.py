@@ -35,6 +35,7 @@ SHARPER = 0.8  # times what a Gaussian of one voxel takes away is added: about a
 SCALE = 0.7  # of the axes that have room for it
 ROOM = 160  # voxels that an axis must have for that
 FITTED = (32, 80, 80)  # low-res voxels of the part that real fits are made of: some seconds each
+SLICES = 12  # that the ceiling is measured on
 EMPTY = 0.015  # of [-1, 1] from the lowest value: air, and no place for a patch
 
 
@@ -50,6 +51,7 @@ class Material:
     low : (z, y, x), clean.
     error : (z, y, x), what a real fit adds to ``low``; ``None`` where there is none.
     places : (n, 3), low-res voxels where something is.
+    ceiling : mean squared error of Lanczos on the clean low-res volume: of an even sample of slices.
     """
 
     name: str
@@ -58,6 +60,7 @@ class Material:
     low: Tensor
     error: Tensor | None
     places: Tensor
+    ceiling: float
 
     @property
     def decoded(self) -> Tensor:
@@ -176,7 +179,16 @@ def material_of(name: str, version: str, full: Float32, factor: Shape) -> Materi
     if not len(places):
         raise InputError(f"{name} is empty in the window of the model, leave it out", value=name)
     small = torch.from_numpy(low.astype(np.float32))
-    return Material(name, version, torch.from_numpy(full), small, None, torch.from_numpy(places))
+    whole, found = torch.from_numpy(full), torch.from_numpy(places)
+    return Material(name, version, whole, small, None, found, _ceiling(full, low, factor))
+
+
+def _ceiling(full: Float32, low: NDArray[np.float64], factor: Shape) -> float:
+    squares = [
+        float(np.square(lanczos.up(low, factor, _shape(full), z, z + 1)[0] - full[z]).mean())
+        for z in range(0, len(full), -(-len(full) // SLICES))
+    ]
+    return sum(squares) / len(squares)
 
 
 def unit_of(volume: Volume, offset: float = 0.0) -> Float32:

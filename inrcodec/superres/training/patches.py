@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import exp, log
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -27,7 +28,23 @@ SPREAD = 0x9E3779B1  # from the steps of one seed to those of the next; a genera
 FITTED = 0.5  # share of the patches that come from real fits, where there are any
 CLEAN = 0.4  # share of the others that stay as they are
 MOST = 1.25  # times the error of a real fit: from nothing to coarser than any
+FAINTEST = 1e-6  # mean squared error, of [-1, 1], below which nothing is worth more
 LEVELS = (1e-5, 2e-3)  # of the imitation: low-res volumes of about 53 to 34 dB
+
+
+class Batch(NamedTuple):
+    """Of one step, float32.
+
+    Attributes
+    ----------
+    low, target : (batch, 1, *low) and (batch, 1, *high).
+    weight : (batch,), one over the squared error that Lanczos is expected to leave: of the volume, and of
+        what the patch was degraded by.  A decibel then counts as much on a clean patch as on a coarse one.
+    """
+
+    low: Tensor
+    target: Tensor
+    weight: Tensor
 
 
 class Patches:
@@ -54,14 +71,13 @@ class Patches:
         self.size, self.factor, self.seed = (z, y, x), arch.factor, seed
         self.up = [_up_matrix(n, f) for n, f in zip(self.size, arch.factor, strict=True)]
 
-    def draw(self, step: int, batch: int) -> tuple[Tensor, Tensor]:
-        """(batch, 1, *low) and (batch, 1, *high), float32."""
+    def draw(self, step: int, batch: int) -> Batch:
+        """The patches of one step."""
         generator = torch.Generator().manual_seed((self.seed * SPREAD + step) % 2**32)
-        pairs = [self._one(generator) for _ in range(batch)]
-        low, target = (torch.stack(list(side))[:, None] for side in zip(*pairs, strict=True))
-        return low, target
+        low, target, weight = zip(*(self._one(generator) for _ in range(batch)), strict=True)
+        return Batch(torch.stack(low)[:, None], torch.stack(target)[:, None], torch.tensor(weight))
 
-    def _one(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def _one(self, generator: torch.Generator) -> tuple[Tensor, Tensor, float]:
         fitted = len(self.groups) > 1 and _uniform(generator) < FITTED
         m = _chosen(self.groups[int(fitted)], generator)
         place = m.places[_integer(len(m.places), generator)]
@@ -69,27 +85,29 @@ class Patches:
             min(max(int(p) - n // 2, RIM), full - n - RIM)
             for p, n, full in zip(place, self.size, m.low.shape, strict=True)
         ]
-        low = self._degraded(m, corner, generator)
+        seen = tuple(slice(c - RIM, c + n + RIM) for c, n in zip(corner, self.size, strict=True))
+        error = self._error(m, seen, generator)
+        low = m.low[seen] + error
         full = m.full[
             tuple(slice(c * f, (c + n) * f) for c, n, f in zip(corner, self.size, self.factor, strict=True))
         ]
         target = full - self._up(low)
-        inner = low[tuple(slice(RIM, RIM + n) for n in self.size)]
+        inner = low[tuple(slice(RIM, RIM + n) for n in self.size)].clamp(-1, 1)  # as the decoder does
         flips = [axis for axis in range(3) if _integer(2, generator)]
         inner, target = inner.flip(flips), target.flip(flips)
         turned = self.size[1] == self.size[2] and self.factor[1] == self.factor[2] and _integer(2, generator)
-        return (inner.mT, target.mT) if turned else (inner, target)
+        weight = 1 / (m.ceiling + float(error.square().mean()) + FAINTEST)
+        return (inner.mT, target.mT, weight) if turned else (inner, target, weight)
 
-    def _degraded(self, m: Material, corner: list[int], generator: torch.Generator) -> Tensor:
-        """A low-res patch with its rim, as a file of some size would hold it."""
-        place = tuple(slice(c - RIM, c + n + RIM) for c, n in zip(corner, self.size, strict=True))
-        low = m.low[place]
+    def _error(self, m: Material, place: tuple[slice, ...], generator: torch.Generator) -> Tensor:
+        """What a file of some size would add to a low-res patch with its rim."""
         if m.error is not None:
-            return low + m.error[place] * (MOST * _uniform(generator))
+            return m.error[place] * (MOST * _uniform(generator))
+        low = m.low[place]
         if _uniform(generator) < CLEAN:
-            return low
+            return torch.zeros_like(low)
         first, last = map(log, LEVELS)
-        return low + imitate(low, exp(first + (last - first) * _uniform(generator)), generator)
+        return imitate(low, exp(first + (last - first) * _uniform(generator)), generator)
 
     def _up(self, low: Tensor) -> Tensor:
         z, y, x = self.up

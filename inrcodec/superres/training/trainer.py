@@ -21,7 +21,7 @@ from inrcodec.errors import CorruptFile
 from inrcodec.io import atomic_write
 from inrcodec.options import Progress
 from inrcodec.superres.network import Architecture, SRDenseNet
-from inrcodec.superres.training.patches import BORDER, Patches
+from inrcodec.superres.training.patches import BORDER, Batch, Patches
 
 Loss = Literal["mse", "l1"]
 
@@ -38,7 +38,8 @@ class Settings:
     Attributes
     ----------
     steps, minutes : whichever ends first; the cosine goes by what is nearer to its end.
-    batch, rate, loss : patches a step, peak learning rate of Adam, and what is made small.
+    batch, rate, loss : patches a step, peak learning rate of Adam, and which error is made small, relative to
+        that of Lanczos.
     report : steps from one report to the next.
     """
 
@@ -75,8 +76,7 @@ class Training:
         before = self.seconds
         try:
             while self.progress < 1:
-                low, target = patches.draw(self.steps, self.settings.batch)
-                self.step(low.to(self.settings.device), target.to(self.settings.device))
+                self.step(patches.draw(self.steps, self.settings.batch))
                 now = monotonic()
                 self.seconds = before + now - start
                 if progress:
@@ -94,23 +94,28 @@ class Training:
         """From 0 to 1."""
         return max(self.steps / self.settings.steps, self.seconds / (60 * self.settings.minutes))
 
-    def step(self, low: Tensor, target: Tensor) -> None:
-        """One step on a batch: (batch, 1, *low) and (batch, 1, *high)."""
+    def step(self, batch: Batch) -> None:
+        """One step on a batch."""
+        low, target, weight = (t.to(self.settings.device) for t in batch)
         warm = min(1.0, (self.steps + 1) / WARM_UP)
         for group in self.optimizer.param_groups:
             group["lr"] = (
                 self.settings.rate * warm * (LAST + (1 - LAST) * 0.5 * (1 + cos(pi * self.progress)))
             )
         if self.arch.dims == 2:
+            weight = weight.repeat_interleave(low.shape[2])
             low, target = (t[:, 0].flatten(0, 1)[:, None] for t in (low, target))
         low = low.contiguous(memory_format=self.layout)
         with torch.autocast(low.device.type, dtype=torch.bfloat16):
             out = self.network(low)
         spans = (slice(BORDER * f, -BORDER * f) for f in self.arch.factor[3 - self.arch.dims :])
-        left = (out.float() - target)[(..., *spans)]
-        loss = left.square().mean() if self.settings.loss == "mse" else left.abs().mean()
+        left = (out.float() - target)[(..., *spans)].flatten(1)
+        if self.settings.loss == "mse":
+            loss = (left.square().mean(1) * weight).mean()
+        else:
+            loss = (left.abs().mean(1) * weight.sqrt()).mean()
         self.optimizer.zero_grad()
-        (loss * 1000).backward()  # clear of bfloat16's smallest numbers
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         self.optimizer.step()
         self.steps += 1
