@@ -79,7 +79,7 @@ def compensated(
     if header.low == header.high or prod(header.factor) == 1 or not active.any():
         return low
     found = _Upsampled(volume, header, active).slope(low, threads or cpu_count() or 1, progress)
-    if header.sr != registry.LANCZOS and found.squared >= found.plain:
+    if header.sr != registry.LANCZOS and not found.squared < found.plain:
         return None
     step = STEP_PLAIN if header.sr == registry.LANCZOS else STEP
     nearer = np.clip(low - found.gradient * (step / prod(header.factor)), -1, 1)

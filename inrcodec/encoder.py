@@ -7,6 +7,7 @@ The one law: every step is its own module's; here they only follow each other.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from math import ceil, prod
@@ -165,7 +166,8 @@ def job_for(
     low = replace(low, nodes=companding.curve(*window) if window else ())
     model, notices = planning.model_for(volume, span, low.factor, options)
     active = low.active
-    fixed = _fixed_bytes(_header(volume, span, low, model, options), masks)
+    about_model = _model(model, volume)
+    fixed = _fixed_bytes(_header(volume, span, low, about_model, options), masks)
     _refuse_too_small(wished, fixed, options)
     plan = planning.plan(low.targets(active), active, options, None if wished is None else wished - fixed)
     cuts = tiles.cut(active, plan.parts)
@@ -173,7 +175,7 @@ def job_for(
     if options.omega is None:
         omega = frequency.omega_for(low.targets, active.shape, [t for t in found if t is not None])
         plan = replace(plan, layout=replace(plan.layout, omega=omega))
-    header = _header(volume, span, low, model, options, plan, cuts)
+    header = _header(volume, span, low, about_model, options, plan, cuts)
     limits.check_header(Header.from_bytes(header.to_bytes()), "MASK" in masks)
     fixed = _fixed_bytes(header, masks)
     room = None if wished is None else wished - fixed
@@ -307,7 +309,7 @@ def _header(
     volume: Volume,
     span: Range,
     low: Lowres,
-    model: str,
+    model: Mapping[str, Any],
     options: ResolvedOptions,
     plan: Plan = UNPLANNED,
     cuts: tuple[int, ...] = (),
@@ -335,7 +337,7 @@ def _header(
         omega=plan.layout.omega,
         version=__version__,
         seed=options.seed,
-        **_model(model, volume),
+        **model,
     )
 
 

@@ -125,7 +125,8 @@ class _Grids:
     def at(self, factor: Shape) -> Forecast:
         if factor not in self.forecasts:
             model = registry.choose(self.volume.modality, factor)
-            plain = registry.LANCZOS in (model, self.options.sr)
+            # A model that is only tried, for want of a modality, promises nothing.
+            plain = registry.LANCZOS in (model, self.options.sr) or not self.volume.modality
             lift = 0.0 if plain else registry.manifest(model).lift
             self.forecasts[factor] = probe.forecast(self.sample, factor, lift)
         return self.forecasts[factor]

@@ -100,14 +100,12 @@ def window_of(volume: Volume) -> tuple[float, float]:
     From the lowest value to a quarter above the 99.9th percentile, where a bright vessel is not all there is;
     the same for a volume and for a part of it that holds the same tissue.
     """
-    span = Range.of(volume)
+    span, (slope, intercept) = Range.of(volume), volume.rescale
     values = sampled(unit_part(volume, span, (slice(None, None, -(-volume.shape[0] // THIN_SLICES)),)))
-    reach = min(1.0, HEADROOM * (float(np.percentile(values, 99.9)) + 1) - 1)
-    high = reach if reach > NARROWEST - 1 else 1.0
-    slope, intercept = volume.rescale
-    ends = (span.low, span.low + (high + 1) / 2 * (span.high - span.low))
-    low, top = sorted(end * slope + intercept for end in ends)
-    return low, top
+    values = values if slope > 0 else -values  # from the lowest physical value up
+    reach = min(2.0, HEADROOM * (float(np.percentile(values, 99.9)) + 1))
+    lowest, highest = sorted(end * slope + intercept for end in (span.low, span.high))
+    return lowest, lowest + (highest - lowest) * (reach if reach > NARROWEST else 2.0) / 2
 
 
 def padding_masks(volume: Volume) -> Iterator[Bool] | None:

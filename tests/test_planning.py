@@ -100,8 +100,8 @@ def test_the_model_follows_modality_and_factor(modality, span, factor, knobs, mo
 
 
 def test_going_without_a_model_is_told_as_a_choice_and_not_as_a_failure():
-    _, (notice,) = planning.model_for(volume(), Range(-1024, 3071), (2, 2, 2), options())
-    assert "Lanczos interpolation brings factor 2 x 2 x 2 back" in notice and "(CT)" in notice
+    _, (notice,) = planning.model_for(volume(), Range(-1024, 3071), (3, 2, 2), options())
+    assert "Lanczos interpolation brings factor 3 x 2 x 2 back" in notice and "(CT)" in notice
 
 
 def test_a_model_that_is_not_there_or_does_not_fit_is_refused():

@@ -106,7 +106,7 @@ def _end(
     source = ""
     try:
         parsed = parser.parse_words(words)
-        source = str(parsed.input)
+        source = parsed.input if isinstance(parsed.input, str) else ""
         code = command(parsed) or OK
         sys.stdout.flush()  # a full disk or a closed pipe shows here, not after the last line
         return code

@@ -17,6 +17,9 @@ import torch
 from torch import Tensor, nn
 
 ONEDNN = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+# Whether oneDNN computes in bfloat16 on this processor.
+BFLOAT16 = ONEDNN and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+MOST = 1024  # maps, blocks or layers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +50,9 @@ class Architecture:
     def __post_init__(self) -> None:
         if self.dims not in (2, 3) or (self.dims == 2 and self.factor[0] != 1):
             raise ValueError(f"dims {self.dims} with factor {self.factor}: use 3, or 2 with a z factor of 1")
+        sizes = (self.features, self.blocks, self.layers, self.growth, self.bottleneck)
+        if not all(isinstance(n, int) and 1 <= n <= MOST for n in sizes):
+            raise ValueError(f"sizes {sizes}: use whole numbers from 1 to {MOST}")
         if self.variant not in ("H", "HL", "All") or self.head not in ("deconvolution", "subpixel"):
             raise ValueError(
                 f"variant {self.variant!r}, head {self.head!r}: use H, HL or All; deconvolution or subpixel"
@@ -151,7 +157,7 @@ def _convolve(layer: nn.Module, x: Tensor, *, padded: bool = True) -> Tensor:
     assert isinstance(layer, nn.Conv2d | nn.Conv3d)
     one = (1,) * (x.ndim - 2)
     padding = tuple(k // 2 if padded else 0 for k in layer.kernel_size)
-    if x.ndim == 5 and x.device.type == "cpu" and ONEDNN:
+    if x.ndim == 5 and x.device.type == "cpu" and (BFLOAT16 if x.dtype == torch.bfloat16 else ONEDNN):
         if not torch.is_grad_enabled():
             return torch.mkldnn_convolution(x, layer.weight, layer.bias, padding, one, one, 1)
         if not layer.weight.requires_grad:

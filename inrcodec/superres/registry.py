@@ -4,21 +4,25 @@ In: an ID from a header or an option.  Out: a manifest (without torch), or the n
 The one law: an ID is looked up, never a path or a URL, and weights that do not have the hash are not loaded.
 
 Models of one's own, from ``inrv-train``, are found in the folder that the environment variable
-``INRCODEC_MODELS`` names, and are chosen before the package's; an ID of the package always means its model.
+``INRCODEC_MODELS`` names, and are chosen before the package's.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from hashlib import sha256
 from importlib import resources
 from importlib.resources.abc import Traversable
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from inrcodec import allowed
+from inrcodec.allowed import checked_id
 from inrcodec.errors import ModelNotFound
 from inrcodec.header import LANCZOS as LANCZOS
 from inrcodec.spelling import did_you_mean
@@ -28,6 +32,8 @@ if TYPE_CHECKING:
 
 FOLDER = resources.files("inrcodec.superres") / "models"
 OWN = "INRCODEC_MODELS"
+MAX_FACTOR = 8
+_HASH = re.compile(r"[0-9a-f]{64}")
 UNSTATED = "MR"  # what NIfTI and NumPy files without Hounsfield units mostly are; any model is only tried
 # Physical values that map to -1 and 1, of modalities with an absolute unit: 12-bit CT, whatever a scan holds.
 WINDOWS = {"CT": (-1024.0, 3071.0)}
@@ -45,7 +51,7 @@ class Manifest:
     sha256 : hash of the ``.safetensors`` file.
     architecture : keywords of :class:`inrcodec.superres.network.Architecture`.
     lift : dB that it takes off the error of a clean low-res volume, on what was held out in training.
-    weights : the ``.safetensors`` file.
+    weights, card : the ``.safetensors`` file, and the JSON file that all this is from.
     """
 
     id: str
@@ -56,56 +62,85 @@ class Manifest:
     architecture: dict[str, Any]
     lift: float
     weights: Traversable
+    card: Traversable
 
 
 def manifests() -> dict[str, Manifest]:
-    """All models by ID, one's own first.
+    """All models by ID, one's own first; one's own also stands for a model of the package with its ID.
 
     Raises
     ------
     ModelNotFound
         The folder of one's own models is not there, or holds a card that is none.
     """
-    own = os.environ.get(OWN)
-    return {**(_manifests(own) if own else {}), **_manifests()}
+    own = _own()
+    return own | {model: known for model, known in _package().items() if model not in own}
 
 
-@lru_cache(maxsize=4)
-def _manifests(own: str | None = None) -> dict[str, Manifest]:
-    folder = FOLDER if own is None else Path(own)
-    if not folder.is_dir():
-        raise ModelNotFound(
-            f"{OWN} names {folder}, which is no folder; correct it or unset it", value=str(folder)
-        )
-    found = {}
-    for entry in sorted(folder.iterdir(), key=lambda e: e.name):
-        if entry.name.endswith(".json"):
-            try:
-                known = _manifest(folder, json.loads(entry.read_text()))
-            except (ValueError, KeyError, TypeError) as error:
-                raise ModelNotFound(f"{entry} is no model card, remove it", value=str(entry)) from error
-            found[known.id] = known
-    return found
+@cache
+def _package() -> dict[str, Manifest]:
+    return _manifests(FOLDER)
 
 
-def _manifest(folder: Traversable, fields: dict[str, Any]) -> Manifest:
-    z, y, x = fields["architecture"]["factor"]
-    window = fields["window"]
-    return Manifest(
-        fields["id"],
-        fields["modality"],
-        (z, y, x),
-        None if window is None else (window[0], window[1]),
-        fields["sha256"],
-        fields["architecture"],
-        _lift(fields["held_out"]),
-        folder / f"{fields['id']}.safetensors",
+def _own() -> dict[str, Manifest]:
+    """Read each time: a model may be trained while a notebook is open."""
+    folder = os.environ.get(OWN)
+    if not folder:
+        return {}
+    if not Path(folder).is_dir():
+        raise ModelNotFound(f"{OWN} names {folder}, no folder; correct it or unset it", value=folder)
+    return _manifests(Path(folder))
+
+
+def _manifests(folder: Traversable) -> dict[str, Manifest]:
+    cards = (
+        e for e in sorted(folder.iterdir(), key=lambda e: e.name) if e.name.endswith(".json") and e.is_file()
     )
+    found = (_manifest(folder, entry) for entry in cards)
+    return {known.id: known for known in found}
+
+
+def _manifest(folder: Traversable, entry: Traversable) -> Manifest:
+    """What a card says, if it says what a card has to."""
+    try:
+        fields = json.loads(entry.read_text())
+        if entry.name != f"{checked_id(fields['id'])}.json" or not _HASH.fullmatch(fields["sha256"]):
+            raise ValueError("the name of another model, or no hash")
+        z, y, x = allowed.triple("factor", fields["architecture"]["factor"], MAX_FACTOR)
+        return Manifest(
+            fields["id"],
+            str(fields["modality"]),
+            (z, y, x),
+            _window(fields["window"]),
+            fields["sha256"],
+            dict(fields["architecture"]),
+            _lift(fields["held_out"]),
+            folder / f"{fields['id']}.safetensors",
+            entry,
+        )
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise ModelNotFound(f"{entry} is no model card, move it elsewhere", value=str(entry)) from error
+
+
+def _window(ends: Any) -> tuple[float, float] | None:
+    if ends is None:
+        return None
+    low, high = map(float, ends)
+    if not (isfinite(low) and isfinite(high) and low < high):
+        raise ValueError("a window that is none")
+    return low, high
 
 
 def _lift(held_out: list[dict[str, Any]]) -> float:
-    gains = [row["model"] - row["lanczos"] for row in held_out if row["version"] == "clean"]
+    gains = [float(row["model"]) - float(row["lanczos"]) for row in held_out if row["version"] == "clean"]
     return max(0.0, sum(gains) / len(gains)) if gains else 0.0
+
+
+def card(model: str) -> dict[str, Any]:
+    """The whole model card of an ID."""
+    known = manifest(model)
+    fields: dict[str, Any] = json.loads(known.card.read_text())
+    return fields
 
 
 def manifest(model: str) -> Manifest:
@@ -147,12 +182,18 @@ def load(model: str, digest: bytes) -> SRDenseNet:
     ModelNotFound
         ID unknown, or the weights here are not the ones meant.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import load as parse
 
     from inrcodec.superres.network import Architecture, SRDenseNet
 
     known = manifest(model)
-    weights = known.weights.read_bytes()
+    if known.sha256 != digest.hex() and model in _package():
+        known = _package()[model]  # one's own model of the same ID is not the one meant
+    try:
+        weights = known.weights.read_bytes()
+    except OSError as error:
+        raise ModelNotFound(f"the weights of model {model!r} cannot be read: {error}", value=model) from error
     here = sha256(weights).digest()
     if here != digest or here.hex() != known.sha256:
         raise ModelNotFound(
@@ -160,7 +201,12 @@ def load(model: str, digest: bytes) -> SRDenseNet:
             f"{digest.hex()[:16]}…; install the version that wrote it, or decode with --sr lanczos",
             value=here.hex(),
         )
-    arch = Architecture(**{**known.architecture, "factor": known.factor})
-    network = SRDenseNet(arch)
-    network.load_state_dict(parse(weights))
+    try:
+        arch = Architecture(**{**known.architecture, "factor": known.factor})
+        network = SRDenseNet(arch)
+        network.load_state_dict(parse(weights))
+    except (TypeError, ValueError, RuntimeError, SafetensorError) as error:
+        raise ModelNotFound(
+            f"the weights of model {model!r} are not of its card's architecture", value=model
+        ) from error
     return network.eval().requires_grad_(False)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -41,23 +41,27 @@ def as_shipped(network: SRDenseNet) -> SRDenseNet:
     return shipped.eval().requires_grad_(False)
 
 
-def write(
-    folder: Path,
-    model: str,
-    network: SRDenseNet,
-    *,
-    modality: str,
-    training: Mapping[str, Any],
-    volumes: Sequence[Mapping[str, Any]],
-    held_out: Sequence[Row],
-    force: bool,
-) -> Path:
-    """Write both files, the weights first.
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What a card says of a training.
 
-    Parameters
+    Attributes
     ----------
-    training : steps, minutes, batch … as they were.
+    model, modality : ID of the model, and what it is for.
+    training : steps, seconds, batch … as they were.
     volumes : of the training set, with "name" and "licence".
+    held_out : what was measured on the others.
+    """
+
+    model: str
+    modality: str
+    training: Mapping[str, Any]
+    volumes: Sequence[Mapping[str, Any]]
+    held_out: Sequence[Row]
+
+
+def write(folder: Path, network: SRDenseNet, facts: Facts, *, force: bool) -> Path:
+    """Write both files, the weights first.
 
     Returns
     -------
@@ -65,19 +69,19 @@ def write(
     """
     weights = weights_of(network)
     card = {
-        "id": model,
-        "modality": modality,
-        "window": list(WINDOWS[modality]) if modality in WINDOWS else None,
+        "id": facts.model,
+        "modality": facts.modality,
+        "window": list(WINDOWS[facts.modality]) if facts.modality in WINDOWS else None,
         "sha256": sha256(weights).hexdigest(),
         "architecture": asdict(network.arch),
         "parameters": sum(p.numel() for p in network.parameters()),
         "version": __version__,
-        "training": dict(training),
-        "trained_on": [dict(v) for v in volumes],
-        "held_out": table(held_out),
+        "training": dict(facts.training),
+        "trained_on": [dict(v) for v in facts.volumes],
+        "held_out": table(facts.held_out),
         "limitation": LIMITATION,
     }
-    atomic_write(folder / f"{model}.safetensors", weights, force=force)
-    path = folder / f"{model}.json"
-    atomic_write(path, (json.dumps(card, indent=2) + "\n").encode(), force=force)
+    atomic_write(folder / f"{facts.model}.safetensors", weights, force=force)
+    path = folder / f"{facts.model}.json"
+    atomic_write(path, (json.dumps(card, indent=2, allow_nan=False) + "\n").encode(), force=force)
     return path

@@ -10,6 +10,7 @@ take minutes, so they are made of parts of volumes; the imitation takes no time,
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,18 +25,20 @@ Shape = tuple[int, int, int]
 BLOCK = 6  # low-res voxels of a block of cosines, as in the forecast of what a fit can give
 
 
-def decoded(volume: Volume, factor: Shape, width: int, steps: int, seed: int = 0) -> NDArray[np.float64]:
+def decoded(volume: Volume, factor: Shape, **knobs: Any) -> NDArray[np.float64]:
     """The low-res volume that a real file of this volume decodes to, in stored units.
+
+    It is fitted to the plain low-res volume: which other one a model wants is not known before it is trained.
 
     Parameters
     ----------
-    width, steps : of the fit: the width sets the size of the file, and so how coarse the fit is.
+    knobs : "width", which sets the size of the file and so how coarse the fit is, "steps", "seed", "threads".
 
     Returns
     -------
     ndarray, (z, y, x), float64.
     """
-    blob, _ = api.encode_report(volume, factor=factor, width=width, steps=steps, seed=seed, sr="lanczos")
+    blob, _ = api.encode_report(volume, factor=factor, sr="lanczos", through_sr=False, **knobs)
     decoder = api.open(blob)
     span = decoder.span
     return span.low + (decoder.lowres() + 1) * ((span.high - span.low) / 2)

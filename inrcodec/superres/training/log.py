@@ -41,6 +41,11 @@ class Log:
             if found[:1] == self.lines:
                 self.lines += [line for line in found[1:] if int(line[0]) <= run.steps]
 
+    @property
+    def is_current(self) -> bool:
+        """Whether the last line is of the present step."""
+        return self.lines[-1][0] == str(self.run.steps)
+
     def add(self) -> str:
         """Measure, write, and say it."""
         rows = held_out.measured(self.run.averaged(), self.material, self.threads)

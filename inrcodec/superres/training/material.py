@@ -9,8 +9,8 @@ volumes shows few of them: each volume is also used sharpened, and scaled down.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from hashlib import blake2b
 from math import prod
 from pathlib import Path
 
@@ -19,21 +19,23 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from inrcodec import io, lanczos
-from inrcodec.errors import InputError
-from inrcodec.modality import settled
-from inrcodec.normalize import window_of
+from inrcodec import __version__, io, lanczos
+from inrcodec.errors import CorruptFile, InputError
+from inrcodec.focus import like_hounsfield
+from inrcodec.normalize import Range, window_of
+from inrcodec.options import Progress
 from inrcodec.superres.registry import WINDOWS
 from inrcodec.superres.training import degrade
+from inrcodec.superres.training.options import CT, TrainOptions
 from inrcodec.volume import Volume
 
 Float32 = NDArray[np.float32]
 Shape = tuple[int, int, int]
-Window = tuple[float, float]
 
 SHARPER = 0.8  # times what a Gaussian of one voxel takes away is added: about a bone kernel
 SCALE = 0.7  # of the axes that have room for it
 ROOM = 160  # voxels that an axis must have for that
+STORED = 2000.0  # units that 1 is stored as for a fit: half a HU
 FITTED = (32, 80, 80)  # low-res voxels of the part that real fits are made of: some seconds each
 SLICES = 12  # that the ceiling is measured on
 EMPTY = 0.015  # of [-1, 1] from the lowest value: air, and no place for a patch
@@ -70,96 +72,109 @@ class Material:
 
 @dataclass(frozen=True)
 class Loader:
-    """How volumes become material.
+    """How volumes become material: as the options say."""
 
-    Parameters
-    ----------
-    factor : (z, y, x).
-    modality : of volumes that do not say it.
-    widths, steps : of the real fits, of which each is kept as a file in ``folder``.
-    offsets : to HU, by file name, of CT volumes in other units.
-    """
+    options: TrainOptions
+    progress: Progress | None = None
 
-    factor: Shape
-    modality: str
-    folder: Path
-    widths: Sequence[int]
-    steps: int
-    offsets: Mapping[str, float] = field(default_factory=dict)
+    def all(self) -> tuple[list[Material], list[Material]]:
+        """Material to train on and to report on."""
+        training, kept = self.options.split()
+        if not kept:
+            return self.parted(training[0])
+        return [m for v in training for m in self.varied(v)], [m for v in kept for m in self.plain(v)]
 
     def varied(self, path: Path) -> list[Material]:
         """All versions of a volume to train on."""
-        name, full = self._full(path)
-        versions = {"clean": full, "sharper": _sharper(full), "scaled": _scaled(full)}
-        found = [material_of(name, version, array, self.factor) for version, array in versions.items()]
-        return found + self._fits(name, full)
+        return self._varied(self.options.names[path], self._full(path))
 
     def plain(self, path: Path) -> list[Material]:
-        """The clean version of a part of a volume and what fits of it decode to, to report on."""
-        name, full = self._full(path)
-        return [material_of(name, "clean", self._part(full), self.factor), *self._fits(name, full)]
+        """The clean version of the middle of a volume and what fits of it decode to, to report on."""
+        return self._plain(self.options.names[path], self._full(path))
 
-    def split(self, path: Path) -> tuple[list[Material], list[Material]]:
+    def parted(self, path: Path) -> tuple[list[Material], list[Material]]:
         """Material to train on and to report on where there is one volume: its last fifth is held out."""
-        name, full = self._full(path)
-        cut, gap = len(full) * 4 // 5, lanczos.LOBES * (self.factor[0] - 1)
-        first, last = full[:cut], full[cut + gap :]
-        if len(last) < 2 * self.factor[0]:
+        name, full = self.options.names[path], self._full(path)
+        factor = self.options.factor[0]
+        cut = len(full) * 4 // 5
+        last = full[cut + lanczos.LOBES * (factor - 1) :]
+        if len(last) < 2 * factor:
             raise InputError(
                 f"{name} has {len(full)} slices, too few to hold a fifth out; pass another volume too",
                 value=len(full),
             )
-        versions = {"clean": first, "sharper": _sharper(first), "scaled": _scaled(first)}
-        found = [material_of(name, version, array, self.factor) for version, array in versions.items()]
-        held = f"{name} (last fifth)"
-        return (
-            found + self._fits(name, first),
-            [material_of(held, "clean", self._part(last), self.factor), *self._fits(held, last)],
-        )
+        return self._varied(name, full[:cut]), self._plain(f"{name} (last fifth)", last)
 
-    def _full(self, path: Path) -> tuple[str, Float32]:
+    def _varied(self, name: str, full: Float32) -> list[Material]:
+        scaled = _scaled(full)
+        versions = {"clean": full, "sharper": _sharper(full)} | ({} if scaled is None else {"scaled": scaled})
+        found = [
+            material_of(name, version, array, self.options.factor) for version, array in versions.items()
+        ]
+        return found + self._fits(name, full)
+
+    def _plain(self, name: str, full: Float32) -> list[Material]:
+        return [material_of(name, "clean", self._part(full), self.options.factor), *self._fits(name, full)]
+
+    def _full(self, path: Path) -> Float32:
         """A volume in [-1, 1] of its window."""
-        volume, _ = settled(io.read(path), None)
-        volume = volume if volume.modality else replace(volume, modality=self.modality)
-        if volume.modality != self.modality:
+        name, wished = self.options.names[path], self.options.modality
+        volume = io.read(path)
+        if volume.modality not in ("", wished):
             raise InputError(
-                f"{path.name} is {volume.modality}, the model is for {self.modality}; leave it out, or train "
-                "another model for it",
-                value=volume.modality,
+                f"{name} is {volume.modality}, the model is for {wished}: leave it out", value=volume.modality
             )
-        return path.name, unit_of(volume, self.offsets.get(path.name, 0.0))
+        offset = self.options.offsets.get(name)
+        if (
+            wished == CT
+            and offset is None
+            and not volume.modality
+            and not like_hounsfield(Range.of(volume), volume)
+        ):
+            raise InputError(
+                f"{name} does not say that it is CT, and its values do not look like HU; pass --offset "
+                f"{name}=HU, what has to be added (0 if they are HU)",
+                value=name,
+            )
+        return unit_of(replace(volume, modality=wished), offset or 0.0)
 
     def _part(self, full: Float32) -> Float32:
         """The middle of a volume, of as many voxels as a fit is to see."""
         spans = []
-        for n, f, most in zip(full.shape, self.factor, FITTED, strict=True):
+        for n, f, most in zip(full.shape, self.options.factor, FITTED, strict=True):
             length = min(n // f, most) * f
             first = (n - length) // 2
             spans.append(slice(first, first + length))
         return full[tuple(spans)]
 
     def _fits(self, name: str, full: Float32) -> list[Material]:
-        if not self.widths:
+        if not self.options.fits:
             return []
         part = self._part(full)
-        clean = material_of(name, "clean", part, self.factor)
-        volume = Volume.from_array(np.rint((part + 1) * 2000).astype(np.int16))
+        clean = material_of(name, "clean", part, self.options.factor)
+        stored = np.rint((part + 1) * STORED).astype(np.int16)
         found = []
-        for width in self.widths:
-            low = self._kept(
-                f"{name}.{'x'.join(map(str, self.factor))}.w{width}.s{self.steps}", volume, width
-            )
-            error = torch.from_numpy((low / 2000 - 1).astype(np.float32)) - clean.low
+        for done, width in enumerate(self.options.fits, 1):
+            error = torch.from_numpy(self._fit(stored, width) / np.float32(STORED) - 1) - clean.low
             found.append(replace(clean, version=f"w{width}", error=error))
+            if self.progress:
+                self.progress(f"fits of {name}", done / len(self.options.fits))
         return found
 
-    def _kept(self, name: str, volume: Volume, width: int) -> NDArray[np.float32]:
+    def _fit(self, stored: NDArray[np.int16], width: int) -> Float32:
         """What a fit decodes to, from the folder where it is there."""
-        path = self.folder / f"{name.replace(' ', '_')}.npy"
+        o = self.options
+        about = repr((__version__, o.factor, width, o.fit_steps, o.seed, stored.shape)).encode()
+        path = o.out / f"fit-{blake2b(about + stored.tobytes(), digest_size=12).hexdigest()}.npy"
         if not path.exists():
-            fitted = degrade.decoded(volume, self.factor, width, self.steps).astype(np.float32)
+            volume = Volume.from_array(stored)
+            fitted = degrade.decoded(
+                volume, o.factor, width=width, steps=o.fit_steps, seed=o.seed, threads=o.threads
+            ).astype(np.float32)
             io.atomic_write(path, lambda stream: np.save(stream, fitted, allow_pickle=False))
-        kept: NDArray[np.float32] = np.load(path, allow_pickle=False)
+        kept: Float32 = np.load(path, allow_pickle=False)
+        if kept.shape != tuple(n // f for n, f in zip(stored.shape, o.factor, strict=True)):
+            raise CorruptFile(f"{path} is no fit of this volume, delete it", value=str(path))
         return kept
 
 
@@ -169,8 +184,12 @@ def material_of(name: str, version: str, full: Float32, factor: Shape) -> Materi
     Raises
     ------
     InputError
-        There is nothing in it.
+        There is nothing in it, or it is thinner than a low-res voxel.
     """
+    if any(n < f for n, f in zip(full.shape, factor, strict=True)):
+        raise InputError(
+            f"{name} has {full.shape} voxels, too few for factor {factor}; leave it out", value=full.shape
+        )
     full = np.ascontiguousarray(
         full[tuple(slice(n // f * f) for n, f in zip(full.shape, factor, strict=True))]
     )
@@ -192,8 +211,16 @@ def _ceiling(full: Float32, low: NDArray[np.float64], factor: Shape) -> float:
 
 
 def unit_of(volume: Volume, offset: float = 0.0) -> Float32:
-    """A volume in [-1, 1] of its modality's window, or of its own; ``offset`` is added to physical values."""
+    """A volume in [-1, 1] of its modality's window, or of its own; ``offset`` is added to physical values.
+
+    Raises
+    ------
+    InputError
+        All values are the same.
+    """
     low, high = WINDOWS.get(volume.modality) or window_of(volume)
+    if low == high:
+        raise InputError(f"the volume is {low:g} everywhere, leave it out", value=low)
     slope, intercept = volume.rescale
     full = volume.array.astype(np.float32) * np.float32(slope) + np.float32(intercept + offset)
     if volume.padding is not None:
@@ -216,13 +243,13 @@ def _sharper(full: Float32) -> Float32:
     return sharp
 
 
-def _scaled(full: Float32) -> Float32:
-    """With larger voxels along the axes that are long enough."""
+def _scaled(full: Float32) -> Float32 | None:
+    """With larger voxels along the axes that are long enough; ``None`` where none is."""
     from scipy.ndimage import gaussian_filter, zoom
 
     scales = [SCALE if n >= ROOM else 1.0 for n in full.shape]
     if prod(scales) == 1:
-        return full
+        return None
     smooth = gaussian_filter(full, [0.4 / s if s < 1 else 0 for s in scales])
     scaled: Float32 = np.clip(zoom(smooth, scales, order=3), -1, 1)
     return scaled

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from inrcodec import lanczos
-from inrcodec.errors import InputError
+from inrcodec.errors import InputError, UsageError
 from inrcodec.superres.network import Architecture
 from inrcodec.superres.training.degrade import imitate
 from inrcodec.superres.training.material import Material
@@ -60,16 +60,21 @@ class Patches:
 
     def __init__(self, material: Sequence[Material], arch: Architecture, size: Shape, seed: int) -> None:
         self.groups = [g for g in _by_origin(material) if g]
-        shortest = [min(m.low.shape[axis] for m in material) - 2 * RIM for axis in range(3)]
+        self.rims = [RIM if f > 1 else 0 for f in arch.factor]
+        least = [1 + 2 * BORDER if axis >= 3 - arch.dims else 1 for axis in range(3)]
+        if any(n < most for n, most in zip(size, least, strict=True)):
+            raise UsageError(f"patch {size} is too small, allowed: at least {tuple(least)}", value=size)
+        for m in material:
+            if any(n - 2 * r < most for n, r, most in zip(m.low.shape, self.rims, least, strict=True)):
+                raise InputError(
+                    f"{m.name} ({m.version}) has {tuple(m.low.shape)} low-res voxels, too few for a patch of "
+                    f"{tuple(least)} and its rim; leave it out",
+                    value=tuple(m.low.shape),
+                )
+        shortest = [min(m.low.shape[axis] for m in material) - 2 * r for axis, r in enumerate(self.rims)]
         z, y, x = (min(n, most) for n, most in zip(size, shortest, strict=True))
-        if min(z, y, x) < 1 or min((z, y, x)[3 - arch.dims :]) <= 2 * BORDER:
-            small = min(material, key=lambda m: min(m.low.shape))
-            raise InputError(
-                f"{small.name} has {tuple(small.low.shape)} low-res voxels, too few for it; leave it out",
-                value=tuple(small.low.shape),
-            )
         self.size, self.factor, self.seed = (z, y, x), arch.factor, seed
-        self.up = [_up_matrix(n, f) for n, f in zip(self.size, arch.factor, strict=True)]
+        self.up = [_up_matrix(n, f, r) for n, f, r in zip(self.size, arch.factor, self.rims, strict=True)]
 
     def draw(self, step: int, batch: int) -> Batch:
         """The patches of one step."""
@@ -82,17 +87,16 @@ class Patches:
         m = _chosen(self.groups[int(fitted)], generator)
         place = m.places[_integer(len(m.places), generator)]
         corner = [
-            min(max(int(p) - n // 2, RIM), full - n - RIM)
-            for p, n, full in zip(place, self.size, m.low.shape, strict=True)
+            min(max(int(p) - n // 2, r), full - n - r)
+            for p, n, full, r in zip(place, self.size, m.low.shape, self.rims, strict=True)
         ]
-        seen = tuple(slice(c - RIM, c + n + RIM) for c, n in zip(corner, self.size, strict=True))
+        seen = tuple(slice(c - r, c + n + r) for c, n, r in zip(corner, self.size, self.rims, strict=True))
         error = self._error(m, seen, generator)
         low = m.low[seen] + error
-        full = m.full[
-            tuple(slice(c * f, (c + n) * f) for c, n, f in zip(corner, self.size, self.factor, strict=True))
-        ]
-        target = full - self._up(low)
-        inner = low[tuple(slice(RIM, RIM + n) for n in self.size)].clamp(-1, 1)  # as the decoder does
+        spans = zip(corner, self.size, self.factor, strict=True)
+        target = m.full[tuple(slice(c * f, (c + n) * f) for c, n, f in spans)] - self._up(low)
+        within = tuple(slice(r, r + n) for n, r in zip(self.size, self.rims, strict=True))
+        inner = low[within].clamp(-1, 1)  # as the decoder does
         flips = [axis for axis in range(3) if _integer(2, generator)]
         inner, target = inner.flip(flips), target.flip(flips)
         turned = self.size[1] == self.size[2] and self.factor[1] == self.factor[2] and _integer(2, generator)
@@ -133,9 +137,9 @@ def _uniform(generator: torch.Generator) -> float:
     return float(torch.rand((), generator=generator))
 
 
-def _up_matrix(n: int, factor: int) -> Tensor:
+def _up_matrix(n: int, factor: int, rim: int) -> Tensor:
     """Lanczos of an axis of n voxels and their rims, to the n alone."""
-    low = n + 2 * RIM
-    inside = slice(RIM * factor, (RIM + n) * factor)
+    low = n + 2 * rim
+    inside = slice(rim * factor, (rim + n) * factor)
     matrix = lanczos.matrix_up(low, factor, low * factor, inside, slice(None))
     return torch.from_numpy(matrix.astype(np.float32))
