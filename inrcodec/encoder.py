@@ -229,11 +229,10 @@ def aimed(volume: Volume, job: Job, options: ResolvedOptions, progress: Progress
     found = partial(compensation.compensated, threads=options.threads, progress=progress)
     aim = found(volume, job.header, decoded, active)
     if aim is None:
-        notices = [
-            *job.notices,
-            f"Lanczos is nearer to this volume than model {job.header.sr!r}, and is used",
-        ]
-        job = replace(job, header=replace(job.header, **PLAIN), notices=notices)
+        notice = f"model {job.header.sr!r} is no gain on this volume: Lanczos is used"
+        plain, wished = replace(options, sr=registry.LANCZOS), planning.wished_bytes(volume, options)
+        again = job_for(volume, Range(job.header.low, job.header.high), job.low, job.masks, plain, wished)
+        job = replace(again, choice=job.choice, notices=[*job.notices, notice])
         aim = found(volume, job.header, decoded, active)
     return replace(job, low=replace(job.low, aim=aim))
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from math import inf, log10
 
-from inrcodec import check, encoder, grids
+from inrcodec import check, encoder, grids, planning
 from inrcodec.check import Reached
 from inrcodec.encoder import Encoded, Job, Lowres
 from inrcodec.errors import TargetNotReached
@@ -58,8 +58,7 @@ def encode(
     InputError, UsageError, ModelNotFound, FitFailed, LimitExceeded
     """
     if options.psnr is None:
-        encoded = encoder.encode(volume, options, progress)
-        return encoded, _measured(volume, encoded, options, progress)
+        return _once(volume, options, progress)
     span = encoder.span_of(volume, options)
     best = -inf
     choices = grids.in_order(volume, span, options, options.psnr)
@@ -78,6 +77,27 @@ def encode(
         "ask for less, or for a finer factor or more steps",
         value=best,
     )
+
+
+def _once(volume: Volume, options: ResolvedOptions, progress: Progress | None) -> tuple[Encoded, Reached]:
+    """One fit; where its model turns out to be a loss, another without, as if there were none.
+
+    What was aimed at the model, or left room for it, would be worse and smaller than it need be.
+    """
+    encoded = encoder.encode(volume, options, progress)
+    found = _measured(volume, encoded, options, progress)
+    sized = planning.wished_bytes(volume, options) is not None
+    if (
+        found.best == encoded.header.sr
+        or options.time_budget is not None
+        or not (options.through_sr or sized)
+    ):
+        return encoded, found
+    notices = [*encoded.notices, *encoder.model_left_out(encoded, found)]
+    plain = replace(options, sr=registry.LANCZOS)
+    encoded = encoder.encode(volume, plain, progress)
+    encoded.notices = notices
+    return encoded, _measured(volume, encoded, plain, progress)
 
 
 def _measured(

@@ -142,7 +142,7 @@ def test_a_model_that_is_worse_than_lanczos_is_left_out_before_the_fit(head, mon
     plain = encoder.encode(head, EncodeOptions(**knobs, sr="lanczos").resolved())
     assert left_out.header.to_bytes() == plain.header.to_bytes()
     assert left_out.sections == plain.sections
-    assert any("Lanczos is nearer" in notice for notice in left_out.notices)
+    assert any("Lanczos is used" in notice for notice in left_out.notices)
 
 
 def test_what_lies_under_padding_has_no_say(head):
