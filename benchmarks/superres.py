@@ -32,6 +32,7 @@ from inrcodec.superres.network import SRDenseNet
 from inrcodec.superres.training import degrade
 from inrcodec.superres.training.held_out import measured
 from inrcodec.superres.training.material import Loader, Material, material_of, unit_of
+from inrcodec.superres.training.options import TrainOptions
 
 CROP: Region = (slice(58, 122), slice(120, 376), slice(110, 366))
 CLEAN = {(1, 4, 4): 5.0, (4, 4, 4): 2.5, (2, 2, 2): 3.0}  # least dB over Lanczos, CT
@@ -89,10 +90,10 @@ def _gains(modality: str, name: str, full: np.ndarray, least: dict, args: argpar
 
 
 def decoded(encodings: Encodings, args: argparse.Namespace) -> Section:
-    """What the model brings to the low-res volume of a file."""
+    """What the model brings to the low-res volume of a file that was not fitted through it."""
     figures, reports = [], []
     for size, least in DECODED.items():
-        report = encodings.of(encodings.head, factor=FACTOR, size=size).report
+        report = encodings.of(encodings.head, factor=FACTOR, size=size, through_sr=False).report
         words = (
             f"{report.file_bytes} bytes, Lanczos {report.psnr_lanczos:.2f} dB, {report.sr} {report.psnr:.2f}"
         )
@@ -170,8 +171,8 @@ def imitation(encodings: Encodings, args: argparse.Namespace) -> Section:
         return Section([])
     figures = []
     network = dict(networks("CT"))["ct-3d-x4"]
-    loader = Loader(FACTOR, "CT", args.out, (20, 28, 40), 1000)
-    clean_one, *fits = loader.plain(args.train)
+    wishes = TrainOptions(volumes=[args.train], modality="CT", factor=FACTOR, out=args.out)
+    clean_one, *fits = Loader(wishes).plain(args.train)
     for real in fits:
         assert real.error is not None
         error = _imitated(clean_one, float(real.error.square().mean()))
