@@ -186,7 +186,13 @@ def test_help_has_the_table(name, capfd):
 START = "import sys; from inrcodec.cli.enc import main; sys.exit(main())"
 
 
+def heed_interrupts():
+    """Under nohup the tests' own process ignores SIGINT, and its children would."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def start(*words, code=START, **options):
+    options = {"preexec_fn": heed_interrupts} | options
     return subprocess.Popen(
         [sys.executable, "-c", code, *map(str, words)],
         stdout=subprocess.PIPE,
@@ -204,7 +210,10 @@ def test_interrupted_leaves_the_old_file_and_nothing_else(number, tiny):
     with start(*words) as process:
         assert process.stderr.readline().startswith("read")  # the work has begun
         process.send_signal(number)
-        _, err = process.communicate()
+        try:
+            _, err = process.communicate(timeout=120)  # no measure of speed: it ends, or never does
+        finally:
+            process.kill()
     assert process.returncode == 130, err
     assert "interrupted" in err
     assert (tiny / "in.inrv").read_bytes() == before
