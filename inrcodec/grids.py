@@ -8,7 +8,9 @@ On the crop of the dev head (64 x 256 x 256, 1 mm; 2 500 steps) the spacing's (4
 31.4, (1, 4, 4) 31.0 and 31.4: an axis alone is seldom worth its bytes.  In 5.6 kB the two cubes have 31.1
 and 30.8.  Where slices are thick a model can be worth more than an axis: a phantom's head and an abdomen of
 2 and 2.5 mm reach 37.3 dB in 11.5 kB and 31.1 in 14.5 at (4, 4, 4), but 36.6 in 20.5 kB and 30.3 in 26.3 at
-the spacing's (2, 4, 4), for which there is no model (800 steps; the model was trained on the abdomen).
+the spacing's (2, 4, 4), for which there is no model (800 steps; the model was trained on the abdomen).  That
+was before there was a model for (2, 2, 2): with it the crop reaches 33.1 dB in 10 kB and 34.8 in 16 (3 000
+steps), forecast 32.6 and 34.4.
 """
 
 from __future__ import annotations

@@ -9,7 +9,8 @@ cosines of 6 x 6 x 6 low-res voxels, their energies water-filled (every coeffici
 ``log2(c^2 / D) / 2`` bits and errs by ``D``, the others err by themselves).  A SIREN is no transform coder,
 but its bits for an active voxel grow with the 1.2th power of those bits; ``BITS`` is the factor between them.
 
-How well it predicts the PSNR of whole files, forecast less measured, in dB:
+How well it predicts the PSNR of whole files, forecast less measured, in dB, with a lift of 1.7 for (4, 4, 4)
+and none elsewhere:
 
 - what it was set by, fits of 2 500 to 6 000 steps.  Head at (4, 4, 4): -0.5 in 10 kB, -0.3 in 16 kB.  Its
   crop: (4, 4, 4) -0.1, +0.3 and +0.2 in 5.6, 10 and 16 kB; (2, 2, 2) +0.1, 0.0 and -0.1; (4, 2, 2) 0.0 and
