@@ -154,7 +154,9 @@ def test_a_command_that_was_interrupted_goes_on(number, tiny, capfd):
     words = [str(tiny / "in.npy"), str(tiny / "out.inrv"), "--spacing", "2,1,1", *WORDS[:-1]]
     words += ["--resume", str(tiny / "kept")]
     started = [sys.executable, "-c", WAITING, *words]
-    with subprocess.Popen(started, stderr=subprocess.PIPE, text=True, env={**os.environ}) as process:
+    # Under nohup the tests' own process ignores SIGINT, and its children would.
+    heed = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731
+    with subprocess.Popen(started, stderr=subprocess.PIPE, text=True, preexec_fn=heed) as process:
         try:
             assert process.stderr.readline() == "waiting\n"
             process.send_signal(number)
