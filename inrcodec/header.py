@@ -285,9 +285,20 @@ def _window_in_units(header: Header) -> tuple[float, float]:
     span = header.high - header.low
     if header.sr == LANCZOS or span == 0:
         return header.sr_window
-    slope, intercept = header.rescale
-    low, high = sorted(((v - intercept) / slope - header.low) * (2 / span) - 1 for v in header.sr_window)
-    return low, high
+    return _in_units(header.sr_window, header.rescale, header.low, header.high)
+
+
+def _in_units(
+    window: tuple[float, float], rescale: tuple[float, float], low: float, high: float
+) -> tuple[float, float]:
+    slope, intercept = rescale
+    first, last = sorted(((v - intercept) / slope - low) * (2 / (high - low)) - 1 for v in window)
+    return first, last
+
+
+def can_see(window: tuple[float, float], rescale: tuple[float, float], low: float, high: float) -> bool:
+    """Whether a model's window can stand beside a range: one too far from it or too narrow cannot."""
+    return not (_is_narrow(*window) or _is_narrow(*_in_units(window, rescale, low, high)))
 
 
 def _is_narrow(low: float, high: float) -> bool:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from inrcodec import tiles
 from inrcodec.errors import TargetNotReached, UsageError
+from inrcodec.header import can_see
 from inrcodec.normalize import Range, amplitude
 from inrcodec.options import ResolvedOptions
 from inrcodec.siren import OMEGA, Layout
@@ -126,8 +127,18 @@ def model_for(volume: Volume, span: Range, factor: Shape, options: ResolvedOptio
                 f"did you mean --factor {','.join(map(str, found.factor))}?",
                 value=found.id,
             )
+        if _is_blind(found, volume, span):
+            raise UsageError(
+                f"model {found.id!r} is made for values of {found.window}, the volume's are of another kind; "
+                "leave it out",
+                value=found.id,
+            )
         return found.id, notices
     model = registry.choose(volume.modality, factor)
+    known = registry.manifests().get(model)
+    if known and _is_blind(known, volume, span):
+        notices.append(f"the values are none that model {model!r} was made for: Lanczos is used")
+        return registry.LANCZOS, notices
     if options.sr is not None:
         notices.append(f"model {options.sr!r} is not there for factor {factor}: {model!r} takes its place")
     elif model == registry.LANCZOS:
@@ -137,6 +148,11 @@ def model_for(volume: Volume, span: Range, factor: Shape, options: ResolvedOptio
             f"grids or modalities than this ({volume.modality or 'modality unknown'})"
         )
     return model, notices
+
+
+def _is_blind(model: registry.Manifest, volume: Volume, span: Range) -> bool:
+    """Whether the volume's values are so unlike the model's that its window means nothing among them."""
+    return model.window is not None and not can_see(model.window, volume.rescale, span.low, span.high)
 
 
 def plan(

@@ -104,6 +104,14 @@ def test_going_without_a_model_is_told_as_a_choice_and_not_as_a_failure():
     assert "Lanczos interpolation brings factor 3 x 2 x 2 back" in notice and "(CT)" in notice
 
 
+@pytest.mark.parametrize("span", [Range(-9e7, 1e12), Range(1e12, 1e12 + 1)])
+def test_values_that_are_no_hounsfield_units_get_no_model_of_ct(span):
+    chosen, (notice,) = planning.model_for(volume(modality="CT"), span, (4, 4, 4), options())
+    assert chosen == "lanczos" and "Lanczos is used" in notice
+    with pytest.raises(UsageError, match="another kind"):
+        planning.model_for(volume(modality="CT"), span, (4, 4, 4), options(sr="ct-3d-x4"))
+
+
 def test_a_model_that_is_not_there_or_does_not_fit_is_refused():
     span = Range(-1024, 3071)
     with pytest.raises(ModelNotFound, match="no-such"):
