@@ -62,7 +62,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--crop", type=region, default=region("58:122,120:376,110:366"))
     parser.add_argument("--size", type=int, default=16_000, help="bytes for seams and focus")
     parser.add_argument("--sizes", type=int, nargs="+", default=[7_000, 10_000, 14_000, 20_000])
-    parser.add_argument("--presets", nargs="+", default=["fast", "balanced"], help="best takes an hour")
+    parser.add_argument("--presets", nargs="+", default=["fast", "balanced"], help="best takes minutes")
     parser.add_argument("--ladder", type=int, nargs="+", default=LADDER, help="steps of the fits for paper")
     parser.add_argument("--paper-iterations", type=int, default=paper.ITERATIONS)
     parser.add_argument("--paper-psnr", type=float)
