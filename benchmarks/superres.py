@@ -28,7 +28,7 @@ from inrcodec import Volume, __version__, api, io
 from inrcodec.metrics import psnr
 from inrcodec.superres import registry
 from inrcodec.superres.apply import Upsampler
-from inrcodec.superres.network import SRDenseNet
+from inrcodec.superres.network import SRDenseNet, frozen
 from inrcodec.superres.training import degrade
 from inrcodec.superres.training.held_out import measured
 from inrcodec.superres.training.material import Loader, Material, material_of, unit_of
@@ -151,17 +151,11 @@ def speed(encodings: Encodings, args: argparse.Namespace) -> Section:
 
 
 def _rate(network: SRDenseNet, low: np.ndarray, dtype: str, args: argparse.Namespace) -> float:
-    network = _copy(network)  # bfloat16 turns its weights
+    network = frozen(network.arch, network.state_dict())  # a copy: bfloat16 turns its weights
     start = monotonic()
     for _ in Upsampler(network, low, np.ones(low.shape, bool), "cpu", args.threads, dtype).layers():
         pass
     return len(low) * network.arch.factor[0] / (monotonic() - start)
-
-
-def _copy(network: SRDenseNet) -> SRDenseNet:
-    copy = SRDenseNet(network.arch)
-    copy.load_state_dict(network.state_dict())
-    return copy.eval().requires_grad_(False)
 
 
 def imitation(encodings: Encodings, args: argparse.Namespace) -> Section:

@@ -40,7 +40,7 @@ Progress: TypeAlias = Callable[[str, float], None]
 Stages of encoding: "read", "grid" (its factor is chosen), "downsample", "compensate" (with
 `through_sr`), "fit", "verify".
 Stages of decoding: "lowres", "superres" ("upsample" without a model); `inrv-dec` adds "write".
-Stage of training: "train".
+Stages of training: "fits of NAME", "train".
 """
 
 T = TypeVar("T")

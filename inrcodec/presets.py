@@ -9,17 +9,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal
 
 from inrcodec import focus as focusing
+from inrcodec.allowed import Triple
 from inrcodec.errors import UsageError
 
 if TYPE_CHECKING:
     from inrcodec.options import EncodeOptions
 
 __all__ = ["PRESETS", "Preset", "Triple", "refuse_changed_paper"]
-
-Triple: TypeAlias = tuple[int, int, int]
 
 PAPER_LAYERS = (2, 3, 4)  # the three depths that the paper reports
 

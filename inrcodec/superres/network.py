@@ -7,7 +7,7 @@ The paper's network is ``Architecture(dims=2, factor=(1, 4, 4), features=128, bl
 bottleneck=256, head="deconvolution")``: 69 weight layers, 2 659 585 parameters.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import prod
@@ -115,6 +115,13 @@ class SRDenseNet(nn.Module):
         for deconvolution, _ in pairwise(self.head):
             x = _relu(deconvolution(x))
         return _within(_convolve(self.head[-1], x), [rim * f for f in factor])
+
+
+def frozen(arch: Architecture, weights: Mapping[str, Tensor]) -> SRDenseNet:
+    """A network of given weights on the CPU in float32, for use; `RuntimeError` where they do not fit."""
+    network = SRDenseNet(arch)
+    network.load_state_dict(weights)
+    return network.eval().requires_grad_(False)
 
 
 def multiply_adds(arch: Architecture) -> int:

@@ -25,6 +25,7 @@ from inrcodec import allowed
 from inrcodec.allowed import checked_id
 from inrcodec.errors import ModelNotFound
 from inrcodec.header import LANCZOS as LANCZOS
+from inrcodec.options import MAX_FACTOR
 from inrcodec.spelling import did_you_mean
 
 if TYPE_CHECKING:
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 
 FOLDER = resources.files("inrcodec.superres") / "models"
 OWN = "INRCODEC_MODELS"
-MAX_FACTOR = 8
 _HASH = re.compile(r"[0-9a-f]{64}")
 UNSTATED = "MR"  # what NIfTI and NumPy files without Hounsfield units mostly are; any model is only tried
 # Physical values that map to -1 and 1, of modalities with an absolute unit: 12-bit CT, whatever a scan holds.
@@ -185,7 +185,7 @@ def load(model: str, digest: bytes) -> SRDenseNet:
     from safetensors import SafetensorError
     from safetensors.torch import load as parse
 
-    from inrcodec.superres.network import Architecture, SRDenseNet
+    from inrcodec.superres.network import Architecture, frozen
 
     known = manifest(model)
     if known.sha256 != digest.hex() and model in _package():
@@ -203,10 +203,8 @@ def load(model: str, digest: bytes) -> SRDenseNet:
         )
     try:
         arch = Architecture(**{**known.architecture, "factor": known.factor})
-        network = SRDenseNet(arch)
-        network.load_state_dict(parse(weights))
+        return frozen(arch, parse(weights))
     except (TypeError, ValueError, RuntimeError, SafetensorError) as error:
         raise ModelNotFound(
             f"the weights of model {model!r} are not of its card's architecture", value=model
         ) from error
-    return network.eval().requires_grad_(False)

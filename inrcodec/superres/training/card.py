@@ -19,7 +19,7 @@ from safetensors.torch import load, save
 
 from inrcodec import __version__
 from inrcodec.io import atomic_write
-from inrcodec.superres.network import SRDenseNet
+from inrcodec.superres.network import SRDenseNet, frozen
 from inrcodec.superres.registry import WINDOWS
 from inrcodec.superres.training.held_out import Row, table
 
@@ -36,9 +36,7 @@ def weights_of(network: SRDenseNet) -> bytes:
 
 def as_shipped(network: SRDenseNet) -> SRDenseNet:
     """The network with the weights that its file will hold."""
-    shipped = SRDenseNet(network.arch)
-    shipped.load_state_dict(load(weights_of(network)))
-    return shipped.eval().requires_grad_(False)
+    return frozen(network.arch, load(weights_of(network)))
 
 
 @dataclass(frozen=True, kw_only=True)

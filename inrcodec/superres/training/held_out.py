@@ -17,7 +17,7 @@ from inrcodec import lanczos
 from inrcodec.metrics import psnr
 from inrcodec.superres.apply import Upsampler
 from inrcodec.superres.network import SRDenseNet
-from inrcodec.superres.training.material import Material
+from inrcodec.superres.training.material import Material, shape_of
 
 
 @dataclass(frozen=True)
@@ -61,14 +61,9 @@ def _row(network: SRDenseNet, m: Material, threads: int) -> Row:
     with torch.no_grad():
         for layer in Upsampler(network, low.clip(-1, 1), active, "cpu", threads).layers():
             for z in range(layer.start, min(layer.stop, len(full))):
-                found = lanczos.up(low.astype(np.float64), factor, _shape(full), z, z + 1)[0]
+                found = lanczos.up(low.astype(np.float64), factor, shape_of(full), z, z + 1)[0]
                 plain += float(np.square(found.clip(-1, 1) - full[z]).sum())
                 layer.add_to(found, z, 0, 1.0)
                 model += float(np.square(found.clip(-1, 1) - full[z]).sum())
     lowres = None if m.error is None else psnr(float(m.error.square().mean()) / 4)
     return Row(m.name, m.version, lowres, psnr(plain / full.size / 4), psnr(model / full.size / 4))
-
-
-def _shape(full: np.ndarray[Any, Any]) -> tuple[int, int, int]:
-    z, y, x = full.shape
-    return z, y, x

@@ -111,10 +111,11 @@ class Loader:
         found = [
             material_of(name, version, array, self.options.factor) for version, array in versions.items()
         ]
-        return found + self._fits(name, full)
+        return found + (self._fits(self._clean_part(name, full)) if self.options.fits else [])
 
     def _plain(self, name: str, full: Float32) -> list[Material]:
-        return [material_of(name, "clean", self._part(full), self.options.factor), *self._fits(name, full)]
+        clean = self._clean_part(name, full)
+        return [clean, *self._fits(clean)]
 
     def _full(self, path: Path) -> Float32:
         """A volume in [-1, 1] of its window."""
@@ -138,27 +139,24 @@ class Loader:
             )
         return unit_of(replace(volume, modality=wished), offset or 0.0)
 
-    def _part(self, full: Float32) -> Float32:
+    def _clean_part(self, name: str, full: Float32) -> Material:
         """The middle of a volume, of as many voxels as a fit is to see."""
         spans = []
         for n, f, most in zip(full.shape, self.options.factor, FITTED, strict=True):
             length = min(n // f, most) * f
             first = (n - length) // 2
             spans.append(slice(first, first + length))
-        return full[tuple(spans)]
+        return material_of(name, "clean", full[tuple(spans)], self.options.factor)
 
-    def _fits(self, name: str, full: Float32) -> list[Material]:
-        if not self.options.fits:
-            return []
-        part = self._part(full)
-        clean = material_of(name, "clean", part, self.options.factor)
-        stored = np.rint((part + 1) * STORED).astype(np.int16)
+    def _fits(self, clean: Material) -> list[Material]:
+        """What real files of it decode to."""
+        stored = np.rint((clean.full.numpy() + 1) * STORED).astype(np.int16)
         found = []
         for done, width in enumerate(self.options.fits, 1):
             error = torch.from_numpy(self._fit(stored, width) / np.float32(STORED) - 1) - clean.low
             found.append(replace(clean, version=f"w{width}", error=error))
             if self.progress:
-                self.progress(f"fits of {name}", done / len(self.options.fits))
+                self.progress(f"fits of {clean.name}", done / len(self.options.fits))
         return found
 
     def _fit(self, stored: NDArray[np.int16], width: int) -> Float32:
@@ -193,7 +191,7 @@ def material_of(name: str, version: str, full: Float32, factor: Shape) -> Materi
     full = np.ascontiguousarray(
         full[tuple(slice(n // f * f) for n, f in zip(full.shape, factor, strict=True))]
     )
-    low = lanczos.down(lambda z, rows: full[z, rows].astype(np.float64), _shape(full), factor)
+    low = lanczos.down(lambda z, rows: full[z, rows].astype(np.float64), shape_of(full), factor)
     places = np.argwhere(low > EMPTY - 1)
     if not len(places):
         raise InputError(f"{name} is empty in the window of the model, leave it out", value=name)
@@ -204,7 +202,7 @@ def material_of(name: str, version: str, full: Float32, factor: Shape) -> Materi
 
 def _ceiling(full: Float32, low: NDArray[np.float64], factor: Shape) -> float:
     squares = [
-        float(np.square(lanczos.up(low, factor, _shape(full), z, z + 1)[0] - full[z]).mean())
+        float(np.square(lanczos.up(low, factor, shape_of(full), z, z + 1)[0] - full[z]).mean())
         for z in range(0, len(full), -(-len(full) // SLICES))
     ]
     return sum(squares) / len(squares)
@@ -231,7 +229,8 @@ def unit_of(volume: Volume, offset: float = 0.0) -> Float32:
     return unit
 
 
-def _shape(full: Float32) -> Shape:
+def shape_of(full: Float32) -> Shape:
+    """Of three axes, as types want it."""
     z, y, x = full.shape
     return z, y, x
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from inrcodec.errors import CorruptFile, FitFailed, UsageError
 from inrcodec.io import atomic_write
 from inrcodec.options import Progress
-from inrcodec.superres.network import BFLOAT16, Architecture, SRDenseNet
+from inrcodec.superres.network import BFLOAT16, Architecture, SRDenseNet, frozen
 from inrcodec.superres.training.options import TrainOptions
 from inrcodec.superres.training.patches import BORDER, Batch, Patches
 
@@ -122,9 +122,7 @@ class Training:
 
     def averaged(self) -> SRDenseNet:
         """A network of the averaged weights on the CPU, ready for use."""
-        network = SRDenseNet(self.arch)
-        network.load_state_dict({k: v.cpu() for k, v in self.average.items()})
-        return network.eval().requires_grad_(False)
+        return frozen(self.arch, {k: v.cpu() for k, v in self.average.items()})
 
     def begin_with(self, weights: dict[str, Tensor]) -> None:
         """Begin with the weights of a model of the same architecture.
