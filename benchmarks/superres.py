@@ -153,7 +153,7 @@ def speed(encodings: Encodings, args: argparse.Namespace) -> Section:
 def _rate(network: SRDenseNet, low: np.ndarray, dtype: str, args: argparse.Namespace) -> float:
     network = frozen(network.arch, network.state_dict())  # a copy: bfloat16 turns its weights
     start = monotonic()
-    for _ in Upsampler(network, low, np.ones(low.shape, bool), "cpu", args.threads, dtype).layers():
+    for _ in Upsampler(network, low, np.ones(low.shape, bool), "cpu", args.threads, precision=dtype).layers():
         pass
     return len(low) * network.arch.factor[0] / (monotonic() - start)
 

@@ -20,6 +20,7 @@ from inrcodec.header import Header
 from inrcodec.metrics import Errors, WindowErrors
 from inrcodec.options import DecodeOptions, Progress
 from inrcodec.superres import registry
+from inrcodec.superres.window import telling
 from inrcodec.volume import Volume
 
 DIGEST_BYTES = 16
@@ -40,13 +41,14 @@ class Reached:
 
     ``outcomes`` has one entry for Lanczos and one for the header's model, if it has one; ``lowres`` is the
     PSNR of the low-res volume alone, ``lowres_windows`` its mean errors by window, ``fit`` its PSNR against
-    what was fitted to.
+    what was fitted to, ``noise`` what the header has to tell the model of that.
     """
 
     outcomes: dict[str, Outcome]
     lowres: float
     lowres_windows: WindowErrors
     fit: float
+    noise: int = 0
 
     @property
     def best(self) -> str:
@@ -79,11 +81,14 @@ def reached(
     aim : what the networks were fitted to; by default the target.
     """
     decoder = Decoder(header, sections)
+    lowres = decoder.lowres(threads) if lowres is None else lowres
+    fitted = target if aim is None else aim
+    header = telling(header, _error(lowres, fitted, decoder.active))
+    decoder = Decoder(header, sections)
     peak = metrics.peak_of(float(header.low), float(header.high), volume.array.dtype)
     names = list(dict.fromkeys([registry.LANCZOS, header.sr]))
     outcomes = {name: Outcome(Errors(peak), WindowErrors(windows or {})) for name in names}
     hashes = {name: blake2b(digest_size=DIGEST_BYTES) for name in names}
-    lowres = decoder.lowres(threads) if lowres is None else lowres
     for slab in decoder.slabs(lowres, DecodeOptions(threads=threads), plain=True):
         for name, stored in ((registry.LANCZOS, slab.plain), (header.sr, slab.stored))[: len(names)]:
             source = volume.array[slab.start : slab.stop]
@@ -98,8 +103,17 @@ def reached(
     inside = WindowErrors(windows or {})
     for clean, decoded in zip(target, lowres, strict=True):
         inside.add(*(header.low + (unit + 1) * ((header.high - header.low) / 2) for unit in (clean, decoded)))
-    psnr, fit = (_psnr(lowres, of, scale) for of in (target, target if aim is None else aim))
-    return Reached(outcomes, psnr, inside, fit)
+    psnr, fit = (_psnr(lowres, of, scale) for of in (target, fitted))
+    return Reached(outcomes, psnr, inside, fit, header.sr_noise)
+
+
+def _error(lowres: NDArray[np.float64], fitted: NDArray[np.float64], active: NDArray[np.bool_]) -> float:
+    """Mean squared error of the active low-res voxels, in unit values."""
+    squares = [
+        float(np.square(a[inside] - b[inside]).sum())
+        for a, b, inside in zip(lowres, fitted, active, strict=True)
+    ]
+    return sum(squares) / max(int(active.sum()), 1)
 
 
 def _psnr(found: NDArray[np.float64], target: NDArray[np.float64], scale: float) -> float:

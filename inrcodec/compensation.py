@@ -26,11 +26,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from inrcodec import lanczos, workers
-from inrcodec.fullres import span_of, window_of
+from inrcodec.fullres import span_of
 from inrcodec.header import Header
 from inrcodec.options import Progress
 from inrcodec.superres import apply, registry
 from inrcodec.superres.apply import Place
+from inrcodec.superres.window import noise_of, window_of
 from inrcodec.volume import Volume
 
 Float = NDArray[np.float64]
@@ -162,4 +163,4 @@ class _Upsampled:
         for axis, (part, h, n) in enumerate(zip(place, halo, self.active.shape, strict=True)):
             index = torch.arange(part.start - h, part.stop + h).clamp(0, n - 1)
             inside = inside.index_select(axis, index - self._seen(place)[axis].start)
-        return apply.residual_of(self.network, inside) * ((high - low) / 2)
+        return apply.residual_of(self.network, inside, noise_of(self.header)) * ((high - low) / 2)

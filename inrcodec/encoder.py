@@ -31,6 +31,7 @@ from inrcodec import (
     limits,
     mask,
     planning,
+    probe,
     streams,
     tiles,
 )
@@ -38,12 +39,13 @@ from inrcodec.check import Reached
 from inrcodec.errors import CorruptFile, InputError, TargetNotReached
 from inrcodec.fieldtypes import LONGEST_TEXT, MOST_ENTRIES, SCALARS, TEXT
 from inrcodec.fit import Fitted
-from inrcodec.header import Header
+from inrcodec.header import NOISE_STEPS, Header
 from inrcodec.normalize import Range, padding_masks, unit_rows, window_of
 from inrcodec.options import Progress, ResolvedOptions
 from inrcodec.planning import Plan
 from inrcodec.siren import Layout
 from inrcodec.superres import registry
+from inrcodec.superres.window import telling
 from inrcodec.volume import Volume
 
 Float = NDArray[np.float64]
@@ -227,11 +229,13 @@ def aimed(volume: Volume, job: Job, options: ResolvedOptions, progress: Progress
     active = job.low.active
     decoded = np.where(active, job.low.values.clip(-1, 1), job.header.background)
     found = partial(compensation.compensated, threads=options.threads, progress=progress)
-    aim = found(volume, job.header, decoded, active)
+    span, room = Range(job.header.low, job.header.high), job.plan.bytes if job.room is None else job.room
+    error = probe.coding_error(volume, span, job.low.factor, room) * active.size / max(active.sum(), 1)
+    aim = found(volume, telling(job.header, error), decoded, active)
     if aim is None:
         notice = f"model {job.header.sr!r} is no gain on this volume: Lanczos is used"
         plain, wished = replace(options, sr=registry.LANCZOS), planning.wished_bytes(volume, options)
-        again = job_for(volume, Range(job.header.low, job.header.high), job.low, job.masks, plain, wished)
+        again = job_for(volume, span, job.low, job.masks, plain, wished)
         job = replace(again, choice=job.choice, notices=[*job.notices, notice])
         aim = found(volume, job.header, decoded, active)
     return replace(job, low=replace(job.low, aim=aim))
@@ -344,7 +348,13 @@ def _fixed_bytes(header: Header, sections: dict[str, bytes]) -> int:
     """Bytes of the file but for the weights, with as long a header as its quality can make it."""
     plain = None if header.sr == registry.LANCZOS else 0.1
     head = replace(
-        header, psnr=0.1, psnr_lanczos=plain, peak=0.1, max_error=0.1, digest=bytes([1] * 16)
+        header,
+        psnr=0.1,
+        psnr_lanczos=plain,
+        sr_noise=0 if plain is None else NOISE_STEPS,
+        peak=0.1,
+        max_error=0.1,
+        digest=bytes([1] * 16),
     ).to_bytes()
     index = bytes(4 * prod(header.tiles))
     return container.size([("HEAD", head), *sections.items(), ("INDX", index), ("WGHT", b"")])
@@ -379,7 +389,7 @@ def finished(encoded: Encoded, found: Reached) -> Header:
     best = found.outcomes[found.best]
     return replace(
         encoded.header,
-        **({} if found.best == encoded.header.sr else PLAIN),
+        **({"sr_noise": found.noise} if found.best == encoded.header.sr else PLAIN),
         psnr=best.errors.psnr,
         psnr_lanczos=None if found.best == registry.LANCZOS else found.outcomes["lanczos"].errors.psnr,
         peak=best.errors.peak,

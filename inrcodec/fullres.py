@@ -26,6 +26,7 @@ from inrcodec.options import REFERENCE, DecodeOptions
 from inrcodec.padcode import Planes
 from inrcodec.pool import InterruptiblePool
 from inrcodec.superres import registry
+from inrcodec.superres.window import noise_of, window_of
 
 if TYPE_CHECKING:
     from inrcodec.superres.apply import Layer
@@ -134,7 +135,9 @@ class Fullres:
         inside = np.empty(self.lowres.shape, dtype=np.float32)
         for plane, unit in zip(inside, self.lowres, strict=True):
             plane[:] = np.clip((unit - low) * (2 / (high - low)) - 1, -1, 1)
-        layers = Upsampler(network, inside, self.active, how.device, threads, how.precision).layers()
+        layers = Upsampler(
+            network, inside, self.active, how.device, threads, noise_of(self.header), how.precision
+        ).layers()
         return (layer for layer in layers for _ in range(layer.start, layer.stop))
 
     @property
@@ -145,13 +148,6 @@ class Fullres:
 def span_of(header: Header) -> Range:
     """The stored values that -1 and 1 stand for."""
     return Range(float(header.low), float(header.high))
-
-
-def window_of(header: Header) -> tuple[float, float]:
-    """The network's window, in the file's unit values."""
-    slope, intercept = header.rescale
-    low, high = span_of(header).to_unit((np.array(header.sr_window) - intercept) / slope)
-    return float(low), float(high)
 
 
 def _filled(slab: Slab, filling: list[Future[None]]) -> Slab:

@@ -28,6 +28,7 @@ Scalar = int | float | str
 DTYPES = tuple(sorted(dtype.name for dtype in volume.DTYPES))
 LANCZOS = "lanczos"
 LARGEST_OMEGA = 1000.0
+NOISE_STEPS = 4096  # in 1, half of what a model takes: half a Hounsfield unit each
 NARROWEST_WINDOW = 1e-6  # of its larger end's magnitude
 
 
@@ -59,8 +60,9 @@ class Header:
         Unit value of inactive voxels, not companded; edges of a mask cell in low-res voxels; coder of MASK.
     kind, omega, weights_method
         Network, its frequency, coder of WGHT.
-    sr, sr_sha256, sr_window
-        Super-resolution model, SHA-256 of its weights, physical values of its -1 and +1.
+    sr, sr_sha256, sr_window, sr_noise
+        Super-resolution model, SHA-256 of its weights, physical values of its -1 and +1;
+        root mean square error of the low-res volume that it is told, in `NOISE_STEPS` to 1 of its values.
     psnr, psnr_lanczos, peak, max_error, digest
         What was reached: dB (inf: nothing differs) at the peak, which is in stored units, the same without
         the model where there is one; largest error in physical units; BLAKE2b-128 of the decoded array (C
@@ -96,6 +98,7 @@ class Header:
     sr: str = LANCZOS
     sr_sha256: bytes = b""
     sr_window: tuple[float, float] = (-1.0, 1.0)
+    sr_noise: int = 0
     psnr: float = inf
     psnr_lanczos: float | None = None
     peak: float = 0.0
@@ -195,6 +198,7 @@ FIELDS: dict[tuple[str, str], tuple[str, Kind]] = {
     ("sr", "id"): ("sr", TEXT),
     ("sr", "sha256"): ("sr_sha256", octets(0, 32)),
     ("sr", "window"): ("sr_window", numbers(2)),
+    ("sr", "noise"): ("sr_noise", INTEGER),
     ("quality", "psnr"): ("psnr", NUMBER),
     ("quality", "lanczos"): ("psnr_lanczos", NUMBER),
     ("quality", "peak"): ("peak", NUMBER),
@@ -276,6 +280,7 @@ def _impossible(header: Header) -> Iterator[tuple[str, bool]]:
     )
     yield "super-resolution hash", (header.sr == LANCZOS) != (header.sr_sha256 == b"")
     yield "super-resolution window", _is_narrow(*header.sr_window) or _is_narrow(*_window_in_units(header))
+    yield "noise", not 0 <= header.sr_noise <= (0 if header.sr == LANCZOS else NOISE_STEPS)
     yield "quality", min(header.peak, header.max_error) < 0
     yield "seed", header.seed < 0
 

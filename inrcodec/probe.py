@@ -112,7 +112,7 @@ class Forecast:
 
     def error(self, size: float) -> float:
         """Mean squared error in [-1, 1] with so many bytes for the weights."""
-        return self.ceiling + self.seen * self._coding(size)
+        return self.ceiling + self.seen * self.coding(size)
 
     def size(self, psnr: float) -> float:
         """Bytes of the weights for a PSNR against the volume's own range; infinite where none reach it."""
@@ -125,8 +125,8 @@ class Forecast:
             low, high = (middle, high) if self.error(2**middle) > wanted else (low, middle)
         return float(2**high)
 
-    def _coding(self, size: float) -> float:
-        """Mean squared error of the low-res volume, by water-filling."""
+    def coding(self, size: float) -> float:
+        """Mean squared error of the low-res volume with so many bytes, by water-filling."""
         count = len(self.energies)
         if not count or size == inf:
             return 0.0
@@ -201,6 +201,12 @@ def forecast(found: Sample, factor: Shape, lift: float = 0.0) -> Forecast:
         voxels,
         np.maximum(np.sort(np.concatenate(energies)), 1e-12),
     )
+
+
+def coding_error(volume: Volume, span: Range, factor: Shape, size: float) -> float:
+    """Mean squared error of the low-res volume in [-1, 1] that so many bytes are forecast to leave."""
+    found = sample(volume, span)
+    return forecast(found, factor).coding(size) if found.boxes else 0.0
 
 
 def _down_and_up(box: Box, factor: Shape) -> tuple[Float, float]:

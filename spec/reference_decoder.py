@@ -71,6 +71,7 @@ DEFAULTS: dict[str, Any] = {
     "sr.id": "lanczos",
     "sr.sha256": b"",
     "sr.window": [-1, 1],
+    "sr.noise": 0,
     "quality.psnr": math.inf,
     "quality.lanczos": None,
     "quality.peak": 0,
@@ -141,6 +142,7 @@ def check_header(h: dict[str, Any]) -> None:
         need(all(a < b for a, b in pairwise(axis)), "companding")
     need(-1 <= h["mask.background"] <= 1 and 0 < h["net.omega"] <= 1000, "background or omega")
     need((h["sr.id"] == "lanczos") == (h["sr.sha256"] == b""), "hash of the model")
+    need(0 <= h["sr.noise"] <= (0 if h["sr.id"] == "lanczos" else 4096), "noise")
     check_window(h)
     low = lowres_shape(h)
     layers, width, tiles = h["net.layers"], h["net.width"], math.prod(h["net.tiles"])

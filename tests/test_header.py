@@ -44,6 +44,7 @@ FULL = replace(
     sr="ct-3d-x4",
     sr_sha256=bytes(range(32)),
     sr_window=(-1024.0, 3071.0),
+    sr_noise=23,
     psnr=38.4,
     psnr_lanczos=37.1,
     peak=4095.0,
@@ -81,7 +82,7 @@ def test_bytes_are_canonical(name: str) -> None:
 
 
 def test_header_is_short() -> None:
-    assert len(PLAIN.to_bytes()) < 180 and len(FULL.to_bytes()) < 550  # every field there is
+    assert len(PLAIN.to_bytes()) < 180 and len(FULL.to_bytes()) < 560  # every field there is
 
 
 def test_defaults_are_left_out() -> None:
@@ -228,9 +229,17 @@ def test_known_part_of_a_newer_minor_version_is_canonical_too(case: str) -> None
         {"low": 5.0, "high": 5.0},
         {"rescale": (-0.5, 0.0)},
         {"omega": 1000.0},
-        {"dtype": "float64", "low": -1e300, "high": 1e300, "sr": LANCZOS, "sr_sha256": b""},
+        {"dtype": "float64", "low": -1e300, "high": 1e300, "sr": LANCZOS, "sr_sha256": b"", "sr_noise": 0},
+        {"sr_noise": 4096},
     ],
-    ids=["narrow window", "constant volume with a model", "falling slope", "largest omega", "huge values"],
+    ids=[
+        "narrow window",
+        "constant volume with a model",
+        "falling slope",
+        "largest omega",
+        "huge values",
+        "most noise",
+    ],
 )
 def test_header_at_the_edge_is_read(change: dict[str, Any]) -> None:
     header = replace(FULL, **change)

@@ -95,6 +95,22 @@ def test_a_rim_that_is_left_out_changes_nothing_inside(dims, head):
     torch.testing.assert_close(inside, whole[(..., *cut)], atol=1e-6, rtol=0)
 
 
+@pytest.mark.parametrize("dims", [2, 3])
+def test_noise_is_told_to_those_who_listen(dims):
+    torch.manual_seed(0)
+    deaf = replace(TINY, dims=dims, factor=(1, 4, 4))
+    low = torch.randn(2, 1, *(9, 10, 11)[3 - dims :])
+    with torch.no_grad():
+        network = SRDenseNet(deaf)
+        assert torch.equal(network(low, noise=0.01), network(low))
+        network = SRDenseNet(replace(deaf, noise_map=True))
+        assert count(network) == count(SRDenseNet(deaf)) + 3**dims * deaf.features
+        clean, noisy = network(low), network(low, noise=0.01)
+        assert not torch.equal(clean, noisy)
+        both = network(low, noise=torch.tensor([0.0, 0.01]))
+    torch.testing.assert_close(both, torch.stack([clean[0], noisy[1]]), atol=1e-6, rtol=0)
+
+
 def test_the_gradient_path_computes_the_same():
     torch.manual_seed(0)
     network, low = SRDenseNet(TINY), torch.randn(1, 1, 6, 7, 8)

@@ -222,7 +222,7 @@ def test_a_patch_holds_what_lanczos_lacks():
     patches = Patches([m], TINY, (5, 6, 7), seed=0)  # not square: never turned
     found = 0
     for step in range(60):
-        low, target, _ = patches.draw(step, 1)
+        low, target, *_ = patches.draw(step, 1)
         for z, y, x in np.ndindex(*(n - k + 1 for n, k in zip(m.low.shape, patches.size, strict=True))):
             if np.array_equal(low[0, 0], m.low[z : z + 5, y : y + 6, x : x + 7].clamp(-1, 1)):
                 place = residual[2 * z : 2 * z + 10, 2 * y : 2 * y + 12, 2 * x : 2 * x + 14]
@@ -307,7 +307,7 @@ def test_training_brings_more_than_lanczos(wishes, loss):
 
 def test_two_dimensions_train_slice_by_slice(wishes):
     run = Training(FLAT, wishes)
-    run.step(Batch(torch.randn(2, 1, 3, 8, 8), torch.randn(2, 1, 3, 16, 16), torch.ones(2)))
+    run.step(Batch(torch.randn(2, 1, 3, 8, 8), torch.randn(2, 1, 3, 16, 16), torch.ones(2), torch.zeros(2)))
     assert run.steps == 1 and np.isfinite(run.loss)
 
 

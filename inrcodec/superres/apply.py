@@ -66,6 +66,7 @@ class Upsampler:
     low : ndarray, (z, y, x), low-res values in [-1, 1] of the network's window.
     active : ndarray, (z, y, x), bool; where there is none, there is no residual.
     threads : blocks computed at a time, on a CPU.
+    noise : root mean square error of ``low``, which the network is told if it listens.
     precision : that the network computes in; anything but "float32" turns its weights into that.
     """
 
@@ -76,13 +77,14 @@ class Upsampler:
         active: Bool,
         device: str,
         threads: int,
+        noise: float = 0.0,
         precision: Precision = "float32",
     ) -> None:
         self.factor, self.device, self.threads = network.arch.factor, device, threads
         self.dtype = getattr(torch, precision)
         self.network = laid_out(network, device).to(self.dtype)
         self.halo = halo_of(network)
-        self.low, self.active = low, active
+        self.low, self.active, self.noise = low, active, noise
 
     def layers(self) -> Iterator[Layer]:
         """The residual, a layer after the other; the next is computed while one is in use."""
@@ -112,7 +114,7 @@ class Upsampler:
         x = torch.from_numpy(self.low[np.ix_(*inside)]).to(self.device, self.dtype)
         # TF32 keeps ten bits of a product: not the reference decode.
         with torch.backends.cudnn.flags(allow_tf32=False) if self.device != "cpu" else nullcontext():
-            result: Float32 = residual_of(self.network, x).float().cpu().numpy()
+            result: Float32 = residual_of(self.network, x, self.noise).float().cpu().numpy()
         return result
 
 
@@ -127,10 +129,10 @@ def halo_of(network: SRDenseNet) -> tuple[int, int, int]:
     return (0 if network.arch.dims == 2 else HALO), HALO, HALO
 
 
-def residual_of(network: SRDenseNet, block: torch.Tensor) -> torch.Tensor:
-    """Full-res residual (z, y, x) of a low-res block (z, y, x) with its halo."""
+def residual_of(network: SRDenseNet, block: torch.Tensor, noise: float) -> torch.Tensor:
+    """Full-res residual (z, y, x) of a low-res block (z, y, x) with its halo, and with that noise."""
     x = block[:, None] if network.arch.dims == 2 else block[None, None]
-    y: torch.Tensor = network(x.to(memory_format=_memory(network)), HALO)
+    y: torch.Tensor = network(x.to(memory_format=_memory(network)), HALO, noise)
     return y.reshape([-1, *y.shape[-2:]])
 
 

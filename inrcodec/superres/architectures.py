@@ -63,4 +63,5 @@ def named(name: str, factor: Shape) -> dict[str, Any]:
         "layers": 4,
         "growth": 16,
         "bottleneck": 64 if few else 96,
+        "noise_map": True,
     }

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 ONEDNN = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
 # Whether oneDNN computes in bfloat16 on this processor.
 BFLOAT16 = ONEDNN and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+NOISE = 16.0  # times the noise under the root: 1 is a volume of 30 dB
 MOST = 1024  # maps, blocks or layers
 
 
@@ -35,6 +36,8 @@ class Architecture:
     bottleneck : maps of the 1x1 bottleneck.
     variant : what the bottleneck reads: "All" maps, "HL" the first and the last ones, "H" the last only.
     head : "deconvolution" (stride 2 each, as published) or "subpixel" (one convolution, then interleaving).
+    noise_map : whether the network is told how far the low-res volume is from the clean one, by a second map
+        beside it (Zhang et al., FFDNet, 2018); the published network is not.
     """
 
     dims: int = 3
@@ -46,6 +49,7 @@ class Architecture:
     bottleneck: int = 96
     variant: str = "All"
     head: str = "subpixel"
+    noise_map: bool = False
 
     def __post_init__(self) -> None:
         if self.dims not in (2, 3) or (self.dims == 2 and self.factor[0] != 1):
@@ -81,13 +85,14 @@ class SRDenseNet(nn.Module):
 
     ``forward`` maps (batch, 1, *low) to (batch, 1, *high) with two or three spatial axes; outputs of the
     outermost ``rim`` low-res voxels are left out, and computed no further than others need them.
+    ``noise`` is the root mean square error of the low-res values, of each of the batch or of all.
     """
 
     def __init__(self, arch: Architecture) -> None:
         super().__init__()
         self.arch = arch
         convolution, each = _convolution(arch.dims), arch.growth * arch.layers
-        self.first = convolution(1, arch.features, 3, padding=1)
+        self.first = convolution(1 + arch.noise_map, arch.features, 3, padding=1)
         self.blocks = nn.ModuleList(DenseBlock(arch, arch.features + each * k) for k in range(arch.blocks))
         trunk = {"All": arch.features + each * arch.blocks, "HL": arch.features + each, "H": each}[
             arch.variant
@@ -100,8 +105,8 @@ class SRDenseNet(nn.Module):
             self.head = nn.ModuleList(_deconvolutions(arch, factor))
             self.head.append(convolution(arch.bottleneck, 1, 3, padding=1))
 
-    def forward(self, low: Tensor, rim: int = 0) -> Tensor:
-        maps = [_relu(_convolve(self.first, low))]
+    def forward(self, low: Tensor, rim: int = 0, noise: Tensor | float = 0.0) -> Tensor:
+        maps = [_relu(_convolve(self.first, self._input(low, noise)))]
         for block in self.blocks:
             maps.append(block(_joined(maps)))
         kept = {"All": maps, "HL": [maps[0], maps[-1]], "H": maps[-1:]}[self.arch.variant]
@@ -115,6 +120,13 @@ class SRDenseNet(nn.Module):
         for deconvolution, _ in pairwise(self.head):
             x = _relu(deconvolution(x))
         return _within(_convolve(self.head[-1], x), [rim * f for f in factor])
+
+    def _input(self, low: Tensor, noise: Tensor | float) -> Tensor:
+        """What the first convolution sees: the root of the noise, as half of it is often a tenth of it."""
+        if not self.arch.noise_map:
+            return low
+        level = torch.as_tensor(noise, dtype=low.dtype, device=low.device).mul(NOISE).sqrt()
+        return _joined([low, level.reshape(-1, *[1] * (low.ndim - 1)).expand_as(low)])
 
 
 def frozen(arch: Architecture, weights: Mapping[str, Tensor]) -> SRDenseNet:

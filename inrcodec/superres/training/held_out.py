@@ -59,7 +59,7 @@ def _row(network: SRDenseNet, m: Material, threads: int) -> Row:
     plain = model = 0.0
     factor = network.arch.factor
     with torch.no_grad():
-        for layer in Upsampler(network, low.clip(-1, 1), active, "cpu", threads).layers():
+        for layer in Upsampler(network, low.clip(-1, 1), active, "cpu", threads, m.noise).layers():
             for z in range(layer.start, min(layer.stop, len(full))):
                 found = lanczos.up(low.astype(np.float64), factor, shape_of(full), z, z + 1)[0]
                 plain += float(np.square(found.clip(-1, 1) - full[z]).sum())

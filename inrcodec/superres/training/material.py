@@ -10,6 +10,7 @@ volumes shows few of them: each volume is also used sharpened, and scaled down.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from hashlib import blake2b
 from math import prod
 from pathlib import Path
@@ -63,6 +64,14 @@ class Material:
     error: Tensor | None
     places: Tensor
     ceiling: float
+
+    @cached_property
+    def noise(self) -> float:
+        """Root mean square error of the low-res volume, where something is."""
+        if self.error is None:
+            return 0.0
+        z, y, x = self.places.T
+        return float(self.error[z, y, x].square().mean().sqrt())
 
     @property
     def decoded(self) -> Tensor:

@@ -29,6 +29,7 @@ FITTED = 0.5  # share of the patches that come from real fits, where there are a
 CLEAN = 0.4  # share of the others that stay as they are
 MOST = 1.25  # times the error of a real fit: from nothing to coarser than any
 FAINTEST = 1e-6  # mean squared error, of [-1, 1], below which nothing is worth more
+UNEVEN = 0.4  # log of the largest ratio between the noise of an imitation and what the network is told
 LEVELS = (1e-5, 2e-3)  # of the imitation: low-res volumes of about 53 to 34 dB
 
 
@@ -40,11 +41,13 @@ class Batch(NamedTuple):
     low, target : (batch, 1, *low) and (batch, 1, *high).
     weight : (batch,), one over the squared error that Lanczos is expected to leave: of the volume, and of
         what the patch was degraded by.  A decibel then counts as much on a clean patch as on a coarse one.
+    noise : (batch,), root mean square error of the low-res volume that the patch is from.
     """
 
     low: Tensor
     target: Tensor
     weight: Tensor
+    noise: Tensor
 
 
 class Patches:
@@ -79,10 +82,11 @@ class Patches:
     def draw(self, step: int, batch: int) -> Batch:
         """The patches of one step."""
         generator = torch.Generator().manual_seed((self.seed * SPREAD + step) % 2**32)
-        low, target, weight = zip(*(self._one(generator) for _ in range(batch)), strict=True)
-        return Batch(torch.stack(low)[:, None], torch.stack(target)[:, None], torch.tensor(weight))
+        low, target, weight, noise = zip(*(self._one(generator) for _ in range(batch)), strict=True)
+        pairs = torch.stack(low)[:, None], torch.stack(target)[:, None]
+        return Batch(*pairs, torch.tensor(weight), torch.tensor(noise))
 
-    def _one(self, generator: torch.Generator) -> tuple[Tensor, Tensor, float]:
+    def _one(self, generator: torch.Generator) -> tuple[Tensor, Tensor, float, float]:
         fitted = len(self.groups) > 1 and _uniform(generator) < FITTED
         m = _chosen(self.groups[int(fitted)], generator)
         place = m.places[_integer(len(m.places), generator)]
@@ -91,7 +95,7 @@ class Patches:
             for p, n, full, r in zip(place, self.size, m.low.shape, self.rims, strict=True)
         ]
         seen = tuple(slice(c - r, c + n + r) for c, n, r in zip(corner, self.size, self.rims, strict=True))
-        error = self._error(m, seen, generator)
+        error, noise = self._error(m, seen, generator)
         low = m.low[seen] + error
         spans = zip(corner, self.size, self.factor, strict=True)
         target = m.full[tuple(slice(c * f, (c + n) * f) for c, n, f in spans)] - self._up(low)
@@ -101,17 +105,22 @@ class Patches:
         inner, target = inner.flip(flips), target.flip(flips)
         turned = self.size[1] == self.size[2] and self.factor[1] == self.factor[2] and _integer(2, generator)
         weight = 1 / (m.ceiling + float(error.square().mean()) + FAINTEST)
-        return (inner.mT, target.mT, weight) if turned else (inner, target, weight)
+        return (*((inner.mT, target.mT) if turned else (inner, target)), weight, noise)
 
-    def _error(self, m: Material, place: tuple[slice, ...], generator: torch.Generator) -> Tensor:
-        """What a file of some size would add to a low-res patch with its rim."""
+    def _error(
+        self, m: Material, place: tuple[slice, ...], generator: torch.Generator
+    ) -> tuple[Tensor, float]:
+        """What a file of some size would add to a low-res patch with its rim, and how much in the volume."""
         if m.error is not None:
-            return m.error[place] * (MOST * _uniform(generator))
+            share = MOST * _uniform(generator)
+            return m.error[place] * share, m.noise * share
         low = m.low[place]
         if _uniform(generator) < CLEAN:
-            return torch.zeros_like(low)
+            return torch.zeros_like(low), 0.0
         first, last = map(log, LEVELS)
-        return imitate(low, exp(first + (last - first) * _uniform(generator)), generator)
+        error = imitate(low, exp(first + (last - first) * _uniform(generator)), generator)
+        # A patch errs more than its volume, or less.
+        return error, float(error.square().mean().sqrt()) * exp(UNEVEN * (2 * _uniform(generator) - 1))
 
     def _up(self, low: Tensor) -> Tensor:
         z, y, x = self.up

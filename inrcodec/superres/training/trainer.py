@@ -93,16 +93,16 @@ class Training:
 
     def step(self, batch: Batch) -> None:
         """One step on a batch."""
-        low, target, weight = (t.to(self.options.device) for t in batch)
+        low, target, weight, noise = (t.to(self.options.device) for t in batch)
         warm = min(1.0, (self.steps + 1) / WARM_UP)
         for group in self.optimizer.param_groups:
             group["lr"] = self.options.rate * warm * (LAST + (1 - LAST) * 0.5 * (1 + cos(pi * self.progress)))
         if self.arch.dims == 2:
-            weight = weight.repeat_interleave(low.shape[2])
+            weight, noise = (t.repeat_interleave(low.shape[2]) for t in (weight, noise))
             low, target = (t[:, 0].flatten(0, 1)[:, None] for t in (low, target))
         low = low.contiguous(memory_format=self.layout)
         with torch.autocast(low.device.type, torch.bfloat16, enabled=BFLOAT16 or low.device.type != "cpu"):
-            out = self.network(low)
+            out = self.network(low, noise=noise)
         spans = (slice(BORDER * f, -BORDER * f) for f in self.arch.factor[3 - self.arch.dims :])
         left = (out.float() - target)[(..., *spans)].flatten(1)
         if self.options.loss == "mse":
