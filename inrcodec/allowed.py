@@ -53,6 +53,10 @@ def triple(name: str, value: object, high: int) -> Triple:
     return z, y, x
 
 
+def number_from(name: str, value: object, floor: float) -> float:
+    return floor if value == floor and not isinstance(value, bool) else number_above(name, value, floor)
+
+
 def number_above(name: str, value: object, floor: float) -> float:
     allowed = f"a number above {floor:g}"
     require(not isinstance(value, bool | str), name, value, allowed)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from inrcodec import allowed, check, checkpoint, container, focus, io, planning, report
 from inrcodec.decoder import Decoder
 from inrcodec.modality import checked, settled
-from inrcodec.options import DecodeOptions, EncodeOptions, Precision, Progress, ResolvedOptions
+from inrcodec.options import DecodeOptions, EncodeOptions, Precision, Progress, Quality, ResolvedOptions
 from inrcodec.report import EncodeReport, Stages
 from inrcodec.volume import Volume
 
@@ -168,6 +168,8 @@ def plan(
 def decode(
     source: File,
     *,
+    quality: Quality = "full",
+    max_bytes: int | None = None,
     lowres: bool = False,
     sr: str | None = None,
     device: str = "cpu",
@@ -180,6 +182,12 @@ def decode(
     Parameters
     ----------
     source : path, bytes or binary file object.
+    quality : "full", "base" or "preview"
+        "full" is all that the file holds; "base" leaves a refinement out; "preview" is the fastest look at
+        the whole volume.
+    max_bytes : int, optional
+        Read no more of the file than this, and decode what of it is whole: a coarser version.  The file may
+        end there; without this, a file that ends early is an error.
     lowres : bool
         Stop before the up-sampling.
     sr : "lanczos", optional
@@ -195,6 +203,8 @@ def decode(
     """
     volume = decode_volume(
         source,
+        quality=quality,
+        max_bytes=max_bytes,
         lowres=lowres,
         sr=sr,
         device=device,
@@ -208,6 +218,8 @@ def decode(
 def decode_volume(
     source: File,
     *,
+    quality: Quality = "full",
+    max_bytes: int | None = None,
     lowres: bool = False,
     sr: str | None = None,
     device: str = "cpu",
@@ -216,17 +228,24 @@ def decode_volume(
     progress: Progress | None = None,
 ) -> Volume:
     """Decode to a :class:`Volume`: array, affine, spacing, modality; parameters as for :func:`decode`."""
-    how = DecodeOptions(lowres=lowres, sr=sr, device=device, threads=threads, precision=precision)
+    how = DecodeOptions(
+        lowres=lowres, sr=sr, device=device, threads=threads, precision=precision, quality=quality
+    )
     allowed.check_device(device)
-    decoder = open(source)
+    decoder = open(source, max_bytes)
     if lowres:
         return decoder.lowres_volume(threads=threads, progress=progress)
     return decoder.volume(how, progress)
 
 
-def open(source: File) -> Decoder:
-    """A decoder for parts of a file: low-res slices, slabs, single tiles; nothing is decoded yet."""
-    return Decoder(*container.read(source))
+def open(source: File, max_bytes: int | None = None) -> Decoder:
+    """A decoder for parts of a file: low-res slices, slabs, single tiles; nothing is decoded yet.
+
+    With ``max_bytes`` no more of it is read, and it may end there.
+    """
+    if max_bytes is None:
+        return Decoder(*container.read(source))
+    return Decoder(*container.read_beginning(source, allowed.integer("max_bytes", max_bytes, 1, 2**63 - 1)))
 
 
 def info(source: File) -> dict[str, Any]:

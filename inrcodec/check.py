@@ -41,14 +41,16 @@ class Reached:
 
     ``outcomes`` has one entry for Lanczos and one for the header's model, if it has one; ``lowres`` is the
     PSNR of the low-res volume alone, ``lowres_windows`` its mean errors by window, ``fit`` its PSNR against
-    what was fitted to, ``noise`` what the header has to tell the model of that.
+    what was fitted to, ``noise`` what the header has to tell the model of that; ``refined`` is
+    the whole of a file with a refinement.
     """
 
     outcomes: dict[str, Outcome]
-    lowres: float
+    lowres: float | None
     lowres_windows: WindowErrors
     fit: float
     noise: int = 0
+    refined: Outcome | None = None
 
     @property
     def best(self) -> str:
@@ -122,11 +124,31 @@ def _psnr(found: NDArray[np.float64], target: NDArray[np.float64], scale: float)
     return metrics.psnr(sum(squares) / target.size)
 
 
+def decoded(
+    header: Header,
+    sections: Mapping[str, bytes],
+    volume: Volume,
+    windows: Mapping[str, tuple[float, float]],
+    progress: Progress | None = None,
+    threads: int | None = None,
+) -> Outcome:
+    """The whole of a file with a refinement, against its source."""
+    peak = metrics.peak_of(float(header.low), float(header.high), volume.array.dtype)
+    found, digests = Outcome(Errors(peak), WindowErrors(windows)), blake2b(digest_size=DIGEST_BYTES)
+    for slab in Decoder(header, sections).decoded(DecodeOptions(threads=threads), progress=progress):
+        source = volume.array[slab.start : slab.stop]
+        found.errors.add(source, slab.stored)
+        found.windows.add(source, slab.stored)
+        digests.update(_bytes(slab.stored))
+    found.digest = digests.digest()
+    return found
+
+
 def digest(decoder: Decoder, *, device: str = "cpu", threads: int | None = None) -> bytes:
     """The digest of a file's decoded volume, here and now."""
     found = blake2b(digest_size=DIGEST_BYTES)
     how = DecodeOptions(device=device, threads=threads)
-    for slab in decoder.slabs(decoder.lowres(threads), how):
+    for slab in decoder.decoded(how):
         found.update(_bytes(slab.stored))
     return found.digest()
 

@@ -20,7 +20,7 @@ from typing import BinaryIO, NamedTuple
 from zlib import crc32
 
 from inrcodec import limits
-from inrcodec.errors import CorruptFile, InputError, LimitExceeded, UnsupportedFile
+from inrcodec.errors import CorruptFile, InputError, LimitExceeded, UnsupportedFile, UsageError
 from inrcodec.header import Header
 
 Source = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO
@@ -37,7 +37,8 @@ MAJOR, MINOR = 1, 0
 PREFIX = Struct("<8sHHIQ")  # magic, major, minor, number of sections, bytes of the file
 ENTRY = Struct("<4sQI")  # ID, length, CRC-32
 CHECK = Struct("<I")
-KNOWN = ("HEAD", "MASK", "PADM", "INDX", "WGHT")
+KNOWN = ("HEAD", "MASK", "PADM", "INDX", "WGHT", "LIDX", "LATT")
+GRADUAL = "LATT"  # of use in part: its streams have checksums of their own
 REQUIRED = ("HEAD", "INDX", "WGHT")
 _ID = re.compile(r"[A-Za-z][A-Za-z0-9]{3}")
 _CHUNK = 1 << 20
@@ -172,6 +173,61 @@ def _read(data: bytes) -> tuple[Header, dict[str, bytes]]:
     return header, sections
 
 
+def read_beginning(source: Source, most: int) -> tuple[Header, dict[str, bytes]]:
+    """Header and those sections that lie within the first bytes of a file, however long it is.
+
+    The last section may be there in part, if it is one of streams that are checked one by one.
+
+    Raises
+    ------
+    InputError, CorruptFile, UnsupportedFile, LimitExceeded
+        As :func:`read`, but for what lies beyond.
+    UsageError
+        The header is not within the first bytes.
+    """
+    with _named(source):
+        data = load_beginning(source, most)
+        table = _read_table(BytesIO(data))
+        sections, position = {}, _start(len(table.entries))
+        for name, length, crc in table.entries:
+            body = data[position : position + length]
+            position += length
+            if len(body) == length and crc32(body) != crc:
+                raise CorruptFile(f"section {name} has a wrong checksum, {_ADVICE}", value=name)
+            if len(body) == length or (name == GRADUAL and body):
+                sections[name] = body
+        if "HEAD" not in sections:
+            least = _start(len(table.entries)) + table.entries[0].length
+            raise UsageError(
+                f"the first {most} bytes end within the header, read at least {least}", value=most
+            )
+        header = Header.from_bytes(sections["HEAD"], table.minor)
+        limits.check_header(header, "MASK" in sections)
+        whole = {e.name for e in table.entries} == sections.keys() and position <= most
+        if whole:
+            _check_fit(header, sections)
+        return header, sections
+
+
+def load_beginning(source: Source, most: int) -> bytes:
+    """The first bytes of a file.
+
+    Raises
+    ------
+    InputError
+        No such file, or it cannot be read.
+    """
+    if isinstance(source, bytes | bytearray | memoryview):
+        return bytes(source[:most])
+    try:
+        if isinstance(source, str | os.PathLike):
+            with open(source, "rb") as stream:
+                return stream.read(most)
+        return source.read(most)
+    except OSError as error:
+        raise InputError(f"cannot read {source}: {error.strerror or error}", value=str(source)) from error
+
+
 @contextmanager
 def _named(source: Source) -> Iterator[None]:
     """Say in an error about bytes which file they are of."""
@@ -189,6 +245,13 @@ def _check_fit(header: Header, sections: Mapping[str, bytes]) -> None:
     if len(sections["INDX"]) != 4 * tiles:
         length = len(sections["INDX"])
         raise CorruptFile(f"index of {length} bytes does not fit {tiles} tiles, {_ADVICE}", value=length)
+    if bool(header.refine_steps) != ("LIDX" in sections):
+        raise CorruptFile(f"header and sections differ on whether there is a refinement, {_ADVICE}")
+    if len(sections.get("LIDX", b"")) != 8 * len(header.refine_steps):
+        length = len(sections["LIDX"])
+        raise CorruptFile(f"index of {length} bytes does not fit the refinement, {_ADVICE}", value=length)
+    if ("LIDX" in sections) != ("LATT" in sections):
+        raise CorruptFile(f"file has a part of a refinement, {_ADVICE}")
     if "PADM" in sections and header.padding is None:
         raise CorruptFile(f"file has a padding mask but no padding value, {_ADVICE}")
 

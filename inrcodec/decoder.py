@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from inrcodec import companding, entropy, lanczos, mask, quantize, siren, streams, tiles
+from inrcodec import companding, entropy, lanczos, mask, quantize, refinement, siren, streams, tiles
 from inrcodec.errors import CorruptFile, UsageError
-from inrcodec.fullres import Fullres, Slab
+from inrcodec.fullres import SLAB, Fullres, Slab
 from inrcodec.header import Header
 from inrcodec.normalize import Range
 from inrcodec.options import REFERENCE, DecodeOptions, Progress
@@ -35,6 +35,7 @@ Float = NDArray[np.float64]
 Bool = NDArray[np.bool_]
 Shape = tuple[int, int, int]
 
+PREVIEW_VOXELS = 1 << 18  # of the lattice that a preview is made of, at most
 FULL_RES_FACTS = ("thickness",)  # of a volume's description: not true of its low-res version
 
 
@@ -143,12 +144,72 @@ class Decoder:
             if progress:
                 progress(stage, slab.stop / self.shape[0])
 
+    def decoded(self, how: DecodeOptions = REFERENCE, progress: Progress | None = None) -> Iterator[Slab]:
+        """All full-res slices of the quality that is wished, a slab at a time.
+
+        Raises
+        ------
+        UsageError
+            The networks are asked for, and there are none.
+        """
+        if self.is_from_lattice(how):
+            coarse = PREVIEW_VOXELS if how.quality == "preview" else None
+            yield from self._refined(coarse, how.threads, progress)
+            return
+        if not self.has_networks:
+            where, more = (
+                ("what was read of this file", ", of more bytes") if self.is_cut else ("this file", "")
+            )
+            raise UsageError(
+                f"there are no networks in {where}: its quality is 'full' or 'preview'{more}",
+                value=how.quality,
+            )
+        how = replace(how, sr=registry.LANCZOS) if how.quality == "preview" else how
+        yield from self.slabs(self.lowres(how.threads, progress=progress), how, progress=progress)
+
+    @property
+    def has_networks(self) -> bool:
+        """Whether there is anything but a refinement."""
+        weights = self.sections.get("WGHT")
+        return weights is not None and (bool(weights) or not self.header.refine_steps)
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether only the beginning of a file was read."""
+        return self.missing > 0 or "WGHT" not in self.sections
+
+    @property
+    def missing(self) -> int:
+        """Stages of the refinement that were not read."""
+        return len(self.header.refine_steps) - refinement.whole_streams(self.sections)
+
+    def is_from_lattice(self, how: DecodeOptions) -> bool:
+        """Whether the refinement serves a wish: all but its last stage has to be there, or no networks."""
+        if (
+            not self.header.refine_steps
+            or how.quality == "base"
+            or self.missing == len(self.header.refine_steps)
+        ):
+            return False
+        return not self.has_networks or (how.quality == "full" and self.missing <= 1)
+
+    def _refined(self, voxels: int | None, threads: int | None, progress: Progress | None) -> Iterator[Slab]:
+        """Slabs of the refinement."""
+        stored = refinement.decode(
+            self.header, self.sections, voxels=voxels, threads=threads, progress=progress
+        )
+        for start in range(0, len(stored), SLAB):
+            part = stored[start : start + SLAB]
+            for z, plane in enumerate(part, start):
+                if self.padding is not None:
+                    plane[self.padding[z]] = plane.dtype.type(self.header.padding or 0)
+            yield Slab(start, start + len(part), part, part)
+
     def volume(self, how: DecodeOptions = REFERENCE, progress: Progress | None = None) -> Volume:
         """The full-res volume, as :func:`inrcodec.api.decode_volume` returns it."""
         self.refuse_other_model(how.sr)
-        lowres = self.lowres(how.threads, progress=progress)
         array = np.empty(self.shape, dtype=np.dtype(self.header.dtype))
-        for slab in self.slabs(lowres, how, progress=progress):
+        for slab in self.decoded(how, progress):
             array[slab.start : slab.stop] = slab.stored
         return self._volume(array, self.header.affine)
 
@@ -164,6 +225,11 @@ class Decoder:
 
     def lowres_volume(self, *, threads: int | None = None, progress: Progress | None = None) -> Volume:
         """The low-res volume in the source's dtype and units, on its coarser grid, without its padding."""
+        if not self.has_networks:
+            raise UsageError(
+                "this file has no networks and so no low-res volume: its quality 'preview' is the nearest",
+                value="lowres",
+            )
         stored = self.span.to_stored(self.lowres(threads, progress=progress), np.dtype(self.header.dtype))
         volume = self._volume(stored, _coarser(self.header.affine, self.header.factor))
         about = {k: v for k, v in volume.description.items() if k not in FULL_RES_FACTS}
@@ -171,8 +237,12 @@ class Decoder:
 
     def preview(self) -> NDArray[np.uint8]:
         """The central low-res slice, (y, x), grey from its 1st to its 99.5th percentile."""
-        middle = self.low_shape[0] // 2
-        plane = self.lowres(1, slice(middle, middle + 1))[0]
+        if self.has_networks:
+            middle = self.low_shape[0] // 2
+            plane = self.lowres(1, slice(middle, middle + 1))[0]
+        else:
+            found = refinement.coarse(self.header, self.sections, PREVIEW_VOXELS, 1)
+            plane = found[len(found) // 2].astype(np.float64)
         low, high = np.percentile(plane, [1, 99.5])
         grey = np.clip((plane - low) / max(high - low, 1e-9), 0, 1)
         scaled: NDArray[np.uint8] = np.rint(255 * grey).astype(np.uint8)

@@ -169,7 +169,7 @@ def job_for(
     model, notices = planning.model_for(volume, span, low.factor, options)
     active = low.active
     about_model = _model(model, volume)
-    fixed = _fixed_bytes(_header(volume, span, low, about_model, options), masks)
+    fixed = _fixed_bytes(header_of(volume, span, low, about_model, options), masks)
     _refuse_too_small(wished, fixed, options)
     plan = planning.plan(low.targets(active), active, options, None if wished is None else wished - fixed)
     cuts = tiles.cut(active, plan.parts)
@@ -177,7 +177,7 @@ def job_for(
     if options.omega is None:
         omega = frequency.omega_for(low.targets, active.shape, [t for t in found if t is not None])
         plan = replace(plan, layout=replace(plan.layout, omega=omega))
-    header = _header(volume, span, low, about_model, options, plan, cuts)
+    header = header_of(volume, span, low, about_model, options, plan, cuts)
     limits.check_header(Header.from_bytes(header.to_bytes()), "MASK" in masks)
     fixed = _fixed_bytes(header, masks)
     room = None if wished is None else wished - fixed
@@ -308,7 +308,7 @@ def fitted(
     return fit.fit(job.plan.layout, present, values, settings, progress, start)
 
 
-def _header(
+def header_of(
     volume: Volume,
     span: Range,
     low: Lowres,
@@ -317,6 +317,7 @@ def _header(
     plan: Plan = UNPLANNED,
     cuts: tuple[int, ...] = (),
 ) -> Header:
+    """The header of an encoding, without its quality."""
     return Header(
         shape=volume.shape,
         dtype=volume.array.dtype.name,
@@ -386,7 +387,7 @@ def model_left_out(encoded: Encoded, found: Reached) -> list[str]:
 
 def finished(encoded: Encoded, found: Reached) -> Header:
     """The header with what was reached, by the better way to bring the resolution back."""
-    best = found.outcomes[found.best]
+    best = found.refined or found.outcomes[found.best]
     return replace(
         encoded.header,
         **({"sr_noise": found.noise} if found.best == encoded.header.sr else PLAIN),

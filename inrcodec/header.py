@@ -29,6 +29,7 @@ DTYPES = tuple(sorted(dtype.name for dtype in volume.DTYPES))
 LANCZOS = "lanczos"
 LARGEST_OMEGA = 1000.0
 NOISE_STEPS = 4096  # in 1, half of what a model takes: half a Hounsfield unit each
+LARGEST_STEP = 1 << 32  # of the refinement's quantisation
 NARROWEST_WINDOW = 1e-6  # of its larger end's magnitude
 
 
@@ -63,6 +64,10 @@ class Header:
     sr, sr_sha256, sr_window, sr_noise
         Super-resolution model, SHA-256 of its weights, physical values of its -1 and +1;
         root mean square error of the low-res volume that it is told, in `NOISE_STEPS` to 1 of its values.
+    refine_axes, refine_steps, refine_unit, bound
+        Order of the refinement's halvings; quantisation steps of its first lattice and of each stage, none
+        without a refinement; stored values of an integer (0: the bits of a float); physical error that no
+        voxel exceeds, where that is promised.
     psnr, psnr_lanczos, peak, max_error, digest
         What was reached: dB (inf: nothing differs) at the peak, which is in stored units, the same without
         the model where there is one; largest error in physical units; BLAKE2b-128 of the decoded array (C
@@ -99,6 +104,10 @@ class Header:
     sr_sha256: bytes = b""
     sr_window: tuple[float, float] = (-1.0, 1.0)
     sr_noise: int = 0
+    refine_axes: tuple[int, ...] = ()
+    refine_steps: tuple[int, ...] = ()
+    refine_unit: float = 1.0
+    bound: float | None = None
     psnr: float = inf
     psnr_lanczos: float | None = None
     peak: float = 0.0
@@ -199,6 +208,10 @@ FIELDS: dict[tuple[str, str], tuple[str, Kind]] = {
     ("sr", "sha256"): ("sr_sha256", octets(0, 32)),
     ("sr", "window"): ("sr_window", numbers(2)),
     ("sr", "noise"): ("sr_noise", INTEGER),
+    ("refine", "axes"): ("refine_axes", integers(None)),
+    ("refine", "steps"): ("refine_steps", integers(None)),
+    ("refine", "unit"): ("refine_unit", NUMBER),
+    ("refine", "bound"): ("bound", NUMBER),
     ("quality", "psnr"): ("psnr", NUMBER),
     ("quality", "lanczos"): ("psnr_lanczos", NUMBER),
     ("quality", "peak"): ("peak", NUMBER),
@@ -281,8 +294,34 @@ def _impossible(header: Header) -> Iterator[tuple[str, bool]]:
     yield "super-resolution hash", (header.sr == LANCZOS) != (header.sr_sha256 == b"")
     yield "super-resolution window", _is_narrow(*header.sr_window) or _is_narrow(*_window_in_units(header))
     yield "noise", not 0 <= header.sr_noise <= (0 if header.sr == LANCZOS else NOISE_STEPS)
+    yield "refinement", not _is_refinement(header)
     yield "quality", min(header.peak, header.max_error) < 0
     yield "seed", header.seed < 0
+
+
+def _is_refinement(header: Header) -> bool:
+    """Whether the order of halvings serves the shape, with a step for each and the first lattice."""
+    axes, steps = header.refine_axes, header.refine_steps
+    if not steps:
+        return not axes and header.refine_unit == 1 and header.bound is None
+    halved = [(n, axes.count(k)) for k, n in enumerate(header.shape)]
+    floats = np.dtype(header.dtype).kind == "f"
+    return (
+        set(axes) <= {0, 1, 2}
+        and all(count == 0 or 2 ** (count - 1) < n for n, count in halved)
+        and len(steps) == len(axes) + 1
+        and all(1 <= step <= LARGEST_STEP for step in steps)
+        and (isfinite(header.refine_unit) and header.refine_unit >= 0 if floats else header.refine_unit == 1)
+        and _is_countable(header)
+        and (header.bound is None or header.bound >= 0)
+    )
+
+
+def _is_countable(header: Header) -> bool:
+    """Whether the integers that stand for the stored values are below 2^32."""
+    if header.refine_unit == 0:
+        return np.dtype(header.dtype).itemsize <= 4
+    return (header.high - header.low) / header.refine_unit < LARGEST_STEP
 
 
 def _window_in_units(header: Header) -> tuple[float, float]:

@@ -38,14 +38,16 @@ Progress: TypeAlias = Callable[[str, float], None]
 """Called with the stage's name and the fraction of that stage that is done, 0..1.
 
 Stages of encoding: "read", "grid" (its factor is chosen), "downsample", "compensate" (with
-`through_sr`), "fit", "verify".
-Stages of decoding: "lowres", "superres" ("upsample" without a model); `inrv-dec` adds "write".
+`through_sr`), "fit", "verify"; "refine" with a refinement.
+Stages of decoding: "lowres", "superres" ("upsample" without a model), or "refine"; `inrv-dec` adds "write".
 Stages of training: "fits of NAME", "train".
 """
 
 T = TypeVar("T")
 
 Precision: TypeAlias = Literal["float32", "bfloat16"]
+Quality: TypeAlias = Literal["full", "base", "preview"]
+QUALITIES: tuple[Quality, ...] = get_args(Quality)
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 MAX_FACTOR = 8
@@ -83,6 +85,8 @@ class ResolvedOptions:
     ratio: float | None
     size: int | None
     psnr: float | None
+    max_error: float | None
+    base: bool
     focus: focusing.Focus
     seed: int
     device: str
@@ -112,7 +116,16 @@ class EncodeOptions:
         At most this many bytes. Excludes `ratio`. A target that cannot be reached is an error, never a file.
     psnr : float, optional
         At least this PSNR in dB, 5..150, over the whole volume and against its own peak, in as few bytes as
-        some fits that go on from each other can find. Excludes `ratio` and `size`.
+        some fits that go on from each other can find, or in a refinement where that takes fewer. Excludes
+        `ratio` and `size`.
+    max_error : float, optional
+        No voxel is off by more than this, in physical units (HU, for CT): a refinement keeps the promise.
+        Excludes `ratio`, `size` and `psnr`.
+    lossless : bool
+        Every voxel comes back as it was, bit for bit: `max_error` 0.
+    base : bool
+        Put networks in front of the refinement too, for a preview from the first bytes, which it then has
+        more of: without it there are none.
     sr : str, optional
         ID of a super-resolution model, or "lanczos" for none. By default, and with "auto", by modality.
     through_sr : bool, optional
@@ -149,6 +162,9 @@ class EncodeOptions:
     ratio: float | None = None
     size: int | None = None
     psnr: float | None = None
+    max_error: float | None = None
+    lossless: bool = False
+    base: bool = False
     sr: str | None = None
     through_sr: bool | None = None
     focus: focusing.Focus = focusing.ALL
@@ -172,6 +188,8 @@ class EncodeOptions:
         allowed.require(
             self.through_sr in (None, False, True), "through_sr", self.through_sr, "True or False"
         )
+        for name in ("lossless", "base"):
+            allowed.require(getattr(self, name) in (False, True), name, getattr(self, name), "True or False")
         if self.resume is not None:
             self._settle("resume", allowed.path("resume", self.resume))
         self._settle("focus", focusing.checked(self.focus))
@@ -218,6 +236,8 @@ class EncodeOptions:
             ratio=self.ratio,
             size=self.size,
             psnr=self.psnr,
+            max_error=0.0 if self.lossless else self.max_error,
+            base=self.base,
             focus=self.focus,
             seed=self.seed,
             device=self.device,
@@ -259,6 +279,8 @@ class EncodeOptions:
             value = getattr(self, name)
             if value is not None:
                 self._settle(name, allowed.number_above(name, value, floor))
+        if self.max_error is not None:
+            self._settle("max_error", allowed.number_from("max_error", self.max_error, 0.0))
         if self.psnr is not None:
             psnr = allowed.number_above("psnr", self.psnr, 5.0)
             allowed.require(
@@ -285,6 +307,9 @@ class DecodeOptions:
         "cpu", "cuda" or "cuda:N", of the super-resolution.
     threads : int, optional
         1..1024; one a core without it.  Threads change no voxel.
+    quality : {"full", "base", "preview"}
+        "full" is all that the file holds; "base" leaves the refinement out; "preview" is the fastest look:
+        the networks without their model, or a coarse version of the refinement where there are none.
     precision : {"float32", "bfloat16"}
         Of the super-resolution network.  "float32" is the reference; "bfloat16" is faster where a processor
         has it, within 0.05 dB of the reference.
@@ -299,12 +324,19 @@ class DecodeOptions:
     sr: str | None = None
     device: str = "cpu"
     threads: int | None = None
+    quality: Quality = "full"
     precision: Precision = "float32"
 
     def __post_init__(self) -> None:
         allowed.check_model_id(self.sr)
         allowed.check_device_name(self.device)
         allowed.require(self.precision in PRECISIONS, "precision", self.precision, " or ".join(PRECISIONS))
+        allowed.require(self.quality in QUALITIES, "quality", self.quality, ", ".join(QUALITIES))
+        if self.lowres and self.quality != "full":
+            raise UsageError(
+                f"quality {self.quality!r} is of the full-res volume, not the low-res one: leave it out",
+                value=self.quality,
+            )
         if self.lowres and self.sr is not None:
             raise UsageError(
                 f"sr {self.sr!r} has no meaning for the low-res volume, which precedes it: leave it out",
@@ -327,6 +359,20 @@ def _refuse_contradictions(options: EncodeOptions) -> None:
         raise UsageError(
             f"psnr {options.psnr:g} asks for a quality, ratio and size for bytes, give one of them",
             value=options.psnr,
+        )
+    bounded = "lossless" if options.lossless else "max_error" if options.max_error is not None else None
+    if bounded is not None:
+        for name in ("ratio", "size", "psnr", *(["max_error"] if options.lossless else [])):
+            if getattr(options, name) is not None:
+                raise UsageError(
+                    f"{bounded} promises an error and takes the bytes that it takes; leave {name} out",
+                    value=getattr(options, name),
+                )
+    elif options.base and options.psnr is None:
+        raise UsageError(
+            "base puts networks in front of a refinement, and there is none: leave it out, or ask for "
+            "lossless, max_error or psnr",
+            value=options.base,
         )
     if options.preset == "paper":
         refuse_changed_paper(options, _triple_of(options.factor))

@@ -11,14 +11,16 @@ the logarithm of the bytes.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from math import inf, log10
 
-from inrcodec import check, encoder, grids, planning
+from inrcodec import check, encoder, grids, planning, refining
 from inrcodec.check import Reached
 from inrcodec.encoder import Encoded, Job, Lowres
 from inrcodec.errors import TargetNotReached
 from inrcodec.fit import Fitted
+from inrcodec.grids import Choice
 from inrcodec.normalize import Range
 from inrcodec.options import Progress, ResolvedOptions
 from inrcodec.superres import registry
@@ -29,6 +31,7 @@ SPARE = 0.02  # dB above what was asked for: where the fits aim
 CLOSE = 0.03  # share of the bytes that a file may have more than the estimate of the smallest
 SLOPE, GENTLEST, STEEPEST = 16.0, 8.0, 40.0  # dB of low-res PSNR for ten times the bytes; on the head 16
 LARGEST_STEP = 4.0  # times the bytes of the attempt before
+DOUBTFUL = 1.1  # times the bytes of a refinement: networks that are forecast to take more are not tried
 ROOM_BELOW_CEILING = 0.3  # dB that a grid's ceiling must be above what is asked for
 
 
@@ -57,13 +60,65 @@ def encode(
         No grid and no size that were tried reach it.
     InputError, UsageError, ModelNotFound, FitFailed, LimitExceeded
     """
+    if options.max_error is not None:
+        return _guaranteed(volume, options, progress)
     if options.psnr is None:
         return _once(volume, options, progress)
     span = encoder.span_of(volume, options)
-    best = -inf
     choices = grids.in_order(volume, span, options, options.psnr)
     if progress is not None:
         progress("grid", 1.0)
+    if options.preset == "paper":
+        return _smallest(volume, span, choices, options, progress)
+    return _either(volume, span, choices, options, progress)
+
+
+def _guaranteed(
+    volume: Volume, options: ResolvedOptions, progress: Progress | None
+) -> tuple[Encoded, Reached]:
+    """A refinement that keeps its promise, behind networks where they are wished."""
+    span = encoder.span_of(volume, options)
+    layer = refining.guaranteed(volume, span, options, progress)
+    if not options.base:
+        encoded = refining.bare(volume, span, options)
+        return refining.refined(volume, encoded, None, layer, progress)
+    return refining.refined(volume, *_once(volume, options, progress), layer, progress)
+
+
+def _either(
+    volume: Volume, span: Range, choices: list[Choice], options: ResolvedOptions, progress: Progress | None
+) -> tuple[Encoded, Reached]:
+    """Networks or a refinement, whichever reaches the PSNR in fewer bytes, as far as a forecast tells."""
+    layer = refining.with_psnr(volume, span, options, progress)
+    if options.base:
+        plain = replace(options, psnr=None)
+        return refining.refined(volume, *_once(volume, plain, progress), layer, progress)
+    bare = refining.bare(volume, span, options)
+    size = refining.size_of(bare, layer)
+    forecast = next((row.bytes for row in choices[0].considered if row.chosen), 0)
+    found = None
+    if forecast is not None and forecast < size * DOUBTFUL:
+        with suppress(TargetNotReached):
+            found = _smallest(volume, span, choices, options, progress)
+    if found is not None and encoder.size_of(*found) <= size:
+        return found
+    took = "do not reach it" if found is None else f"take {encoder.size_of(*found):,} bytes"
+    if forecast is not None and found is None and forecast >= size * DOUBTFUL:
+        took = f"are forecast to take {forecast:,} bytes"
+    bare.notices.append(f"a refinement alone reaches {options.psnr:g} dB in fewer bytes: networks {took}")
+    return refining.refined(volume, bare, None, layer, progress)
+
+
+def _smallest(
+    volume: Volume, span: Range, choices: list[Choice], options: ResolvedOptions, progress: Progress | None
+) -> tuple[Encoded, Reached]:
+    """Networks alone: the smallest found that reach the PSNR.
+
+    Raises
+    ------
+    TargetNotReached
+    """
+    best = -inf
     for choice in choices:
         low = encoder.downsample(volume, span, choice.factor, options.threads, progress)
         search = _Search(volume, span, low, options, progress)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from inrcodec.volume import Volume
 
 PARTS = {"HEAD": "header", "MASK": "mask", "PADM": "padding", "INDX": "network", "WGHT": "network"}
+PARTS |= {"LIDX": "refinement", "LATT": "refinement"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,14 +37,15 @@ class EncodeReport:
     source_bytes : of the source on disk; ``None`` for arrays.
     voxel_bytes : voxels x bytes a voxel.
     file_bytes : of the ``.inrv`` file, all in.
-    sections : bytes of "header", "network", "mask", "padding" and "container".
+    sections : bytes of "header", "network", "mask", "padding", "refinement" and "container".
     ratio : voxel_bytes / file_bytes.
     bpv : bits per voxel.
     psnr, peak : of the decoded volume, dB against the stated peak, in stored units.
     psnr_lanczos : the same with the super-resolution model left out.
     psnr_lowres : of the fit alone, over the low-res volume, at the same peak; with `through_sr` it is lower,
-        as the fit is not to the plain low-res volume.
+        as the fit is not to the plain low-res volume; ``None`` without networks.
     max_error, unit : largest error of a voxel, in physical units.
+    bound : that no voxel exceeds, where that was asked for.
     mean_errors : by window, mean absolute error of the voxels whose source lies in it, in physical units.
     mean_errors_lowres : the same of the low-res volume alone: what the networks hold, and a focus serves.
     focus : the window that the fit was to serve.
@@ -66,8 +68,9 @@ class EncodeReport:
     psnr: float
     peak: float
     psnr_lanczos: float
-    psnr_lowres: float
+    psnr_lowres: float | None
     max_error: float
+    bound: float | None
     unit: str
     mean_errors: dict[str, float]
     mean_errors_lowres: dict[str, float]
@@ -91,7 +94,7 @@ class EncodeReport:
 
 def bytes_by_part(sections: Mapping[str, bytes], total: int) -> dict[str, int]:
     """Bytes of each part of the file; "container" is what is left: magic, table and checksums."""
-    parts = dict.fromkeys(["header", "network", "mask", "padding"], 0)
+    parts = dict.fromkeys(["header", "network", "mask", "padding", "refinement"], 0)
     for name, body in sections.items():
         if name in PARTS:
             parts[PARTS[name]] += len(body)
@@ -102,7 +105,7 @@ def of(
     volume: Volume, header: Header, sections: Mapping[str, bytes], found: Reached, total: int
 ) -> dict[str, Any]:
     """The fields of a report that follow from the file and its check; ``total`` is the file's bytes."""
-    best, scale = found.outcomes[header.sr], abs(header.rescale[0])
+    best, scale = found.refined or found.outcomes[header.sr], abs(header.rescale[0])
     return {
         "shape": volume.shape,
         "dtype": volume.array.dtype.name,
@@ -118,6 +121,7 @@ def of(
         "psnr_lanczos": found.outcomes["lanczos"].errors.psnr,
         "psnr_lowres": found.lowres,
         "max_error": header.max_error,
+        "bound": header.bound,
         "unit": header.unit,
         "mean_errors": {name: mean * scale for name, mean in best.windows.means.items()},
         "mean_errors_lowres": {name: mean * scale for name, mean in found.lowres_windows.means.items()},
@@ -181,12 +185,15 @@ def facts(header: Header, sections: Mapping[str, bytes]) -> dict[str, Any]:
             "omega": header.omega,
             "sr": header.sr,
             "sr_sha256": header.sr_sha256.hex() or None,
+            "sr_noise": header.sr_noise,
+            "refinement_steps": list(header.refine_steps),
         },
         "quality": {
             "psnr": header.psnr,
             "psnr_lanczos": header.psnr if header.sr == "lanczos" else header.psnr_lanczos,
             "peak": header.peak,
             "max_error": header.max_error,
+            "bound": header.bound,
             "digest": header.digest.hex(),
         },
         "encoder": {"version": header.version, "seed": header.seed},

@@ -11,17 +11,18 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from inrcodec.allowed import check_device
+from inrcodec.allowed import check_device, integer
 from inrcodec.cli.arguments import Parser, add_machine, add_manners
 from inrcodec.cli.exits import run
 from inrcodec.cli.ledger import facts
 from inrcodec.cli.progress import StageBar
 from inrcodec.cli.streams import input_bytes, put_json, refuse_same_file, refuse_stream, say
-from inrcodec.options import PRECISIONS, DecodeOptions
+from inrcodec.options import PRECISIONS, QUALITIES, DecodeOptions
 
 if TYPE_CHECKING:
     from inrcodec import io
-    from inrcodec.header import Header
+    from inrcodec.decoder import Decoder
+    from inrcodec.io.provenance import Detail
     from inrcodec.volume import Volume
 
 
@@ -41,6 +42,12 @@ def _parser() -> Parser:
     parser.add_argument(
         "--lowres", action="store_true", help="write the low-res volume, without super-resolution"
     )
+    parser.add_argument(
+        "--quality", default="full", metavar="WHAT", help=f"of a refined file: {', '.join(QUALITIES)} (full)"
+    )
+    parser.add_argument(
+        "--max-bytes", type=int, metavar="N", help="read the first N bytes only: a coarser version"
+    )
     parser.add_argument("--sr", metavar="ID", help="lanczos decodes any file without its model")
     parser.add_argument(
         "--precision", default="float32", metavar="TYPE", help=f"of the model: {' or '.join(PRECISIONS)}"
@@ -52,6 +59,8 @@ def _parser() -> Parser:
 
 def _decode(args: argparse.Namespace) -> None:
     DecodeOptions(**_knobs(args))
+    if args.max_bytes is not None:
+        integer("max_bytes", args.max_bytes, 1, 2**63 - 1)
     check_device(args.device)
     refuse_stream(args.output, "a volume is written to a file or folder")
     refuse_same_file(args.input, args.output)
@@ -61,14 +70,21 @@ def _decode(args: argparse.Namespace) -> None:
 
     wished = checked(args.modality)
     io.refuse_modality(args.output, wished)
-    data = container.load(input_bytes(args.input))  # once: the file may change while it is decoded
-    header, sections = container.read(data)
-    Decoder(header, sections).refuse_other_model(args.sr)
+    source = input_bytes(args.input)
+    if args.max_bytes is None:
+        data = container.load(source)  # once: the file may change while it is decoded
+        header, sections = container.read(data)
+    else:
+        data = container.load_beginning(source, args.max_bytes)
+        header, sections = container.read_beginning(data, args.max_bytes)
+    decoder = Decoder(header, sections)
+    decoder.refuse_other_model(args.sr)
     modality = agreed(header.modality, wished)
     io.check_sink(args.output, args.force, template=args.template, modality=modality)
     with StageBar(quiet=args.quiet, verbose=args.verbose) as bar:
         volume = api.decode_volume(
             data,
+            max_bytes=args.max_bytes,
             **_knobs(args),
             progress=bar,
         )
@@ -78,7 +94,7 @@ def _decode(args: argparse.Namespace) -> None:
             args.output,
             template=args.template,
             force=args.force,
-            provenance=_provenance(args, volume, header, len(data)),
+            provenance=_provenance(args, volume, decoder, len(data)),
         )
         bar("write", 1.0)
     result = _result(args, volume, bar.seconds)
@@ -88,19 +104,38 @@ def _decode(args: argparse.Namespace) -> None:
 
 
 def _knobs(args: argparse.Namespace) -> dict[str, Any]:
-    return {name: getattr(args, name) for name in ("lowres", "sr", "device", "threads", "precision")}
+    return {
+        name: getattr(args, name) for name in ("lowres", "sr", "device", "threads", "precision", "quality")
+    }
 
 
-def _provenance(args: argparse.Namespace, volume: Volume, header: Header, size: int) -> io.Provenance:
-    """What a sink must say of a lossy copy, for the very voxels that it holds."""
+def _provenance(
+    args: argparse.Namespace, volume: Volume, decoder: Decoder, size: int
+) -> io.Provenance | None:
+    """What a sink must say of a lossy copy, for the very voxels that it holds; nothing of a lossless one."""
     from inrcodec.io.provenance import Provenance
-    from inrcodec.superres.registry import LANCZOS
 
-    interpolated = (args.sr or header.sr) == LANCZOS
+    header, how = decoder.header, DecodeOptions(**_knobs(args))
+    whole = how.quality == "full" and decoder.is_from_lattice(how) and not decoder.missing
+    bound = header.bound if whole else None
+    if bound == 0:
+        return None
     return Provenance(
         ratio=volume.array.nbytes / size,
-        detail="low-res" if args.lowres else "interpolated" if interpolated else "guessed",
+        detail=_detail(how, decoder, whole=whole),
+        bound="" if bound is None else f"{bound:g} {header.unit}".strip(),
     )
+
+
+def _detail(how: DecodeOptions, decoder: Decoder, *, whole: bool) -> Detail:
+    from inrcodec.superres.registry import LANCZOS
+
+    if how.lowres:
+        return "low-res"
+    if decoder.is_from_lattice(how):
+        return "refined" if whole else "coarse"
+    plain = how.quality == "preview" or (how.sr or decoder.header.sr) == LANCZOS
+    return "interpolated" if plain else "guessed"
 
 
 def _result(args: argparse.Namespace, volume: Volume, seconds: dict[str, float]) -> dict[str, Any]:

@@ -30,6 +30,9 @@ KNOBS = (
     "ratio",
     "size",
     "psnr",
+    "max_error",
+    "lossless",
+    "base",
     "sr",
     "through_sr",
     "focus",
@@ -71,6 +74,11 @@ def _add_knobs(parser: Parser) -> None:
     knobs.add_argument("--ratio", type=float, metavar="R", help="at least R times smaller than the voxels")
     knobs.add_argument("--size", type=int, metavar="BYTES", help="at most so many bytes in all")
     knobs.add_argument("--psnr", type=float, metavar="DB", help="at least this PSNR, in few bytes")
+    knobs.add_argument("--max-error", type=float, metavar="E", help="no voxel off by more (HU, for CT)")
+    knobs.add_argument("--lossless", action="store_true", help="every voxel bit for bit")
+    knobs.add_argument(
+        "--base", action="store_true", help="networks in front of a refinement, for a preview (none)"
+    )
     knobs.add_argument(
         "--factor",
         type=whole_numbers,

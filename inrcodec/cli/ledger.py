@@ -93,14 +93,22 @@ def _quality(report: EncodeReport) -> list[Row]:
             if report.psnr_lanczos != report.psnr
             else []
         ),
-        ("  of low-res", f"{decibels(report.psnr_lowres)} ({_fit(report)})"),
-        ("largest error", f"{report.max_error:g}{unit}"),
+        *(
+            [("  of low-res", f"{decibels(report.psnr_lowres)} ({_fit(report)})")]
+            if report.psnr_lowres is not None
+            else []
+        ),
+        ("largest error", f"{report.max_error:g}{unit}{_promised(report)}"),
         *_within(report.mean_errors, unit),
     ]
 
 
 def _fit(report: EncodeReport) -> str:
     return "the fit served the full-res volume" if report.through_sr else "the fit alone"
+
+
+def _promised(report: EncodeReport) -> str:
+    return "" if report.bound is None else f" (promised: at most {report.bound:g})"
 
 
 def _within(means: Mapping[str, float], unit: str) -> list[Row]:
@@ -112,13 +120,16 @@ def _within(means: Mapping[str, float], unit: str) -> list[Row]:
 def _made_with(report: EncodeReport) -> list[Row]:
     stages = ", ".join(f"{name} {spent:.1f}" for name, spent in report.seconds.items())
     tiles = math.prod(report.tiles)
-    return [
+    networks = [
         ("factor", _across(report.factor)),
         (
             "networks",
             f"{tiles} ({_across(report.tiles)}) of {report.layers} x {report.width}, seed {report.seed}",
         ),
         ("model", report.sr),
+    ]
+    return [
+        *(networks if report.psnr_lowres is not None else [("networks", "none")]),
         *([("focus", report.focus)] if report.focus != ALL else []),
         ("seconds", f"{sum(report.seconds.values()):.1f} ({stages})"),
     ]

@@ -9,20 +9,26 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Detail = Literal["guessed", "interpolated", "low-res"]
+Detail = Literal["guessed", "interpolated", "low-res", "coarse", "refined"]
 
-_SOURCE = "Lossy: decoded from an INRV file, which holds a low-resolution volume as a neural network. "
+_NETWORKS = "Lossy: decoded from an INRV file, which holds a low-resolution volume as a neural network. "
+_LATTICE = "Lossy: decoded from an INRV file, which holds every voxel as far as its quantisation goes. "
 _SENTENCES: dict[Detail, str] = {
-    "guessed": "Detail finer than that volume is super-resolved: a guess learnt from other patients, not a "
-    "measurement of this one.",
-    "interpolated": "That volume was interpolated (Lanczos) to the size of the original; finer detail is "
+    "guessed": f"{_NETWORKS}Detail finer than that volume is super-resolved: a guess learnt from other "
+    "patients, not a measurement of this one.",
+    "interpolated": f"{_NETWORKS}That volume was interpolated (Lanczos) to the size of the original; finer "
+    "detail is missing.",
+    "low-res": f"{_NETWORKS}This is that volume, on its coarser grid; finer detail is missing.",
+    "coarse": f"{_LATTICE}Only a part of them was decoded, the others are interpolated; fine detail is "
     "missing.",
-    "low-res": "This is that volume, on its coarser grid; finer detail is missing.",
+    "refined": _LATTICE,
 }
 _WORDS: dict[Detail, str] = {
     "guessed": "fine detail is guessed",
     "interpolated": "fine detail is missing",
     "low-res": "low-res volume",
+    "coarse": "coarse preview",
+    "refined": "quantised",
 }
 
 
@@ -36,22 +42,27 @@ class Provenance:
         Compression ratio, bytes of these voxels / bytes of the file: DICOM (0028,2112).
     method : str
         DICOM (0028,2114).
-    detail : {"guessed", "interpolated", "low-res"}
+    detail : {"guessed", "interpolated", "low-res", "coarse", "refined"}
         Where detail finer than the low-res volume comes from: a super-resolution model, Lanczos, or
-        nowhere, as the low-res volume itself is written.
+        nowhere, as the low-res volume itself is written; or whether a refinement was decoded in part or whole.
+    bound : str
+        What no voxel is off by more than, with its unit, where that was promised.
     """
 
     ratio: float
     method: str = "INRV_1"
     detail: Detail = "guessed"
+    bound: str = ""
 
     @property
     def derivation(self) -> str:
         """Sentences for DICOM (0008,2111), at most 1024 characters."""
-        return _SOURCE + _SENTENCES[self.detail]
+        promise = f"No voxel differs from the original by more than {self.bound}." if self.bound else ""
+        return f"{_SENTENCES[self.detail]}{promise}".strip()
 
     @property
     def summary(self) -> str:
         """The same for NIfTI's 79 characters."""
         ratio = f"{self.ratio:.0f}" if self.ratio >= 10 else f"{self.ratio:.2g}"
-        return f"{self.method} lossy {ratio}:1, {_WORDS[self.detail]}"
+        detail = f"error up to {self.bound}" if self.bound else _WORDS[self.detail]
+        return f"{self.method} lossy {ratio}:1, {detail}"

@@ -7,7 +7,7 @@ The one law: the batch of a step is a function of the seed and the step: a resum
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import exp, log
+from math import exp, log, sqrt
 from typing import NamedTuple
 
 import numpy as np
@@ -25,8 +25,8 @@ Shape = tuple[int, int, int]
 BORDER = 2  # low-res voxels at the rim of a patch that see padding instead of data: not in the loss
 RIM = 1  # low-res voxels around a patch: with the border all that Lanczos reaches for
 SPREAD = 0x9E3779B1  # from the steps of one seed to those of the next; a generator takes 32 bits
-FITTED = 0.5  # share of the patches that come from real fits, where there are any
-CLEAN = 0.4  # share of the others that stay as they are
+FITTED = 0.4  # share of the patches that come from real fits, where there are any
+CLEAN = 0.5  # share of the others that stay as they are
 MOST = 1.25  # times the error of a real fit: from nothing to coarser than any
 FAINTEST = 1e-6  # mean squared error, of [-1, 1], below which nothing is worth more
 UNEVEN = 0.4  # log of the largest ratio between the noise of an imitation and what the network is told
@@ -40,7 +40,8 @@ class Batch(NamedTuple):
     ----------
     low, target : (batch, 1, *low) and (batch, 1, *high).
     weight : (batch,), one over the squared error that Lanczos is expected to leave: of the volume, and of
-        what the patch was degraded by.  A decibel then counts as much on a clean patch as on a coarse one.
+        what the patch was degraded by; times the root of that of the volume alone.  A decibel then counts as
+        much on a clean patch as on a coarse one, and more in a volume of which Lanczos loses more.
     noise : (batch,), root mean square error of the low-res volume that the patch is from.
     """
 
@@ -104,7 +105,8 @@ class Patches:
         flips = [axis for axis in range(3) if _integer(2, generator)]
         inner, target = inner.flip(flips), target.flip(flips)
         turned = self.size[1] == self.size[2] and self.factor[1] == self.factor[2] and _integer(2, generator)
-        weight = 1 / (m.ceiling + float(error.square().mean()) + FAINTEST)
+        expected = m.ceiling + float(error.square().mean()) + FAINTEST
+        weight = sqrt(m.ceiling + FAINTEST) / expected
         return (*((inner.mT, target.mT) if turned else (inner, target)), weight, noise)
 
     def _error(

@@ -1,0 +1,275 @@
+"""A volume of integers to streams and back: stage by stage, each voxel predicted from those before.
+
+In: integers, and how far off they may be.  Out: a stream for each stage, or the integers again.
+The one law: what the decoder computes is what the encoder computed: whole numbers, in whatever order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from math import ceil
+from struct import Struct
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inrcodec.errors import CorruptFile
+from inrcodec.lattice import order, predictor, tokens
+from inrcodec.lattice.interleaved import Reader, Writer
+from inrcodec.lattice.neighbours import Around, Neighbourhood, rows_of
+from inrcodec.lattice.order import PHASES, Stage
+from inrcodec.lattice.predictor import Predictor
+from inrcodec.lattice.tables import Tables, context_of
+from inrcodec.pool import InterruptiblePool
+
+Shape = tuple[int, int, int]
+Ints = NDArray[np.int64]
+Array = NDArray[Any]
+Bytes = NDArray[np.uint8]
+Bool = NDArray[np.bool_]
+
+SLAB = 1 << 14  # voxels whose neighbours are held at a time, by each thread
+SAMPLED = 1 << 16  # voxels that a predictor is fitted to
+LANES = Struct("<H")  # bytes of the states of all lanes
+HEAD = Struct("<III")  # bytes of the words, of the rare tokens and of the plain bits
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lattice:
+    """What both sides know beforehand.
+
+    Attributes
+    ----------
+    axes : the order, see :func:`inrcodec.lattice.order.axes_for`.
+    steps : of the quantisation, for the first lattice and each stage; 1 is exact.
+    most : the largest integer; the smallest is 0.
+    """
+
+    axes: tuple[int, ...]
+    steps: tuple[int, ...]
+    most: int
+
+    @property
+    def dtype(self) -> type[np.signedinteger[Any]]:
+        """Of the integers as they are held."""
+        return np.int32 if self.most < 1 << 31 else np.int64
+
+
+class _Pass:
+    """What both directions share: the integers as far as they are known, and the tables."""
+
+    def __init__(self, shape: Shape, lattice: Lattice, threads: int) -> None:
+        self.lattice, self.threads = lattice, threads
+        self.known: Array = np.zeros(shape, lattice.dtype)
+        self.tables = Tables()
+        self.stages = list(order.stages(lattice.axes))
+
+    def start(self) -> tuple[Array, Ints, Bytes]:
+        """The first lattice, its predictions and contexts."""
+        first, most = order.first(self.known, self.lattice.axes), self.lattice.most
+        context = context_of(np.array([(most + 1) / (16 * self.lattice.steps[0])]))[0]
+        return first, np.full(first.size, most // 2, np.int64), np.full(first.size, context, np.uint8)
+
+    def between(self, stage: Stage) -> Array:
+        """The new voxels of a stage, for now half way between their neighbours."""
+        fresh: Array = stage.fresh(self.known)
+        known: Array = np.moveaxis(stage.known(self.known), stage.axis, 0)
+        n = fresh.shape[stage.axis]
+        after = known[np.minimum(np.arange(1, n + 1), len(known) - 1)]
+        np.moveaxis(fresh, stage.axis, 0)[...] = (known[:n].astype(np.int64) + after) >> 1
+        return fresh
+
+    def phases(self, stage: Stage, fresh: Array) -> list[tuple[Array, Neighbourhood]]:
+        """The voxels of each phase that has any, and where their neighbours are."""
+        found = []
+        for number in range(len(PHASES)):
+            mine = stage.phase(fresh, number)
+            if mine.size:
+                found.append((mine, Neighbourhood(stage, number, stage.known(self.known), fresh)))
+        return found
+
+    def predicted(self, of: Predictor, mine: Array, near: Neighbourhood, step: int) -> tuple[Ints, Bytes]:
+        """Predictions and contexts of a phase, slab by slab."""
+        parts = slabs(mine)
+        with InterruptiblePool(self.threads) as pool:
+            found = list(pool.map(lambda part: of.predict(near.around(part), step), parts))
+        return np.concatenate([p for p, _ in found]), np.concatenate([c for _, c in found])
+
+    def put(self, mine: Array, predicted: Ints, quanta: Ints, step: int) -> None:
+        """The voxels of a phase, or of the first lattice."""
+        values = (predicted + quanta * step).clip(0, self.lattice.most)
+        mine[...] = values.reshape(mine.shape)
+
+
+def slabs(mine: Array) -> list[slice]:
+    """Ranges of a phase's first axis."""
+    length = max(1, SLAB // max(1, mine[0].size))
+    return [slice(a, min(a + length, len(mine))) for a in range(0, len(mine), length)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """What is encoded.
+
+    Attributes
+    ----------
+    values : (z, y, x), whole.
+    free : (z, y, x) or ``None``, voxels that may become anything.
+    up : what is added to a magnitude before it is divided by its step, for each step: half of a step bounds
+        the error, less than that makes more zeros.
+    """
+
+    values: Array
+    lattice: Lattice
+    up: tuple[int, ...]
+    free: Bool | None = None
+
+
+def encode(
+    source: Source, threads: int = 1, progress: Callable[[float], None] | None = None
+) -> tuple[list[bytes], Array]:
+    """Streams of the first lattice and of each stage, and what they decode to."""
+    lattice = source.lattice
+    state, writer = _Pass(source.values.shape, lattice, threads), Writer()
+    blocks: list[list[_Block]] = []
+
+    def coded(
+        mine: Array, wished: Array, free: Array | None, predicted: Ints, contexts: Bytes, about: bytes
+    ) -> None:
+        k = len(blocks) - 1
+        left = wished.reshape(-1).astype(np.int64) - predicted
+        quanta = np.sign(left) * ((np.abs(left) + source.up[k]) // lattice.steps[k])
+        if free is not None:
+            quanta[free.reshape(-1)] = 0
+        state.put(mine, predicted, quanta, lattice.steps[k])
+        found, bits = tokens.tokenise(quanta)
+        rare = writer.add(contexts, found, state.tables)
+        blocks[-1].append(_Block(about, rare.tobytes(), bits.tobytes()))
+
+    blocks.append([])
+    mine, predicted, contexts = state.start()
+    free = None if source.free is None else order.first(source.free, lattice.axes)
+    coded(mine, order.first(source.values, lattice.axes), free, predicted, contexts, b"")
+    done = mine.size
+    for k, stage in enumerate(state.stages, 1):
+        blocks.append([])
+        fresh, truth = state.between(stage), stage.fresh(source.values)
+        free_here = None if source.free is None else stage.fresh(source.free)
+        state.tables.begin_anew()
+        for mine, near in state.phases(stage, fresh):
+            wished = stage.phase(truth, near.phase)
+            free = None if free_here is None else stage.phase(free_here, near.phase)
+            of = predictor.fit(*_sampled(near, wished, free), lattice.steps[k], mine.size)
+            predicted, contexts = state.predicted(of, mine, near, lattice.steps[k])
+            coded(mine, wished, free, predicted, contexts, of.to_bytes())
+            done += mine.size
+            if progress:
+                progress(done / source.values.size)
+    states, words = writer.finish()
+    left = iter(words)
+    streams = [b"".join(block.with_words(next(left)) for block in stage) for stage in blocks]
+    return [LANES.pack(len(states)) + states + streams[0], *streams[1:]], state.known
+
+
+def decode(
+    streams: Sequence[bytes],
+    shape: Shape,
+    lattice: Lattice,
+    threads: int = 1,
+    progress: Callable[[float], None] | None = None,
+) -> Array:
+    """Invert :func:`encode`; of fewer streams a coarser version, its finest voxels half way between others.
+
+    Raises
+    ------
+    CorruptFile
+        A stream does not hold what it should.
+    """
+    state = _Pass(shape, lattice, threads)
+    mine, predicted, contexts = state.start()
+    reader, stream = _begun(streams[0])
+    quanta, stream = _read(stream, reader, contexts, state.tables)
+    _refuse_more(stream)
+    state.put(mine, predicted, quanta, lattice.steps[0])
+    done = mine.size
+    for k, stage in enumerate(state.stages, 1):
+        fresh = state.between(stage)
+        if k >= len(streams):
+            continue
+        state.tables.begin_anew()
+        stream = streams[k]
+        for mine, near in state.phases(stage, fresh):
+            of, stream = Predictor.from_bytes(stream, rows_of(near.phase))
+            predicted, contexts = state.predicted(of, mine, near, lattice.steps[k])
+            quanta, stream = _read(stream, reader, contexts, state.tables)
+            state.put(mine, predicted, quanta, lattice.steps[k])
+            done += mine.size
+            if progress:
+                progress(done / state.known.size)
+        _refuse_more(stream)
+    if len(streams) > len(state.stages):
+        reader.finish()
+    return state.known
+
+
+def _sampled(near: Neighbourhood, wished: Array, free: Array | None) -> tuple[Around, NDArray[np.float64]]:
+    """Some voxels of a phase with their neighbours, from all over it."""
+    parts = slabs(wished)
+    share = min(1.0, SAMPLED / wished.size)
+    chosen = np.unique(np.linspace(0, len(parts) - 1, max(1, ceil(len(parts) * share))).astype(int))
+    middles, rows, truths = [], [], []
+    for part in (parts[k] for k in chosen):
+        around, truth = near.around(part), wished[part].reshape(-1).astype(np.float64)
+        if free is not None:
+            kept = ~free[part].reshape(-1)
+            around, truth = Around(around.middle[kept], around.rows[:, kept]), truth[kept]
+        middles.append(around.middle)
+        rows.append(around.rows)
+        truths.append(truth)
+    return Around(np.concatenate(middles), np.concatenate(rows, 1)), np.concatenate(truths)
+
+
+@dataclass(frozen=True)
+class _Block:
+    """What is stored of a phase beside its words."""
+
+    predictor: bytes
+    rare: bytes
+    bits: bytes
+
+    def with_words(self, words: bytes) -> bytes:
+        head = HEAD.pack(len(words), len(self.rare), len(self.bits))
+        return b"".join([self.predictor, head, words, self.rare, self.bits])
+
+
+def _begun(stream: bytes) -> tuple[Reader, bytes]:
+    """The reader of the first stream's states, and the rest of the stream."""
+    if len(stream) < LANES.size:
+        raise CorruptFile("a refinement stream is cut off, get the file again", value=len(stream))
+    (length,) = LANES.unpack_from(stream)
+    stop = LANES.size + length
+    return Reader(stream[LANES.size : stop]), stream[stop:]
+
+
+def _read(stream: bytes, reader: Reader, contexts: Bytes, tables: Tables) -> tuple[Ints, bytes]:
+    """Quanta of a block, and what follows it."""
+    if len(stream) < HEAD.size:
+        raise CorruptFile("a refinement stream is cut off, get the file again", value=len(stream))
+    edges = np.cumsum([HEAD.size, *HEAD.unpack_from(stream)])
+    if edges[-1] > len(stream):
+        raise CorruptFile(
+            f"a refinement stream of {len(stream)} bytes is damaged, get the file again", value=len(stream)
+        )
+    words, rare, bits = (stream[a:b] for a, b in pairwise(edges))
+    found = reader.block(words, contexts, tables, np.frombuffer(rare, np.uint8))
+    return tokens.values_of(found, np.frombuffer(bits, np.uint8)), stream[edges[-1] :]
+
+
+def _refuse_more(stream: bytes) -> None:
+    if stream:
+        raise CorruptFile(
+            f"{len(stream)} bytes follow a refinement stream, get the file again", value=len(stream)
+        )
