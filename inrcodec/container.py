@@ -37,6 +37,7 @@ MAJOR, MINOR = 1, 0
 PREFIX = Struct("<8sHHIQ")  # magic, major, minor, number of sections, bytes of the file
 ENTRY = Struct("<4sQI")  # ID, length, CRC-32
 CHECK = Struct("<I")
+STREAM = Struct("<II")  # row of LIDX: length, CRC-32
 KNOWN = ("HEAD", "MASK", "PADM", "INDX", "WGHT", "LIDX", "LATT")
 GRADUAL = "LATT"  # of use in part: its streams have checksums of their own
 REQUIRED = ("HEAD", "INDX", "WGHT")
@@ -252,6 +253,10 @@ def _check_fit(header: Header, sections: Mapping[str, bytes]) -> None:
         raise CorruptFile(f"index of {length} bytes does not fit the refinement, {_ADVICE}", value=length)
     if ("LIDX" in sections) != ("LATT" in sections):
         raise CorruptFile(f"file has a part of a refinement, {_ADVICE}")
+    if "LIDX" in sections and sum(n for n, _ in STREAM.iter_unpack(sections["LIDX"])) != len(
+        sections["LATT"]
+    ):
+        raise CorruptFile(f"index and streams of the refinement differ in length, {_ADVICE}")
     if "PADM" in sections and header.padding is None:
         raise CorruptFile(f"file has a padding mask but no padding value, {_ADVICE}")
 

@@ -43,6 +43,9 @@ class Scale:
     @property
     def most(self) -> int:
         """The largest integer."""
+        if self.unit == 0:
+            first, last = self._ends
+            return last - first
         return int(self.of(np.array([self.high], self.dtype))[0])
 
     def check(self) -> None:
@@ -66,10 +69,13 @@ class Scale:
                 value=span,
             )
 
-    def of(self, stored: Array) -> Ints:
-        """Integers of stored values; what is beyond the range goes to its ends."""
+    def of(self, stored: Array) -> Array:
+        """Integers of stored values, int32 or int64; what is beyond the range goes to its ends."""
         if self.dtype.kind != "f":
-            return stored.astype(np.int64).clip(int(self.low), int(self.high)) - int(self.low)
+            room = max(abs(self.low), abs(self.high), *map(abs, _limits(self.dtype)))
+            found: Array = stored.astype(np.int32 if room < 1 << 30 else np.int64)
+            found -= int(self.low)
+            return np.clip(found, 0, int(self.high - self.low), out=found)
         if self.unit == 0:
             first, last = self._ends
             return self._order(stored).clip(first, last) - first
@@ -79,7 +85,8 @@ class Scale:
     def stored(self, integers: Array) -> Array:
         """Stored values of integers."""
         if self.dtype.kind != "f":
-            return (integers.astype(np.int64) + int(self.low)).astype(self.dtype)
+            wide = integers if max(abs(self.low), abs(self.high)) < 1 << 30 else integers.astype(np.int64)
+            return (wide + int(self.low)).astype(self.dtype)
         if self.unit == 0:
             return self._floats(integers.astype(np.int64) + self._ends[0])
         return (self.low + integers * self.unit).clip(self.low, self.high).astype(self.dtype)
@@ -103,3 +110,8 @@ class Scale:
     @property
     def _largest(self) -> int:
         return (1 << 8 * self.dtype.itemsize - 1) - 1
+
+
+def _limits(dtype: np.dtype[Any]) -> tuple[int, int]:
+    limits = np.iinfo(dtype)
+    return int(limits.min), int(limits.max)

@@ -31,7 +31,9 @@ SPARE = 0.02  # dB above what was asked for: where the fits aim
 CLOSE = 0.03  # share of the bytes that a file may have more than the estimate of the smallest
 SLOPE, GENTLEST, STEEPEST = 16.0, 8.0, 40.0  # dB of low-res PSNR for ten times the bytes; on the head 16
 LARGEST_STEP = 4.0  # times the bytes of the attempt before
-DOUBTFUL = 1.1  # times the bytes of a refinement: networks that are forecast to take more are not tried
+WORTH_IT = (
+    0.8  # of a refinement's bytes: networks that are forecast to take more are not tried; forecasts flatter
+)
 ROOM_BELOW_CEILING = 0.3  # dB that a grid's ceiling must be above what is asked for
 
 
@@ -97,13 +99,13 @@ def _either(
     size = refining.size_of(bare, layer)
     forecast = next((row.bytes for row in choices[0].considered if row.chosen), 0)
     found = None
-    if forecast is not None and forecast < size * DOUBTFUL:
+    if forecast is not None and forecast < size * WORTH_IT:
         with suppress(TargetNotReached):
             found = _smallest(volume, span, choices, options, progress)
     if found is not None and encoder.size_of(*found) <= size:
         return found
     took = "do not reach it" if found is None else f"take {encoder.size_of(*found):,} bytes"
-    if forecast is not None and found is None and forecast >= size * DOUBTFUL:
+    if forecast is not None and found is None and forecast >= size * WORTH_IT:
         took = f"are forecast to take {forecast:,} bytes"
     bare.notices.append(f"a refinement alone reaches {options.psnr:g} dB in fewer bytes: networks {took}")
     return refining.refined(volume, bare, None, layer, progress)

@@ -14,9 +14,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from math import floor, prod, sqrt
+from math import floor, log10, prod, sqrt
 from os import cpu_count
-from struct import Struct
 from typing import Any
 from zlib import crc32
 
@@ -25,6 +24,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from inrcodec import metrics
+from inrcodec.container import STREAM
 from inrcodec.errors import CorruptFile, UsageError
 from inrcodec.header import Header
 from inrcodec.integers import Scale
@@ -36,11 +36,10 @@ from inrcodec.volume import Volume
 Array = NDArray[Any]
 Shape = tuple[int, int, int]
 
-ENTRY = Struct("<II")  # of LIDX: length and CRC-32 of a stream
 STAGE = "refine"
-ATTEMPTS = 5
-CLOSE = 0.05  # dB above a PSNR that is asked for, which is near enough
-SLOPE = 0.8  # of the PSNR by the logarithm of the step, against that of a uniform error
+ATTEMPTS = 4
+CLOSE = 0.1  # dB above a PSNR that is asked for, which is near enough
+SLOPE = 0.7  # dB of the PSNR for one of the step, at first
 COARSER = 4  # levels, each with steps of its own
 DECAY = 2.0  # from a level's steps to the next finer one's, where a PSNR is asked for
 ROUNDING = 0.35  # of a step, likewise: what is added before a magnitude is cut off; a half is plain rounding
@@ -114,7 +113,8 @@ class Refiner:
         floats = self.volume.array.dtype.kind == "f"
         unit = ((self.high - self.low) / LEVELS or 1.0) if floats else 1.0
         wished = sqrt(12) * peak / 10 ** (psnr / 20) / unit  # of a uniform error
-        best, step = None, max(1.0, wished)
+        best, step, slope = None, max(1.0, wished), SLOPE
+        tried: list[tuple[float, float]] = []  # decibels of a step, and of what it reaches
         for _ in range(ATTEMPTS):
             layer = self._coded(unit, [step / DECAY**k for k in range(COARSER)], ROUNDING, progress)
             reached = metrics.psnr(self._mean_square(layer.stored) / peak**2)
@@ -122,7 +122,10 @@ class Refiner:
                 best = layer
             if psnr <= reached <= psnr + CLOSE or (step <= 1 and reached < psnr):
                 break
-            step = max(1.0, step * 10 ** ((reached - psnr - CLOSE / 2) / 20 / SLOPE))
+            tried.append((20 * log10(step), reached))
+            if len(tried) > 1 and abs(tried[-1][0] - tried[-2][0]) > 0.1:
+                slope = (tried[-2][1] - tried[-1][1]) / (tried[-1][0] - tried[-2][0])
+            step = max(1.0, step * 10 ** ((reached - psnr - CLOSE / 2) / 20 / min(max(slope, 0.3), 1.2)))
         return best or self.within(0.0, progress)
 
     def _coded(self, unit: float, steps: list[float], up: float, progress: Progress | None) -> Layer:
@@ -133,14 +136,14 @@ class Refiner:
         axes = order.axes_for(self.volume.shape, spacing)
         lattice = Lattice(axes=axes, steps=_by_stage(axes, steps), most=scale.most)
         source = Source(
-            values=scale.of(self.volume.array).astype(lattice.dtype),
+            values=scale.of(self.volume.array).astype(lattice.dtype, copy=False),
             lattice=lattice,
             up=tuple(int(up * s) for s in lattice.steps),
             free=self.free,
         )
         with threadpool_limits(1, "blas"):
             streams, known = coder.encode(source, self.threads, _staged(progress))
-        index = b"".join(ENTRY.pack(len(s), crc32(s)) for s in streams)
+        index = b"".join(STREAM.pack(len(s), crc32(s)) for s in streams)
         fields = {"refine_axes": axes, "refine_steps": lattice.steps, "refine_unit": unit}
         stored = scale.stored(known)
         if self.free is not None:
@@ -200,7 +203,7 @@ def whole_streams(sections: Mapping[str, bytes]) -> int:
     """How many streams are there from end to end."""
     if not {"LIDX", "LATT"} <= sections.keys():
         return 0
-    ends = np.cumsum([length for length, _ in ENTRY.iter_unpack(sections["LIDX"])])
+    ends = np.cumsum([length for length, _ in STREAM.iter_unpack(sections["LIDX"])])
     return int(np.searchsorted(ends, len(sections["LATT"]), side="right"))
 
 
@@ -227,7 +230,7 @@ def _streams(sections: Mapping[str, bytes]) -> list[bytes]:
     """The streams that are whole, each checked."""
     streams: list[bytes] = []
     start, body = 0, sections["LATT"]
-    for length, crc in ENTRY.iter_unpack(sections["LIDX"]):
+    for length, crc in STREAM.iter_unpack(sections["LIDX"]):
         stream = body[start : start + length]
         if len(stream) < length:
             break

@@ -56,6 +56,19 @@ def padded() -> NDArray[np.int16]:
     return array
 
 
+def noisy(shape: tuple[int, int, int]) -> NDArray[np.int16]:
+    noise = np.random.default_rng(0).normal(scale=12, size=shape)
+    return np.where(blob(shape, 0.6)[0], ct(shape) + np.rint(noise), -1024).astype(np.int16)
+
+
+def spiky() -> NDArray[np.uint32]:
+    rng = np.random.default_rng(1)
+    quiet = rng.integers(0, 3, (12, 30, 31)) + 2**31
+    return np.where(rng.random(quiet.shape) < 0.003, rng.integers(0, 2**32, quiet.shape), quiet).astype(
+        np.uint32
+    )
+
+
 def mr() -> NDArray[np.uint8]:
     inside, texture = blob((12, 20, 20))
     return np.where(inside, np.rint(130 + 90 * texture), 3).astype(np.uint8)
@@ -106,6 +119,22 @@ def cases() -> dict[str, Case]:
             {"factor": 2, "tiles": (1, 1, 2), "focus": "soft-tissue"},
             hounsfield,
         ),
+        "lossless": Case(
+            "a refinement without networks; padding",
+            padded(),
+            {"lossless": True},
+            {**hounsfield, "padding": -2000},
+        ),
+        "bounded-behind-networks": Case(
+            "a refinement behind networks, off by 4 at most",
+            noisy((11, 40, 37)),
+            {"max_error": 4, "base": True, "factor": 2, "tiles": (1, 1, 1)},
+            hounsfield,
+        ),
+        "lossless-float32": Case("the bits of floats", texture((5, 17, 9)), {"lossless": True}),
+        "bounded-float32": Case("multiples of a unit", texture((6, 12, 19)), {"max_error": 0.01}),
+        "quantised": Case("steps by level", noisy((9, 33, 30)), {"psnr": 50.0}, hounsfield),
+        "rare-values": Case("tokens that nobody expects, and many bits", spiky(), {"lossless": True}),
         "factor-1": Case(
             "no reduction", mr()[:6, ::2, ::2].astype(np.int32) * 1000, {"factor": 1, "tiles": (1, 1, 1)}
         ),
@@ -119,17 +148,18 @@ def write(name: str, case: Case) -> None:
     data = inrcodec.encode(volume, **{**SMALL, **case.knobs})
     assert isinstance(data, bytes)
     lanczos = inrcodec.decode_volume(data, sr="lanczos").array
-    header = inrcodec.open(data).header
-    span = header.high - header.low
+    decoder = inrcodec.open(data)
+    header = decoder.header
+    span, whole = header.high - header.low, lanczos.dtype.kind in "iu"
     facts = {
         "about": case.about,
         "lowres_tolerance": LOWRES_TOLERANCE,
-        "lanczos_tolerance": 1 if lanczos.dtype.kind in "iu" else FLOAT_TOLERANCE * span,
+        "lanczos_tolerance": 0 if header.refine_steps else 1 if whole else FLOAT_TOLERANCE * span,
     }
     folder = VECTORS / name
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "input.inrv").write_bytes(data)
-    np.savez_compressed(folder / "expected.npz", lowres=inrcodec.open(data).lowres(1), lanczos=lanczos)
+    np.savez_compressed(folder / "expected.npz", lowres=decoder.lowres(1), lanczos=lanczos)
     (folder / "case.json").write_text(json.dumps(facts, indent=2) + "\n")
 
 

@@ -18,7 +18,9 @@ from typing import Any
 import msgpack
 import numpy as np
 from reference_coders import Invalid, Rans, decode_grid, need, read_padding
+from reference_lattice import decode_refinement, largest
 
+SECTIONS = ("HEAD", "MASK", "PADM", "INDX", "WGHT", "LIDX", "LATT")
 MAGIC = bytes.fromhex("89494E52560D0A1A")
 
 
@@ -41,7 +43,7 @@ def read_sections(data: bytes) -> tuple[int, dict[str, bytes]]:
         need(re.fullmatch(rb"[A-Za-z][A-Za-z0-9]{3}", raw), "section ID")
         name = raw.decode()
         need((name == "HEAD") == (row == 0) and name not in sections, "order of the sections")
-        need(name[0].islower() or name in ("HEAD", "MASK", "PADM", "INDX", "WGHT"), f"unknown section {name}")
+        need(name[0].islower() or name in SECTIONS, f"unknown section {name}")
         need(length <= 2**28 and position + length <= total, "length of a section")
         sections[name] = data[position : position + length]
         need(zlib.crc32(sections[name]) == crc, f"checksum of {name}")
@@ -72,6 +74,10 @@ DEFAULTS: dict[str, Any] = {
     "sr.sha256": b"",
     "sr.window": [-1, 1],
     "sr.noise": 0,
+    "refine.axes": [],
+    "refine.steps": [],
+    "refine.unit": 1,
+    "refine.bound": None,
     "quality.psnr": math.inf,
     "quality.lanczos": None,
     "quality.peak": 0,
@@ -144,6 +150,7 @@ def check_header(h: dict[str, Any]) -> None:
     need((h["sr.id"] == "lanczos") == (h["sr.sha256"] == b""), "hash of the model")
     need(0 <= h["sr.noise"] <= (0 if h["sr.id"] == "lanczos" else 4096), "noise")
     check_window(h)
+    check_refinement(h)
     low = lowres_shape(h)
     layers, width, tiles = h["net.layers"], h["net.width"], math.prod(h["net.tiles"])
     need(1 <= layers <= 16 and 1 <= width <= 1024, "network")
@@ -152,6 +159,23 @@ def check_header(h: dict[str, Any]) -> None:
     need(math.prod(h["volume.shape"]) <= 2**30 and max(h["volume.shape"]) <= 65535, "voxels")
     need(weights * tiles <= 2**24 and weights * math.prod(low) <= 2**42, "weights or work")
     need(math.prod(low) <= 2**27, "low-res voxels")
+
+
+def check_refinement(h: dict[str, Any]) -> None:
+    axes, steps, unit = h["refine.axes"], h["refine.steps"], h["refine.unit"]
+    if not steps:
+        need(not axes and unit == 1 and h["refine.bound"] is None, "no refinement")
+        return
+    need(len(steps) == len(axes) + 1 and all(1 <= step <= 2**32 for step in steps), "steps")
+    need(all(axis in (0, 1, 2) for axis in axes), "axes")
+    for axis, n in enumerate(h["volume.shape"]):
+        need(axis not in axes or 2 ** (axes.count(axis) - 1) < n, "axes")
+    dtype = np.dtype(h["volume.dtype"])
+    need(unit >= 0 if dtype.kind == "f" else unit == 1, "unit of the refinement")
+    need(unit > 0 or dtype.itemsize <= 4, "bits of the refinement")
+    need(unit == 0 or (h["range.high"] - h["range.low"]) / unit < 2**32, "range of the refinement")
+    need(largest(h) < 2**32, "range of the refinement")
+    need(h["refine.bound"] is None or h["refine.bound"] >= 0, "bound")
 
 
 def check_window(h: dict[str, Any]) -> None:
@@ -286,6 +310,7 @@ def decode(data: bytes) -> tuple[np.ndarray, np.ndarray]:
     """The low-res volume in unit values, and the full resolution in stored values, both (z, y, x)."""
     minor, sections = read_sections(data)
     header = read_header(sections["HEAD"], minor)
+    need(bool(header["refine.steps"]) == ("LIDX" in sections) == ("LATT" in sections), "refinement")
     lowres = reconstruct_lowres(header, sections)
     unit = lowres
     for axis, (factor, length) in enumerate(
@@ -293,6 +318,8 @@ def decode(data: bytes) -> tuple[np.ndarray, np.ndarray]:
     ):
         unit = upsample(unit, axis, factor, length)
     stored = to_stored(header, unit)
+    if header["refine.steps"]:
+        stored = decode_refinement(header, sections)
     if "PADM" in sections:
         need(header["volume.padding"] is not None, "a padding mask without padding")
         stored[read_padding(sections["PADM"], stored.shape)] = header["volume.padding"]

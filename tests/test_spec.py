@@ -243,12 +243,12 @@ def test_both_decoders_read_what_is_not_refused() -> None:
     assert reference.read_header(newer, 1)["net.tiles"] == list(Header.from_bytes(newer, 1).tiles)
 
 
-@pytest.mark.parametrize("script", ["reference_decoder", "reference_coders"])
+@pytest.mark.parametrize("script", ["reference_decoder", "reference_coders", "reference_lattice"])
 def test_reference_decoder_stands_alone(script: str) -> None:
     tree = ast.parse((SPEC / f"{script}.py").read_text(encoding="utf-8"))
     imported = {a.name for node in ast.walk(tree) if isinstance(node, ast.Import) for a in node.names}
     imported |= {str(node.module) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-    others = {"numpy", "msgpack", "zstandard", "reference_coders"}
+    others = {"numpy", "msgpack", "zstandard", "reference_coders", "reference_lattice"}
     assert {name.split(".")[0] for name in imported} - others <= set(sys.stdlib_module_names)
 
 
@@ -259,7 +259,15 @@ def test_every_case_of_the_script_is_there() -> None:
 def test_vectors_cover_what_they_are_for() -> None:
     read = {name: container.read(vector(name)[0]) for name in VECTORS}
     tiles = {name: math.prod(header.tiles) for name, (header, _) in read.items()}
-    assert {name for name, (_, sections) in read.items() if "PADM" in sections} == {"padding-mask"}
+    assert {name for name, (_, sections) in read.items() if "PADM" in sections} == {
+        "padding-mask",
+        "lossless",
+    }
+    refined = {name: header for name, (header, _) in read.items() if header.refine_steps}
+    assert {h.refine_unit for h in refined.values()} > {0.0, 1.0} and refined[
+        "bounded-behind-networks"
+    ].bound == 4
+    assert len(set(refined["quantised"].refine_steps)) > 2 and read["rare-values"][0].dtype == "uint32"
     assert {"ct-int16-mask", "several-tiles"} <= {
         name for name, (_, sections) in read.items() if "MASK" in sections
     }
@@ -292,7 +300,7 @@ def test_second_decoder_reads_any_mask(name: str) -> None:
     assert np.array_equal(coders.read_padding(plain, mask.shape), mask)
 
 
-@pytest.mark.parametrize("name", ["several-tiles", "padding-mask"])
+@pytest.mark.parametrize("name", ["several-tiles", "padding-mask", "bounded-float32"])
 def test_second_decoder_sees_damage(name: str) -> None:
     data, _, _ = vector(name)
     for offset in range(0, len(data), 3):

@@ -44,7 +44,7 @@ class Provenance:
         DICOM (0028,2114).
     detail : {"guessed", "interpolated", "low-res", "coarse", "refined"}
         Where detail finer than the low-res volume comes from: a super-resolution model, Lanczos, or
-        nowhere, as the low-res volume itself is written; or whether a refinement was decoded in part or whole.
+        nowhere, as the low-res volume itself is written; or whether a refinement was decoded whole.
     bound : str
         What no voxel is off by more than, with its unit, where that was promised.
     """

@@ -7,6 +7,7 @@ The one law: what the decoder computes is what the encoder computed: whole numbe
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from itertools import pairwise
 from math import ceil
@@ -32,7 +33,7 @@ Bytes = NDArray[np.uint8]
 Bool = NDArray[np.bool_]
 
 SLAB = 1 << 14  # voxels whose neighbours are held at a time, by each thread
-SAMPLED = 1 << 16  # voxels that a predictor is fitted to
+SAMPLED = 1 << 15  # voxels that a predictor is fitted to
 LANES = Struct("<H")  # bytes of the states of all lanes
 HEAD = Struct("<III")  # bytes of the words, of the rare tokens and of the plain bits
 
@@ -77,9 +78,12 @@ class _Pass:
         """The new voxels of a stage, for now half way between their neighbours."""
         fresh: Array = stage.fresh(self.known)
         known: Array = np.moveaxis(stage.known(self.known), stage.axis, 0)
-        n = fresh.shape[stage.axis]
-        after = known[np.minimum(np.arange(1, n + 1), len(known) - 1)]
-        np.moveaxis(fresh, stage.axis, 0)[...] = (known[:n].astype(np.int64) + after) >> 1
+        within = np.moveaxis(fresh, stage.axis, 0)
+        both = len(known) - 1
+        np.subtract(known[1:], known[:both], out=within[:both])
+        within[:both] >>= 1
+        within[:both] += known[:both]
+        within[both:] = known[both:][: len(within) - both]
         return fresh
 
     def phases(self, stage: Stage, fresh: Array) -> list[tuple[Array, Neighbourhood]]:
@@ -93,10 +97,11 @@ class _Pass:
 
     def predicted(self, of: Predictor, mine: Array, near: Neighbourhood, step: int) -> tuple[Ints, Bytes]:
         """Predictions and contexts of a phase, slab by slab."""
-        parts = slabs(mine)
+        parts, kind = slabs(mine), of.kind(self.lattice.most)
         with InterruptiblePool(self.threads) as pool:
-            found = list(pool.map(lambda part: of.predict(near.around(part), step), parts))
-        return np.concatenate([p for p, _ in found]), np.concatenate([c for _, c in found])
+            found = list(pool.map(lambda part: of.predict(near.around(part, kind), step), parts))
+        predicted = np.concatenate([p for p, _ in found])
+        return predicted.clip(0, self.lattice.most, out=predicted), np.concatenate([c for _, c in found])
 
     def put(self, mine: Array, predicted: Ints, quanta: Ints, step: int) -> None:
         """The voxels of a phase, or of the first lattice."""
@@ -134,7 +139,14 @@ def encode(
     """Streams of the first lattice and of each stage, and what they decode to."""
     lattice = source.lattice
     state, writer = _Pass(source.values.shape, lattice, threads), Writer()
-    blocks: list[list[_Block]] = []
+    blocks: list[list[Future[_Block]]] = []
+
+    def written(quanta: Ints, contexts: Bytes, about: bytes, *, anew: bool) -> _Block:
+        if anew:
+            state.tables.begin_anew()
+        found, bits = tokens.tokenise(quanta)
+        rare = writer.add(contexts, found, state.tables)
+        return _Block(about, rare.tobytes(), bits.tobytes())
 
     def coded(
         mine: Array, wished: Array, free: Array | None, predicted: Ints, contexts: Bytes, about: bytes
@@ -145,32 +157,32 @@ def encode(
         if free is not None:
             quanta[free.reshape(-1)] = 0
         state.put(mine, predicted, quanta, lattice.steps[k])
-        found, bits = tokens.tokenise(quanta)
-        rare = writer.add(contexts, found, state.tables)
-        blocks[-1].append(_Block(about, rare.tobytes(), bits.tobytes()))
+        blocks[-1].append(behind.submit(written, quanta, contexts, about, anew=k > 0 and not blocks[-1]))
 
-    blocks.append([])
-    mine, predicted, contexts = state.start()
-    free = None if source.free is None else order.first(source.free, lattice.axes)
-    coded(mine, order.first(source.values, lattice.axes), free, predicted, contexts, b"")
-    done = mine.size
-    for k, stage in enumerate(state.stages, 1):
+    # Tokens are coded behind the predictions of the next phase, in their order.
+    with InterruptiblePool(1) as behind:
         blocks.append([])
-        fresh, truth = state.between(stage), stage.fresh(source.values)
-        free_here = None if source.free is None else stage.fresh(source.free)
-        state.tables.begin_anew()
-        for mine, near in state.phases(stage, fresh):
-            wished = stage.phase(truth, near.phase)
-            free = None if free_here is None else stage.phase(free_here, near.phase)
-            of = predictor.fit(*_sampled(near, wished, free), lattice.steps[k], mine.size)
-            predicted, contexts = state.predicted(of, mine, near, lattice.steps[k])
-            coded(mine, wished, free, predicted, contexts, of.to_bytes())
-            done += mine.size
-            if progress:
-                progress(done / source.values.size)
+        mine, predicted, contexts = state.start()
+        free = None if source.free is None else order.first(source.free, lattice.axes)
+        coded(mine, order.first(source.values, lattice.axes), free, predicted, contexts, b"")
+        done = mine.size
+        for k, stage in enumerate(state.stages, 1):
+            blocks.append([])
+            fresh, truth = state.between(stage), stage.fresh(source.values)
+            free_here = None if source.free is None else stage.fresh(source.free)
+            for mine, near in state.phases(stage, fresh):
+                wished = stage.phase(truth, near.phase)
+                free = None if free_here is None else stage.phase(free_here, near.phase)
+                of = predictor.fit(*_sampled(near, wished, free), lattice.steps[k], mine.size, threads)
+                predicted, contexts = state.predicted(of, mine, near, lattice.steps[k])
+                coded(mine, wished, free, predicted, contexts, of.to_bytes())
+                done += mine.size
+                if progress:
+                    progress(done / source.values.size)
+        found = [[block.result() for block in stage] for stage in blocks]
     states, words = writer.finish()
     left = iter(words)
-    streams = [b"".join(block.with_words(next(left)) for block in stage) for stage in blocks]
+    streams = [b"".join(block.with_words(next(left)) for block in stage) for stage in found]
     return [LANES.pack(len(states)) + states + streams[0], *streams[1:]], state.known
 
 

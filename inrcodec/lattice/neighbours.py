@@ -1,24 +1,26 @@
 """What is known around the voxels of a phase: their neighbours, as differences.
 
 In: the lattice that is known, the new voxels as far as they are decoded.  Out: a row for each neighbour.
-The one law: whole numbers of at most 2^36, held in float64, whose sums and products stay exact in any order.
+The one law: whole numbers, held in floats that have room for all their sums: exact in any order.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from inrcodec.lattice.order import PHASES, Stage
 
-Float = NDArray[np.float64]
-Array = NDArray[np.generic]
+Float = NDArray[np.floating[Any]]
+Array = NDArray[Any]
 Places = tuple[list[int], list[int], list[int]]  # steps, first indices and counts along (z, y, x)
 Offset = tuple[int, int, int]  # along the halved axis, and along the two others
 
+REACH = 1  # of a neighbour along the two other axes
 SIDES = ((1, 0), (-1, 0), (0, 1), (0, -1))
 CORNERS = ((1, 1), (-1, 1), (1, -1), (-1, -1))
 # Of the known lattice: 0 and 1 are the voxels on both sides.
@@ -71,15 +73,15 @@ class Neighbourhood:
     known: Array
     fresh: Array
 
-    def around(self, part: slice) -> Around:
-        """Of the voxels in a range of the phase's first axis."""
+    def around(self, part: slice, dtype: type[np.floating[Any]] = np.float64) -> Around:
+        """Of the voxels in a range of the phase's first axis, as floats of a type."""
         places = self._places(part)
-        known = self._block(self.known, places, (1, 2), _held)
+        known = self._block(self.known, places, (1, 2), _held).astype(dtype)
         rows = [self._seen(known, offset, 1, places) for offset in KNOWN]
         if self.phase:
-            fresh = self._block(self.fresh, places, (0, 0), _mirrored)
+            fresh = self._block(self.fresh, places, (0, 0), _mirrored).astype(dtype)
             rows += [self._seen(fresh, offset, 0, places) for offset in NEW[self.phase]]
-        found = np.empty((len(rows), rows[0].size))
+        found = np.empty((len(rows), rows[0].size), dtype)
         middle = (rows[0] + rows[1]).reshape(-1)
         for row, values in zip(found, rows, strict=True):
             np.multiply(values.reshape(-1), 2, out=row)
@@ -102,15 +104,14 @@ class Neighbourhood:
         places: Places,
         rim: tuple[int, int],
         beyond: Callable[[NDArray[np.int64], int], NDArray[np.int64]],
-    ) -> Float:
+    ) -> Array:
         """What the voxels see of an array: ``rim`` around them along the axis, one along others."""
         index = []
         for k, (step, first, count) in enumerate(zip(*places, strict=True)):
-            before, after = rim if k == self.stage.axis else (1, 1)
+            before, after = rim if k == self.stage.axis else (REACH, REACH)
             span = np.arange(first - before, first + (count - 1) * step + 1 + after)
             index.append(beyond(span, source.shape[k]))
-        found: Float = source[np.ix_(*index)].astype(np.float64)
-        return found
+        return source[np.ix_(*index)]
 
     def _seen(self, block: Float, offset: Offset, rim: int, places: Places) -> Float:
         """The neighbours in one direction."""
@@ -118,7 +119,7 @@ class Neighbourhood:
         moved = dict(zip(self.stage.others, others, strict=True))
         spans = []
         for k, (step, _, count) in enumerate(zip(*places, strict=True)):
-            start = rim + along if k == self.stage.axis else 1 + moved[k]
+            start = rim + along if k == self.stage.axis else REACH + moved[k]
             spans.append(slice(start, start + (count - 1) * step + 1, step))
         return block[tuple(spans)]
 

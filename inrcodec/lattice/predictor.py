@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from struct import Struct
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,14 +20,16 @@ from inrcodec.entropy import best_spread, decode_weights, encode_weights
 from inrcodec.errors import CorruptFile
 from inrcodec.lattice.neighbours import Around
 from inrcodec.lattice.tables import CONTEXTS, context_of
+from inrcodec.pool import InterruptiblePool
 
-Float = NDArray[np.float64]
+Float = NDArray[np.floating[Any]]
 Ints = NDArray[np.int64]
 Bytes = NDArray[np.uint8]
 
-SHIFT = 8  # bits of a weight behind the point
+SHIFT = 7  # bits of a weight behind the point
 CLASSES = 8
 ROWS = 6000  # voxels that a class is worth, at least
+LARGEST = 1 << 14  # of a weight
 SCALES = 127  # largest weight of the expected error
 RIDGE = 1e-3  # of the mean energy of a neighbour
 HEAD = Struct("<BbBBI")  # classes, exponent of the scales, spreads of scales and weights, bytes of both
@@ -48,17 +51,23 @@ class Predictor:
     bounds: Ints
     weights: Ints
 
+    def kind(self, most: int) -> type[np.floating[Any]]:
+        """The floats that have room for all sums of integers up to ``most``."""
+        largest = max(int(np.abs(w).sum()) for w in (self.scales, *self.weights)) + (1 << SHIFT)
+        return np.float32 if 2 * most * largest < 1 << 24 else np.float64
+
     def predict(self, around: Around, step: int) -> tuple[Ints, Bytes]:
         """Predictions, and contexts of what is left, in steps of the quantisation."""
-        expected = self.scales.astype(np.float64) @ np.abs(around.rows)
-        contexts = context_of(expected * 2.0**self.exponent / step)
-        sums = self.weights.astype(np.float64) @ around.rows
+        kind = around.rows.dtype
+        sums = self.weights.astype(kind) @ around.rows
+        expected = self.scales.astype(kind) @ np.abs(around.rows, out=around.rows)
+        contexts = context_of(expected.astype(np.float64) * 2.0**self.exponent / step)
         if len(sums) > 1:
             of = np.searchsorted(self.bounds, np.arange(CONTEXTS), side="right") * sums.shape[1]
             chosen = sums.ravel().take(of.take(contexts) + np.arange(sums.shape[1]))
         else:
             chosen = sums[0]
-        whole = (around.middle * 2.0**SHIFT + chosen).astype(np.int64)
+        whole = (around.middle * kind.type(1 << SHIFT) + chosen).astype(np.int64)
         return (whole + (1 << SHIFT)) >> (SHIFT + 1), contexts
 
     def to_bytes(self) -> bytes:
@@ -83,13 +92,13 @@ class Predictor:
         bounds = np.frombuffer(data, np.uint8, classes - 1, HEAD.size).astype(np.int64)
         stream = data[stop - length : stop]
         scales, weights = decode_weights(stream, [neighbours, classes * neighbours], spreads)
-        if (np.abs(scales) > SCALES).any() or (np.abs(weights) > 1 << 14).any() or abs(exponent) > 64:
+        if (np.abs(scales) > SCALES).any() or (np.abs(weights) > LARGEST).any() or abs(exponent) > 64:
             raise CorruptFile("a predictor has impossible weights, get the file again")
         matrix = weights.astype(np.int64).reshape(classes, neighbours)
         return cls(scales.astype(np.int64), exponent, bounds, matrix), data[stop:]
 
 
-def fit(around: Around, truth: Float, step: int, count: int) -> Predictor:
+def fit(around: Around, truth: Float, step: int, count: int, threads: int = 1) -> Predictor:
     """Least squares on some voxels of a phase.
 
     Parameters
@@ -110,12 +119,16 @@ def fit(around: Around, truth: Float, step: int, count: int) -> Predictor:
     bounds = bounds[bounds < CONTEXTS] if len(left) else bounds[:0]
     of = np.searchsorted(bounds, contexts, side="right")
     trust = 1 / np.square(np.maximum(expected, 0) + 1)
-    weights = []
-    for k in range(len(bounds) + 1):
+
+    def weights_of(k: int) -> Ints:
         mine = of == k
         found = _solved(rows[:, mine], left[mine], trust[mine], first)
-        weights.append(np.rint(found * 2**SHIFT).clip(-(1 << 14), 1 << 14))
-    return Predictor(scales, exponent, bounds, np.array(weights).astype(np.int64))
+        whole: Ints = np.rint(found * 2**SHIFT).clip(-LARGEST, LARGEST).astype(np.int64)
+        return whole
+
+    with InterruptiblePool(threads) as pool:
+        weights = list(pool.map(weights_of, range(len(bounds) + 1)))
+    return Predictor(scales, exponent, bounds, np.array(weights))
 
 
 def _solved(rows: Float, left: Float, trust: Float, near: Float | None = None) -> Float:

@@ -30,15 +30,16 @@ def tokenise(values: Ints) -> tuple[Bytes, Bytes]:
     ----------
     values : ndarray, (n,), magnitudes below 2^34.
     """
-    folded = np.where(values > 0, 2 * values - 1, -2 * values)
-    octave = np.frexp(folded.astype(np.float64))[1].astype(np.int64) - 1
-    large = folded >= DIRECT
-    below = np.where(large, octave - FINE, 0)
-    leading = (folded >> below) & (PARTS - 1)
-    tokens = np.where(large, DIRECT + PARTS * (octave - FIRST) + leading, folded).astype(np.uint8)
-    places = np.flatnonzero(large)
-    rest = folded[places] & ((1 << below[places]) - 1)
-    return tokens, _packed(rest, below[places])
+    folded = np.abs(values)
+    folded *= 2
+    folded -= values > 0
+    tokens = folded.astype(np.uint8)
+    places = np.flatnonzero(folded >= DIRECT)
+    large = folded[places]
+    octave = np.frexp(large.astype(np.float64))[1].astype(np.int64) - 1
+    below = octave - FINE
+    tokens[places] = DIRECT + PARTS * (octave - FIRST) + ((large >> below) & (PARTS - 1))
+    return tokens, _packed(large & ((1 << below) - 1), below)
 
 
 def values_of(tokens: Bytes, bits: Bytes) -> Ints:

@@ -1,0 +1,322 @@
+"""The refinement of INRV files, written from inrv-1.md alone; it shares no code with the package."""
+
+from __future__ import annotations
+
+import math
+import struct
+import zlib
+from typing import Any
+
+import numpy as np
+from reference_coders import Rans, need
+
+M = 2**14  # sum of the frequencies of a context
+TOKENS = 152
+
+# -------------------------------------------------------------------------------------------------- Tables
+
+
+def power(t: int, d: int, n: int) -> int:
+    while n > 0:
+        if n % 2:
+            t = t * d >> 32
+        d, n = d * d >> 32, n >> 1
+    return t
+
+
+def first_weights(context: int) -> list[int]:
+    magnitude = 2 ** (context // 4) * (4 + context % 4)
+    d = (magnitude << 32) // (magnitude + 128)
+    tail, weights = 2**32, []
+    for token in range(TOKENS):
+        if token % 2 == 0 and 0 < token < 32:
+            weights.append(weights[-1])
+            continue
+        n = 1 if token < 32 else max(1, 2 ** ((token - 32) // 4 + 3) // 2)
+        following = power(tail, d, n)
+        weights.append((tail - following) * 8192 >> (33 if 0 < token < 32 else 32))
+        tail = following
+    return weights
+
+
+class Tables:
+    """Weights and frequencies of all contexts."""
+
+    def __init__(self) -> None:
+        self.first = [first_weights(context) for context in range(56)]
+        self.weights = [list(row) for row in self.first]
+        self.settle()
+
+    def settle(self) -> None:
+        self.frequency, self.start = [], []
+        for weights in self.weights:
+            expected = [w for w in weights if w >= 8]
+            room, total = M - 1 - len(expected), sum(expected)
+            row = [1 + w * room // total if w >= 8 else 0 for w in weights] + [1]
+            row[row.index(max(row))] += M - sum(row)
+            self.frequency.append(row)
+            self.start.append(np.cumsum([0, *row]).tolist())
+
+    def learn(self, contexts: list[int], tokens: list[int]) -> None:
+        for context, token in zip(contexts, tokens, strict=True):
+            self.weights[context][token] += 512
+        for context, weights in enumerate(self.weights):
+            while sum(weights) > 2**20:
+                weights = [w >> 1 for w in weights]
+            self.weights[context] = weights
+        self.settle()
+
+    def begin_stage(self) -> None:
+        self.weights = [
+            [max(w // 4, f) for w, f in zip(weights, first, strict=True)]
+            for weights, first in zip(self.weights, self.first, strict=True)
+        ]
+        self.settle()
+
+
+# ------------------------------------------------------------------------------------------ Lanes and tokens
+
+
+class Stream:
+    """Bytes that are read from the front."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+    def take(self, count: int) -> bytes:
+        need(count <= len(self.data), "a stream of the refinement ends too early")
+        taken, self.data = self.data[:count], self.data[count:]
+        return taken
+
+    def numbers(self, layout: str) -> tuple[int, ...]:
+        return struct.unpack(layout, self.take(struct.calcsize(layout)))
+
+
+def read_states(stream: Stream) -> list[int]:
+    (length,) = stream.numbers("<H")
+    need(length % 8 == 0 and 8 <= length <= 8192, "lanes")
+    return list(struct.unpack(f"<{length // 8}Q", stream.take(length)))
+
+
+def read_block(stream: Stream, contexts: list[int], states: list[int], tables: Tables) -> list[int]:
+    """The integers of a block."""
+    sizes = stream.numbers("<III")
+    need(sizes[0] % 4 == 0, "words")
+    words = list(struct.unpack(f"<{sizes[0] // 4}I", stream.take(sizes[0])))[::-1]
+    rare, plain = list(stream.take(sizes[1]))[::-1], stream.take(sizes[2])
+    tokens: list[int] = []
+    piece = 8192
+    while len(tokens) < len(contexts):
+        first, stop = len(tokens), min(len(contexts), len(tokens) + piece)
+        for i in range(first, stop):
+            lane, context = i % len(states), contexts[i]
+            x, start = states[lane], tables.start[context]
+            t = x % M
+            token = next(s for s in range(TOKENS + 1) if start[s] <= t < start[s + 1])
+            x = tables.frequency[context][token] * (x >> 14) + t - start[token]
+            if x < 2**31:
+                need(words, "words end too early")
+                x = (x << 32) + words.pop()
+            states[lane] = x
+            tokens.append(token)
+        for i in range(first, stop):
+            if tokens[i] == TOKENS:
+                need(rare and rare[-1] < TOKENS, "rare tokens")
+                tokens[i] = rare.pop()
+        tables.learn(contexts[first:stop], tokens[first:stop])
+        piece = min(3 * stop, 262144)
+    need(not words and not rare, "words or rare tokens are left")
+    return unfolded(tokens, plain)
+
+
+def unfolded(tokens: list[int], plain: bytes) -> list[int]:
+    bits, position, found = int.from_bytes(plain, "little"), 0, []
+    for token in tokens:
+        z = token
+        if token >= 32:
+            h = 5 + (token - 32) // 4
+            below = bits >> position & (2 ** (h - 2) - 1)
+            position += h - 2
+            z = (4 + (token - 32) % 4 << h - 2) + below
+        found.append((z + 1) // 2 if z % 2 else -(z // 2))
+    need(len(plain) == -(-position // 8), "plain bits")
+    return found
+
+
+# -------------------------------------------------------------------------------------- Order and prediction
+
+SIDES = [(1, 0), (-1, 0), (0, 1), (0, -1)]
+CORNERS = [(1, 1), (-1, 1), (1, -1), (-1, -1)]
+KNOWN = [(0, 0, 0), (1, 0, 0)]
+KNOWN += [(a, *other) for others in (SIDES, CORNERS) for a in (0, 1) for other in others]
+KNOWN += [(-1, 0, 0), (2, 0, 0)]
+PHASES = [((0, 0), []), ((1, 1), CORNERS), ((0, 1), SIDES), ((1, 0), SIDES + CORNERS)]
+
+
+def context_of(e: float) -> int:
+    if e <= 0:
+        return 0
+    fraction, exponent = math.frexp(e)  # 0.5 <= fraction < 1
+    return min(max(4 * (exponent - 1 + 5) + math.floor(4 * (2 * fraction - 1)), 0), 55)
+
+
+def held(index: np.ndarray, n: int) -> np.ndarray:
+    return np.clip(index, 0, n - 1)
+
+
+def mirrored(index: np.ndarray, n: int) -> np.ndarray:
+    index = np.where(index < 0, -index, index)
+    return held(np.where(index > n - 1, 2 * (n - 1) - index, index), n)
+
+
+class Lattice:
+    """The integers as far as they are decoded."""
+
+    def __init__(self, h: dict[str, Any], most: int) -> None:
+        self.h, self.most = h, most
+        self.axes = h["refine.axes"]
+        self.spacing = [2 ** self.axes.count(axis) for axis in range(3)]
+        self.k = np.zeros(h["volume.shape"], np.int64)
+        self.tables = Tables()
+
+    def put(self, places: tuple[np.ndarray, ...], predicted: np.ndarray, q: list[int], step: int) -> None:
+        self.k[places] = np.clip(predicted + np.array(q, dtype=object) * step, 0, self.most).astype(np.int64)
+
+    def first(self, stream: Stream) -> None:
+        self.states = read_states(stream)
+        grid = np.meshgrid(
+            *(np.arange(0, n, s) for n, s in zip(self.k.shape, self.spacing, strict=True)), indexing="ij"
+        )
+        places = tuple(g.ravel() for g in grid)
+        step = self.h["refine.steps"][0]
+        contexts = [context_of((self.most + 1) / (16 * step))] * places[0].size
+        q = read_block(stream, contexts, self.states, self.tables)
+        self.put(places, np.full(places[0].size, self.most >> 1), q, step)
+
+    def between(self, axis: int) -> None:
+        s = self.spacing[axis]
+        lattice = np.moveaxis(
+            self.k[tuple(slice(None, None, s) for s in self._after(axis))], axis, 0
+        )  # every other one is known
+        for i in range(1, len(lattice), 2):
+            u = lattice[i - 1]
+            lattice[i] = u + ((lattice[i + 1] - u) >> 1) if i + 1 < len(lattice) else u
+        need(s > 1, "axes")
+
+    def _after(self, axis: int) -> list[int]:
+        return [s // 2 if k == axis else s for k, s in enumerate(self.spacing)]
+
+    def stage(self, number: int, stream: Stream | None) -> None:
+        axis = self.axes[number]
+        self.between(axis)
+        if stream is not None:
+            self.tables.begin_stage()
+            for odd, new in PHASES:
+                self.phase(axis, odd, new, self.h["refine.steps"][number + 1], stream)
+            need(not stream.data, "bytes behind a stage")
+        self.spacing = self._after(axis)
+
+    def phase(
+        self, axis: int, odd: tuple[int, int], new: list[tuple[int, int]], step: int, stream: Stream
+    ) -> None:
+        others = [k for k in range(3) if k != axis]
+        counts = [-(-n // s) for n, s in zip(self.k.shape, self.spacing, strict=True)]  # of known ones
+        half = self.spacing[axis] // 2
+        fresh = len(range(half, self.k.shape[axis], self.spacing[axis]))
+        ranges: list[Any] = [None] * 3
+        ranges[axis] = np.arange(fresh)
+        for k, first in zip(others, odd, strict=True):
+            ranges[k] = np.arange(first, counts[k], 2)
+        i = [g.ravel() for g in np.meshgrid(*ranges, indexing="ij")]
+        if i[0].size == 0:
+            return
+        neighbours = [self._known(axis, others, i, counts, *offset) for offset in KNOWN]
+        for b, c in new:
+            at = list(i)
+            for k, move in zip(others, (b, c), strict=True):
+                at[k] = mirrored(i[k] + move, counts[k])
+            neighbours.append(self.k[self._fresh(axis, at)])
+        m = neighbours[0] + neighbours[1]
+        d = np.array([2 * n - m for n in neighbours])
+        predicted, contexts = self._predicted(stream, m, d, step)
+        q = read_block(stream, contexts, self.states, self.tables)
+        self.put(self._fresh(axis, i), predicted, q, step)
+
+    def _known(self, axis, others, i, counts, a, b, c):  # type: ignore[no-untyped-def]
+        at = list(i)
+        for k, move in zip([axis, *others], (a, b, c), strict=True):
+            at[k] = held(i[k] + move, counts[k]) * self.spacing[k]
+        return self.k[tuple(at)]
+
+    def _fresh(self, axis: int, i: list[np.ndarray]) -> tuple[np.ndarray, ...]:
+        moved = [self.spacing[axis] // 2 if k == axis else 0 for k in range(3)]
+        return tuple(index * s + more for index, s, more in zip(i, self.spacing, moved, strict=True))
+
+    def _predicted(
+        self, stream: Stream, m: np.ndarray, d: np.ndarray, step: int
+    ) -> tuple[np.ndarray, list[int]]:
+        classes, exponent, first, second, length = stream.numbers("<BbBBI")
+        need(1 <= classes <= 8 and abs(exponent) <= 64, "classes")
+        bounds = list(stream.take(classes - 1))
+        rans = Rans(stream.take(length))
+        scales = np.array(rans.integers(len(d), first))
+        weights = np.array(rans.integers(classes * len(d), second)).reshape(classes, len(d))
+        rans.finish()
+        need(np.abs(scales).max() <= 127 and np.abs(weights).max() <= 2**14, "weights of a predictor")
+        contexts = [context_of(int(e) * 2.0**exponent / step) for e in scales @ np.abs(d)]
+        of = np.array([sum(bound <= context for bound in bounds) for context in contexts])
+        sums = (weights[of].T * d).sum(axis=0)
+        return np.clip((128 * m + sums + 128) >> 8, 0, self.most), contexts
+
+
+# ------------------------------------------------------------------------------------------------- Integers
+
+
+def place(h: dict[str, Any], value: float) -> int:
+    dtype = np.dtype(h["volume.dtype"])
+    bits = int(np.array(value, dtype).view(f"i{dtype.itemsize}"))
+    return bits if bits >= 0 else -(bits % 2 ** (8 * dtype.itemsize - 1)) - 1
+
+
+def ends(h: dict[str, Any]) -> tuple[int, int]:
+    low, high = h["range.low"], h["range.high"]
+    return place(h, -0.0 if low == 0 else low), place(h, 0.0 if high == 0 else high)
+
+
+def largest(h: dict[str, Any]) -> int:
+    low, high, unit = h["range.low"], h["range.high"], h["refine.unit"]
+    if np.dtype(h["volume.dtype"]).kind != "f":
+        return int(high - low)
+    return int(np.rint((high - low) / unit)) if unit > 0 else ends(h)[1] - ends(h)[0]
+
+
+def to_stored(h: dict[str, Any], k: np.ndarray) -> np.ndarray:
+    low, high, unit, dtype = h["range.low"], h["range.high"], h["refine.unit"], np.dtype(h["volume.dtype"])
+    if dtype.kind != "f":
+        return (k + int(low)).astype(dtype)
+    if unit > 0:
+        return np.clip(float(low) + k * float(unit), low, high).astype(dtype)
+    places, top = k + ends(h)[0], 2 ** (8 * dtype.itemsize - 1)
+    bits = np.where(places >= 0, places, -(places + 1) - top)
+    return bits.astype(f"i{dtype.itemsize}").view(dtype)
+
+
+def decode_refinement(
+    h: dict[str, Any], sections: dict[str, bytes], streams: int | None = None
+) -> np.ndarray:
+    """Stored values, (z, y, x), without padding; of the first streams alone, if so many are wished."""
+    need(len(sections["LIDX"]) == 8 * len(h["refine.steps"]), "index of the refinement")
+    rows = list(struct.iter_unpack("<II", sections["LIDX"]))[:streams]
+    body, parts = Stream(sections["LATT"]), []
+    for length, crc in rows:
+        parts.append(Stream(body.take(length)))
+        need(zlib.crc32(parts[-1].data) == crc, "checksum of a stream")
+    need(streams is not None or not body.data, "bytes behind the refinement")
+    lattice = Lattice(h, largest(h))
+    lattice.first(parts[0])
+    need(not parts[0].data, "bytes behind the first lattice")
+    for number in range(len(h["refine.axes"])):
+        lattice.stage(number, parts[number + 1] if number + 1 < len(parts) else None)
+    if len(parts) == len(h["refine.steps"]):
+        need(all(x == 2**31 for x in lattice.states), "end of the lanes")
+    return to_stored(h, lattice.k)

@@ -1,0 +1,272 @@
+"""The refinement's coder: every voxel once, predicted from what is decoded, exact in any order of sums."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from inrcodec.errors import CorruptFile
+from inrcodec.lattice import coder, interleaved, neighbours, order, tokens
+from inrcodec.lattice.coder import Lattice, Source
+from inrcodec.lattice.interleaved import Reader, Writer
+from inrcodec.lattice.predictor import Predictor, fit
+from inrcodec.lattice.tables import BITS, CONTEXTS, LOWEST, STEPS, Tables, context_of
+
+SHAPES = [(1, 1, 1), (1, 1, 9), (1, 8, 5), (2, 2, 2), (3, 17, 10), (9, 1, 31), (12, 20, 7)]
+
+
+def noisy(shape, scale=20, seed=0):
+    """A smooth volume and noise; whole numbers from 0 on."""
+    rng = np.random.default_rng(seed)
+    z, y, x = np.ogrid[tuple(slice(0, n) for n in shape)]
+    smooth = 300 * (np.sin(z / 3) + np.cos(y / 5) + np.sin(x / 4))
+    found = np.rint(smooth + rng.normal(scale=scale, size=shape)).astype(np.int32)
+    return found - found.min()
+
+
+def lattice_of(values, step=1):
+    axes = order.axes_for(values.shape, (1.0, 1.0, 1.0))
+    return Lattice(axes=axes, steps=(step,) * (len(axes) + 1), most=int(values.max()))
+
+
+def encoded(values, step=1, threads=1, free=None):
+    lattice = lattice_of(values, step)
+    up = (step // 2,) * len(lattice.steps)
+    return lattice, *coder.encode(Source(values=values, lattice=lattice, up=up, free=free), threads)
+
+
+# --- tokens
+
+
+@given(st.lists(st.integers(-(2**33), 2**33) | st.integers(-40, 40), max_size=60))
+def test_tokens_and_plain_bits_are_the_integers(values):
+    values = np.array(values, dtype=np.int64)
+    found, bits = tokens.tokenise(values)
+    assert found.size == 0 or found.max() < tokens.COUNT
+    assert np.array_equal(tokens.values_of(found, bits), values)
+
+
+def test_other_plain_bits_than_the_tokens_ask_for_are_seen():
+    found, bits = tokens.tokenise(np.array([1000, -70_000]))
+    for wrong in (bits[:-1], np.append(bits, bits[:1])):
+        with pytest.raises(CorruptFile, match="plain bits"):
+            tokens.values_of(found, wrong)
+
+
+# --- tables and lanes
+
+
+def laplace(n, seed=0):
+    """Contexts, and integers whose mean magnitude is what their context says."""
+    rng = np.random.default_rng(seed)
+    scale = 2.0 ** rng.uniform(-2, 4, n)
+    return context_of(scale), np.rint(rng.laplace(size=n) * scale).astype(np.int64)
+
+
+def test_contexts_are_quarters_of_octaves():
+    for octave in range(LOWEST, 8):
+        edges = 2.0**octave * np.array([1, 1.25, 1.5, 1.75])
+        expected = STEPS * (octave - LOWEST) + np.arange(4)
+        assert context_of(edges).tolist() == expected.tolist()
+        assert context_of(np.nextafter(edges[1:], 0)).tolist() == expected[:-1].tolist()
+    assert context_of(np.array([0.0, -3.0, 1e-300, 1e300])).tolist() == [0, 0, 0, CONTEXTS - 1]
+
+
+def test_frequencies_fill_the_slots_and_know_rare_tokens():
+    tables = Tables()
+    for _ in range(3):
+        assert (tables.frequency.sum(1) == 1 << BITS).all() and (tables.frequency[:, -1] >= 1).all()
+        tables.learn(np.full(5000, 7, np.uint8), np.full(5000, 3, np.uint8))
+    assert tables.frequency[7, 3] > 0.9 * (1 << BITS) and tables.frequency[8, 3] < 0.5 * (1 << BITS)
+
+
+@pytest.mark.parametrize("lengths", [(1,), (5, 0, 3), (20_000, 1, 40_000)])
+def test_lanes_give_back_all_blocks(lengths):
+    blocks = [(*laplace(n, k),) for k, n in enumerate(lengths)]
+    writer, tables, rare = Writer(), Tables(), []
+    for contexts, values in blocks:
+        rare.append(writer.add(contexts, tokens.tokenise(values)[0], tables))
+    states, words = writer.finish()
+    reader, tables = Reader(states), Tables()
+    for (contexts, values), data, told in zip(blocks, words, rare, strict=True):
+        assert np.array_equal(reader.block(data, contexts, tables, told), tokens.tokenise(values)[0])
+    reader.finish()
+
+
+def test_lanes_are_near_the_entropy():
+    contexts, values = laplace(300_000)
+    found, writer = tokens.tokenise(values)[0], Writer()
+    rare = writer.add(contexts, found, Tables())
+    states, words = writer.finish()
+    ideal = 0.0
+    for context in np.unique(contexts):
+        counts = np.unique(found[contexts == context], return_counts=True)[1]
+        ideal -= float((counts * np.log2(counts / counts.sum())).sum())
+    assert 8 * (len(states) + sum(map(len, words)) + len(rare)) < 1.015 * ideal
+
+
+def test_pieces_follow_each_other_and_are_whole_rows():
+    found = list(interleaved.pieces(10**7))
+    assert found[0].start == 0 and found[-1].stop == 10**7
+    assert all(a.stop == b.start and a.stop % interleaved.MOST_LANES == 0 for a, b in pairwise(found))
+
+
+# --- order and neighbours
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_every_voxel_comes_once(shape):
+    axes = order.axes_for(shape, (2.0, 1.0, 1.0))
+    seen = np.zeros(shape, int)
+    order.first(seen, axes)[...] += 1
+    assert seen.sum() <= order.SMALLEST
+    for stage in order.stages(axes):
+        fresh = stage.fresh(seen)
+        for number in range(4):
+            stage.phase(fresh, number)[...] += 1
+        assert (stage.known(seen) == 1).all()
+    assert (seen == 1).all()
+
+
+def test_the_axis_of_the_largest_steps_is_halved_first():
+    assert order.axes_for((8, 64, 64), (5.0, 1.0, 1.0))[-2:] == (1, 2)
+    assert order.axes_for((64, 64, 64), (1.0, 1.0, 1.0))[-3:] == (0, 1, 2)
+
+
+@pytest.mark.parametrize("shape", SHAPES[4:])
+def test_neighbours_are_known_voxels_or_of_earlier_phases(shape):
+    """What is not decoded yet may be anything: no neighbour shows it."""
+    axes = order.axes_for(shape, (1.0, 1.0, 1.0))
+    stage = list(order.stages(axes))[-1]
+    rng = np.random.default_rng(0)
+    volume = rng.integers(0, 100, shape)
+    for number in range(4):
+        rows = []
+        for _ in range(2):
+            fresh = stage.fresh(volume)
+            for later in range(number, 4):
+                mine = stage.phase(fresh, later)
+                # Where a new axis has one voxel there is no other to mirror at: it shows its own place.
+                if min(fresh.shape[k] for k in stage.others) > 1:
+                    mine[...] = rng.integers(100, 10_000, mine.shape)
+            near = neighbours.Neighbourhood(stage, number, stage.known(volume), fresh)
+            if not stage.phase(fresh, number).size:
+                continue
+            rows.append(near.around(slice(0, len(stage.phase(fresh, number)))).rows)
+        assert not rows or np.array_equal(*rows)
+
+
+def test_rows_are_twice_a_neighbour_less_the_middle():
+    volume = noisy((5, 9, 8))
+    stage = order.Stage(2, (1, 1, 2))
+    near = neighbours.Neighbourhood(stage, 3, stage.known(volume), stage.fresh(volume)).around(slice(0, 2))
+    z, y, x = 1, 4, 3  # the second phase of axis x: odd along z; even along y
+    assert stage.phase(stage.fresh(volume), 3)[0, 2, 1] == volume[z, y, x]
+    place = 2 * 4 + 1
+    middle = volume[z, y, x - 1] + volume[z, y, x + 1]
+    assert near.middle[place] == middle
+    known = [volume[z + b, y + c, x + 2 * a - 1] for a, b, c in neighbours.KNOWN[:18]]
+    known += [volume[z, y, x - 3], volume[z, y, x + 3]]
+    new = [volume[z + b, y + c, x] for _, b, c in neighbours.NEW[3]]
+    assert near.rows[:, place].tolist() == [2 * n - middle for n in known + new]
+
+
+# --- prediction
+
+
+def test_single_precision_is_used_only_where_it_is_exact():
+    values = noisy((10, 24, 24))
+    stage = list(order.stages(order.axes_for(values.shape, (1.0, 1.0, 1.0))))[-1]
+    fresh = stage.fresh(values)
+    near = neighbours.Neighbourhood(stage, 2, stage.known(values), fresh)
+    mine = stage.phase(fresh, 2)
+    of = fit(near.around(slice(0, len(mine))), mine.reshape(-1).astype(float), 1, mine.size)
+    assert of.kind(4095) is np.float32 and of.kind(2**31) is np.float64
+    found = [of.predict(near.around(slice(0, len(mine)), kind), 1) for kind in (np.float32, np.float64)]
+    assert all(np.array_equal(a, b) for a, b in zip(*found, strict=True))
+    assert np.abs(found[0][0] - mine.reshape(-1)).mean() < 1.1 * 20
+
+
+def test_predictors_are_read_as_they_were_written():
+    rng = np.random.default_rng(0)
+    of = Predictor(
+        rng.integers(-127, 128, 24), -5, np.array([3, 9]), rng.integers(-(2**14), 2**14 + 1, (3, 24))
+    )
+    again, rest = Predictor.from_bytes(of.to_bytes() + b"more", 24)
+    assert rest == b"more" and again.exponent == -5
+    for name in ("scales", "bounds", "weights"):
+        assert np.array_equal(getattr(of, name), getattr(again, name))
+    for data in (b"", of.to_bytes()[:5], of.to_bytes()[:-1]):
+        with pytest.raises(CorruptFile):
+            Predictor.from_bytes(data, 24)
+
+
+# --- the whole
+
+
+@pytest.mark.parametrize("step", [1, 2, 9, 64])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_what_is_decoded_is_what_was_encoded_and_near_the_source(shape, step):
+    values = noisy(shape)
+    lattice, streams, known = encoded(values, step)
+    assert np.array_equal(coder.decode(streams, shape, lattice), known)
+    assert np.abs(known - values).max() <= step // 2
+
+
+def test_threads_and_slabs_change_neither_bytes_nor_voxels(monkeypatch):
+    values = noisy((21, 40, 33))
+    lattice, streams, known = encoded(values)
+    assert encoded(values, threads=3)[1] == streams
+    monkeypatch.setattr(coder, "SLAB", 200)
+    for threads in (1, 3):
+        assert np.array_equal(coder.decode(streams, values.shape, lattice, threads), known)
+
+
+def test_free_voxels_cost_next_to_nothing():
+    values, free = noisy((16, 40, 40), scale=200), np.zeros((16, 40, 40), bool)
+    free[:, :, 10:] = True
+    lattice, streams, known = encoded(values, free=free)
+    assert np.array_equal(coder.decode(streams, values.shape, lattice), known)
+    assert np.array_equal(known[~free], values[~free])
+    bare = encoded(values)[1]
+    assert sum(map(len, streams)) < 0.4 * sum(map(len, bare))
+
+
+def test_fewer_streams_are_a_coarser_lattice():
+    values = noisy((16, 24, 24), scale=0)
+    lattice, streams, _ = encoded(values)
+    errors = []
+    for count in range(1, len(streams) + 1):
+        found = coder.decode(streams[:count], values.shape, lattice)
+        left = lattice.axes[count - 1 :]
+        z, y, x = (2 ** left.count(k) for k in range(3))
+        assert np.array_equal(found[::z, ::y, ::x], values[::z, ::y, ::x])
+        errors.append(float(np.square(found - values).mean()))
+    assert errors == sorted(errors, reverse=True) and errors[-1] == 0
+
+
+def test_damaged_streams_are_an_error_or_other_voxels_and_nothing_else():
+    """Checksums are the container's; behind them nothing may hang, crash or allocate without bound."""
+    values = noisy((6, 12, 14))
+    lattice, streams, _ = encoded(values)
+    rng, refused = np.random.default_rng(0), 0
+    for number, stream in enumerate(streams):
+        for _ in range(12):
+            damaged = bytearray(stream)
+            damaged[rng.integers(len(stream))] ^= 1 << rng.integers(8)
+            try:
+                coder.decode(
+                    [*streams[:number], bytes(damaged), *streams[number + 1 :]], values.shape, lattice
+                )
+            except CorruptFile:
+                refused += 1
+        for cut in (0, 1, len(stream) // 2, len(stream) - 1):
+            with pytest.raises(CorruptFile):
+                coder.decode([*streams[:number], stream[:cut], *streams[number + 1 :]], values.shape, lattice)
+        with pytest.raises(CorruptFile):
+            coder.decode([*streams[:number], stream + b"\0", *streams[number + 1 :]], values.shape, lattice)
+    assert refused > 0.7 * 12 * len(streams)

@@ -1,0 +1,298 @@
+"""The promise: bounds that hold for every type, files that are read in part, and a command that says so."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import inrcodec
+from inrcodec import Volume, api, container, io
+from inrcodec.cli import dec, enc, info
+from inrcodec.errors import CorruptFile, InputError, UsageError
+from inrcodec.integers import Scale
+
+DICOM = Path(__file__).parent / "data" / "vhf-head-dicom"
+HEAD = Path(__file__).parent / "data" / "vhf-head.nii.gz"
+DTYPES = ["int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float16", "float32"]
+
+
+def some(dtype, shape=(6, 14, 17), seed=0):
+    """A ramp with noise that fills a good part of a type."""
+    rng = np.random.default_rng(seed)
+    kind = np.dtype(dtype)
+    found = np.add.outer(np.add.outer(np.arange(shape[0]), np.arange(shape[1])), np.arange(shape[2]))
+    found = found * 2.0 + rng.normal(scale=3, size=shape)
+    if kind.kind != "u":
+        found -= 40
+    scale = {1: 1.0, 2: 100.0, 4: 1e7, 8: 1e7}[kind.itemsize] if kind.kind in "iu" else 0.37
+    return np.maximum(found * scale, np.iinfo(kind).min if kind.kind in "iu" else -np.inf).astype(kind)
+
+
+@pytest.fixture(scope="module")
+def head():
+    """A part of a real head."""
+    volume = io.read(HEAD)
+    part = np.ascontiguousarray(volume.array[8:20, 200:296, 200:296])
+    return Volume(part, volume.affine, modality="CT", unit="HU")
+
+
+@pytest.fixture(scope="module")
+def bounded():
+    """A file whose voxels are off by 6 at most, behind networks; and its source."""
+    array = some("int16", (16, 40, 36))
+    return array, inrcodec.encode(array, max_error=600, base=True, steps=200, factor=2, sr="lanczos")
+
+
+# --- integers
+
+
+@given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=1, max_size=30))
+def test_the_order_of_floats_is_that_of_their_integers(values):
+    array = np.array(values, np.float32)
+    scale = Scale(array.dtype, float(array.min()), float(array.max()), 0.0)
+    found = scale.of(array)
+    assert found.min() >= 0 and found.max() <= scale.most < 2**32
+    assert scale.stored(found).tobytes() == array.tobytes()
+    assert all((np.diff(array[np.argsort(found)]) >= 0).tolist())
+
+
+def test_values_that_no_32_bits_count_are_refused():
+    for scale in (Scale(np.dtype("int64"), -(2.0**40), 2.0**40), Scale(np.dtype("float64"), 0.0, 1.0, 1e-12)):
+        with pytest.raises(InputError, match=r"2\^32"):
+            scale.check()
+
+
+# --- promises
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_lossless_is_bit_for_bit(dtype):
+    array = some(dtype)
+    if dtype.startswith("float"):
+        array.flat[:3] = [0.0, -0.0, np.finfo(dtype).smallest_subnormal]
+    blob, report = api.encode_report(array, lossless=True)
+    assert inrcodec.decode(blob).tobytes() == array.tobytes()
+    assert (report.psnr, report.max_error, report.bound) == (float("inf"), 0.0, 0.0)
+    assert api.verify(blob)["ok"]
+
+
+@given(
+    st.sampled_from([*DTYPES, "float64"]),
+    st.tuples(*(st.integers(1, 9),) * 3),
+    st.floats(0.02, 1e4),
+    st.sampled_from([1.0, -0.5, 3.0]),
+    st.booleans(),
+)
+def test_no_voxel_is_further_off_than_was_promised(dtype, shape, bound, slope, padded):
+    array = some(dtype, shape)
+    padding = array.flat[0].item() if padded else None
+    volume = Volume(array, np.eye(4), rescale=(slope, 7.0), padding=padding)
+    try:
+        blob, report = api.encode_report(volume, max_error=bound)
+    except UsageError as error:  # floats that are further apart than that
+        assert "further apart" in str(error) and array.dtype.kind == "f"
+        return
+    decoded = inrcodec.decode(blob)
+    error = np.abs(decoded.astype(np.float64) - array.astype(np.float64)) * abs(slope)
+    assert error.max() <= bound and report.max_error == pytest.approx(error.max())
+    assert padding is None or np.array_equal(decoded == padding, array == padding) or error.max() == 0
+
+
+def test_float64_is_bounded_but_not_lossless():
+    array = some("float64")
+    with pytest.raises(InputError, match="float32"):
+        inrcodec.encode(array, lossless=True)
+    assert np.abs(inrcodec.decode(inrcodec.encode(array, max_error=1e-3)) - array).max() <= 1e-3
+
+
+@pytest.mark.parametrize("value", [-7, 0])
+def test_one_value_takes_next_to_nothing(value):
+    array = np.full((6, 30, 30), value, np.int16)
+    blob = inrcodec.encode(array, lossless=True)
+    assert np.array_equal(inrcodec.decode(blob), array) and len(blob) < 1500
+
+
+def test_two_dimensions_come_back_as_two():
+    array = some("uint16", (1, 30, 20))[0]
+    assert np.array_equal(inrcodec.decode(inrcodec.encode(array, lossless=True)), array)
+
+
+def test_a_larger_error_takes_fewer_bytes_and_lossless_less_than_zlib(head):
+    volume = head
+    sizes = [len(inrcodec.encode(volume, max_error=e)) for e in (0, 2, 8, 32)]
+    assert sizes == sorted(sizes, reverse=True) and sizes[3] < sizes[0] / 4
+    assert sizes[0] < 0.8 * len(zlib.compress(volume.array.tobytes(), 9))
+
+
+def test_a_psnr_beyond_the_networks_is_reached_by_a_refinement(head):
+    volume = head
+    blob, report = api.encode_report(volume, psnr=48.0, steps=200)
+    assert report.sections["refinement"] > 0 and report.sections["network"] == 4 and report.bound is None
+    assert 48.0 <= report.psnr < 48.5
+    error = np.square((inrcodec.decode(blob).astype(float) - volume.array) / report.peak).mean()
+    assert -10 * np.log10(error) == pytest.approx(report.psnr)
+    assert any("refinement" in notice for notice in report.notices)
+
+
+def test_same_volume_same_file_whatever_the_threads():
+    array = some("int16", (12, 30, 30))
+    assert len({inrcodec.encode(array, lossless=True, threads=t) for t in (1, 2, 3)}) == 1
+
+
+@pytest.mark.parametrize(
+    "instructions",
+    [
+        {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41"},
+        {"OPENBLAS_CORETYPE": "Nehalem", "NPY_DISABLE_CPU_FEATURES": "AVX2 FMA3"},
+    ],
+)
+def test_other_instructions_decode_the_same(tmp_path, instructions):
+    array = some("int16", (12, 40, 40))
+    path = tmp_path / "v.inrv"
+    inrcodec.encode(array, path, max_error=3)
+    script = "import sys, inrcodec; print(inrcodec.verify(sys.argv[1])['digest'])"
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", script, str(path)],
+        env=os.environ | instructions, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.split() == ["equal"]
+
+
+# --- parts
+
+
+def test_networks_stand_in_front_where_they_are_wished(bounded):
+    array, blob = bounded
+    _, sections = container.read(blob)
+    assert list(sections) == ["HEAD", "INDX", "WGHT", "LIDX", "LATT"] and sections["WGHT"]
+    full, base, preview = (inrcodec.decode(blob, quality=q) for q in ("full", "base", "preview"))
+    errors = [np.abs(a.astype(float) - array).max() for a in (full, base)]
+    assert errors[0] <= 600 < errors[1] and np.array_equal(base, preview)
+    front = len(blob) - len(sections["LATT"])
+    assert np.array_equal(inrcodec.decode(blob[:front], max_bytes=front), base)
+    assert inrcodec.open(blob).lowres().shape == (8, 20, 18)
+
+
+def test_more_bytes_are_nearer_and_all_are_everything(head):
+    volume = head
+    blob = inrcodec.encode(volume, lossless=True)
+    errors = []
+    for share in (0.02, 0.1, 0.3, 1.0):
+        most = round(len(blob) * share)
+        found = inrcodec.decode(blob[:most], max_bytes=most)
+        assert np.array_equal(found, inrcodec.decode(blob, max_bytes=most))
+        errors.append(float(np.square(found.astype(float) - volume.array).mean()))
+    assert errors == sorted(errors, reverse=True) and errors[-1] == 0
+
+
+def test_a_file_that_ends_early_is_corrupt_unless_that_was_asked_for(tmp_path):
+    path = tmp_path / "v.inrv"
+    inrcodec.encode(some("int16", (12, 30, 30)), path, lossless=True)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(CorruptFile, match="ends after"):
+        inrcodec.decode(path)
+    assert inrcodec.decode(path, max_bytes=len(whole) // 2).shape == (12, 30, 30)
+    with pytest.raises(UsageError, match="end within the header"):
+        inrcodec.decode(path, max_bytes=200)
+    with pytest.raises(UsageError, match="of more bytes"):
+        inrcodec.decode(path, max_bytes=len(whole) - len(container.unpack(whole)["LATT"]))
+    with pytest.raises(UsageError, match="max_bytes"):
+        inrcodec.decode(path, max_bytes=0)
+
+
+def test_damage_within_the_first_bytes_is_seen():
+    blob = bytearray(inrcodec.encode(some("int16", (12, 30, 30)), lossless=True))
+    blob[len(blob) // 2] ^= 1
+    with pytest.raises(CorruptFile, match="checksum"):
+        inrcodec.decode(bytes(blob))
+    with pytest.raises(CorruptFile, match="checksum"):
+        inrcodec.decode(bytes(blob), max_bytes=len(blob) - 1)
+
+
+def test_a_file_without_networks_says_so():
+    blob = inrcodec.encode(some("int16", (12, 30, 30)), lossless=True)
+    with pytest.raises(UsageError, match="'full' or 'preview'"):
+        inrcodec.decode(blob, quality="base")
+    with pytest.raises(UsageError, match="no low-res volume"):
+        inrcodec.decode(blob, lowres=True)
+    assert api.preview(blob).dtype == np.uint8
+    assert inrcodec.decode(blob, quality="preview").shape == (12, 30, 30)
+
+
+def test_sections_and_header_agree_on_the_refinement(bounded):
+    _, sections = container.read(bounded[1])
+    for left in (("LIDX",), ("LATT",), ("LIDX", "LATT")):
+        wrong = container.pack([(k, v) for k, v in sections.items() if k not in left])
+        with pytest.raises(CorruptFile, match="refinement"):
+            container.read(wrong)
+    longer = container.pack(list({**sections, "LIDX": sections["LIDX"] + bytes(8)}.items()))
+    with pytest.raises(CorruptFile, match="does not fit"):
+        container.read(longer)
+    behind = container.pack(list({**sections, "LATT": sections["LATT"] + b"\0"}.items()))
+    with pytest.raises(CorruptFile, match="differ in length"):
+        container.read(behind)
+
+
+# --- wishes and commands
+
+
+@pytest.mark.parametrize(
+    ("knobs", "words"),
+    [
+        ({"lossless": True, "max_error": 3}, "leave max_error out"),
+        ({"lossless": True, "ratio": 10}, "leave ratio out"),
+        ({"max_error": 3, "size": 1000}, "leave size out"),
+        ({"max_error": 3, "psnr": 50}, "leave psnr out"),
+        ({"max_error": -1}, "max_error -1"),
+        ({"max_error": float("nan")}, "max_error nan"),
+        ({"lossless": 2}, "lossless 2"),
+        ({"base": True}, "there is none"),
+    ],
+)
+def test_contradictions_are_refused(knobs, words):
+    with pytest.raises(UsageError, match=words):
+        inrcodec.encode(np.zeros((2, 2, 2)), **knobs)
+
+
+def test_commands_promise_and_say_so(tmp_path, capsys, head):
+    source, target, back = (tmp_path / name for name in ("h.nii.gz", "h.inrv", "back.nii.gz"))
+    io.write(head, source)
+    assert enc.main([str(source), str(target), "--max-error", "10"]) == 0
+    assert "promised: at most 10" in capsys.readouterr().err
+    assert dec.main([str(target), str(back)]) == 0
+    assert np.abs(io.read(back).array.astype(int) - head.array).max() <= 10
+    assert info.main([str(target), "--json", "--verify"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["quality"]["bound"] == 10 and found["verify"]["ok"] and found["bytes"]["refinement"] > 1000
+    assert dec.main([str(target), str(back), "--quality", "preview", "--force"]) == 0
+    assert dec.main([str(target), str(back), "--max-bytes", "3000", "--force"]) == 0
+    assert dec.main([str(target), str(back), "--quality", "base", "--force"]) == 2
+    assert dec.main([str(target), str(back), "--quality", "good", "--force"]) == 2
+    assert np.abs(io.read(back).array.astype(int) - head.array).max() > 10
+
+
+def test_dicom_says_what_was_lost_and_nothing_of_what_was_not(tmp_path):
+    first = sorted(DICOM.iterdir())[0]
+    for knobs, words in (([], None), (["--quality", "preview"], "Only a part"), (None, "more than 10 HU")):
+        target, back = tmp_path / "v.inrv", tmp_path / f"back{words}"
+        wish = ["--max-error", "10"] if knobs is None else ["--lossless"]
+        assert enc.main([str(DICOM), str(target), *wish, "--force", "-q"]) == 0
+        assert dec.main([str(target), str(back), *(knobs or []), "-q"]) == 0
+        header = pydicom.dcmread(sorted(back.iterdir())[0])
+        source = pydicom.dcmread(first).get("LossyImageCompression")
+        if words is None:
+            assert header.get("LossyImageCompression") == source and "DerivationDescription" not in header
+            assert np.array_equal(io.read(back).array, io.read(DICOM).array)
+        else:
+            assert header.LossyImageCompression == "01" and words in header.DerivationDescription
