@@ -9,7 +9,7 @@ sets, and the NumPy decoder of the specification on a part), ``speed`` and ``pre
 
 Values are clipped to 12 bits where they are CT.  Integer bounds leave half a unit below the next one, so SZ3
 and SPERR are given the bound plus 0.49 and rounded; that the peers keep it is checked.  The peers need the
-extra ``inrcodec[bench]``.  Prints the figures beside their targets and writes ``DIR/refinement-SECTION.json``.
+extra ``inrcodec[bench]``.  Prints the figures beside their targets; writes ``DIR/refinement-SECTION.json``.
 """
 
 import argparse

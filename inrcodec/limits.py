@@ -29,6 +29,7 @@ LAYERS = 16
 WIDTH = 1024
 WEIGHTS = 1 << 24  # of all networks together
 CELLS = 1 << 20  # of the activity mask: its coder is a plain loop
+FIRST = 1 << 12  # voxels of a refinement's first lattice, which is one block
 WORK = 1 << 42  # multiply-adds of the low-res decode: a quarter of an hour on one core
 
 
@@ -50,6 +51,7 @@ def check_header(header: Header, masked: bool = True) -> None:
     lowres = prod(header.lowres_shape)
     each = network_weights(header.layers, header.width)
     tiles = prod(header.tiles)
+    first = prod(-(-n // 2 ** header.refine_axes.count(k)) for k, n in enumerate(header.shape))
     cells = prod(-(-n // c) for n, c in zip(header.lowres_shape, header.cell, strict=True))
     for name, value, ceiling in (
         ("longest axis", max(header.shape), AXIS),
@@ -60,6 +62,7 @@ def check_header(header: Header, masked: bool = True) -> None:
         ("width of a layer", header.width, WIDTH),
         ("number of weights", tiles * each, WEIGHTS),
         ("number of multiply-adds", lowres * each, WORK),
+        ("number of voxels in the first lattice", first if header.refine_steps else 0, FIRST),
         ("number of mask cells", cells if masked else 0, CELLS),
     ):
         check(name, value, ceiling)

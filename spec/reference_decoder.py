@@ -168,8 +168,11 @@ def check_refinement(h: dict[str, Any]) -> None:
         return
     need(len(steps) == len(axes) + 1 and all(1 <= step <= 2**32 for step in steps), "steps")
     need(all(axis in (0, 1, 2) for axis in axes), "axes")
+    first = 1
     for axis, n in enumerate(h["volume.shape"]):
+        first *= -(-n // 2 ** axes.count(axis))
         need(axis not in axes or 2 ** (axes.count(axis) - 1) < n, "axes")
+    need(first <= 4096, "first lattice")
     dtype = np.dtype(h["volume.dtype"])
     need(unit >= 0 if dtype.kind == "f" else unit == 1, "unit of the refinement")
     need(unit > 0 or dtype.itemsize <= 4, "bits of the refinement")

@@ -111,6 +111,17 @@ def test_numpy_scalars_are_written_as_numbers() -> None:
     assert header.to_bytes() == PLAIN.to_bytes()
 
 
+def refined(**changes: Any) -> bytes:
+    """The full header with a refinement, and some of it changed."""
+    fields = {"axes": [0, 1, 2], "steps": [1, 1, 1, 1], **changes}
+    return canonical.dumps({**tree(), "refine": {k: v for k, v in fields.items() if v is not None}})
+
+
+def test_header_with_a_refinement_is_read() -> None:
+    header = Header.from_bytes(refined(bound=0))
+    assert (header.refine_axes, header.refine_steps, header.bound) == ((0, 1, 2), (1, 1, 1, 1), 0)
+
+
 REFUSED: dict[str, tuple[bytes, type[InrvError]]] = {
     "unknown type": (changed("volume", "dtype", "complex64"), UnsupportedFile),
     "object type": (changed("volume", "dtype", "O"), UnsupportedFile),
@@ -137,6 +148,16 @@ REFUSED: dict[str, tuple[bytes, type[InrvError]]] = {
         CorruptFile,
     ),
     "short affine": (changed("volume", "affine", [1] * 11), CorruptFile),
+    "axes without steps": (refined(steps=None), CorruptFile),
+    "steps for other stages": (refined(steps=[1, 1]), CorruptFile),
+    "step 0": (refined(steps=[1, 0, 1, 1]), CorruptFile),
+    "step beyond 32 bits": (refined(steps=[1, 1, 1, 2**32 + 1]), CorruptFile),
+    "a fourth axis": (refined(axes=[0, 3, 2]), CorruptFile),
+    "an axis that has no more halves": (refined(axes=[0] * 5, steps=[1] * 6), CorruptFile),
+    "unit of integers": (refined(unit=2), CorruptFile),
+    "promise without a refinement": (changed("refine", "bound", 3), CorruptFile),
+    "negative promise": (refined(bound=-1), CorruptFile),
+    "noise beyond all values": (changed("sr", "noise", 4097), CorruptFile),
     "slope 0": (changed("volume", "rescale", [0, 1]), CorruptFile),
     "unprintable text": (changed("volume", "modality", "\x1b[2J"), CorruptFile),
     "text beyond ASCII": (changed("volume", "unit", "µm"), CorruptFile),

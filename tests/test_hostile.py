@@ -143,3 +143,38 @@ def test_nothing_of_a_huge_claim_is_allocated(frugal: None) -> None:
 
     with pytest.raises(CorruptFile):
         container.load(Endless())  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def refined() -> bytes:
+    """A small file with a refinement, with networks in front of it."""
+    array = np.add.outer(np.arange(6) * 9, np.random.default_rng(0).integers(0, 50, (9, 11))).astype(np.int16)
+    return inrcodec.encode(array, max_error=1, base=True, steps=20, width=4, factor=2, tiles=(1, 1, 1))
+
+
+@pytest.mark.usefixtures("frugal")
+def test_every_cut_and_flipped_byte_of_a_refined_file_is_seen(refined: bytes) -> None:
+    for place in range(len(refined)):
+        flipped = bytearray(refined)
+        flipped[place] ^= 0x41
+        for damaged in (refined[:place], bytes(flipped)):
+            with pytest.raises(InrvError):
+                inrcodec.decode(damaged)
+
+
+def test_parts_of_damaged_files_are_read_as_far_as_they_are_sound(refined: bytes) -> None:
+    """Whatever the cut and the damage: an array of the shape, or an error of this package."""
+    for place in range(0, len(refined), 7):
+        flipped = bytearray(refined)
+        flipped[place] ^= 0x41
+        for data, most in ((refined[: place + 1], place + 1), (bytes(flipped), len(refined))):
+            try:
+                assert inrcodec.decode(data, max_bytes=most, threads=1).shape == (6, 9, 11)
+            except InrvError:
+                pass
+
+
+def test_a_first_lattice_of_all_voxels_is_beyond_the_limits() -> None:
+    header = replace(PLAIN, shape=(1, 100, 100), refine_steps=(1,), factor=(1, 1, 1))
+    with pytest.raises(LimitExceeded, match="first lattice"):
+        container.limits.check_header(header)

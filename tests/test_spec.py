@@ -103,6 +103,7 @@ def test_limits_table_is_the_code() -> None:
         "width": limits.WIDTH,
         "weights of all tiles": limits.WEIGHTS,
         "cells of `MASK`": limits.CELLS,
+        "voxels of the first lattice of a refinement": limits.FIRST,
         "low-res voxels × weights of a network": limits.WORK,
     }
 

@@ -152,8 +152,9 @@ def encode(
         mine: Array, wished: Array, free: Array | None, predicted: Ints, contexts: Bytes, about: bytes
     ) -> None:
         k = len(blocks) - 1
-        left = wished.reshape(-1).astype(np.int64) - predicted
-        quanta = np.sign(left) * ((np.abs(left) + source.up[k]) // lattice.steps[k])
+        quanta = wished.reshape(-1).astype(np.int64) - predicted
+        if lattice.steps[k] > 1:
+            quanta = np.sign(quanta) * ((np.abs(quanta) + source.up[k]) // lattice.steps[k])
         if free is not None:
             quanta[free.reshape(-1)] = 0
         state.put(mine, predicted, quanta, lattice.steps[k])
