@@ -161,7 +161,10 @@ def plan(
 
     wishes, modality = _resolved(options, knobs), checked(modality)
     volume, notices = settled(io.read(source, spacing=spacing, series=series), modality)
-    found = report.plan(volume, encoder.prepare(volume, wishes), wishes)
+    if wishes.max_error is not None and not wishes.base:
+        found = report.plan_of_refinement(volume, wishes.max_error)
+    else:
+        found = report.plan(volume, encoder.prepare(volume, wishes), wishes)
     return found | {"modality": volume.modality, "notices": notices + found["notices"]}
 
 

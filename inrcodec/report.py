@@ -157,6 +157,19 @@ def plan(volume: Volume, job: Job, options: ResolvedOptions) -> dict[str, Any]:
     }
 
 
+def plan_of_refinement(volume: Volume, bound: float) -> dict[str, Any]:
+    """The same for a promise without networks; its bytes are only known in the end."""
+    return {
+        "shape": volume.shape,
+        "dtype": str(volume.array.dtype),
+        "bound": bound,
+        "reason": "a refinement keeps the promise; networks would cost more than they save",
+        "considered": [],
+        "predicted_bytes": None,
+        "notices": [],
+    }
+
+
 def facts(header: Header, sections: Mapping[str, bytes]) -> dict[str, Any]:
     """What a file says of itself, in plain types: geometry, how it was coded, what was reached, its bytes."""
     total = container.size(list(sections.items()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tracemalloc
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
@@ -168,10 +169,8 @@ def test_parts_of_damaged_files_are_read_as_far_as_they_are_sound(refined: bytes
         flipped = bytearray(refined)
         flipped[place] ^= 0x41
         for data, most in ((refined[: place + 1], place + 1), (bytes(flipped), len(refined))):
-            try:
+            with suppress(InrvError):
                 assert inrcodec.decode(data, max_bytes=most, threads=1).shape == (6, 9, 11)
-            except InrvError:
-                pass
 
 
 def test_a_first_lattice_of_all_voxels_is_beyond_the_limits() -> None:

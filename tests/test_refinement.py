@@ -296,3 +296,13 @@ def test_dicom_says_what_was_lost_and_nothing_of_what_was_not(tmp_path):
             assert np.array_equal(io.read(back).array, io.read(DICOM).array)
         else:
             assert header.LossyImageCompression == "01" and words in header.DerivationDescription
+
+
+def test_a_dry_run_of_a_promise_plans_no_networks(tmp_path, capsys, head):
+    io.write(head, tmp_path / "h.nii.gz")
+    words = [str(tmp_path / "h.nii.gz"), str(tmp_path / "h.inrv"), "--max-error", "3", "--dry-run"]
+    assert enc.main([*words, "--json"]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert plan["bound"] == 3 and "factor" not in plan and plan["predicted_bytes"] is None
+    assert enc.main(words) == 0 and "keeps the promise" in capsys.readouterr().err
+    assert not (tmp_path / "h.inrv").exists()
