@@ -25,6 +25,8 @@ def power(t: int, d: int, n: int) -> int:
 
 
 def first_weights(context: int) -> list[int]:
+    if context >= 56:
+        context = 8 * ((context - 56) // 8) + 4
     magnitude = 2 ** (context // 4) * (4 + context % 4)
     d = (magnitude << 32) // (magnitude + 128)
     tail, weights = 2**32, []
@@ -43,7 +45,7 @@ class Tables:
     """Weights and frequencies of all contexts."""
 
     def __init__(self) -> None:
-        self.first = [first_weights(context) for context in range(56)]
+        self.first = [first_weights(context) for context in range(112)]
         self.weights = [list(row) for row in self.first]
         self.settle()
 
@@ -98,8 +100,10 @@ def read_states(stream: Stream) -> list[int]:
     return list(struct.unpack(f"<{length // 8}Q", stream.take(length)))
 
 
-def read_block(stream: Stream, contexts: list[int], states: list[int], tables: Tables) -> list[int]:
-    """The integers of a block."""
+def read_tokens(
+    stream: Stream, contexts: list[int], states: list[int], tables: Tables
+) -> tuple[list[int], bytes]:
+    """Tokens and plain bits of a block."""
     sizes = stream.numbers("<III")
     need(sizes[0] % 4 == 0, "words")
     words = list(struct.unpack(f"<{sizes[0] // 4}I", stream.take(sizes[0])))[::-1]
@@ -126,19 +130,37 @@ def read_block(stream: Stream, contexts: list[int], states: list[int], tables: T
         tables.learn(contexts[first:stop], tokens[first:stop])
         piece = min(3 * stop, 262144)
     need(not words and not rare, "words or rare tokens are left")
-    return unfolded(tokens, plain)
+    return tokens, plain
 
 
-def unfolded(tokens: list[int], plain: bytes) -> list[int]:
+def read_block(
+    stream: Stream,
+    predicted: list[int],
+    contexts: list[int],
+    most: int,
+    step: int,
+    shared: tuple[list[int], Tables],
+) -> list[int]:
+    """The integers of a block; ``shared`` are the states and the tables."""
+    half = step >> 1
+    room = [((p + half) // step, (most - p + half) // step) for p in predicted]
+    near = [
+        56 + 8 * (c // 8) + min(ends) if min(ends) < 8 else c for c, ends in zip(contexts, room, strict=True)
+    ]
+    tokens, plain = read_tokens(stream, near, *shared)
     bits, position, found = int.from_bytes(plain, "little"), 0, []
-    for token in tokens:
+    for token, (below, above) in zip(tokens, room, strict=True):
         z = token
         if token >= 32:
             h = 5 + (token - 32) // 4
-            below = bits >> position & (2 ** (h - 2) - 1)
+            low = bits >> position & (2 ** (h - 2) - 1)
             position += h - 2
-            z = (4 + (token - 32) % 4 << h - 2) + below
-        found.append((z + 1) // 2 if z % 2 else -(z // 2))
+            z = (4 + (token - 32) % 4 << h - 2) + low
+        n = min(below, above)
+        if z <= 2 * n:
+            found.append((z + 1) // 2 if z % 2 else -(z // 2))
+        else:
+            found.append(z - n if above > below else n - z)
     need(len(plain) == -(-position // 8), "plain bits")
     return found
 
@@ -190,8 +212,10 @@ class Lattice:
         places = tuple(g.ravel() for g in grid)
         step = self.h["refine.steps"][0]
         contexts = [context_of((self.most + 1) / (16 * step))] * places[0].size
-        q = read_block(stream, contexts, self.states, self.tables)
-        self.put(places, np.full(places[0].size, self.most >> 1), q, step)
+        predicted = np.full(places[0].size, self.most >> 1)
+        shared = (self.states, self.tables)
+        q = read_block(stream, predicted.tolist(), contexts, self.most, step, shared)
+        self.put(places, predicted, q, step)
 
     def between(self, axis: int) -> None:
         s = self.spacing[axis]
@@ -239,7 +263,8 @@ class Lattice:
         m = neighbours[0] + neighbours[1]
         d = np.array([2 * n - m for n in neighbours])
         predicted, contexts = self._predicted(stream, m, d, step)
-        q = read_block(stream, contexts, self.states, self.tables)
+        shared = (self.states, self.tables)
+        q = read_block(stream, predicted.tolist(), contexts, self.most, step, shared)
         self.put(self._fresh(axis, i), predicted, q, step)
 
     def _known(self, axis, others, i, counts, a, b, c):  # type: ignore[no-untyped-def]

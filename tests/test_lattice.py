@@ -14,7 +14,7 @@ from inrcodec.lattice import coder, interleaved, neighbours, order, tokens
 from inrcodec.lattice.coder import Lattice, Source
 from inrcodec.lattice.interleaved import Reader, Writer
 from inrcodec.lattice.predictor import Predictor, fit
-from inrcodec.lattice.tables import BITS, CONTEXTS, LOWEST, STEPS, Tables, context_of
+from inrcodec.lattice.tables import BITS, CONTEXTS, FAR, LOWEST, STEPS, Tables, context_of, near_an_end
 
 SHAPES = [(1, 1, 1), (1, 1, 9), (1, 8, 5), (2, 2, 2), (3, 17, 10), (9, 1, 31), (12, 20, 7)]
 
@@ -42,7 +42,7 @@ def encoded(values, step=1, threads=1, free=None):
 # --- tokens
 
 
-@given(st.lists(st.integers(-(2**33), 2**33) | st.integers(-40, 40), max_size=60))
+@given(st.lists(st.integers(0, 2**34) | st.integers(0, 80), max_size=60))
 def test_tokens_and_plain_bits_are_the_integers(values):
     values = np.array(values, dtype=np.int64)
     found, bits = tokens.tokenise(values)
@@ -50,8 +50,23 @@ def test_tokens_and_plain_bits_are_the_integers(values):
     assert np.array_equal(tokens.values_of(found, bits), values)
 
 
+@pytest.mark.parametrize(("below", "above"), [(0, 0), (0, 9), (9, 0), (3, 7), (7, 3), (5, 5)])
+def test_folding_uses_every_integer_once(below, above):
+    values = np.arange(-below, above + 1)
+    room = np.full(len(values), below), np.full(len(values), above)
+    found = tokens.folded(values, *room)
+    assert sorted(found) == list(range(len(values)))
+    assert np.array_equal(tokens.unfolded(found, *room), values)
+
+
+def test_values_near_an_end_have_contexts_of_their_own():
+    contexts = np.array([0, 20, 55, 20], np.uint8)
+    found = near_an_end(contexts, np.array([0, 7, 3, 8]))
+    assert found.tolist() == [FAR, FAR + 2 * 8 + 7, FAR + 6 * 8 + 3, 20] and found.max() < CONTEXTS
+
+
 def test_other_plain_bits_than_the_tokens_ask_for_are_seen():
-    found, bits = tokens.tokenise(np.array([1000, -70_000]))
+    found, bits = tokens.tokenise(np.array([1000, 70_000]))
     for wrong in (bits[:-1], np.append(bits, bits[:1])):
         with pytest.raises(CorruptFile, match="plain bits"):
             tokens.values_of(found, wrong)
@@ -61,10 +76,11 @@ def test_other_plain_bits_than_the_tokens_ask_for_are_seen():
 
 
 def laplace(n, seed=0):
-    """Contexts, and integers whose mean magnitude is what their context says."""
+    """Contexts, and folded integers whose mean magnitude is what their context says."""
     rng = np.random.default_rng(seed)
     scale = 2.0 ** rng.uniform(-2, 4, n)
-    return context_of(scale), np.rint(rng.laplace(size=n) * scale).astype(np.int64)
+    values = np.rint(rng.laplace(size=n) * scale).astype(np.int64)
+    return context_of(scale), np.where(values > 0, 2 * values - 1, -2 * values)
 
 
 def test_contexts_are_quarters_of_octaves():
@@ -73,7 +89,7 @@ def test_contexts_are_quarters_of_octaves():
         expected = STEPS * (octave - LOWEST) + np.arange(4)
         assert context_of(edges).tolist() == expected.tolist()
         assert context_of(np.nextafter(edges[1:], 0)).tolist() == expected[:-1].tolist()
-    assert context_of(np.array([0.0, -3.0, 1e-300, 1e300])).tolist() == [0, 0, 0, CONTEXTS - 1]
+    assert context_of(np.array([0.0, -3.0, 1e-300, 1e300])).tolist() == [0, 0, 0, FAR - 1]
 
 
 def test_frequencies_fill_the_slots_and_know_rare_tokens():

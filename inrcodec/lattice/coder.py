@@ -23,7 +23,7 @@ from inrcodec.lattice.interleaved import Reader, Writer
 from inrcodec.lattice.neighbours import Around, Neighbourhood, rows_of
 from inrcodec.lattice.order import PHASES, Stage
 from inrcodec.lattice.predictor import Predictor
-from inrcodec.lattice.tables import Tables, context_of
+from inrcodec.lattice.tables import Tables, context_of, near_an_end
 from inrcodec.pool import InterruptiblePool
 
 Shape = tuple[int, int, int]
@@ -103,6 +103,11 @@ class _Pass:
         predicted = np.concatenate([p for p, _ in found])
         return predicted.clip(0, self.lattice.most, out=predicted), np.concatenate([c for _, c in found])
 
+    def room(self, predicted: Ints, step: int) -> tuple[Ints, Ints]:
+        """Steps that a voxel can be below its prediction, and above."""
+        half = step >> 1
+        return (predicted + half) // step, (self.lattice.most - predicted + half) // step
+
     def put(self, mine: Array, predicted: Ints, quanta: Ints, step: int) -> None:
         """The voxels of a phase, or of the first lattice."""
         values = (predicted + quanta * step).clip(0, self.lattice.most)
@@ -141,10 +146,12 @@ def encode(
     state, writer = _Pass(source.values.shape, lattice, threads), Writer()
     blocks: list[list[Future[_Block]]] = []
 
-    def written(quanta: Ints, contexts: Bytes, about: bytes, *, anew: bool) -> _Block:
+    def written(coded: _Coded, about: bytes, *, anew: bool) -> _Block:
         if anew:
             state.tables.begin_anew()
-        found, bits = tokens.tokenise(quanta)
+        below, above = state.room(coded.predicted, coded.step)
+        found, bits = tokens.tokenise(tokens.folded(coded.quanta, below, above))
+        contexts = near_an_end(coded.contexts, np.minimum(below, above))
         rare = writer.add(contexts, found, state.tables)
         return _Block(about, rare.tobytes(), bits.tobytes())
 
@@ -158,7 +165,10 @@ def encode(
         if free is not None:
             quanta[free.reshape(-1)] = 0
         state.put(mine, predicted, quanta, lattice.steps[k])
-        blocks[-1].append(behind.submit(written, quanta, contexts, about, anew=k > 0 and not blocks[-1]))
+        anew = k > 0 and not blocks[-1]
+        blocks[-1].append(
+            behind.submit(written, _Coded(quanta, predicted, contexts, lattice.steps[k]), about, anew=anew)
+        )
 
     # Tokens are coded behind the predictions of the next phase, in their order.
     with InterruptiblePool(1) as behind:
@@ -204,7 +214,7 @@ def decode(
     state = _Pass(shape, lattice, threads)
     mine, predicted, contexts = state.start()
     reader, stream = _begun(streams[0])
-    quanta, stream = _read(stream, reader, contexts, state.tables)
+    quanta, stream = _read(stream, reader, state, predicted, contexts, lattice.steps[0])
     _refuse_more(stream)
     state.put(mine, predicted, quanta, lattice.steps[0])
     done = mine.size
@@ -217,7 +227,7 @@ def decode(
         for mine, near in state.phases(stage, fresh):
             of, stream = Predictor.from_bytes(stream, rows_of(near.phase))
             predicted, contexts = state.predicted(of, mine, near, lattice.steps[k])
-            quanta, stream = _read(stream, reader, contexts, state.tables)
+            quanta, stream = _read(stream, reader, state, predicted, contexts, lattice.steps[k])
             state.put(mine, predicted, quanta, lattice.steps[k])
             done += mine.size
             if progress:
@@ -245,6 +255,16 @@ def _sampled(near: Neighbourhood, wished: Array, free: Array | None) -> tuple[Ar
     return Around(np.concatenate(middles), np.concatenate(rows, 1)), np.concatenate(truths)
 
 
+@dataclass(frozen=True, eq=False)
+class _Coded:
+    """What is to be coded of a phase."""
+
+    quanta: Ints
+    predicted: Ints
+    contexts: Bytes
+    step: int
+
+
 @dataclass(frozen=True)
 class _Block:
     """What is stored of a phase beside its words."""
@@ -267,7 +287,9 @@ def _begun(stream: bytes) -> tuple[Reader, bytes]:
     return Reader(stream[LANES.size : stop]), stream[stop:]
 
 
-def _read(stream: bytes, reader: Reader, contexts: Bytes, tables: Tables) -> tuple[Ints, bytes]:
+def _read(
+    stream: bytes, reader: Reader, state: _Pass, predicted: Ints, contexts: Bytes, step: int
+) -> tuple[Ints, bytes]:
     """Quanta of a block, and what follows it."""
     if len(stream) < HEAD.size:
         raise CorruptFile("a refinement stream is cut off, get the file again", value=len(stream))
@@ -277,8 +299,11 @@ def _read(stream: bytes, reader: Reader, contexts: Bytes, tables: Tables) -> tup
             f"a refinement stream of {len(stream)} bytes is damaged, get the file again", value=len(stream)
         )
     words, rare, bits = (stream[a:b] for a, b in pairwise(edges))
-    found = reader.block(words, contexts, tables, np.frombuffer(rare, np.uint8))
-    return tokens.values_of(found, np.frombuffer(bits, np.uint8)), stream[edges[-1] :]
+    below, above = state.room(predicted, step)
+    contexts = near_an_end(contexts, np.minimum(below, above))
+    found = reader.block(words, contexts, state.tables, np.frombuffer(rare, np.uint8))
+    values = tokens.values_of(found, np.frombuffer(bits, np.uint8))
+    return tokens.unfolded(values, below, above), stream[edges[-1] :]
 
 
 def _refuse_more(stream: bytes) -> None:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from inrcodec.entropy import best_spread, decode_weights, encode_weights
 from inrcodec.errors import CorruptFile
 from inrcodec.lattice.neighbours import Around
-from inrcodec.lattice.tables import CONTEXTS, context_of
+from inrcodec.lattice.tables import FAR, context_of
 from inrcodec.pool import InterruptiblePool
 
 Float = NDArray[np.floating[Any]]
@@ -63,7 +63,7 @@ class Predictor:
         expected = self.scales.astype(kind) @ np.abs(around.rows, out=around.rows)
         contexts = context_of(expected.astype(np.float64) * 2.0**self.exponent / step)
         if len(sums) > 1:
-            of = np.searchsorted(self.bounds, np.arange(CONTEXTS), side="right") * sums.shape[1]
+            of = np.searchsorted(self.bounds, np.arange(FAR), side="right") * sums.shape[1]
             chosen = sums.ravel().take(of.take(contexts) + np.arange(sums.shape[1]))
         else:
             chosen = sums[0]
@@ -116,7 +116,7 @@ def fit(around: Around, truth: Float, step: int, count: int, threads: int = 1) -
     contexts = context_of(expected / step).astype(np.int64)
     classes = min(CLASSES, max(1, count // ROWS))
     bounds = np.unique(np.quantile(contexts, np.arange(1, classes) / classes).astype(np.int64) + 1)
-    bounds = bounds[bounds < CONTEXTS] if len(left) else bounds[:0]
+    bounds = bounds[bounds < FAR] if len(left) else bounds[:0]
     of = np.searchsorted(bounds, contexts, side="right")
     trust = 1 / np.square(np.maximum(expected, 0) + 1)
 

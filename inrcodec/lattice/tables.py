@@ -3,8 +3,9 @@
 In: contexts and tokens of what was coded.  Out: frequencies for what comes next.
 The one law: integers alone, so that every machine has the same tables after the same tokens.
 
-A context is how large a value is expected to be, in quarters of an octave.  Before anything was coded its
-tokens are those of a two-sided geometric distribution of that mean.
+A context is how large a value is expected to be, in quarters of an octave; near an end of the range, where
+values pile up, in two octaves and how near it is.  Before anything was coded the tokens of a context are
+those of a two-sided geometric distribution of that mean.
 """
 
 from __future__ import annotations
@@ -19,7 +20,10 @@ from inrcodec.lattice.tokens import COUNT, DIRECT, FINE, FIRST, PARTS
 Ints = NDArray[np.int64]
 Bytes = NDArray[np.uint8]
 
-CONTEXTS = 56
+FAR = 56  # contexts of values that can go either way
+NEAR = 8  # steps from an end, below which there are contexts for each
+COARSE = 8  # of the others in one of those
+CONTEXTS = FAR + FAR // COARSE * NEAR
 LOWEST = -5  # octave of the mean that context 0 stands for
 STEPS = 4  # contexts of an octave
 BITS = 14  # frequencies of a context sum to 2^14
@@ -75,14 +79,21 @@ class Tables:
 def context_of(expected: NDArray[np.float64]) -> Bytes:
     """Contexts of expected magnitudes, (n,): the exponent of each and the two bits behind its leading one."""
     found = (expected.view(np.int64) >> 50) - STEPS * (1023 + LOWEST)  # of what is negative: far below 0
-    return found.clip(0, CONTEXTS - 1).astype(np.uint8)
+    return found.clip(0, FAR - 1).astype(np.uint8)
+
+
+def near_an_end(contexts: Bytes, steps: Ints) -> Bytes:
+    """Contexts with those near an end told apart: as many steps as there are to the nearer one."""
+    near = FAR + contexts // COARSE * NEAR + steps.clip(0, NEAR - 1).astype(np.uint8)
+    return np.where(steps < NEAR, near, contexts).astype(np.uint8)
 
 
 @lru_cache(maxsize=1)
 def _first_guess() -> Ints:
     """Weights of two-sided geometric distributions, by fractions of integers."""
     rows = []
-    for context in range(CONTEXTS):
+    for number in range(CONTEXTS):
+        context = number if number < FAR else (number - FAR) // NEAR * COARSE + COARSE // 2
         mean = 2 ** (context // STEPS) * (STEPS + context % STEPS)  # in units of 2^LOWEST / STEPS
         decay = (mean << 32) // (mean + (STEPS << -LOWEST))
         weights: list[int] = []

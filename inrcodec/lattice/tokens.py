@@ -1,8 +1,8 @@
 """Integers as tokens of a small alphabet and plain bits, and back.
 
-In: integers, small ones the commonest.  Out: a byte for each, and a string of bits.
-The one law: small integers are their own token; of the others the token tells the two leading bits behind the
-first, and the bits below, which are as good as random, are stored as they are.
+In: integers, small ones the commonest, and how far they can go.  Out: a byte for each, and a string of bits.
+The one law: signs are folded into even and odd as far as both can be; small ones then are their own token; of
+the others the token tells the two leading bits behind the first, and the bits below are stored as they are.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from inrcodec.errors import CorruptFile
 Ints = NDArray[np.int64]
 Bytes = NDArray[np.uint8]
 
-DIRECT = 32  # tokens of single values: 0, 1, -1, 2, -2 ...
+DIRECT = 32  # tokens of single values
 FINE = 2  # leading bits behind the first that a token tells
 PARTS = 1 << FINE
 FIRST = DIRECT.bit_length() - 1  # octave of the first value that is not direct
@@ -23,16 +23,33 @@ LAST = 34  # the last octave: differences of integers of 32 bits, and their sign
 COUNT = DIRECT + PARTS * (LAST - FIRST + 1)
 
 
-def tokenise(values: Ints) -> tuple[Bytes, Bytes]:
+def folded(values: Ints, below: Ints, above: Ints) -> Ints:
+    """Integers from 0 on: 0, 1, -1, 2, -2 …, and where one sign ends the other alone.
+
+    Parameters
+    ----------
+    values : ndarray, (n,).
+    below, above : ndarray, (n,), how far they can go to either side.
+    """
+    size, both = np.abs(values), np.minimum(below, above)
+    return np.where(size <= both, 2 * size - (values > 0), size + both)
+
+
+def unfolded(values: Ints, below: Ints, above: Ints) -> Ints:
+    """Invert :func:`folded`."""
+    both = np.minimum(below, above)
+    plain = np.where(values & 1, (values + 1) >> 1, -(values >> 1))
+    beyond = np.where(above > below, values - both, both - values)
+    return np.where(values <= 2 * both, plain, beyond)
+
+
+def tokenise(folded: Ints) -> tuple[Bytes, Bytes]:
     """Tokens, and the plain bits of all of them, packed.
 
     Parameters
     ----------
-    values : ndarray, (n,), magnitudes below 2^34.
+    folded : ndarray, (n,), from 0 to below 2^35.
     """
-    folded = np.abs(values)
-    folded *= 2
-    folded -= values > 0
     tokens = folded.astype(np.uint8)
     places = np.flatnonzero(folded >= DIRECT)
     large = folded[places]
@@ -59,7 +76,7 @@ def values_of(tokens: Bytes, bits: Bytes) -> Ints:
             f"{len(bits)} bytes of plain bits, other than asked for; get the file again", value=len(bits)
         )
     folded[places] = ((PARTS + coarse % PARTS) << below) | _unpacked(bits, below)
-    return np.where(folded & 1, (folded + 1) >> 1, -(folded >> 1))
+    return folded
 
 
 def _packed(values: Ints, lengths: Ints) -> Bytes:
