@@ -54,7 +54,12 @@ def triple(name: str, value: object, high: int) -> Triple:
 
 
 def number_from(name: str, value: object, floor: float) -> float:
-    return floor if value == floor and not isinstance(value, bool) else number_above(name, value, floor)
+    if value == floor and not isinstance(value, bool):
+        return floor
+    try:
+        return number_above(name, value, floor)
+    except UsageError as error:
+        raise UsageError(str(error).replace("above", "from") + " on", value=value) from error
 
 
 def number_above(name: str, value: object, floor: float) -> float:

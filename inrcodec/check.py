@@ -134,8 +134,9 @@ def decoded(
 ) -> Outcome:
     """The whole of a file with a refinement, against its source."""
     peak = metrics.peak_of(float(header.low), float(header.high), volume.array.dtype)
+    told = None if progress is None else lambda _, done: progress("verify", done)
     found, digests = Outcome(Errors(peak), WindowErrors(windows)), blake2b(digest_size=DIGEST_BYTES)
-    for slab in Decoder(header, sections).decoded(DecodeOptions(threads=threads), progress=progress):
+    for slab in Decoder(header, sections).decoded(DecodeOptions(threads=threads), progress=told):
         source = volume.array[slab.start : slab.stop]
         found.errors.add(source, slab.stored)
         found.windows.add(source, slab.stored)

@@ -165,13 +165,19 @@ def read(source: Source) -> tuple[Header, dict[str, bytes]]:
 def _read(data: bytes) -> tuple[Header, dict[str, bytes]]:
     table = _read_table(BytesIO(data))
     sections = _bodies(data, table)
-    missing = [name for name in REQUIRED if name not in sections]
+    return _header_of(table, sections), sections
+
+
+def _header_of(table: Table, sections: Mapping[str, bytes]) -> Header:
+    """The header, if what the table names is what it speaks of."""
+    lengths = {entry.name: entry.length for entry in table.entries}
+    missing = [name for name in REQUIRED if name not in lengths]
     if missing:
         raise CorruptFile(f"file has no section {missing[0]}, {_ADVICE}", value=missing)
     header = Header.from_bytes(sections["HEAD"], table.minor)
-    limits.check_header(header, "MASK" in sections)
-    _check_fit(header, sections)
-    return header, sections
+    limits.check_header(header, "MASK" in lengths)
+    _check_fit(header, lengths, sections.get("LIDX"))
+    return header
 
 
 def read_beginning(source: Source, most: int) -> tuple[Header, dict[str, bytes]]:
@@ -188,6 +194,7 @@ def read_beginning(source: Source, most: int) -> tuple[Header, dict[str, bytes]]
     """
     with _named(source):
         data = load_beginning(source, most)
+        _refuse_too_few(data, most)
         table = _read_table(BytesIO(data))
         sections, position = {}, _start(len(table.entries))
         for name, length, crc in table.entries:
@@ -198,16 +205,23 @@ def read_beginning(source: Source, most: int) -> tuple[Header, dict[str, bytes]]
             if len(body) == length or (name == GRADUAL and body):
                 sections[name] = body
         if "HEAD" not in sections:
-            least = _start(len(table.entries)) + table.entries[0].length
-            raise UsageError(
-                f"the first {most} bytes end within the header, read at least {least}", value=most
-            )
-        header = Header.from_bytes(sections["HEAD"], table.minor)
-        limits.check_header(header, "MASK" in sections)
-        whole = {e.name for e in table.entries} == sections.keys() and position <= most
-        if whole:
-            _check_fit(header, sections)
-        return header, sections
+            raise _too_few(most, _start(len(table.entries)) + table.entries[0].length)
+        return _header_of(table, sections), sections
+
+
+def _refuse_too_few(data: bytes, most: int) -> None:
+    """Refuse to read less than the table."""
+    if len(data) < most:  # the file ends before that: it is no matter of the wish
+        return
+    least = PREFIX.size
+    if most >= least and data.startswith(MAGIC):
+        least = _start(min(PREFIX.unpack_from(data)[3], limits.SECTIONS))
+    if most < least:
+        raise _too_few(most, least)
+
+
+def _too_few(most: int, least: int) -> UsageError:
+    return UsageError(f"the first {most} bytes end within the header, read {least} at least", value=most)
 
 
 def load_beginning(source: Source, most: int) -> bytes:
@@ -240,24 +254,20 @@ def _named(source: Source) -> Iterator[None]:
         raise
 
 
-def _check_fit(header: Header, sections: Mapping[str, bytes]) -> None:
-    """Refuse sections that the header does not speak of."""
-    tiles = prod(header.tiles)
-    if len(sections["INDX"]) != 4 * tiles:
-        length = len(sections["INDX"])
+def _check_fit(header: Header, lengths: Mapping[str, int], streams: bytes | None) -> None:
+    """Refuse sections that the header does not speak of; ``streams`` is the body of LIDX, if it was read."""
+    tiles, steps = prod(header.tiles), len(header.refine_steps)
+    if lengths["INDX"] != 4 * tiles:
+        length = lengths["INDX"]
         raise CorruptFile(f"index of {length} bytes does not fit {tiles} tiles, {_ADVICE}", value=length)
-    if bool(header.refine_steps) != ("LIDX" in sections):
+    if not bool(steps) == ("LIDX" in lengths) == ("LATT" in lengths):
         raise CorruptFile(f"header and sections differ on whether there is a refinement, {_ADVICE}")
-    if len(sections.get("LIDX", b"")) != 8 * len(header.refine_steps):
-        length = len(sections["LIDX"])
+    if lengths.get("LIDX", 0) != STREAM.size * steps:
+        length = lengths["LIDX"]
         raise CorruptFile(f"index of {length} bytes does not fit the refinement, {_ADVICE}", value=length)
-    if ("LIDX" in sections) != ("LATT" in sections):
-        raise CorruptFile(f"file has a part of a refinement, {_ADVICE}")
-    if "LIDX" in sections and sum(n for n, _ in STREAM.iter_unpack(sections["LIDX"])) != len(
-        sections["LATT"]
-    ):
+    if streams is not None and sum(n for n, _ in STREAM.iter_unpack(streams)) != lengths["LATT"]:
         raise CorruptFile(f"index and streams of the refinement differ in length, {_ADVICE}")
-    if "PADM" in sections and header.padding is None:
+    if "PADM" in lengths and header.padding is None:
         raise CorruptFile(f"file has a padding mask but no padding value, {_ADVICE}")
 
 

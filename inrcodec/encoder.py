@@ -54,11 +54,7 @@ Shape = tuple[int, int, int]
 
 UNPLANNED = Plan((1, 1, 1), Layout(1, 1), 0.0, 0, 0)  # for a header that is only measured
 NARROWEST = 2  # units of a layer
-PLAIN: dict[str, Any] = {
-    "sr": registry.LANCZOS,
-    "sr_sha256": b"",
-    "sr_window": (-1.0, 1.0),
-}  # fields of a header
+PLAIN: dict[str, Any] = {"sr": registry.LANCZOS, "sr_sha256": b"", "sr_window": (-1.0, 1.0), "sr_noise": 0}
 CELL = 2  # edge of a mask cell in low-res voxels: on the head 0.5 kB where single voxels cost 1.9 kB (zstd)
 
 
@@ -390,9 +386,11 @@ def finished(encoded: Encoded, found: Reached) -> Header:
     best = found.refined or found.outcomes[found.best]
     return replace(
         encoded.header,
-        **({"sr_noise": found.noise} if found.best == encoded.header.sr else PLAIN),
+        **({"sr_noise": found.noise} if found.best == encoded.header.sr != registry.LANCZOS else PLAIN),
         psnr=best.errors.psnr,
-        psnr_lanczos=None if found.best == registry.LANCZOS else found.outcomes["lanczos"].errors.psnr,
+        psnr_lanczos=None
+        if found.refined or found.best == registry.LANCZOS
+        else found.outcomes["lanczos"].errors.psnr,
         peak=best.errors.peak,
         max_error=best.errors.largest * abs(encoded.header.rescale[0]),
         digest=best.digest,

@@ -321,7 +321,7 @@ def _is_countable(header: Header) -> bool:
     """Whether the integers that stand for the stored values are below 2^32."""
     if header.refine_unit == 0:
         return np.dtype(header.dtype).itemsize <= 4
-    return (header.high - header.low) / header.refine_unit < LARGEST_STEP
+    return (header.high - header.low) / header.refine_unit < LARGEST_STEP - 0.5
 
 
 def _window_in_units(header: Header) -> tuple[float, float]:

@@ -46,7 +46,7 @@ class Scale:
         if self.unit == 0:
             first, last = self._ends
             return last - first
-        return int(self.of(np.array([self.high], self.dtype))[0])
+        return int(np.rint((self.high - self.low) / self.unit))
 
     def check(self) -> None:
         """Refuse what 32 bits cannot count.

@@ -54,6 +54,10 @@ MAX_FACTOR = 8
 MAX_STEPS = 10_000_000
 MAX_SEED = 2**63 - 1  # what torch takes
 MAX_PSNR = 150.0
+OF_NETWORKS = (
+    *("factor", "tiles", "layers", "width", "sr", "through_sr"),
+    *("focus", "steps", "time_budget", "resume"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,7 +193,7 @@ class EncodeOptions:
             self.through_sr in (None, False, True), "through_sr", self.through_sr, "True or False"
         )
         for name in ("lossless", "base"):
-            allowed.require(getattr(self, name) in (False, True), name, getattr(self, name), "True or False")
+            allowed.require(isinstance(getattr(self, name), bool), name, getattr(self, name), "True or False")
         if self.resume is not None:
             self._settle("resume", allowed.path("resume", self.resume))
         self._settle("focus", focusing.checked(self.focus))
@@ -366,6 +370,12 @@ def _refuse_contradictions(options: EncodeOptions) -> None:
             if getattr(options, name) is not None:
                 raise UsageError(
                     f"{bounded} promises an error and takes the bytes that it takes; leave {name} out",
+                    value=getattr(options, name),
+                )
+        for name in OF_NETWORKS if not options.base else ():
+            if getattr(options, name) not in (None, focusing.ALL):
+                raise UsageError(
+                    f"{name} is of networks, and {bounded} has none; leave it out, or ask for base",
                     value=getattr(options, name),
                 )
     elif options.base and options.psnr is None:

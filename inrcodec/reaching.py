@@ -18,7 +18,7 @@ from math import inf, log10
 from inrcodec import check, encoder, grids, planning, refining
 from inrcodec.check import Reached
 from inrcodec.encoder import Encoded, Job, Lowres
-from inrcodec.errors import TargetNotReached
+from inrcodec.errors import InputError, TargetNotReached
 from inrcodec.fit import Fitted
 from inrcodec.grids import Choice
 from inrcodec.normalize import Range
@@ -83,18 +83,23 @@ def _guaranteed(
     layer = refining.guaranteed(volume, span, options, progress)
     if not options.base:
         encoded = refining.bare(volume, span, options)
-        return refining.refined(volume, encoded, None, layer, progress)
-    return refining.refined(volume, *_once(volume, options, progress), layer, progress)
+        return refining.refined(volume, encoded, None, layer, options, progress)
+    return refining.refined(volume, *_once(volume, options, progress), layer, options, progress)
 
 
 def _either(
     volume: Volume, span: Range, choices: list[Choice], options: ResolvedOptions, progress: Progress | None
 ) -> tuple[Encoded, Reached]:
     """Networks or a refinement, whichever reaches the PSNR in fewer bytes, as far as a forecast tells."""
-    layer = refining.with_psnr(volume, span, options, progress)
+    try:
+        layer = refining.with_psnr(volume, span, options, progress)
+    except (InputError, TargetNotReached):  # no values that a refinement could count
+        if options.base:
+            raise
+        return _smallest(volume, span, choices, options, progress)
     if options.base:
         plain = replace(options, psnr=None)
-        return refining.refined(volume, *_once(volume, plain, progress), layer, progress)
+        return refining.refined(volume, *_once(volume, plain, progress), layer, options, progress)
     bare = refining.bare(volume, span, options)
     size = refining.size_of(bare, layer)
     forecast = next((row.bytes for row in choices[0].considered if row.chosen), 0)
@@ -108,7 +113,7 @@ def _either(
     if forecast is not None and found is None and forecast >= size * WORTH_IT:
         took = f"are forecast to take {forecast:,} bytes"
     bare.notices.append(f"a refinement alone reaches {options.psnr:g} dB in fewer bytes: networks {took}")
-    return refining.refined(volume, bare, None, layer, progress)
+    return refining.refined(volume, bare, None, layer, options, progress)
 
 
 def _smallest(
@@ -201,6 +206,8 @@ class _Search:
                     raise
                 break
             self.most = max(self.most, attempt.psnr)
+            if attempt.psnr == inf:  # one value: no size is too small
+                break
             needed = self._needed(attempt, ceiling)
             if attempt.psnr >= self.wished and attempt.size <= needed * (1 + CLOSE):
                 break

@@ -12,7 +12,7 @@ back less than they cost (crop of the dev head, 16 kB of networks: 12 kB fewer o
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from math import floor, log10, prod, sqrt
 from os import cpu_count
@@ -25,8 +25,8 @@ from threadpoolctl import threadpool_limits
 
 from inrcodec import metrics
 from inrcodec.container import STREAM
-from inrcodec.errors import CorruptFile, UsageError
-from inrcodec.header import Header
+from inrcodec.errors import CorruptFile, TargetNotReached, UsageError
+from inrcodec.header import LARGEST_STEP, Header
 from inrcodec.integers import Scale
 from inrcodec.lattice import coder, order
 from inrcodec.lattice.coder import Lattice, Source
@@ -38,12 +38,13 @@ Shape = tuple[int, int, int]
 
 STAGE = "refine"
 ATTEMPTS = 4
+FAR = 20.0  # dB from a PSNR, which is as far as the search looks
 CLOSE = 0.1  # dB above a PSNR that is asked for, which is near enough
 SLOPE = 0.7  # dB of the PSNR for one of the step, at first
 COARSER = 4  # levels, each with steps of its own
 DECAY = 2.0  # from a level's steps to the next finer one's, where a PSNR is asked for
 ROUNDING = 0.35  # of a step, likewise: what is added before a magnitude is cut off; a half is plain rounding
-LEVELS = 1 << 16  # that a float's range is cut in, where a PSNR is asked for
+LEVELS = 1 << 20  # that a float's range is cut in, where a PSNR is asked for
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,6 +98,7 @@ class Refiner:
             return self._coded(1.0, [2 * floor(min(bound, self.high - self.low)) + 1], 0.5, progress)
         if bound == 0:
             return self._coded(0.0, [1], 0.5, progress)
+        bound = min(bound, max(self.high - self.low, 1e-300))
         for unit in (2 * bound, 1.998 * bound, 1.9 * bound):  # a product is rounded, and the type rounds
             layer = self._coded(unit, [1], 0.5, progress)
             if max(float(e.max()) for e in self._errors(layer.stored)) <= bound:
@@ -109,7 +111,15 @@ class Refiner:
         )
 
     def with_psnr(self, psnr: float, peak: float, progress: Progress | None = None) -> Layer:
-        """The smallest of a few layers that reach a PSNR in dB; one that loses nothing where none does."""
+        """The smallest of a few layers that reach a PSNR in dB.
+
+        Raises
+        ------
+        InputError
+            The values cannot be counted.
+        TargetNotReached
+            Floats would have to be told apart more finely than that.
+        """
         floats = self.volume.array.dtype.kind == "f"
         unit = ((self.high - self.low) / LEVELS or 1.0) if floats else 1.0
         wished = sqrt(12) * peak / 10 ** (psnr / 20) / unit  # of a uniform error
@@ -120,13 +130,22 @@ class Refiner:
             reached = metrics.psnr(self._mean_square(layer.stored) / peak**2)
             if reached >= psnr and (best is None or layer.size < best.size):
                 best = layer
-            if psnr <= reached <= psnr + CLOSE or (step <= 1 and reached < psnr):
+            if psnr <= reached <= psnr + CLOSE or max(layer.fields["refine_steps"]) == 1:
                 break
+            reached = min(reached, psnr + FAR)
             tried.append((20 * log10(step), reached))
             if len(tried) > 1 and abs(tried[-1][0] - tried[-2][0]) > 0.1:
                 slope = (tried[-2][1] - tried[-1][1]) / (tried[-1][0] - tried[-2][0])
             step = max(1.0, step * 10 ** ((reached - psnr - CLOSE / 2) / 20 / min(max(slope, 0.3), 1.2)))
-        return best or self.within(0.0, progress)
+        if best is None and floats:
+            raise TargetNotReached(
+                f"{psnr:g} dB are more than a refinement of floats is made for; ask for a --max-error",
+                value=psnr,
+            )
+        if best is None:
+            best = self.within(0.0, progress)
+        exact = not floats and max(best.fields["refine_steps"]) == 1
+        return replace(best, fields={**best.fields, "bound": 0.0}) if exact else best
 
     def _coded(self, unit: float, steps: list[float], up: float, progress: Progress | None) -> Layer:
         """A layer with the steps of the finest level and of the coarser ones, the last for all others."""
@@ -253,7 +272,7 @@ def _by_stage(axes: tuple[int, ...], steps: list[float]) -> tuple[int, ...]:
     each = max(1, min(3, len(set(axes))))
     found = []
     for left in range(len(axes), -1, -1):  # stages that follow
-        found.append(max(1, round(steps[min(left // each, len(steps) - 1)])))
+        found.append(min(max(1, round(steps[min(left // each, len(steps) - 1)])), LARGEST_STEP))
     return tuple(found)
 
 

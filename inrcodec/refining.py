@@ -7,13 +7,14 @@ The one law: what is returned was decoded from its very sections and compared wi
 from __future__ import annotations
 
 from dataclasses import replace
+from math import floor, nextafter
 
 import numpy as np
 
 from inrcodec import check, encoder, focus, metrics, streams
 from inrcodec.check import Reached
 from inrcodec.encoder import Encoded, Lowres
-from inrcodec.errors import TargetNotReached
+from inrcodec.errors import InputError, TargetNotReached
 from inrcodec.normalize import Range
 from inrcodec.options import Progress, ResolvedOptions
 from inrcodec.refinement import Layer, Refiner
@@ -38,8 +39,32 @@ def guaranteed(
         See :meth:`inrcodec.refinement.Refiner.within`.
     """
     assert options.max_error is not None
-    layer = refiner(volume, span, options).within(options.max_error / abs(volume.rescale[0]), progress)
+    _refuse_two_zeros(volume, options.max_error)
+    layer = refiner(volume, span, options).within(_stored_bound(volume, options.max_error), progress)
     return replace(layer, fields={**layer.fields, "bound": options.max_error})
+
+
+def _stored_bound(volume: Volume, bound: float) -> float:
+    """A physical bound in stored units, rounded such that it is not exceeded."""
+    slope = abs(volume.rescale[0])
+    found = bound / slope
+    if volume.array.dtype.kind != "f":
+        found = floor(found) + 1.0
+    while found * slope > bound:
+        found = found - 1 if volume.array.dtype.kind != "f" else nextafter(found, 0.0)
+    return found
+
+
+def _refuse_two_zeros(volume: Volume, bound: float) -> None:
+    """Floats whose padding is one zero cannot keep the other beside it."""
+    array = volume.array
+    if bound == 0 and array.dtype.kind == "f" and volume.padding == 0:
+        zeros = array[array == 0]
+        if (np.signbit(zeros) != np.signbit(volume.padding)).any():
+            raise InputError(
+                "0 and -0 are both there and one is the padding: make them one to compress without loss",
+                value=volume.padding,
+            )
 
 
 def with_psnr(
@@ -64,7 +89,12 @@ def bare(volume: Volume, span: Range, options: ResolvedOptions) -> Encoded:
 
 
 def refined(
-    volume: Volume, encoded: Encoded, before: Reached | None, layer: Layer, progress: Progress | None = None
+    volume: Volume,
+    encoded: Encoded,
+    before: Reached | None,
+    layer: Layer,
+    options: ResolvedOptions,
+    progress: Progress | None = None,
 ) -> tuple[Encoded, Reached]:
     """An encoding with a layer behind it, decoded and measured.
 
@@ -81,7 +111,7 @@ def refined(
         encoded = replace(encoded, header=replace(encoded.header, **encoder.PLAIN))
     header = replace(encoded.header, **layer.fields)
     sections = encoded.sections | layer.sections
-    outcome = check.decoded(header, sections, volume, encoded.windows, progress)
+    outcome = check.decoded(header, sections, volume, encoded.windows, progress, options.threads)
     bound = header.bound
     if bound is not None and outcome.errors.largest * abs(header.rescale[0]) > bound:
         raise TargetNotReached(

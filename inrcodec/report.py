@@ -118,7 +118,7 @@ def of(
         "bpv": 8 * total / volume.array.size,
         "psnr": header.psnr,
         "peak": header.peak,
-        "psnr_lanczos": found.outcomes["lanczos"].errors.psnr,
+        "psnr_lanczos": header.psnr if found.refined else found.outcomes["lanczos"].errors.psnr,
         "psnr_lowres": found.lowres,
         "max_error": header.max_error,
         "bound": header.bound,

@@ -176,7 +176,7 @@ def check_refinement(h: dict[str, Any]) -> None:
     dtype = np.dtype(h["volume.dtype"])
     need(unit >= 0 if dtype.kind == "f" else unit == 1, "unit of the refinement")
     need(unit > 0 or dtype.itemsize <= 4, "bits of the refinement")
-    need(unit == 0 or (h["range.high"] - h["range.low"]) / unit < 2**32, "range of the refinement")
+    need(unit == 0 or (h["range.high"] - h["range.low"]) / unit < 2**32 - 0.5, "range of the refinement")
     need(largest(h) < 2**32, "range of the refinement")
     need(h["refine.bound"] is None or h["refine.bound"] >= 0, "bound")
 

@@ -203,8 +203,10 @@ def test_a_file_that_ends_early_is_corrupt_unless_that_was_asked_for(tmp_path):
     with pytest.raises(CorruptFile, match="ends after"):
         inrcodec.decode(path)
     assert inrcodec.decode(path, max_bytes=len(whole) // 2).shape == (12, 30, 30)
-    with pytest.raises(UsageError, match="end within the header"):
-        inrcodec.decode(path, max_bytes=200)
+    assert inrcodec.decode(path, max_bytes=10**9).shape == (12, 30, 30)
+    for few in (1, 20, 60, 200):
+        with pytest.raises(UsageError, match="end within the header"):
+            inrcodec.decode(path, max_bytes=few)
     with pytest.raises(UsageError, match="of more bytes"):
         inrcodec.decode(path, max_bytes=len(whole) - len(container.unpack(whole)["LATT"]))
     with pytest.raises(UsageError, match="max_bytes"):
@@ -254,10 +256,12 @@ def test_sections_and_header_agree_on_the_refinement(bounded):
         ({"lossless": True, "ratio": 10}, "leave ratio out"),
         ({"max_error": 3, "size": 1000}, "leave size out"),
         ({"max_error": 3, "psnr": 50}, "leave psnr out"),
-        ({"max_error": -1}, "max_error -1"),
+        ({"max_error": -1}, "max_error -1.*from 0 on"),
         ({"max_error": float("nan")}, "max_error nan"),
         ({"lossless": 2}, "lossless 2"),
         ({"base": True}, "there is none"),
+        ({"lossless": True, "steps": 3}, "steps is of networks"),
+        ({"max_error": 1, "focus": (0, 9)}, "focus is of networks"),
     ],
 )
 def test_contradictions_are_refused(knobs, words):
@@ -306,3 +310,65 @@ def test_a_dry_run_of_a_promise_plans_no_networks(tmp_path, capsys, head):
     assert plan["bound"] == 3 and "factor" not in plan and plan["predicted_bytes"] is None
     assert enc.main(words) == 0 and "keeps the promise" in capsys.readouterr().err
     assert not (tmp_path / "h.inrv").exists()
+
+
+@pytest.mark.parametrize("psnr", [60, 70, 90, 140])
+@pytest.mark.parametrize("base", [False, True])
+def test_any_psnr_is_reached_or_nothing_is_lost(psnr, base):
+    array = some("int16", (10, 20, 20))
+    knobs = {"base": True, "steps": 20, "factor": 2} if base else {}
+    report = api.encode_report(array, psnr=psnr, **knobs)[1]
+    assert report.psnr >= psnr and (report.bound == 0) == (report.psnr == float("inf"))
+    assert report.sections["refinement"] > 0
+    assert api.encode_report(np.full((3, 9, 9), 7, np.int16), psnr=psnr)[1].psnr == float("inf")
+
+
+def test_networks_lead_where_values_cannot_be_counted():
+    array = (np.add.outer(np.arange(8), np.add.outer(np.arange(20), np.arange(20))) * 2.0**35).astype(
+        np.int64
+    )
+    assert api.encode_report(array, psnr=20, steps=200, factor=2)[1].sections["refinement"] == 0
+
+
+def test_a_model_that_is_dropped_leaves_no_noise_behind():
+    array = some("int16", (16, 24, 24))
+    blob, report = api.encode_report(array, lossless=True, base=True, steps=20, factor=2, modality="CT")
+    assert np.array_equal(inrcodec.decode(blob), array) and report.psnr_lanczos == report.psnr
+
+
+@pytest.mark.parametrize("slope", [0.1, 0.3, 0.7, 1.1, 1 / 3])
+def test_bounds_that_are_multiples_of_the_slope_hold(slope):
+    for k in (1, 3, 17, 34, 39):
+        for bound in (k * slope, round(k * slope, 6)):
+            volume = Volume(some("int16", (4, 9, 9)), np.eye(4), rescale=(slope, 0.0))
+            assert api.encode_report(volume, max_error=bound)[1].max_error <= bound
+
+
+def test_nearly_nothing_but_padding(recwarn):
+    array = np.full((24, 192, 192), -2000, np.int16)
+    array[3, 4, 5], array[20, 100, 7] = 40, 900
+    volume = Volume(array, np.eye(4), padding=-2000)
+    assert np.array_equal(inrcodec.decode(inrcodec.encode(volume, lossless=True)), array)
+    assert not [w for w in recwarn if issubclass(w.category, RuntimeWarning)]
+
+
+def test_a_bound_beyond_all_values():
+    array = np.array([[[0, 2**32 - 1, 7, 2**31]]], np.uint32)
+    assert inrcodec.decode(inrcodec.encode(array, max_error=3e9)).shape == array.shape
+    floats = inrcodec.encode(some("float32"), max_error=1e308)
+    assert inrcodec.decode(floats).shape == (6, 14, 17)
+
+
+def test_two_zeros_beside_padding_are_refused():
+    array = np.array([[[0.0, -0.0, 3.5, 1.25]]], np.float32)
+    with pytest.raises(InputError, match="make them one"):
+        inrcodec.encode(Volume(array, np.eye(4), padding=0.0), lossless=True)
+
+
+def test_dicom_of_floats_promises_nothing(tmp_path):
+    np.save(tmp_path / "v.npy", some("float32"))
+    target, back = tmp_path / "v.inrv", tmp_path / "back"
+    assert enc.main([str(tmp_path / "v.npy"), str(target), "--lossless", "--modality", "CT", "-q"]) == 0
+    assert dec.main([str(target), str(back), "-q"]) == 0
+    header = pydicom.dcmread(sorted(back.iterdir())[0])
+    assert header.LossyImageCompression == "01" and "more than" not in header.DerivationDescription

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from inrcodec.allowed import check_device, integer
 from inrcodec.cli.arguments import Parser, add_machine, add_manners
 from inrcodec.cli.exits import run
-from inrcodec.cli.ledger import facts
+from inrcodec.cli.ledger import facts, shortest
 from inrcodec.cli.progress import StageBar
 from inrcodec.cli.streams import input_bytes, put_json, refuse_same_file, refuse_stream, say
 from inrcodec.options import PRECISIONS, QUALITIES, DecodeOptions
@@ -118,12 +118,14 @@ def _provenance(
     header, how = decoder.header, DecodeOptions(**_knobs(args))
     whole = how.quality == "full" and decoder.is_from_lattice(how) and not decoder.missing
     bound = header.bound if whole else None
+    if volume.array.dtype.kind == "f" and not args.output.lower().endswith((".npy", ".nii", ".nii.gz")):
+        bound = None  # DICOM has 65 536 steps for floats
     if bound == 0:
         return None
     return Provenance(
         ratio=volume.array.nbytes / size,
         detail=_detail(how, decoder, whole=whole),
-        bound="" if bound is None else f"{bound:g} {header.unit}".strip(),
+        bound="" if bound is None else f"{shortest(bound)} {header.unit}".strip(),
     )
 
 

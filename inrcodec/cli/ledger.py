@@ -16,7 +16,7 @@ from inrcodec.focus import ALL
 if TYPE_CHECKING:
     from inrcodec.report import EncodeReport
 
-__all__ = ["encode_ledger", "facts", "grid_lines"]
+__all__ = ["encode_ledger", "facts", "grid_lines", "shortest"]
 
 Row = tuple[str, str]
 
@@ -108,7 +108,7 @@ def _fit(report: EncodeReport) -> str:
 
 
 def _promised(report: EncodeReport) -> str:
-    return "" if report.bound is None else f" (promised: at most {report.bound:g})"
+    return "" if report.bound is None else f" (promised: at most {shortest(report.bound)})"
 
 
 def _within(means: Mapping[str, float], unit: str) -> list[Row]:
@@ -133,6 +133,11 @@ def _made_with(report: EncodeReport) -> list[Row]:
         *([("focus", report.focus)] if report.focus != ALL else []),
         ("seconds", f"{sum(report.seconds.values()):.1f} ({stages})"),
     ]
+
+
+def shortest(value: float) -> str:
+    """Return a number as text that is neither more nor less."""
+    return f"{value:g}" if float(f"{value:g}") == value else repr(value)
 
 
 def decibels(value: float) -> str:

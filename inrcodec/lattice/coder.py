@@ -33,6 +33,7 @@ Bytes = NDArray[np.uint8]
 Bool = NDArray[np.bool_]
 
 SLAB = 1 << 14  # voxels whose neighbours are held at a time, by each thread
+PLACES = 6  # slabs all over a phase that they are from, at least
 SAMPLED = 1 << 15  # voxels that a predictor is fitted to
 LANES = Struct("<H")  # bytes of the states of all lanes
 HEAD = Struct("<III")  # bytes of the words, of the rare tokens and of the plain bits
@@ -110,6 +111,8 @@ class _Pass:
 
     def put(self, mine: Array, predicted: Ints, quanta: Ints, step: int) -> None:
         """The voxels of a phase, or of the first lattice."""
+        most = self.lattice.most // step + 1  # more is as much, and could overflow
+        quanta = quanta.clip(-most, most) if step > 1 << 20 else quanta
         values = (predicted + quanta * step).clip(0, self.lattice.most)
         mine[...] = values.reshape(mine.shape)
 
@@ -241,17 +244,18 @@ def decode(
 def _sampled(near: Neighbourhood, wished: Array, free: Array | None) -> tuple[Around, NDArray[np.float64]]:
     """Some voxels of a phase with their neighbours, from all over it."""
     parts = slabs(wished)
-    share = min(1.0, SAMPLED / wished.size)
-    chosen = np.unique(np.linspace(0, len(parts) - 1, max(1, ceil(len(parts) * share))).astype(int))
+    count = min(len(parts), max(PLACES, ceil(len(parts) * SAMPLED / wished.size)))
+    chosen = [int((k + 0.5) * len(parts) / count) for k in range(count)]
+    every = max(1, sum(wished[parts[k]].size for k in chosen) // SAMPLED)
     middles, rows, truths = [], [], []
     for part in (parts[k] for k in chosen):
         around, truth = near.around(part), wished[part].reshape(-1).astype(np.float64)
+        kept = np.arange(truth.size) % every == 0
         if free is not None:
-            kept = ~free[part].reshape(-1)
-            around, truth = Around(around.middle[kept], around.rows[:, kept]), truth[kept]
-        middles.append(around.middle)
-        rows.append(around.rows)
-        truths.append(truth)
+            kept &= ~free[part].reshape(-1)
+        middles.append(around.middle[kept])
+        rows.append(around.rows[:, kept])
+        truths.append(truth[kept])
     return Around(np.concatenate(middles), np.concatenate(rows, 1)), np.concatenate(truths)
 
 

@@ -90,6 +90,8 @@ class Predictor:
                 f"a predictor of {classes} classes is damaged, get the file again", value=classes
             )
         bounds = np.frombuffer(data, np.uint8, classes - 1, HEAD.size).astype(np.int64)
+        if (np.diff(bounds) <= 0).any():
+            raise CorruptFile("a predictor has classes that do not follow each other, get the file again")
         stream = data[stop - length : stop]
         scales, weights = decode_weights(stream, [neighbours, classes * neighbours], spreads)
         if (np.abs(scales) > SCALES).any() or (np.abs(weights) > LARGEST).any() or abs(exponent) > 64:
@@ -108,6 +110,9 @@ def fit(around: Around, truth: Float, step: int, count: int, threads: int = 1) -
     count : voxels of the whole phase.
     """
     rows, left = around.rows, 2 * truth - around.middle
+    if not len(left):  # nothing but padding
+        nothing = np.zeros(len(rows), np.int64)
+        return Predictor(nothing, 0, nothing[:0], nothing[None])
     first = _solved(rows, left, np.ones_like(left))
     off = np.abs(left - first @ rows) / 2
     size = np.abs(rows)
@@ -116,7 +121,7 @@ def fit(around: Around, truth: Float, step: int, count: int, threads: int = 1) -
     contexts = context_of(expected / step).astype(np.int64)
     classes = min(CLASSES, max(1, count // ROWS))
     bounds = np.unique(np.quantile(contexts, np.arange(1, classes) / classes).astype(np.int64) + 1)
-    bounds = bounds[bounds < FAR] if len(left) else bounds[:0]
+    bounds = bounds[bounds < FAR]
     of = np.searchsorted(bounds, contexts, side="right")
     trust = 1 / np.square(np.maximum(expected, 0) + 1)
 
