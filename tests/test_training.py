@@ -299,7 +299,7 @@ def trained(wishes, steps):
 
 @pytest.mark.parametrize("loss", ["mse", "l1"])
 def test_training_brings_more_than_lanczos(wishes, loss):
-    run, _ = trained(replace(wishes, steps=200, rate=1e-2, loss=loss), 200)
+    run, _ = trained(replace(wishes, steps=400, rate=1e-2, loss=loss), 400)
     before = held_out.measured(SRDenseNet(TINY), [material()], 1)[0]
     after = held_out.measured(run.averaged(), [material()], 1)[0]
     assert after.lanczos == pytest.approx(before.lanczos) and after.model > max(before.model, after.lanczos)
