@@ -85,8 +85,7 @@ def reached(
     decoder = Decoder(header, sections)
     lowres = decoder.lowres(threads) if lowres is None else lowres
     fitted = target if aim is None else aim
-    header = telling(header, _error(lowres, fitted, decoder.active))
-    decoder = Decoder(header, sections)
+    header = decoder.header = telling(header, _error(lowres, fitted, decoder.active))
     peak = metrics.peak_of(float(header.low), float(header.high), volume.array.dtype)
     names = list(dict.fromkeys([registry.LANCZOS, header.sr]))
     outcomes = {name: Outcome(Errors(peak), WindowErrors(windows or {})) for name in names}

@@ -11,7 +11,7 @@ back less than they cost (crop of the dev head, 16 kB of networks: 12 kB fewer o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from math import floor, log10, prod, sqrt
@@ -23,13 +23,13 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from inrcodec import metrics
 from inrcodec.container import STREAM
 from inrcodec.errors import CorruptFile, TargetNotReached, UsageError
 from inrcodec.header import LARGEST_STEP, Header
 from inrcodec.integers import Scale
 from inrcodec.lattice import coder, order
 from inrcodec.lattice.coder import Lattice, Source
+from inrcodec.metrics import Errors
 from inrcodec.options import Progress
 from inrcodec.volume import Volume
 
@@ -101,7 +101,7 @@ class Refiner:
         bound = min(bound, max(self.high - self.low, 1e-300))
         for unit in (2 * bound, 1.998 * bound, 1.9 * bound):  # a product is rounded, and the type rounds
             layer = self._coded(unit, [1], 0.5, progress)
-            if max(float(e.max()) for e in self._errors(layer.stored)) <= bound:
+            if self._errors(layer.stored).largest <= bound:
                 return layer
         most = max(abs(self.low), abs(self.high))
         raise UsageError(
@@ -127,7 +127,7 @@ class Refiner:
         tried: list[tuple[float, float]] = []  # decibels of a step, and of what it reaches
         for _ in range(ATTEMPTS):
             layer = self._coded(unit, [step / DECAY**k for k in range(COARSER)], ROUNDING, progress)
-            reached = metrics.psnr(self._mean_square(layer.stored) / peak**2)
+            reached = self._errors(layer.stored, peak).psnr
             if reached >= psnr and (best is None or layer.size < best.size):
                 best = layer
             if psnr <= reached <= psnr + CLOSE or max(layer.fields["refine_steps"]) == 1:
@@ -169,13 +169,11 @@ class Refiner:
             stored[self.free] = self.volume.padding
         return Layer(fields, {"LIDX": index, "LATT": b"".join(streams)}, stored)
 
-    def _errors(self, stored: Array) -> Iterator[NDArray[np.float64]]:
-        """Of each slice, in stored units."""
-        for decoded, source in zip(stored, self.volume.array, strict=True):
-            yield np.abs(decoded.astype(np.float64) - source.astype(np.float64))
-
-    def _mean_square(self, stored: Array) -> float:
-        return sum(float(np.square(e).sum()) for e in self._errors(stored)) / stored.size
+    def _errors(self, stored: Array, peak: float = 1.0) -> Errors:
+        """What a layer leaves."""
+        found = Errors(peak)
+        found.add(self.volume.array, stored)
+        return found
 
 
 def decode(
@@ -230,8 +228,7 @@ def coarse(header: Header, sections: Mapping[str, bytes], voxels: int, threads: 
     """Stored values of the lattice that the first streams bring, (z, y, x), without what lies between."""
     streams = min(stages_within(header, voxels), whole_streams(sections))
     left = header.refine_axes[streams - 1 :]
-    z, y, x = (2 ** left.count(k) for k in range(3))
-    return decode(header, sections, voxels=voxels, threads=threads)[::z, ::y, ::x]
+    return order.first(decode(header, sections, voxels=voxels, threads=threads), left)
 
 
 def _lattice_shape(header: Header, streams: int) -> Shape:
