@@ -1,9 +1,10 @@
 """Figures beside their targets: what the benchmarks of the fit hand back, print and write."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 
@@ -61,3 +62,18 @@ def write(path: Path, section: Section, about: Mapping[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     found = {"about": dict(about), "figures": figures, "details": section.details}
     path.write_text(json.dumps(found, indent=2, default=str) + "\n")
+
+
+def run(
+    sections: Mapping[str, Callable[..., Section]],
+    material: Any,
+    args: Any,
+    prefix: str,
+    about: Mapping[str, Any],
+) -> None:
+    """Measure, print and write the sections that ``args.only`` names, each from ``material`` and ``args``."""
+    for name in args.only:
+        start = monotonic()
+        section = sections[name](material, args)
+        print_table(f"{name} ({monotonic() - start:.0f} s)", section.figures)
+        write(args.out / f"{prefix}-{name}.json", section, about)

@@ -16,14 +16,13 @@ them; then only ``--paper-timed`` iterations are run, and the time of all of the
 import argparse
 import re
 from pathlib import Path
-from time import monotonic
 
 import paper
 import promises
 import quality
 import torch
 from encoded import Encodings, Region, twelve_bits
-from figures import print_table, write
+from figures import run
 
 from inrcodec import __version__, io
 
@@ -81,11 +80,7 @@ def main() -> None:
     encodings = Encodings(volume, args.crop, knobs)
     about = {"source": args.source.name, "shape": volume.shape, "version": __version__} | knobs
     about["cores"] = torch.get_num_threads()
-    for name in args.only:
-        start = monotonic()
-        section = SECTIONS[name](encodings, args)
-        print_table(f"{name} ({monotonic() - start:.0f} s)", section.figures)
-        write(args.out / f"fit-{name}.json", section, about)
+    run(SECTIONS, encodings, args, "fit", about)
 
 
 if __name__ == "__main__":

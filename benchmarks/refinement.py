@@ -22,7 +22,7 @@ from time import monotonic
 
 import numpy as np
 from encoded import twelve_bits
-from figures import Figure, Section, print_table, write
+from figures import Figure, Section, run
 
 from inrcodec import Volume, __version__, api, io
 from inrcodec.metrics import peak_of, psnr
@@ -260,15 +260,13 @@ def main() -> None:
         volumes.append(
             (path.name.partition(".")[0] + (" (crop)" if args.crop else ""), _cropped(volume, args.crop))
         )
-    for name in args.only:
-        start = monotonic()
-        section = SECTIONS[name](volumes, args)
-        print_table(f"{name} ({monotonic() - start:.0f} s)", section.figures)
-        write(
-            args.out / f"refinement-{name}.json",
-            section,
-            {"volumes": [n for n, _ in volumes], "version": __version__, "threads": args.threads},
-        )
+    run(
+        SECTIONS,
+        volumes,
+        args,
+        "refinement",
+        {"volumes": [n for n, _ in volumes], "version": __version__, "threads": args.threads},
+    )
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from time import monotonic
 import numpy as np
 import torch
 from encoded import FACTOR, Encodings, Region, twelve_bits
-from figures import Figure, Section, print_table, write
+from figures import Figure, Section, run
 from hard_volumes import HARD
 
 from inrcodec import Volume, __version__, api, io
@@ -264,15 +264,7 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     knobs = {"preset": args.preset, "threads": args.threads}
     encodings = Encodings(twelve_bits(io.read(args.source)), CROP, knobs)
-    for name in args.only:
-        start = monotonic()
-        section = SECTIONS[name](encodings, args)
-        print_table(f"{name} ({monotonic() - start:.0f} s)", section.figures)
-        write(
-            args.out / f"superres-{name}.json",
-            section,
-            {"source": args.source.name, "version": __version__} | knobs,
-        )
+    run(SECTIONS, encodings, args, "superres", {"source": args.source.name, "version": __version__} | knobs)
 
 
 if __name__ == "__main__":
