@@ -1,5 +1,7 @@
 """Encodings of one volume and of its crop, each made once however many sections ask for it."""
 
+import argparse
+import re
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -86,3 +88,12 @@ def twelve_bits(volume: Volume) -> Volume:
 def cropped(volume: Volume, region: Region) -> Volume:
     """A region of a volume; where it lies in space does not matter here."""
     return replace(volume, array=np.ascontiguousarray(volume.array[region]))
+
+
+def parsed_region(text: str) -> Region:
+    """``58:122,120:376,110:366`` as slices."""
+    found = re.fullmatch(r"(\d+):(\d+),(\d+):(\d+),(\d+):(\d+)", text)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no region z:z,y:y,x:x")
+    a, b, c, d, e, f = map(int, found.groups())
+    return slice(a, b), slice(c, d), slice(e, f)

@@ -1,8 +1,8 @@
 """The fitting engine against its targets: speed, bytes, seams, focus, presets, promises.
 
-    python benchmarks/fit.py DICOM_FOLDER_OR_NIFTI [--only paper rate …] [--preset best] [--out DIR]
+    python benchmarks/fit.py DICOM_FOLDER_OR_NIFTI [--only recipe rate …] [--preset best] [--out DIR]
 
-Sections: ``paper`` (time to the PSNR of the published recipe), ``throughput`` (samples a second), ``rate``
+Sections: ``recipe`` (time to the PSNR of the published recipe), ``throughput`` (samples a second), ``rate``
 (PSNR at file sizes), ``seams``, ``focus``, ``presets`` (whole processes), ``targets`` (sizes and qualities
 that are asked for).  The targets are for the head of the Visible Human Female on two cores; its crop is
 slices 58-121, rows 120-375, columns 110-365.  Values are clipped to [-1024, 3071] HU first (not for
@@ -14,21 +14,20 @@ them; then only ``--paper-timed`` iterations are run, and the time of all of the
 """
 
 import argparse
-import re
 from pathlib import Path
 
-import paper
 import promises
 import quality
+import recipe
 import torch
-from encoded import Encodings, Region, twelve_bits
+from encoded import Encodings, parsed_region, twelve_bits
 from figures import run
 
 from inrcodec import __version__, io
 
 SECTIONS = {
-    "paper": paper.time_to_psnr,
-    "throughput": paper.throughput,
+    "recipe": recipe.time_to_psnr,
+    "throughput": recipe.throughput,
     "rate": quality.rate,
     "seams": quality.seams,
     "focus": quality.focus,
@@ -36,15 +35,6 @@ SECTIONS = {
     "targets": promises.targets,
 }
 LADDER = [50, 75, 100, 150, 200, 300, 400, 600, 800, 1200, 1600, 2400, 3200, 4800]
-
-
-def region(text: str) -> Region:
-    """``58:122,120:376,110:366`` as slices."""
-    found = re.fullmatch(r"(\d+):(\d+),(\d+):(\d+),(\d+):(\d+)", text)
-    if found is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is no region z:z,y:y,x:x")
-    a, b, c, d, e, f = map(int, found.groups())
-    return slice(a, b), slice(c, d), slice(e, f)
 
 
 def arguments() -> argparse.Namespace:
@@ -58,15 +48,15 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, help="instead of the preset's: figures then miss their targets")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, help="one a core without it")
-    parser.add_argument("--crop", type=region, default=region("58:122,120:376,110:366"))
+    parser.add_argument("--crop", type=parsed_region, default=parsed_region("58:122,120:376,110:366"))
     parser.add_argument("--size", type=int, default=16_000, help="bytes for seams and focus")
     parser.add_argument("--sizes", type=int, nargs="+", default=[7_000, 10_000, 14_000, 20_000])
     parser.add_argument("--presets", nargs="+", default=["fast", "balanced"], help="best takes minutes")
-    parser.add_argument("--ladder", type=int, nargs="+", default=LADDER, help="steps of the fits for paper")
-    parser.add_argument("--paper-iterations", type=int, default=paper.ITERATIONS)
+    parser.add_argument("--ladder", type=int, nargs="+", default=LADDER, help="steps of the fits for recipe")
+    parser.add_argument("--paper-iterations", type=int, default=recipe.ITERATIONS)
     parser.add_argument("--paper-psnr", type=float)
     parser.add_argument("--paper-timed", type=int, default=20)
-    parser.add_argument("--repetitions", type=int, default=paper.REPETITIONS, help="for throughput")
+    parser.add_argument("--repetitions", type=int, default=recipe.REPETITIONS, help="for throughput")
     return parser.parse_args()
 
 

@@ -21,7 +21,8 @@ from statistics import median
 from time import monotonic
 
 import numpy as np
-from encoded import twelve_bits
+import peer_codecs
+from encoded import cropped, parsed_region, twelve_bits
 from figures import Figure, Section, run
 
 from inrcodec import Volume, __version__, api, io
@@ -29,7 +30,6 @@ from inrcodec.metrics import peak_of, psnr
 
 BOUNDS = (2, 8, 32)
 LADDER = (40.0, 42.5, 45.0, 47.5, 50.0, 52.5, 55.0)
-EFFORT = 7  # of JPEG XL
 LEAST_SPEED, PREVIEW_SECONDS, PREVIEW_BYTES = 5.0, 1.5, 64_000
 SECOND = (slice(0, 12), slice(0, 40), slice(0, 40))  # of the middle, for the slow decoder
 INSTRUCTIONS = (
@@ -44,44 +44,38 @@ Named = list[tuple[str, Volume]]
 
 def lossless(volumes: Named, args: argparse.Namespace) -> Section:
     """Bytes, all in."""
-    codecs, figures = _peers(), []
+    peer_codecs.require()
+    figures = []
     for name, volume in volumes:
         ours = len(api.encode(volume, lossless=True, threads=args.threads))
-        planes = _unsigned(volume)
+        stack, _ = peer_codecs.stack_of(volume)
         peers = {
-            "JPEG XL": sum(len(codecs.jpegxl_encode(p, lossless=True, effort=EFFORT)) for p in planes),
-            "JPEG-LS": sum(len(codecs.jpegls_encode(p)) for p in planes),
+            "JPEG XL": sum(map(len, peer_codecs.jpegxl_lossless(stack))),
+            "JPEG-LS": sum(map(len, peer_codecs.jpegls(stack))),
         }
-        assert all(np.array_equal(codecs.jpegls_decode(codecs.jpegls_encode(p)), p) for p in planes[:2])
-        assert all(
-            np.array_equal(codecs.jpegxl_decode(codecs.jpegxl_encode(p, lossless=True, effort=EFFORT)), p)
-            for p in planes[:2]
-        )
-        words = f"{_bits(ours, volume)} bpv; " + ", ".join(
-            f"{k} {_bits(v, volume)}" for k, v in peers.items()
-        )
+        words = _words(ours, peers, volume)
         figures.append(Figure(name=f"{name} / JPEG XL", value=ours / peers["JPEG XL"], most=1.0, note=words))
     return Section(figures)
 
 
 def near(volumes: Named, args: argparse.Namespace) -> Section:
     """Bytes at equal bounds."""
-    codecs, figures = _peers(), []
+    known, figures = peer_codecs.peers(), []
     for name, volume in volumes:
-        values = volume.array.astype(np.float32)
+        stack, _ = peer_codecs.stack_of(volume)
         for bound in BOUNDS:
             ours = len(api.encode(volume, max_error=bound, threads=args.threads))
-            peers = {"JPEG-LS": sum(len(codecs.jpegls_encode(p, level=bound)) for p in _unsigned(volume))}
-            found = codecs.sz3_encode(values, mode=codecs.SZ3.MODE.ABS, abs=bound + 0.49)
-            _check(codecs.sz3_decode(found, shape=values.shape, dtype=values.dtype), values, bound)
-            peers["SZ3"] = len(found)
-            found = codecs.sperr_encode(values, mode=codecs.SPERR.MODE.PWE, level=bound + 0.49)
-            _check(codecs.sperr_decode(found), values, bound)
-            peers["SPERR"] = len(found)
+            streams = {
+                "JPEG-LS": peer_codecs.jpegls(stack, bound),
+                "SZ3": [peer_codecs.sz3_encode(stack, bound + peer_codecs.HALF)],
+                "SPERR": [peer_codecs.sperr_encode(stack, "PWE", bound + peer_codecs.HALF)],
+            }
+            for peer, found in streams.items():
+                off = np.abs(known[peer].back(found, stack).astype(np.int64) - stack).max()
+                assert off <= bound, f"{peer} is off by {off}, asked for {bound}"
+            peers = {peer: sum(map(len, found)) for peer, found in streams.items()}
             best = min(peers, key=lambda k: peers[k])
-            words = f"{_bits(ours, volume)} bpv; " + ", ".join(
-                f"{k} {_bits(v, volume)}" for k, v in peers.items()
-            )
+            words = _words(ours, peers, volume)
             figures.append(
                 Figure(name=f"{name}, {bound} / {best}", value=ours / peers[best], most=0.9, note=words)
             )
@@ -90,18 +84,16 @@ def near(volumes: Named, args: argparse.Namespace) -> Section:
 
 def psnrs(volumes: Named, args: argparse.Namespace) -> Section:
     """Bytes at equal PSNR."""
-    codecs, figures = _peers(), []
+    sperr, figures = peer_codecs.peers()["SPERR"], []
     for name, volume in volumes:
-        values = volume.array.astype(np.float32)
-        low, high = float(values.min()), float(values.max())
-        peak = peak_of(low, high, volume.array.dtype)
+        stack, _ = peer_codecs.stack_of(volume)
+        high = float(stack.max())
+        peak = peak_of(0.0, high, volume.array.dtype)
         rungs = []
         for level in np.arange(24.0, 60.0, 2.0):  # of SPERR, against the values' own range
-            found = codecs.sperr_encode(
-                values, mode=codecs.SPERR.MODE.PSNR, level=float(level + 20 * np.log10((high - low) / peak))
-            )
-            decoded = np.rint(codecs.sperr_decode(found)).clip(low, high)
-            rungs.append((psnr(float(np.square((decoded - values) / peak).mean())), len(found)))
+            streams = sperr.encode(stack, float(level + 20 * np.log10(high / peak)))
+            error = (sperr.back(streams, stack).astype(np.float64) - stack) / peak
+            rungs.append((psnr(float(np.square(error).mean())), len(streams[0])))
             if rungs[-1][0] > LADDER[-1] + 1:
                 break
         reached, sizes = (np.array(side) for side in zip(*sorted(rungs), strict=True))
@@ -197,35 +189,9 @@ def preview(volumes: Named, args: argparse.Namespace) -> Section:
     return Section(figures)
 
 
-def _peers():
-    try:
-        import imagecodecs
-    except ImportError:
-        sys.exit("the peers need imagecodecs: pip install 'inrcodec[bench]'")
-    return imagecodecs
-
-
-def _unsigned(volume: Volume) -> list[np.ndarray]:
-    """Contiguous planes from 0 on, as the image codecs want them."""
-    return [
-        np.ascontiguousarray(p)
-        for p in (volume.array.astype(np.int32) - volume.array.min()).astype(np.uint16)
-    ]
-
-
-def _check(decoded: np.ndarray, values: np.ndarray, bound: int) -> None:
-    assert np.abs(np.rint(decoded) - values).max() <= bound
-
-
-def _bits(size: int, volume: Volume) -> str:
-    return f"{8 * size / volume.array.size:.4f}"
-
-
-def _cropped(volume: Volume, crop: str | None) -> Volume:
-    if crop is None:
-        return volume
-    spans = tuple(slice(*map(int, part.split(":"))) for part in crop.split(","))
-    return Volume(np.ascontiguousarray(volume.array[spans]), volume.affine, modality=volume.modality)
+def _words(ours: int, peers: dict[str, int], volume: Volume) -> str:
+    bits = {k: f"{8 * size / volume.array.size:.4f}" for k, size in {"": ours, **peers}.items()}
+    return f"{bits.pop('')} bpv; " + ", ".join(f"{k} {v}" for k, v in bits.items())
 
 
 SECTIONS = {
@@ -243,7 +209,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("volumes", type=Path, nargs="+")
-    parser.add_argument("--crop", metavar="Z,Y,X")
+    parser.add_argument("--crop", type=parsed_region, metavar="Z,Y,X")
     parser.add_argument("--only", nargs="+", choices=SECTIONS, default=list(SECTIONS))
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
     parser.add_argument("--threads", type=int, default=2)
@@ -257,9 +223,8 @@ def main() -> None:
     for path in args.volumes:
         volume = io.read(path)
         volume = twelve_bits(volume) if volume.array.min() < 0 else volume
-        volumes.append(
-            (path.name.partition(".")[0] + (" (crop)" if args.crop else ""), _cropped(volume, args.crop))
-        )
+        name = path.name.partition(".")[0] + (" (crop)" if args.crop else "")
+        volumes.append((name, cropped(volume, args.crop) if args.crop else volume))
     run(
         SECTIONS,
         volumes,

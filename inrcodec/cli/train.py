@@ -19,10 +19,11 @@ from inrcodec.cli.progress import StageBar
 from inrcodec.cli.streams import put_json, say
 from inrcodec.errors import UsageError
 from inrcodec.superres.architectures import COMPACT, NAMES
-from inrcodec.superres.training.options import LOSSES, TrainOptions
+from inrcodec.superres.training.options import CLEAN, LOSSES, TrainOptions
 
 KNOBS = (
     "fit_steps",
+    "clean",
     "steps",
     "minutes",
     "batch",
@@ -66,6 +67,9 @@ def _parser() -> Parser:
         help="widths of real fits; 0: none",
     )
     data.add_argument("--fit-steps", type=int, default=1000, metavar="N", help="of each of them (1000)")
+    data.add_argument(
+        "--clean", type=float, default=CLEAN, metavar="SHARE", help=f"of patches not degraded ({CLEAN})"
+    )
     knobs = parser.add_argument_group("training")
     knobs.add_argument("--steps", type=int, default=20_000, metavar="N", help="of the training (20000)")
     knobs.add_argument("--minutes", type=float, metavar="M", help="end after M minutes at most")

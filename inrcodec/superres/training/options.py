@@ -25,6 +25,7 @@ Loss: TypeAlias = Literal["mse", "l1"]
 LOSSES: tuple[Loss, ...] = get_args(Loss)
 
 HELD_OUT = 5  # of so many volumes one is held out, where none is named
+CLEAN = 0.3  # of the patches are not degraded
 CT = "CT"
 
 
@@ -44,6 +45,8 @@ class TrainOptions:
     model : ID; from modality, architecture and factor without it.
     start : ID of a model of the same architecture to go on from, instead of random weights.
     fits, fit_steps : widths of the real fits to train on, none for no fits; steps of each.
+    clean : share of the patches, 0..1, that are brought back from the clean low-res volume; the others from
+        what files decode to.
     offsets : to HU, by name, of CT volumes in other units.
     licences : by name, for the model card.
     steps, minutes : whichever ends first, if minutes are given.
@@ -70,6 +73,7 @@ class TrainOptions:
     start: str | None = None
     fits: Sequence[int] = (20, 28, 40)
     fit_steps: int = 1000
+    clean: float = CLEAN
     offsets: Mapping[str, float] = field(default_factory=dict)
     licences: Mapping[str, str] = field(default_factory=dict)
     steps: int = 20_000
@@ -120,6 +124,7 @@ class TrainOptions:
         allowed.integer("threads", self.threads, 1, allowed.MAX_THREADS)
         allowed.triple("patch", self.patch, 512)
         allowed.number_above("rate", self.rate, 0.0)
+        allowed.require(0 <= self.clean <= 1, "clean", self.clean, "0 to 1")
         if self.minutes is not None:
             allowed.number_above("minutes", self.minutes, 0.0)
         for width in self.fits:

@@ -19,14 +19,14 @@ from inrcodec.errors import InputError, UsageError
 from inrcodec.superres.network import Architecture
 from inrcodec.superres.training.degrade import imitate
 from inrcodec.superres.training.material import Material
+from inrcodec.superres.training.options import CLEAN
 
 Shape = tuple[int, int, int]
 
 BORDER = 2  # low-res voxels at the rim of a patch that see padding instead of data: not in the loss
 RIM = 1  # low-res voxels around a patch: with the border all that Lanczos reaches for
 SPREAD = 0x9E3779B1  # from the steps of one seed to those of the next; a generator takes 32 bits
-FITTED = 0.4  # share of the patches that come from real fits, where there are any
-CLEAN = 0.5  # share of the others that stay as they are
+FITTED = 0.6  # share of the degraded patches that come from real fits, where there are any
 MOST = 1.25  # times the error of a real fit: from nothing to coarser than any
 FAINTEST = 1e-6  # mean squared error, of [-1, 1], below which nothing is worth more
 UNEVEN = 0.4  # log of the largest ratio between the noise of an imitation and what the network is told
@@ -60,9 +60,12 @@ class Patches:
     arch : of the network.
     size : of a patch in low-res voxels; it shrinks to the smallest material.
     seed : of all randomness.
+    clean : share of the patches that are not degraded.
     """
 
-    def __init__(self, material: Sequence[Material], arch: Architecture, size: Shape, seed: int) -> None:
+    def __init__(
+        self, material: Sequence[Material], arch: Architecture, size: Shape, seed: int, clean: float = CLEAN
+    ) -> None:
         self.groups = [g for g in _by_origin(material) if g]
         self.rims = [RIM if f > 1 else 0 for f in arch.factor]
         least = [1 + 2 * BORDER if axis >= 3 - arch.dims else 1 for axis in range(3)]
@@ -77,7 +80,7 @@ class Patches:
                 )
         shortest = [min(m.low.shape[axis] for m in material) - 2 * r for axis, r in enumerate(self.rims)]
         z, y, x = (min(n, most) for n, most in zip(size, shortest, strict=True))
-        self.size, self.factor, self.seed = (z, y, x), arch.factor, seed
+        self.size, self.factor, self.seed, self.clean = (z, y, x), arch.factor, seed, clean
         self.up = [_up_matrix(n, f, r) for n, f, r in zip(self.size, arch.factor, self.rims, strict=True)]
 
     def draw(self, step: int, batch: int) -> Batch:
@@ -88,7 +91,8 @@ class Patches:
         return Batch(*pairs, torch.tensor(weight), torch.tensor(noise))
 
     def _one(self, generator: torch.Generator) -> tuple[Tensor, Tensor, float, float]:
-        fitted = len(self.groups) > 1 and _uniform(generator) < FITTED
+        clean = _uniform(generator) < self.clean
+        fitted = not clean and len(self.groups) > 1 and _uniform(generator) < FITTED
         m = _chosen(self.groups[int(fitted)], generator)
         place = m.places[_integer(len(m.places), generator)]
         corner = [
@@ -96,7 +100,7 @@ class Patches:
             for p, n, full, r in zip(place, self.size, m.low.shape, self.rims, strict=True)
         ]
         seen = tuple(slice(c - r, c + n + r) for c, n, r in zip(corner, self.size, self.rims, strict=True))
-        error, noise = self._error(m, seen, generator)
+        error, noise = (torch.zeros_like(m.low[seen]), 0.0) if clean else self._error(m, seen, generator)
         low = m.low[seen] + error
         spans = zip(corner, self.size, self.factor, strict=True)
         target = m.full[tuple(slice(c * f, (c + n) * f) for c, n, f in spans)] - self._up(low)
@@ -116,11 +120,8 @@ class Patches:
         if m.error is not None:
             share = MOST * _uniform(generator)
             return m.error[place] * share, m.noise * share
-        low = m.low[place]
-        if _uniform(generator) < CLEAN:
-            return torch.zeros_like(low), 0.0
         first, last = map(log, LEVELS)
-        error = imitate(low, exp(first + (last - first) * _uniform(generator)), generator)
+        error = imitate(m.low[place], exp(first + (last - first) * _uniform(generator)), generator)
         # A patch errs more than its volume, or less.
         return error, float(error.square().mean().sqrt()) * exp(UNEVEN * (2 * _uniform(generator) - 1))
 

@@ -58,7 +58,7 @@ def train(
     training, reporting = Loader(options, progress).all()
     say(f"to train on: {_listed(training)}; held out: {_listed(reporting)}")
     arch = Architecture(**named(options.arch, options.factor))
-    patches = Patches(training, arch, options.patch, options.seed)
+    patches = Patches(training, arch, options.patch, options.seed, options.clean)
     run = _begun(options, arch, _about(options, training, reporting), say)
     log = Log(options.out / f"{options.model}.log.csv", run, reporting, options.threads)
     run.run(patches, checkpoint_of(options), lambda: say(log.add()), progress)
@@ -126,7 +126,7 @@ def _volumes(options: TrainOptions, training: Sequence[Material]) -> list[dict[s
 
 
 def _facts(options: TrainOptions, run: Training, patches: Patches) -> dict[str, Any]:
-    told = ("batch", "rate", "loss", "minutes", "seed", "threads", "device", "start")
+    told = ("batch", "rate", "loss", "clean", "minutes", "seed", "threads", "device", "start")
     return {
         "steps": run.steps,
         "seconds": round(run.seconds),

@@ -1,0 +1,245 @@
+"""The peers: other codecs behind one face, each called as its makers mean it.
+
+In: a stack, uint16 (z, y, x), contiguous, from 0 on.  Out: its bytes, and the stack that they decode to.
+The one law: a peer gets what it needs to do well (its bit depth, contiguous planes, the third axis where it
+has one), and what comes back is rounded, clipped and compared: see ``tests/test_peers.py``.
+
+imagecodecs holds all but HEVC, which is x265 through PyAV; both are of the extra ``inrcodec[bench]``.
+"""
+
+import io
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inrcodec import Volume
+
+Stack: TypeAlias = NDArray[np.uint16]
+Shape: TypeAlias = tuple[int, ...]
+
+EFFORT = 7  # of JPEG XL: its default
+PRESET = "medium"  # of x265: its default
+HALF = 0.49  # integers that are rounded may be off by so much more than a bound
+
+try:
+    import imagecodecs
+except ImportError:
+    imagecodecs = None
+try:
+    import av
+except ImportError:
+    av = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Peer:
+    """A codec.
+
+    Attributes
+    ----------
+    name : as its makers write it.
+    encode : (stack, level) to its streams: one of the volume, or one a slice.
+    decode : (streams, shape) to the values, as floats or integers.
+    levels : rungs of a ladder, from few bytes to many.
+    meaning : of a level.
+    bits : that a value may have.
+    """
+
+    name: str
+    encode: Callable[[Stack, float], list[bytes]]
+    decode: Callable[[list[bytes], Shape], NDArray[Any]]
+    levels: Sequence[float]
+    meaning: str
+    bits: int = 16
+
+    def back(self, streams: list[bytes], stack: Stack) -> Stack:
+        """The stack that streams decode to, rounded and clipped to the values that the source has."""
+        found = np.asarray(self.decode(streams, stack.shape))
+        if found.shape != stack.shape:
+            raise AssertionError(f"{self.name} gave back {found.shape} for {stack.shape}")
+        return np.rint(found).clip(stack.min(), stack.max()).astype(np.uint16)
+
+
+def stack_of(volume: Volume) -> tuple[Stack, int]:
+    """Stored integers as a stack, and what was taken off them.
+
+    Raises
+    ------
+    ValueError
+        Floats, or a range of more than 16 bits: the image codecs take neither.
+    """
+    if volume.array.dtype.kind == "f":
+        raise ValueError(f"{volume.array.dtype.name} is no integer: the peers take integers of 16 bits")
+    low = int(volume.array.min())
+    shifted = volume.array.astype(np.int64) - low
+    if shifted.max() >= 1 << 16:
+        raise ValueError(f"values span {shifted.max() + 1}: the peers take 16 bits")
+    return np.ascontiguousarray(shifted.astype(np.uint16)), low
+
+
+def bits_of(stack: Stack) -> int:
+    """The fewest that hold the values: coders that know them spend none on the others."""
+    return max(8, int(stack.max()).bit_length())
+
+
+def require() -> None:
+    """End with a word where a peer's package is missing."""
+    missing = [name for name, module in (("imagecodecs", imagecodecs), ("av", av)) if module is None]
+    if missing:
+        sys.exit(f"the peers need {' and '.join(missing)}: pip install 'inrcodec[bench]'")
+
+
+def peers() -> dict[str, Peer]:
+    """All peers by name."""
+    require()
+    found = [
+        Peer(
+            name="x265 main12",
+            encode=lambda s, crf: [hevc_encode(s, crf)],
+            decode=lambda b, shape: hevc_decode(b[0]),
+            levels=(44, 40, 36, 32, 28, 24, 20, 14, 8),
+            meaning="CRF",
+            bits=12,
+        ),
+        Peer(
+            name="SPERR",
+            encode=lambda s, db: [sperr_encode(s, "PSNR", db)],
+            decode=lambda b, shape: imagecodecs.sperr_decode(b[0]).reshape(shape),
+            levels=(14, 18, 22, 26, 30, 34, 38, 44, 50),
+            meaning="PSNR of its own range",
+        ),
+        Peer(
+            name="JPEG XL",
+            encode=lambda s, d: _planes(
+                s, lambda p: imagecodecs.jpegxl_encode(p, distance=d, effort=EFFORT, bitspersample=bits_of(s))
+            ),
+            decode=lambda b, shape: np.stack([imagecodecs.jpegxl_decode(p) for p in b]),
+            levels=(25, 12, 6, 3, 1.5, 0.7),
+            meaning="distance",
+        ),
+        Peer(
+            name="JPEG 2000",
+            encode=lambda s, db: _planes(
+                s, lambda p: imagecodecs.jpeg2k_encode(p, db, bitspersample=bits_of(s), reversible=False)
+            ),
+            decode=lambda b, shape: np.stack([imagecodecs.jpeg2k_decode(p) for p in b]),
+            levels=(26, 30, 34, 38, 42, 46, 52),
+            meaning="PSNR of a slice",
+        ),
+        Peer(
+            name="HTJ2K",
+            encode=lambda s, q: _planes(s, lambda p: imagecodecs.htj2k_encode(p, q, reversible=False)),
+            decode=lambda b, shape: np.stack([imagecodecs.htj2k_decode(p) for p in b]),
+            levels=tuple(q * 2**-4 for q in (0.64, 0.32, 0.16, 0.08, 0.04, 0.02, 0.01)),
+            meaning="quantisation step",
+        ),
+        Peer(
+            name="JPEG-LS",
+            encode=lambda s, bound: jpegls(s, int(bound)),
+            decode=lambda b, shape: np.stack([imagecodecs.jpegls_decode(p) for p in b]),
+            levels=(200, 120, 64, 32, 16, 8, 4),
+            meaning="largest error",
+        ),
+        Peer(
+            name="SZ3",
+            encode=lambda s, bound: [sz3_encode(s, bound)],
+            decode=lambda b, shape: imagecodecs.sz3_decode(b[0], shape=shape, dtype=np.float32),
+            levels=(1000, 600, 300, 150, 64, 32, 16, 8),
+            meaning="largest error",
+        ),
+        Peer(
+            name="zfp",
+            encode=lambda s, bound: [
+                imagecodecs.zfp_encode(
+                    s.astype(np.float32), bound, mode=imagecodecs.ZFP.MODE.FIXED_ACCURACY
+                )
+            ],
+            decode=lambda b, shape: imagecodecs.zfp_decode(b[0]),
+            levels=(16384, 8192, 4096, 2048, 1024, 512, 256, 128),
+            meaning="tolerance",
+        ),
+    ]  # fmt: skip
+    return {peer.name: peer for peer in found}
+
+
+def jpegxl_lossless(stack: Stack) -> list[bytes]:
+    """A stream a slice."""
+    return _planes(stack, lambda p: imagecodecs.jpegxl_encode(p, lossless=True, effort=EFFORT))
+
+
+def jpegls(stack: Stack, bound: int = 0) -> list[bytes]:
+    """A stream a slice, no value off by more than ``bound``; what exceeds half the range is no JPEG-LS."""
+    most = min(bound, ((1 << bits_of(stack)) - 1) // 2)
+    return _planes(stack, lambda p: imagecodecs.jpegls_encode(p, most))
+
+
+def sz3_encode(stack: Stack, bound: float) -> bytes:
+    """Of the volume, no value off by more than ``bound``."""
+    return bytes(imagecodecs.sz3_encode(stack.astype(np.float32), mode=imagecodecs.SZ3.MODE.ABS, abs=bound))
+
+
+def sperr_encode(stack: Stack, mode: str, level: float) -> bytes:
+    """Of the volume: mode "PSNR" in dB of its own range, or "PWE", the largest error.
+
+    One slice goes in as an image: of a volume of one it aborts.
+    """
+    values = stack.astype(np.float32)
+    values = values[0] if len(values) == 1 else values
+    return bytes(imagecodecs.sperr_encode(values, mode=getattr(imagecodecs.SPERR.MODE, mode), level=level))
+
+
+def hevc_encode(stack: Stack, crf: float) -> bytes:
+    """The slices as frames of a grey video of 12 bits: a raw HEVC stream.
+
+    Raises
+    ------
+    ValueError
+        Values of more than 12 bits, or slices smaller than x265 takes.
+    """
+    if stack.max() >= 1 << 12:
+        raise ValueError(f"x265 takes 12 bits, the values reach {stack.max()}")
+    out = io.BytesIO()
+    # Values of 8 bits use the upper ones: the quantiser's steps are for the whole range.
+    shift = 12 - bits_of(stack)
+    with av.open(out, "w", format="hevc") as container:
+        stream = container.add_stream("libx265", rate=25)
+        stream.height, stream.width = stack.shape[1:]
+        stream.pix_fmt = "gray12le"
+        stream.options = {"preset": PRESET, "crf": f"{crf:g}", "x265-params": "log-level=none"}
+        for plane in stack:
+            container.mux(stream.encode(_frame(plane << shift)))
+        container.mux(stream.encode())
+    return out.getvalue() + bytes([shift])
+
+
+def hevc_decode(blob: bytes) -> Stack:
+    """The slices of what :func:`hevc_encode` made; its last byte is the shift, which a header would hold."""
+    with av.open(io.BytesIO(blob[:-1]), format="hevc") as container:
+        planes = [_plane(frame) for frame in container.decode(video=0)]
+    half = (1 << blob[-1]) >> 1
+    return (np.stack(planes) + np.uint16(half)) >> blob[-1]
+
+
+def _frame(plane: Stack) -> Any:
+    frame = av.VideoFrame(plane.shape[1], plane.shape[0], "gray12le")
+    padded = np.zeros((plane.shape[0], frame.planes[0].line_size // 2), np.uint16)
+    padded[:, : plane.shape[1]] = plane
+    frame.planes[0].update(padded)
+    return frame
+
+
+def _plane(frame: Any) -> Stack:
+    if frame.format.name != "gray12le":
+        raise AssertionError(f"x265 was asked for 12 bits of grey and gave {frame.format.name}")
+    rows = np.frombuffer(frame.planes[0], np.uint16).reshape(frame.height, -1)
+    return rows[:, : frame.width].copy()
+
+
+def _planes(stack: Stack, encode: Callable[[Stack], Any]) -> list[bytes]:
+    """Each slice by itself, of contiguous memory and of bytes where they hold the values."""
+    kind = np.uint8 if stack.max() < 1 << 8 else np.uint16
+    return [bytes(encode(np.ascontiguousarray(plane, kind))) for plane in stack]
