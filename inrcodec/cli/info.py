@@ -1,15 +1,16 @@
 """`inrv-info`: what is in an `.inrv` file.
 
-In: the file. Out: its header and ledger, a preview, a verdict. The one law: without ``--verify`` neither
-torch nor SciPy is imported, so that a folder of files is listed at once.
+In: the file. Out: its header and ledger, a preview, a page, a verdict. The one law: without ``--verify`` and
+``--report`` neither torch nor SciPy is imported, so that a folder of files is listed at once.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 
-from inrcodec.cli.arguments import STREAM, Parser, add_manners
+from inrcodec.cli.arguments import STREAM, Parser, add_machine, add_manners
 from inrcodec.cli.exits import run
 from inrcodec.cli.ledger import facts
 from inrcodec.cli.png import enlarged, png_bytes
@@ -38,13 +39,30 @@ def _parser() -> Parser:
         metavar="OUT.png",
         help="write the central axial slice of the low-res volume, small ones in larger pixels",
     )
+    page = parser.add_argument_group("page")
+    page.add_argument(
+        "--report",
+        metavar="OUT.html",
+        help="decode, and write one page with slices, bytes and limitations that needs nothing else",
+    )
+    page.add_argument(
+        "--reference",
+        metavar="SOURCE",
+        help="the volume that was encoded: the page then has differences and charts of the errors",
+    )
+    page.add_argument("--series", metavar="UID", help="of the reference, where a folder holds several")
+    add_machine(parser)
     add_manners(parser)
     return parser
 
 
 def _describe(args: argparse.Namespace) -> None:
     if args.preview is not None:
-        _check_preview(args)
+        _check_output(args, args.preview, "preview", ("png",))
+    if args.report is not None:
+        _check_output(args, args.report, "report", ("html", "htm"))
+    elif args.reference is not None or args.series is not None:
+        raise UsageError("--reference and --series are for the page: name it with --report OUT.html")
     source = input_bytes(args.input)
     from inrcodec import api
 
@@ -54,8 +72,11 @@ def _describe(args: argparse.Namespace) -> None:
 
         atomic_write(args.preview, png_bytes(enlarged(api.preview(source))), args.force)
         result["preview"] = args.preview
+    if args.report is not None:
+        _write_report(args, source)
+        result["report"] = args.report
     if args.verify:
-        result["verify"] = api.verify(source)
+        result["verify"] = api.verify(source, device=args.device, threads=args.threads)
     if args.json:
         put_json(result)
     elif not args.quiet:
@@ -64,12 +85,31 @@ def _describe(args: argparse.Namespace) -> None:
         say(f"note: {DIFFERS.format(version=result['encoder']['version'])}")  # no chatter: also when quiet
 
 
-def _check_preview(args: argparse.Namespace) -> None:
+def _write_report(args: argparse.Namespace, source: str | bytes) -> None:
+    """The page, whole or not at all."""
+    from inrcodec import api
+    from inrcodec.io.atomic import atomic_write
+
+    page = api.html_report(
+        source,
+        args.reference,
+        name="standard input" if args.input == STREAM else Path(args.input).name,
+        series=args.series,
+        device=args.device,
+        threads=args.threads,
+    )
+    atomic_write(args.report, page.encode(), args.force)
+
+
+def _check_output(args: argparse.Namespace, path: str, what: str, endings: Sequence[str]) -> None:
+    """Refuse what is no file of its kind, or would replace something."""
     from inrcodec.io.atomic import check_file
 
-    refuse_stream(args.preview, "name a .png file")
-    if args.input != STREAM:
-        refuse_same_file(args.input, args.preview)
-    if not args.preview.lower().endswith(".png"):
-        raise UsageError(f"the preview is a PNG file, {args.preview} is not named as one: name a .png file")
-    check_file(args.preview, args.force)
+    named = f"name a .{endings[0]} file"
+    refuse_stream(path, named)
+    for other in (args.input, args.reference):
+        if other not in (None, STREAM):
+            refuse_same_file(other, path)
+    if path.lower().rpartition(".")[2] not in endings:
+        raise UsageError(f"the {what} is a {endings[0].upper()} file, {path} is not named as one: {named}")
+    check_file(path, args.force)

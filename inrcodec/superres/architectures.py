@@ -14,7 +14,7 @@ from inrcodec.spelling import did_you_mean
 
 Shape = tuple[int, int, int]
 
-COMPACT = "compact"
+COMPACT, DEEP = "compact", "deep"
 # Tong et al. 2017 as the paper takes it over; in-plane only, 3 x 3 deconvolutions.
 PUBLISHED: dict[str, Any] = {
     "dims": 2,
@@ -26,14 +26,15 @@ PUBLISHED: dict[str, Any] = {
     "head": "deconvolution",
 }
 VARIANTS = {"srdensenet-all": "All", "srdensenet-hl": "HL", "srdensenet-h": "H"}
-NAMES = (COMPACT, *VARIANTS)
+NAMES = (COMPACT, DEEP, *VARIANTS)
 
 
 def named(name: str, factor: Shape) -> dict[str, Any]:
     """Keywords of the architecture of a name for a (z, y, x) factor.
 
     ``compact`` is 2-D where z stays as it is and 3-D elsewhere, with a sub-pixel head; up to eight voxels for
-    one take half as many maps, as the low-res volume is that much larger.
+    one take half as many maps, as the low-res volume is that much larger.  ``deep`` is the same with 30
+    convolutions instead of 8 to 16, and takes about three times as long.
 
     Raises
     ------
@@ -48,19 +49,20 @@ def named(name: str, factor: Shape) -> dict[str, Any]:
                 value=factor,
             )
         return {**PUBLISHED, "factor": factor, "variant": VARIANTS[name]}
-    if name != COMPACT:
+    if name not in (COMPACT, DEEP):
         raise UsageError(
             f"no architecture {name!r}{did_you_mean(name, NAMES)}; there are {', '.join(NAMES)}", value=name
         )
     if prod(factor) == 1:
         raise UsageError("factor 1 leaves nothing to bring back, pass one above 1", value=factor)
     flat, few = factor[0] == 1, prod(factor) <= 8
+    blocks, layers = (5, 6) if name == DEEP else ((4 if flat else 3) - few, 4)
     return {
         "dims": 2 if flat else 3,
         "factor": factor,
         "features": 32 if few else 64,
-        "blocks": (4 if flat else 3) - few,
-        "layers": 4,
+        "blocks": blocks,
+        "layers": layers,
         "growth": 16,
         "bottleneck": 64 if few else 96,
         "noise_map": True,

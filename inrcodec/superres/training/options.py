@@ -18,7 +18,7 @@ from inrcodec.io.atomic import check_file
 from inrcodec.limits import WIDTH
 from inrcodec.modality import checked
 from inrcodec.options import MAX_FACTOR, MAX_SEED, MAX_STEPS
-from inrcodec.superres.architectures import COMPACT, named
+from inrcodec.superres.architectures import COMPACT, DEEP, named
 
 Shape = tuple[int, int, int]
 Loss: TypeAlias = Literal["mse", "l1"]
@@ -179,8 +179,9 @@ def _names(paths: Sequence[Path]) -> dict[Path, str]:
 
 
 def _usual_id(modality: str, arch: str, factor: Shape) -> str:
-    """Such as my-ct-3d-x4, my-mr-2d-x2, my-ct-3d-x2.4.4 or my-ct-srdensenet-all-x4."""
+    """Such as my-ct-3d-x4, my-mr-2d-deep-x2, my-ct-3d-x2.4.4 or my-ct-srdensenet-all-x4."""
     z, y, x = factor
     across = str(x) if y == x and z in (1, x) else f"{z}.{y}.{x}"
-    kind = ("2d" if z == 1 else "3d") if arch == COMPACT else arch
+    own = {COMPACT: "", DEEP: "-deep"}
+    kind = ("2d" if z == 1 else "3d") + own[arch] if arch in own else arch
     return f"my-{modality.lower().replace(' ', '-').replace('_', '-')}-{kind}-x{across}"

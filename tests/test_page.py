@@ -1,0 +1,244 @@
+"""The page of a file: packed slices, orientation, numbers, escapes; and the flags that ask for it.
+
+In: small volumes and files. Out: nothing. The one law: what stands on the page is what was decoded, and no
+word from a file is anything but text.
+"""
+
+import json
+import re
+import sys
+import zlib
+from base64 import b64decode
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import inrcodec
+from inrcodec import Volume
+from inrcodec.cli import info
+from inrcodec.page import charts, compare, views
+
+QUICK = {"factor": 2, "tiles": (1, 1, 1), "width": 10, "steps": 60, "sr": "lanczos", "threads": 1}
+
+
+def unpacked(plane, kind="decoded"):
+    """As the browser does it."""
+    raw = np.frombuffer(zlib.decompress(b64decode(plane[kind])), np.uint8).astype(np.uint16)
+    low, high = np.split(raw, 2)
+    steps = (low | high << 8).reshape(-1, plane["rows"], plane["columns"])
+    return np.cumsum(steps, axis=-1, dtype=np.uint16)
+
+
+def data_of(page):
+    return json.loads(re.search(r'id="data">(.*?)</script>', page, re.S).group(1))
+
+
+def labelled(shape=(6, 8, 10)):
+    """Each voxel has a value of its own."""
+    return np.arange(np.prod(shape), dtype=np.int16).reshape(shape)
+
+
+@pytest.fixture(scope="module")
+def ball():
+    z, y, x = np.mgrid[-1:1:12j, -1:1:24j, -1:1:28j]
+    array = np.where(z**2 + y**2 + x**2 < 0.7, 60 + 40 * x, -1000).astype(np.int16)
+    return replace(Volume.from_array(array, spacing=(2, 1, 1), modality="CT"), unit="HU")
+
+
+@pytest.fixture(scope="module")
+def blob(ball):
+    return inrcodec.encode(ball, **QUICK)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_codes_come_back(seed):
+    stack = np.random.default_rng(seed).integers(0, 4096, (3, 5, 7)).astype(np.uint16)
+    plane = {"rows": 5, "columns": 7, "decoded": views.packed(stack)}
+    assert np.array_equal(unpacked(plane), stack)
+
+
+def affine_of(columns):
+    """Directions of x, y and z as rows of signed patient axes: L, P, S = 1, 2, 3."""
+    affine = np.eye(4)
+    for k, way in enumerate(columns):
+        affine[:3, k] = 0
+        affine[abs(way) - 1, k] = np.sign(way)
+    return affine
+
+
+@pytest.mark.parametrize(
+    "columns", [(1, 2, 3), (-1, -2, 3), (1, 2, -3), (2, -3, 1), (-2, -3, -1), (1, -3, 2), (3, 1, -2)]
+)
+def test_a_slice_lies_as_a_reader_expects(columns):
+    """Axial: front up, the patient's right on the left. Coronal and sagittal: head up."""
+    volume = Volume(labelled(), affine_of(columns))
+    found = views.planes(volume, None)
+    named = {plane["name"]: plane for plane in found["planes"]}
+    assert list(named) == ["axial", "coronal", "sagittal"]
+    corners = {"axial": (2, 1), "coronal": (-3, 1), "sagittal": (-3, 2)}  # rows run to, columns run to
+    patient = np.zeros((3, *volume.shape))  # L, P, S of every voxel
+    for axis, index in zip("xyz", np.mgrid[tuple(map(slice, volume.shape))][::-1], strict=True):
+        patient += volume.affine[:3, "xyz".index(axis), None, None, None] * index
+    where = {int(v): patient[:, *at] for at, v in np.ndenumerate(volume.array)}
+    for name, plane in named.items():
+        codes = unpacked(plane)
+        at = [where[round(float(found["low"] + found["step"] * c))] for c in codes[0][[0, -1, 0], [0, 0, -1]]]
+        for way, other in zip(corners[name], at[1:], strict=True):
+            along = (other - at[0])[abs(way) - 1] * np.sign(way)
+            assert along > 0, (name, columns)
+
+
+def test_the_slider_tells_the_slice_of_the_array():
+    array = np.zeros((5, 6, 7), np.int16)
+    array += np.arange(5, dtype=np.int16)[:, None, None] * 100 + 500
+    array[0] = 0  # dark: outside the box
+    flipped = Volume(array, affine_of((1, 2, -3)))
+    axial = views.planes(flipped, None)["planes"][0]
+    shown = unpacked(axial)[:, 0, 0]
+    assert [int(array[z, 0, 0]) for z in axial["index"]] == [int(v) for v in shown]
+    assert axial["of"] == 5 and axial["axis"] == "z" and 0 not in axial["index"]
+
+
+def test_large_slices_lose_pixels_and_say_so():
+    wide = Volume(
+        np.ones((3, 40, 2 * views.LONGEST + 1), np.int16) * 7 + labelled((3, 40, 641)) % 5, np.eye(4)
+    )
+    axial = views.planes(wide, None)["planes"][0]
+    assert axial["strides"] == [1, 3] and axial["columns"] <= views.LONGEST
+    assert axial["pixel"] == [1.0, 3.0]
+
+
+def test_values_that_twelve_bits_hold_are_exact(ball):
+    plane = views.planes(ball, None)
+    axial = plane["planes"][0]
+    middle = axial["index"].index(6)
+    shown = plane["low"] + plane["step"] * unpacked(axial)[middle]
+    assert plane["step"] == 1 and set(np.unique(shown)) <= set(np.unique(ball.array[6]))
+
+
+def test_an_image_has_one_plane():
+    image = Volume.from_array(labelled((8, 9)) * 10)
+    assert [plane["name"] for plane in views.planes(image, None)["planes"]] == ["axial"]
+
+
+def test_errors_are_of_all_voxels(ball):
+    error = np.random.default_rng(3).integers(-30, 31, ball.shape)
+    decoded = replace(ball, array=(ball.array + error).astype(np.int16))
+    found = compare.compared(ball, decoded)
+    assert found.mean_error == pytest.approx(np.abs(error).mean())
+    assert found.bias == pytest.approx(error.mean())
+    assert found.max_error == np.abs(error).max()
+    assert found.equal == pytest.approx((error == 0).mean())
+    assert sum(found.counts) == error.size and len(found.by_slice) == len(error)
+    peak = 2047.0  # -1000 … 100 needs 11 bits
+    assert found.peak == peak
+    assert found.psnr == pytest.approx(20 * np.log10(peak / np.sqrt(np.square(error).mean())))
+    assert found.by_slice[4] == pytest.approx(20 * np.log10(peak / np.sqrt(np.square(error[4]).mean())))
+    soft = (ball.array >= -160) & (ball.array <= 240)
+    assert found.windows["soft-tissue"] == pytest.approx(np.abs(error)[soft].mean())
+
+
+def test_units_are_physical():
+    source = Volume(labelled(), np.eye(4), rescale=(0.5, -3.0))
+    found = compare.compared(source, replace(source, array=source.array + np.int16(4)))
+    assert found.mean_error == found.bias == found.max_error == 2.0
+
+
+def test_a_source_that_was_rescaled_since_is_compared_by_its_values():
+    decoded = Volume(labelled() * np.int16(2), np.eye(4), rescale=(0.5, 0.0))
+    found = compare.compared(Volume(labelled(), np.eye(4)), decoded)
+    assert found.max_error == 0 and found.equal == 1
+
+
+def test_another_volume_is_refused(blob):
+    with pytest.raises(inrcodec.InputError, match="12 x 24 x 28"):
+        inrcodec.html_report(blob, np.zeros((12, 24, 27), np.int16) + labelled((12, 24, 27)))
+
+
+def test_charts_say_which_extra_they_need(blob, ball, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(inrcodec.MissingExtra, match="plots"):
+        inrcodec.html_report(blob, ball)
+    assert "Slices" in inrcodec.html_report(blob)  # no charts, no Matplotlib
+
+
+def test_a_page_needs_nothing_else(blob, ball):
+    page = inrcodec.html_report(blob, ball, name="ball.inrv")
+    assert "default-src 'none'" in page
+    loaded = re.search(r"""(src|href|url)\s*[=(]\s*["']?(?!["'#])""", page)
+    assert loaded is None, loaded
+    assert data_of(page)["compared"] is True
+
+
+def test_a_page_tells_the_ledger(blob, ball):
+    page, facts = inrcodec.html_report(blob, ball, name="ball.inrv"), inrcodec.info(blob)
+    assert "<title>ball.inrv</title>" in page
+    assert f"{len(blob):,} bytes" in page and f"{facts['quality']['psnr']:.2f} dB" in page
+    assert facts["quality"]["digest"] in page
+    for part, size in facts["bytes"].items():
+        assert not size or f"{size:,}" in page, part
+
+
+def test_the_same_file_gives_the_same_page(blob, ball):
+    assert inrcodec.html_report(blob, ball) == inrcodec.html_report(blob, ball)
+
+
+def test_limitations_are_those_of_the_file(ball, blob):
+    assert "lossy" in inrcodec.html_report(blob) and "guess" not in inrcodec.html_report(blob)
+    assert "bit for bit" in inrcodec.html_report(inrcodec.encode(ball, lossless=True))
+    assert "off by more than 4 HU" in inrcodec.html_report(inrcodec.encode(ball, max_error=4))
+
+
+def test_words_are_only_words(blob):
+    page = inrcodec.html_report(blob, name="</title><script>alert(1)</script>")
+    assert "<script>alert" not in page and "&lt;script&gt;alert" in page
+    assert page.count("<script") == 2  # data and program
+
+
+def test_inrv_info_writes_the_page(tmp_path, ball, blob, capsys):
+    (tmp_path / "ball.inrv").write_bytes(blob)
+    np.save(tmp_path / "ball.npy", ball.array)
+    words = [str(tmp_path / "ball.inrv"), "--report", str(tmp_path / "ball.html")]
+    assert info.main([*words, "--reference", str(tmp_path / "ball.npy"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["report"] == str(tmp_path / "ball.html")
+    page = (tmp_path / "ball.html").read_text()
+    assert "id='histogram'" in page and "ball.inrv" in page
+    assert info.main(words) == 7  # exists
+    assert info.main([*words, "--force"]) == 0
+    assert "id='histogram'" not in (tmp_path / "ball.html").read_text()
+
+
+@pytest.fixture
+def folder(tmp_path, ball, blob, monkeypatch):
+    """Where a user stands: a file, its source, and another volume."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "ball.inrv").write_bytes(blob)
+    np.save("ball.npy", ball.array)
+    np.save("other.npy", ball.array[:-1])
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "told"),
+    [
+        (["--reference", "ball.npy"], 2, "--report"),
+        (["--report", "page.png"], 2, ".html"),
+        (["--report", "-"], 2, ".html"),
+        (["--report", "page.html", "--reference", "gone.npy"], 3, "gone.npy"),
+        (["--report", "page.html", "--reference", "other.npy"], 3, "was encoded"),
+    ],
+)
+def test_what_cannot_be_is_refused_and_nothing_is_written(folder, capsys, words, code, told):
+    before = sorted(folder.iterdir())
+    assert info.main(["ball.inrv", *words]) == code
+    assert told in capsys.readouterr().err
+    assert sorted(folder.iterdir()) == before
+
+
+def test_the_histogram_shows_what_lies_beyond(ball):
+    decoded = replace(ball, array=np.where(np.arange(28) == 0, ball.array + 900, ball.array).astype(np.int16))
+    decoded.array[5] = ball.array[5]
+    found = compare.compared(ball, decoded)
+    assert sum(found.counts) == ball.array.size
+    assert "<svg" in charts.histogram(found, "HU") and "<svg" in charts.by_slice(found)
