@@ -1,7 +1,7 @@
 """The largest sum of live tensors that some work holds.
 
-In: work.  Out: bytes beyond those that were there before.  The one law: what the allocator was asked for, not
-what the process holds, which has Python, caches and the last run in it.
+In: work.  Out: bytes beyond those that were there before.  The one law: what the allocator was asked for, in
+this thread: the profiler sees no other.
 """
 
 import json

@@ -4,7 +4,9 @@ In: a stack, uint16 (z, y, x), contiguous, from 0 on.  Out: its bytes, and the s
 The one law: a peer gets what it needs to do well (its bit depth, contiguous planes, the third axis where it
 has one), and what comes back is rounded, clipped and compared: see ``tests/test_peers.py``.
 
-imagecodecs holds all but HEVC, which is x265 through PyAV; both are of the extra ``inrcodec[bench]``.
+imagecodecs holds all but HEVC, which is x265 through PyAV; both are of the extra ``inrcodec[bench]``.  What
+they cannot be told: JPEG-LS codes 12 bits as 16 (its thresholds are the same), with some 80 bytes of header a
+slice.
 """
 
 import io
@@ -22,7 +24,10 @@ Stack: TypeAlias = NDArray[np.uint16]
 Shape: TypeAlias = tuple[int, ...]
 
 EFFORT = 7  # of JPEG XL: its default
-PRESET = "medium"  # of x265: its default
+HEVC: dict[str, dict[str, str]] = {  # x265 as it comes, and as good as it gets by PSNR
+    "x265": {"preset": "medium"},
+    "x265 veryslow": {"preset": "veryslow", "tune": "psnr"},
+}
 HALF = 0.49  # integers that are rounded may be off by so much more than a bound
 
 try:
@@ -46,7 +51,6 @@ class Peer:
     decode : (streams, shape) to the values, as floats or integers.
     levels : rungs of a ladder, from few bytes to many.
     meaning : of a level.
-    bits : that a value may have.
     """
 
     name: str
@@ -54,7 +58,6 @@ class Peer:
     decode: Callable[[list[bytes], Shape], NDArray[Any]]
     levels: Sequence[float]
     meaning: str
-    bits: int = 16
 
     def back(self, streams: list[bytes], stack: Stack) -> Stack:
         """The stack that streams decode to, rounded and clipped to the values that the source has."""
@@ -97,19 +100,21 @@ def peers() -> dict[str, Peer]:
     """All peers by name."""
     require()
     found = [
-        Peer(
-            name="x265 main12",
-            encode=lambda s, crf: [hevc_encode(s, crf)],
-            decode=lambda b, shape: hevc_decode(b[0]),
-            levels=(44, 40, 36, 32, 28, 24, 20, 14, 8),
-            meaning="CRF",
-            bits=12,
+        *(
+            Peer(
+                name=name,
+                encode=lambda s, crf, how=how: [hevc_encode(s, crf, **how)],
+                decode=lambda b, shape: hevc_decode(b[0]),
+                levels=(44, 40, 36, 32, 28, 24, 20, 14, 8),
+                meaning="CRF",
+            )
+            for name, how in HEVC.items()
         ),
         Peer(
             name="SPERR",
             encode=lambda s, db: [sperr_encode(s, "PSNR", db)],
             decode=lambda b, shape: imagecodecs.sperr_decode(b[0]).reshape(shape),
-            levels=(14, 18, 22, 26, 30, 34, 38, 44, 50),
+            levels=(6, 10, 14, 18, 22, 26, 30, 34, 38, 44, 50),
             meaning="PSNR of its own range",
         ),
         Peer(
@@ -124,7 +129,10 @@ def peers() -> dict[str, Peer]:
         Peer(
             name="JPEG 2000",
             encode=lambda s, db: _planes(
-                s, lambda p: imagecodecs.jpeg2k_encode(p, db, bitspersample=bits_of(s), reversible=False)
+                s,
+                lambda p: imagecodecs.jpeg2k_encode(
+                    p, db, bitspersample=bits_of(s), reversible=False, codecformat="j2k"
+                ),
             ),
             decode=lambda b, shape: np.stack([imagecodecs.jpeg2k_decode(p) for p in b]),
             levels=(26, 30, 34, 38, 42, 46, 52),
@@ -192,8 +200,12 @@ def sperr_encode(stack: Stack, mode: str, level: float) -> bytes:
     return bytes(imagecodecs.sperr_encode(values, mode=getattr(imagecodecs.SPERR.MODE, mode), level=level))
 
 
-def hevc_encode(stack: Stack, crf: float) -> bytes:
+def hevc_encode(stack: Stack, crf: float, preset: str = "medium", **options: str) -> bytes:
     """The slices as frames of a grey video of 12 bits: a raw HEVC stream.
+
+    Parameters
+    ----------
+    options : of libx265, such as ``tune="psnr"``: without it bits go where eyes look.
 
     Raises
     ------
@@ -209,7 +221,7 @@ def hevc_encode(stack: Stack, crf: float) -> bytes:
         stream = container.add_stream("libx265", rate=25)
         stream.height, stream.width = stack.shape[1:]
         stream.pix_fmt = "gray12le"
-        stream.options = {"preset": PRESET, "crf": f"{crf:g}", "x265-params": "log-level=none"}
+        stream.options = {"preset": preset, "crf": f"{crf:g}", "x265-params": "log-level=none", **options}
         for plane in stack:
             container.mux(stream.encode(_frame(plane << shift)))
         container.mux(stream.encode())

@@ -3,8 +3,9 @@
     python benchmarks/peers.py VOLUME [VOLUME …] [--crop z0:z1,y0:y1,x0:x1] [--codecs inrv SPERR …]
         [--sizes 8000 16000 …] [--psnrs 44 50 …] [--out DIR]
 
-Every codec encodes and decodes each volume at every rung of its ladder, in a process of its own.  `.inrv` has
-two: files of a size (networks) and files of a quality (``--psnr``, a refinement where that is smaller).
+Every codec encodes each volume at every rung of its ladder, and decodes it, in processes of their own.
+`.inrv` has two ladders: files of a size (networks) and files of a quality (``--psnr``, a refinement where
+that is smaller).
 ``DIR/peers-NAME.csv`` has a line a file: bytes, bits per voxel, ratio, PSNR, SSIM in 3-D, mean and largest
 error in physical units, mean error in the windows of CT, seconds and MiB of both ways.
 ``DIR/peers-NAME.png`` draws PSNR and SSIM over bits per voxel.  Printed, and in ``DIR/peers-NAME.json``: the
@@ -22,16 +23,15 @@ import json
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from importlib.util import find_spec
-from multiprocessing import get_context
 from pathlib import Path
-from time import monotonic
 from typing import Any
 
 import numpy as np
 import peer_codecs
+from apart import apart, timed
 from encoded import cropped, parsed_region, twelve_bits
 
 from inrcodec import Volume, __version__, api, focus, io
@@ -41,22 +41,30 @@ from inrcodec.normalize import Range
 OURS = "inrv"
 SIZES = (6_000, 9_000, 14_000, 21_000, 32_000)  # bytes
 PSNRS = (42.0, 45.0, 48.0, 51.0, 54.0)  # dB
-SSIM_EDGE = 7  # voxels of its window: scikit-image's default
+SSIM_EDGE = 11  # voxels that its window reaches over
 LEAST_POINTS = 4  # of a curve, for Akima
+LEAST_OVERLAP = 1 / 3  # of the dB of the shorter of two curves: less is no comparison
 Row = dict[str, Any]
 
 
-def measured(path: str, modality: str, codec: str, kind: str, level: float) -> Row:
-    """One file: in this process, which does nothing else."""
+def measured(path: str, modality: str, codec: str, kind: str, level: float, folder: str) -> Row:
+    """One file: encoded in a process of its own, and decoded in another."""
+    coded = apart(_encode, path, modality, codec, kind, level, folder)
+    return coded | apart(_decode, path, modality, codec, folder)
+
+
+def _encode(path: str, modality: str, codec: str, kind: str, level: float, folder: str) -> Row:
+    """Write the streams to the folder."""
     volume = replace(io.read(path), modality=modality)
-    stack, low = peer_codecs.stack_of(volume)
+    stack, _ = peer_codecs.stack_of(volume)
     if codec == OURS:
-        encode, decode = _ours(volume, low, kind, level)
+        wish: dict[str, Any] = {kind: int(level) if kind == "size" else level}
+        streams, seconds, mib = timed(lambda: [api.encode(volume, **wish)])
     else:
         peer = peer_codecs.peers()[codec]
-        encode, decode = lambda: peer.encode(stack, level), lambda streams: peer.back(streams, stack)
-    streams, encode_s, encode_mib = _timed(encode)
-    found, decode_s, decode_mib = _timed(lambda: decode(streams))
+        streams, seconds, mib = timed(lambda: peer.encode(stack, level))
+    for k, stream in enumerate(streams):
+        (Path(folder) / f"{k:06d}").write_bytes(stream)
     size = sum(map(len, streams))
     return {
         "codec": codec,
@@ -64,58 +72,57 @@ def measured(path: str, modality: str, codec: str, kind: str, level: float) -> R
         "bytes": size,
         "bpv": 8 * size / stack.size,
         "ratio": volume.array.nbytes / size,
-        **_quality(volume, (found.astype(np.int64) + low).astype(volume.array.dtype)),
-        "encode_s": encode_s,
-        "decode_s": decode_s,
-        "encode_MiB": encode_mib,
-        "decode_MiB": decode_mib,
+        "encode_s": seconds,
+        "encode_MiB": mib,
     }
 
 
-def _ours(volume: Volume, low: int, kind: str, level: float) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    wish: dict[str, Any] = {kind: int(level) if kind == "size" else level}
-    return lambda: [api.encode(volume, **wish)], lambda streams: api.decode(streams[0]).astype(np.int64) - low
+def _decode(path: str, modality: str, codec: str, folder: str) -> Row:
+    """Read the streams, and compare."""
+    volume = replace(io.read(path), modality=modality)
+    stack, low = peer_codecs.stack_of(volume)
+    names = sorted(Path(folder).iterdir())
+    streams = [name.read_bytes() for name in names]
+    for name in names:
+        name.unlink()
+    if codec == OURS:
+        found, seconds, mib = timed(lambda: api.decode(streams[0]))
+        decoded = (found.astype(np.int64) - low).astype(np.uint16)
+    else:
+        peer = peer_codecs.peers()[codec]
+        decoded, seconds, mib = timed(lambda: peer.back(streams, stack))
+    return {**_quality(volume, stack, decoded, low), "decode_s": seconds, "decode_MiB": mib}
 
 
-def _timed(work: Callable[[], Any]) -> tuple[Any, float, float]:
-    """What it gives, seconds, and MiB beyond what was held before."""
-    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
-    before, start = _held("VmRSS"), monotonic()
-    found = work()
-    return found, monotonic() - start, (_held("VmHWM") - before) / 1024
-
-
-def _held(name: str) -> int:
-    """KiB, as Linux counts them."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
-
-
-def _quality(volume: Volume, decoded: np.ndarray) -> Row:
-    source, scale = volume.array, abs(volume.rescale[0])
-    span = Range.of(volume)
-    peak = peak_of(span.low, span.high, source.dtype)
-    errors, windows = Errors(peak), WindowErrors(focus.told("all", volume, span))
-    errors.add(source, decoded)
-    windows.add(source, decoded)
-    absolute = sum(float(np.abs(a.astype(float) - b).sum()) for a, b in zip(source, decoded, strict=True))
+def _quality(volume: Volume, stack: np.ndarray, decoded: np.ndarray, low: int) -> Row:
+    """Errors in physical units; PSNR and SSIM of values from 0 on."""
+    span, scale = Range.of(volume), abs(volume.rescale[0])
+    peak = peak_of(span.low, span.high, volume.array.dtype)
+    errors, windows = Errors(peak), WindowErrors(focus.told(focus.ALL, volume, span))
+    absolute = 0.0
+    for source, found in zip(stack, decoded, strict=True):
+        errors.add(source, found)
+        windows.add(source.astype(np.int64) + low, found.astype(np.int64) + low)
+        absolute += float(np.abs(source.astype(float) - found).sum())
     return {
         "psnr": errors.psnr,
-        "ssim": _ssim(source, decoded, peak),
-        "mean_error": absolute / source.size * scale,
+        "ssim": _ssim(stack, decoded, peak),
+        "mean_error": absolute / stack.size * scale,
         "max_error": errors.largest * scale,
         **{f"mean_error_{name}": mean * scale for name, mean in windows.means.items()},
     }
 
 
 def _ssim(source: np.ndarray, decoded: np.ndarray, peak: float) -> float:
-    """Of the volume, in three dimensions (Wang et al., 2004)."""
+    """Of the volume, in three dimensions: a Gaussian of 1.5 voxels (Wang et al., 2004), values from 0 on."""
     from skimage.metrics import structural_similarity
 
     edge = min(SSIM_EDGE, *source.shape)
-    edge -= edge % 2 == 0
+    narrow = {"win_size": edge - (edge % 2 == 0)}  # no room for the Gaussian: an even window
+    wide = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
     pair = (a.astype(np.float32) for a in (source, decoded))
-    return float(structural_similarity(*pair, data_range=peak, win_size=edge))
+    how: dict[str, Any] = wide if edge == SSIM_EDGE else narrow
+    return float(structural_similarity(*pair, data_range=peak, **how))
 
 
 def ladder(codec: str, args: argparse.Namespace) -> list[tuple[str, float]]:
@@ -128,17 +135,16 @@ def ladder(codec: str, args: argparse.Namespace) -> list[tuple[str, float]]:
 def rows_of(volume: Volume, args: argparse.Namespace) -> list[Row]:
     """Every codec at every rung; one that cannot is told and left out."""
     found = []
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as streams:
         path = str(Path(folder) / "volume.nii")
         io.write(volume, path)
         for codec in args.codecs:
             for kind, level in ladder(codec, args):
-                with get_context("spawn").Pool(1) as pool:
-                    try:
-                        row = pool.apply(measured, (path, volume.modality, codec, kind, level))
-                    except Exception as error:  # of a codec that is not ours to mend
-                        print(f"  {codec} {kind} {level:g}: left out, {error}", flush=True)
-                        continue
+                try:
+                    row = measured(path, volume.modality, codec, kind, level, streams)
+                except Exception as error:  # of a codec that is not ours to mend, or that died
+                    print(f"  {codec} {kind} {level:g}: left out, {error!r}", flush=True)
+                    continue
                 found.append(row)
                 print(
                     f"  {codec:12s} {row['level']:>12s} {row['bytes']:>11,} bytes {row['bpv']:.4f} bpv "
@@ -188,30 +194,36 @@ def bjontegaard_of(rows: Sequence[Row], peers: Sequence[str]) -> list[Row]:
         ours = curve(rows, OURS, kind)
         for name in peers:
             theirs = curve(rows, name)
-            if min(len(ours), len(theirs)) < LEAST_POINTS or not _overlap(ours, theirs):
+            if min(len(ours), len(theirs)) < LEAST_POINTS or not (shared := _shared(ours, theirs)):
                 continue
             sides = [list(side) for points in (theirs, ours) for side in zip(*points, strict=True)]
             how: dict[str, Any] = {"method": "akima", "require_matching_points": False, "min_overlap": 0}
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
+                warnings.simplefilter("ignore")  # of the overlap, which is judged here
                 rate, gain = bd_rate(*sides, **how), bd_psnr(*sides, **how)
-            found.append({"ladder": kind, "peer": name, "bd_rate": float(rate), "bd_psnr": float(gain)})
+            about = {"ladder": kind, "peer": name, "from_db": shared[0], "to_db": shared[1]}
+            found.append(about | {"bd_rate": float(rate), "bd_psnr": float(gain)})
     return found
 
 
-def _overlap(ours: Sequence[tuple[float, float]], theirs: Sequence[tuple[float, float]]) -> bool:
-    """Whether both ladders have PSNRs and bytes in common."""
-    return all(max(ours[0][k], theirs[0][k]) < min(ours[-1][k], theirs[-1][k]) for k in (0, 1))
+def _shared(
+    ours: Sequence[tuple[float, float]], theirs: Sequence[tuple[float, float]]
+) -> tuple[float, float] | None:
+    """The dB that both ladders have, where that is enough, and they have bytes in common too."""
+    (first, last), bytes_shared = (
+        (max(ours[0][k], theirs[0][k]), min(ours[-1][k], theirs[-1][k])) for k in (1, 0)
+    )
+    shorter = min(points[-1][1] - points[0][1] for points in (ours, theirs))
+    enough = last - first >= LEAST_OVERLAP * shorter and bytes_shared[0] < bytes_shared[1]
+    return (first, last) if enough else None
 
 
 def draw(rows: Sequence[Row], name: str, path: Path) -> None:
     """PSNR and SSIM over bits per voxel."""
-    import matplotlib
+    from matplotlib.figure import Figure
 
-    matplotlib.use("agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(1, 2, figsize=(11, 4.5), layout="constrained")
+    figure = Figure(figsize=(11, 4.5), layout="constrained")
+    axes = figure.subplots(1, 2)
     for axis, key, unit in zip(axes, ("psnr", "ssim"), ("PSNR (dB)", "SSIM, 3-D"), strict=True):
         for codec in dict.fromkeys(r["codec"] for r in rows):
             points = sorted((r["bpv"], r[key]) for r in rows if r["codec"] == codec)
@@ -222,8 +234,7 @@ def draw(rows: Sequence[Row], name: str, path: Path) -> None:
         axis.set(xscale="log", xlabel="bits per voxel, all bytes counted", ylabel=unit, title=name)
         axis.grid(alpha=0.3, which="both")
     axes[0].legend(fontsize="small")
-    figure.savefig(path, dpi=110)
-    pyplot.close(figure)
+    figure.savefig(path, dpi=90)
 
 
 def write_table(rows: Sequence[Row], path: Path) -> None:
@@ -246,8 +257,8 @@ def report(name: str, rows: list[Row], args: argparse.Namespace) -> None:
             + (f"{row['best']} needs {row['needs']:,.0f}: {row['share']:.3f}" if row["best"] else "no peer's")
         )
     for row in bd:
-        over = f"{row['ladder']} over {row['peer']}"
-        print(f"  {over:20s} BD-rate {row['bd_rate']:+7.1f} %, BD-PSNR {row['bd_psnr']:+.2f} dB")
+        over, span = f"{row['ladder']} over {row['peer']}", f"{row['from_db']:.1f}-{row['to_db']:.1f} dB"
+        print(f"  {over:22s} {span}: BD-rate {row['bd_rate']:+7.1f} %, BD-PSNR {row['bd_psnr']:+.2f} dB")
     slug = "".join(c if c.isalnum() else "-" for c in name).strip("-")
     write_table(rows, args.out / f"peers-{slug}.csv")
     draw(rows, name, args.out / f"peers-{slug}.png")
@@ -264,7 +275,7 @@ def require() -> None:
             sys.exit(f"{name} is missing: pip install 'inrcodec[bench]'")
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     require()
     names = [OURS, *peer_codecs.peers()]
     parser = argparse.ArgumentParser(
@@ -276,7 +287,7 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="*", default=SIZES, help="bytes of our files")
     parser.add_argument("--psnrs", type=float, nargs="*", default=PSNRS, help="dB of our files")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     args.out.mkdir(parents=True, exist_ok=True)
     for path in args.volumes:
         if not path.exists():

@@ -9,11 +9,11 @@ the model, and what the last differs by.  All from one file, encoded here.  Need
 """
 
 import argparse
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 from encoded import twelve_bits
 
@@ -23,8 +23,11 @@ from inrcodec.focus import WINDOWS
 from inrcodec.metrics import peak_of, psnr
 from inrcodec.normalize import Range
 
-matplotlib.use("agg")
-from matplotlib import patches, pyplot
+try:
+    from matplotlib import patches
+    from matplotlib.figure import Figure
+except ImportError:
+    sys.exit("Matplotlib is missing, which draws the pictures: pip install 'inrcodec[plots]'")
 
 SHOWN = (-1024.0, 1500.0)  # HU, of the pipeline: all of a head
 MARGIN = 12  # voxels around what is no air
@@ -47,7 +50,7 @@ def panel(axis: Any, image: np.ndarray, window: tuple[float, float], title: str)
     axis.set_axis_off()
 
 
-def pipeline(volume: Volume, decoder: Decoder, decoded: np.ndarray, z: int, size: int) -> Any:
+def pipeline(volume: Volume, decoder: Decoder, decoded: np.ndarray, z: int, size: int) -> Figure:
     """Five panels: down and back."""
     header, factor = decoder.header, decoder.header.factor
     clean = encoder.downsample(volume, Range.of(volume), factor).values
@@ -57,7 +60,8 @@ def pipeline(volume: Volume, decoder: Decoder, decoded: np.ndarray, z: int, size
     small = tuple(
         slice(s.start // f, -(-s.stop // f)) for s, f in zip((rows, columns), factor[1:], strict=True)
     )
-    figure, axes = pyplot.subplots(1, 5, figsize=(12, 3.1), layout="constrained")
+    figure = Figure(figsize=(12, 3.1), layout="constrained")
+    axes = figure.subplots(1, 5)
     shape, low_shape = (" × ".join(map(str, s)) for s in (volume.shape, decoder.low_shape))
     panel(axes[0], volume.array[z][rows, columns], SHOWN, f"source\n{shape}")
     panel(axes[1], to_hu(clean[low_z])[small], SHOWN, f"→ low-res (Lanczos)\n{low_shape}")
@@ -67,20 +71,19 @@ def pipeline(volume: Volume, decoder: Decoder, decoded: np.ndarray, z: int, size
         if box.low[0] <= low_z < box.high[0]:
             corner = (box.low[2] - small[1].start - 0.5, box.low[1] - small[0].start - 0.5)
             sides = (box.high[2] - box.low[2], box.high[1] - box.low[1])
-            axes[2].add_patch(
-                patches.Rectangle(corner, *sides, fill=False, edgecolor="#e8a33d", linewidth=1.5)
-            )
+            axes[2].add_patch(patches.Rectangle(corner, *sides, fill=False, edgecolor=EDGE, linewidth=1.5))
     panel(axes[3], to_hu(fitted[low_z])[small], SHOWN, f"→ decoded low-res\n{low_shape}")
     panel(axes[4], decoded[z][rows, columns], SHOWN, f"→ full-res ({header.sr})\n{shape}")
     return figure
 
 
-def before_after(volume: Volume, plain: np.ndarray, decoded: np.ndarray, z: int, told: list[str]) -> Any:
+def before_after(volume: Volume, plain: np.ndarray, decoded: np.ndarray, z: int, told: list[str]) -> Figure:
     """Four panels through a soft-tissue window."""
     window = WINDOWS["soft-tissue"]
     place = box_of(volume.array[z])
     before, lanczos, after = (array[z][place].astype(float) for array in (volume.array, plain, decoded))
-    figure, axes = pyplot.subplots(1, 4, figsize=(12, 3.9), layout="constrained")
+    figure = Figure(figsize=(12, 3.9), layout="constrained")
+    axes = figure.subplots(1, 4)
     for axis, image, title in zip(axes, (before, lanczos, after), told, strict=False):
         panel(axis, image, window, title)
     panel(axes[3], after - before, (-200.0, 200.0), "difference, ± 200 HU")

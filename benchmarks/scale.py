@@ -129,12 +129,10 @@ def slope(rows: Sequence[Row], along: str, name: str) -> float:
 
 def draw(rows: Sequence[Row], along: str, path: Path) -> None:
     """Seconds and MiB over what grows, both axes logarithmic."""
-    import matplotlib
+    from matplotlib.figure import Figure
 
-    matplotlib.use("agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(1, 2, figsize=(10, 4), layout="constrained")
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    axes = figure.subplots(1, 2)
     for axis, unit in zip(axes, ("_s", "_MiB"), strict=True):
         for name in (n for n in COSTS if n.endswith(unit) and not n.endswith("_cpu_s")):
             label = f"{name.removesuffix(unit)}: slope {slope(rows, along, name):.2f}"
@@ -143,8 +141,7 @@ def draw(rows: Sequence[Row], along: str, path: Path) -> None:
         axis.set_ylabel("seconds" if unit == "_s" else "MiB beyond the array")
         axis.grid(alpha=0.3, which="both")
         axis.legend(fontsize="small")
-    figure.savefig(path, dpi=110)
-    pyplot.close(figure)
+    figure.savefig(path, dpi=90)
 
 
 def climb(name: str, volume: Volume, args: argparse.Namespace, options: Sequence[str]) -> None:
@@ -168,7 +165,7 @@ def climb(name: str, volume: Volume, args: argparse.Namespace, options: Sequence
         draw(rows, along, args.out / f"scale-{name}.png")
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -179,7 +176,7 @@ def main() -> None:
     parser.add_argument("--widths", type=int, nargs="+", default=[16, 24, 32, 48, 64])
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
-    args, options = parser.parse_known_args()
+    args, options = parser.parse_known_args(argv)
     if any(n < 1 or n & (n - 1) for n in args.times):
         parser.error(f"--times {args.times}: powers of two are wanted")
     if not args.source.exists():

@@ -153,6 +153,11 @@ def digest(decoder: Decoder, *, device: str = "cpu", threads: int | None = None)
     return found.digest()
 
 
+def digest_of(array: NDArray[np.generic]) -> bytes:
+    """The digest of a volume that has been decoded."""
+    return blake2b(_bytes(array), digest_size=DIGEST_BYTES).digest()
+
+
 def _bytes(stored: NDArray[np.generic]) -> memoryview:
     """C order, little-endian, whatever the machine; a view where the memory is that already."""
     little = stored.astype(stored.dtype.newbyteorder("<"), order="C", copy=False)

@@ -118,29 +118,18 @@ def model_for(volume: Volume, span: Range, factor: Shape, options: ResolvedOptio
     notices: list[str] = []
     if options.sr == registry.LANCZOS or span.low == span.high:
         return registry.LANCZOS, notices
-    fitting = {m.id for m in registry.manifests().values() if m.factor == factor}
-    if options.sr is not None and (options.sr_wished or options.sr in fitting):
-        found = registry.manifest(options.sr)
-        if found.id not in fitting:
-            raise UsageError(
-                f"model {found.id!r} brings back factor {found.factor}, the volume is reduced by {factor}; "
-                f"did you mean --factor {','.join(map(str, found.factor))}?",
-                value=found.id,
-            )
-        if _is_blind(found, volume, span):
-            raise UsageError(
-                f"model {found.id!r} is made for values of {found.window}, the volume's are of another kind; "
-                "leave it out",
-                value=found.id,
-            )
-        return found.id, notices
-    model = registry.choose(volume.modality, factor)
+    if options.sr is not None and options.sr_wished:
+        return _wished_model(options.sr, volume, span, factor), notices
+    model = registry.choose(volume.modality, factor, options.sr)
     known = registry.manifests().get(model)
     if known and _is_blind(known, volume, span):
         notices.append(f"the values are none that model {model!r} was made for: Lanczos is used")
         return registry.LANCZOS, notices
-    if options.sr is not None:
-        notices.append(f"model {options.sr!r} is not there for factor {factor}: {model!r} takes its place")
+    if options.sr not in (None, model):
+        notices.append(
+            f"model {options.sr!r} does not serve {volume.modality or 'no stated modality'} at factor "
+            f"{factor}: {model!r} takes its place"
+        )
     elif model == registry.LANCZOS:
         across = " x ".join(map(str, factor))
         notices.append(
@@ -148,6 +137,24 @@ def model_for(volume: Volume, span: Range, factor: Shape, options: ResolvedOptio
             f"grids or modalities than this ({volume.modality or 'modality unknown'})"
         )
     return model, notices
+
+
+def _wished_model(name: str, volume: Volume, span: Range, factor: Shape) -> str:
+    """The model that the user named, if it can serve."""
+    found = registry.manifest(name)
+    if found.factor != factor:
+        raise UsageError(
+            f"model {found.id!r} brings back factor {found.factor}, the volume is reduced by {factor}; "
+            f"did you mean --factor {','.join(map(str, found.factor))}?",
+            value=found.id,
+        )
+    if _is_blind(found, volume, span):
+        raise UsageError(
+            f"model {found.id!r} is made for values of {found.window}, the volume's are of another kind; "
+            "leave it out",
+            value=found.id,
+        )
+    return found.id
 
 
 def _is_blind(model: registry.Manifest, volume: Volume, span: Range) -> bool:

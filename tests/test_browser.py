@@ -149,6 +149,25 @@ def test_the_difference_is_grey_where_equal(page):
     assert (difference[brighter] > 127).all() and brighter.any()
 
 
+def test_slices_have_the_shape_of_what_they_show(page, browser, served):
+    """Millimetres along both sides, whatever the window's width."""
+    for name in ("page.html", "alone.html"):
+        opened(browser, served, name)
+        for plane in browser.execute_script("return data.planes"):
+            box = browser.find_element(By.ID, f"{plane['name']}-decoded").rect
+            ratio = plane["columns"] * plane["pixel"][1] / (plane["rows"] * plane["pixel"][0])
+            assert box["width"] / box["height"] == pytest.approx(ratio, rel=0.02), (name, plane["name"])
+            assert box["width"] > 60
+
+
+def test_sides_are_told(page):
+    label = page.find_element(By.ID, "axial-decoded").get_attribute("aria-label")
+    assert label == "axial slice, decoded; left to right R to L, top to bottom A to P"
+    assert "F to" not in label and "H to F" in page.find_element(By.ID, "coronal-source").get_attribute(
+        "aria-label"
+    )
+
+
 def test_the_slider_changes_the_slice(page):
     before, told = pixels(page, "axial-decoded"), page.find_element(By.CSS_SELECTOR, "#axial output").text
     page.execute_script(SET, "#axial input[type=range]", 1)
@@ -158,10 +177,10 @@ def test_the_slider_changes_the_slice(page):
 
 def test_presets_and_numbers_change_the_window(page):
     before = pixels(page, "coronal-decoded")
-    Select(page.find_element(By.ID, "preset")).select_by_visible_text("bone")
+    Select(page.find_element(By.ID, "preset")).select_by_visible_text("bone (1800 / 400)")
     bone = pixels(page, "coronal-decoded")
-    assert page.find_element(By.ID, "level").get_property("value") == "300"
-    assert page.find_element(By.ID, "width").get_property("value") == "1500"
+    assert page.find_element(By.ID, "level").get_property("value") == "400"
+    assert page.find_element(By.ID, "width").get_property("value") == "1800"
     assert not np.array_equal(before, bone)
     page.execute_script(SET, "width", 1)
     assert set(np.unique(pixels(page, "coronal-decoded"))) <= {0, 127, 128, 255}

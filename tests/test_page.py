@@ -5,6 +5,7 @@ word from a file is anything but text.
 """
 
 import json
+import os
 import re
 import sys
 import zlib
@@ -109,12 +110,44 @@ def test_large_slices_lose_pixels_and_say_so():
     assert axial["pixel"] == [1.0, 3.0]
 
 
-def test_values_that_twelve_bits_hold_are_exact(ball):
+def test_one_bright_voxel_and_padding_change_neither_box_nor_steps():
+    array = np.full((30, 40, 40), -1000, np.int16)
+    array[5:25, 5:35, 5:35] = 60
+    array[10, 10, 10] = 3000
+    array[:, 0] = -32768
+    found = views.planes(Volume(array, np.eye(4), padding=-32768.0), None)
+    axial = found["planes"][0]
+    assert found["step"] == 1 and (axial["rows"], axial["columns"], len(axial["index"])) == (30, 30, 20)
+    assert axial["shown"] == ["y 5–34 of 40", "x 5–34 of 40"]
+
+
+def test_a_negative_slope_keeps_bright_bright():
+    array = np.full((6, 12, 12), 1000, np.int16)
+    array[1:5, 3:9, 3:9] = -60
+    found = views.planes(Volume(array, np.eye(4), rescale=(-1.0, 0.0)), None)
+    axial = found["planes"][0]
+    assert (axial["rows"], axial["columns"]) == (6, 6)
+    assert found["low"] + found["step"] * unpacked(axial).mean() == 60
+
+
+@pytest.mark.parametrize("columns", [(2, -3, 1), (1, -3, 2), (1, 2, 3)])
+def test_one_slice_has_one_plane_whichever_way_it_lies(columns):
+    found = views.planes(Volume(labelled((1, 8, 10)), affine_of(columns)), None)
+    (plane,) = found["planes"]
+    assert plane["name"] == {1: "sagittal", 2: "coronal", 3: "axial"}[abs(columns[2])]
+    assert plane["rows"] * plane["columns"] > 60 and plane["index"] == [0]
+
+
+def test_values_that_sixteen_bits_hold_are_exact(ball):
     plane = views.planes(ball, None)
     axial = plane["planes"][0]
     middle = axial["index"].index(6)
     shown = plane["low"] + plane["step"] * unpacked(axial)[middle]
-    assert plane["step"] == 1 and set(np.unique(shown)) <= set(np.unique(ball.array[6]))
+    assert (
+        axial["index"][middle] == 6
+        and plane["step"] == 1
+        and set(np.unique(shown)) <= set(np.unique(ball.array[6]))
+    )
 
 
 def test_an_image_has_one_plane():
@@ -145,6 +178,22 @@ def test_units_are_physical():
     assert found.mean_error == found.bias == found.max_error == 2.0
 
 
+def test_a_negative_slope_turns_the_sign():
+    source = Volume(labelled(), np.eye(4), rescale=(-1.0, 0.0))
+    found = compare.compared(source, replace(source, array=source.array + np.int16(4)))
+    assert found.bias == -4 and found.max_error == 4
+    lower = sum(n for n, edge in zip(found.counts, found.edges[1:], strict=True) if edge <= 0)
+    assert lower == source.array.size
+
+
+@pytest.mark.parametrize("size", [1, 60, 700])
+def test_the_histogram_is_even_about_zero(size):
+    source = Volume(labelled(), np.eye(4))
+    error = np.where(labelled() % 2, size, -size).astype(np.int16)
+    found = compare.compared(source, replace(source, array=source.array + error))
+    assert found.counts == found.counts[::-1] and sum(found.counts) == error.size
+
+
 def test_a_source_that_was_rescaled_since_is_compared_by_its_values():
     decoded = Volume(labelled() * np.int16(2), np.eye(4), rescale=(0.5, 0.0))
     found = compare.compared(Volume(labelled(), np.eye(4)), decoded)
@@ -154,6 +203,34 @@ def test_a_source_that_was_rescaled_since_is_compared_by_its_values():
 def test_another_volume_is_refused(blob):
     with pytest.raises(inrcodec.InputError, match="12 x 24 x 28"):
         inrcodec.html_report(blob, np.zeros((12, 24, 27), np.int16) + labelled((12, 24, 27)))
+
+
+def test_a_reference_of_another_modality_is_refused(blob, ball):
+    with pytest.raises(inrcodec.InputError, match="the reference is MR, the file CT"):
+        inrcodec.html_report(blob, replace(ball, modality="MR", unit=""))
+
+
+def test_a_volume_that_was_not_encoded_is_told(ball):
+    blob = inrcodec.encode(ball, lossless=True)
+    warned = "id='warning'"
+    assert warned not in inrcodec.html_report(blob, ball)
+    assert warned in inrcodec.html_report(blob, replace(ball, array=ball.array[..., ::-1]))
+
+
+def test_the_page_says_whether_the_digest_is_equal(blob):
+    assert "Decoded here bit for bit" in inrcodec.html_report(blob)
+
+
+def test_a_unit_is_text_in_the_charts_too(ball):
+    strange = replace(ball, unit="$\\foo$", modality="", array=ball.array + np.int16(5000))
+    assert "$\\foo$" in inrcodec.html_report(inrcodec.encode(strange, **QUICK), strange)
+
+
+def test_a_strange_file_name_is_a_title(tmp_path, blob):
+    path = tmp_path / os.fsdecode(b"sc\xe4n.inrv")
+    path.write_bytes(blob)
+    assert info.main([str(path), "--report", str(tmp_path / "page.html"), "-q"]) == 0
+    assert "sc?n.inrv" in (tmp_path / "page.html").read_text()
 
 
 def test_charts_say_which_extra_they_need(blob, ball, monkeypatch):
@@ -223,6 +300,7 @@ def folder(tmp_path, ball, blob, monkeypatch):
     ("words", "code", "told"),
     [
         (["--reference", "ball.npy"], 2, "--report"),
+        (["--report", "page.html", "--series", "1.2"], 2, "--reference"),
         (["--report", "page.png"], 2, ".html"),
         (["--report", "-"], 2, ".html"),
         (["--report", "page.html", "--reference", "gone.npy"], 3, "gone.npy"),

@@ -84,3 +84,11 @@ def test_missing_weights_are_named(own):
     write(own)
     with pytest.raises(ModelNotFound, match="cannot be read"):
         registry.load("mine", bytes.fromhex(CARD["sha256"]))
+
+
+def test_smaller_models_come_first_and_a_usual_one_where_it_fits(own):
+    write(own, "wide", id="wide", parameters=CARD["parameters"] + 1)
+    write(own)
+    assert registry.choose("CT", (4, 4, 4)) == "mine"
+    assert registry.choose("CT", (4, 4, 4), "wide") == "wide"
+    assert registry.choose("MR", (2, 2, 2), "wide") == "mr-3d-x2"

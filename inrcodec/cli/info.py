@@ -61,8 +61,10 @@ def _describe(args: argparse.Namespace) -> None:
         _check_output(args, args.preview, "preview", ("png",))
     if args.report is not None:
         _check_output(args, args.report, "report", ("html", "htm"))
-    elif args.reference is not None or args.series is not None:
-        raise UsageError("--reference and --series are for the page: name it with --report OUT.html")
+    elif args.reference is not None:
+        raise UsageError("--reference is for the page: name it with --report OUT.html")
+    if args.series is not None and args.reference is None:
+        raise UsageError("--series is of the reference: name it with --reference SOURCE")
     source = input_bytes(args.input)
     from inrcodec import api
 
@@ -98,7 +100,7 @@ def _write_report(args: argparse.Namespace, source: str | bytes) -> None:
         device=args.device,
         threads=args.threads,
     )
-    atomic_write(args.report, page.encode(), args.force)
+    atomic_write(args.report, page.encode(errors="replace"), args.force)
 
 
 def _check_output(args: argparse.Namespace, path: str, what: str, endings: Sequence[str]) -> None:

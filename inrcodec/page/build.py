@@ -10,12 +10,13 @@ import json
 from collections.abc import Mapping
 from html import escape
 from importlib.resources import files
-from math import isfinite
+from math import isclose, isfinite
 from typing import Any
 
-from inrcodec import focus
+from inrcodec import check
 from inrcodec.decoder import Decoder
-from inrcodec.header import LANCZOS
+from inrcodec.errors import InputError
+from inrcodec.header import LANCZOS, Header
 from inrcodec.metrics import psnr
 from inrcodec.modality import settled
 from inrcodec.options import DecodeOptions
@@ -39,6 +40,22 @@ GUESS = (
     "The detail that the super-resolution model adds is a guess from other patients. It may look sharp and "
     "be wrong; no finding may rest on it."
 )
+EQUAL = "Decoded here bit for bit as the encoder did (digest)."
+DIFFERS = (
+    "Decoded here not quite as the encoder did: another machine or version may differ by a stored unit in "
+    "single voxels (the digest differs)."
+)
+OTHER = (
+    "The reference is not the volume that was encoded: the encoder measured other errors. Differences and "
+    "charts below are against the reference that was passed."
+)
+LEVEL = 1e-6  # of the largest error: two ways to round
+HOUNSFIELD = {  # as they are usually set: width and level
+    "soft tissue (400 / 40)": (-160.0, 240.0),
+    "brain (80 / 40)": (0.0, 80.0),
+    "lung (1500 / -600)": (-1350.0, 150.0),
+    "bone (1800 / 400)": (-500.0, 1300.0),
+}
 BOUND = "No voxel is off by more than {bound:g}{unit}: the file promises it."
 EXACT = "Every voxel is that of the source, bit for bit."
 
@@ -60,19 +77,22 @@ def build(
     MissingExtra
         Matplotlib is not there, and there are charts to draw.
     InputError
-        The source has another shape.
+        The source has another shape or modality.
     """
     if source is not None:
         charts.require()
     decoded = decoder.volume(how)
+    found = None
     if source is not None:
-        source, _ = settled(source, decoded.modality)
-    found = None if source is None else compare.compared(source, decoded)
+        source = _same_kind(source, decoded)
+        found = compare.compared(source, decoded)
+    equal = check.digest_of(decoded.array) == decoder.header.digest
     data = views.planes(decoded, source) | {"presets": _presets(decoded), "compared": found is not None}
     text = TEMPLATE.read_text(encoding="utf-8")
     parts = {
         "title": escape(name),
-        "summary": _summary(facts),
+        "summary": _summary(facts, equal),
+        "warning": _warning(decoder.header, found, equal),
         "errors": "" if found is None else _errors(found, decoded.unit),
         "bytes": _bytes(facts),
         "coding": _table(_coding(facts)),
@@ -85,15 +105,40 @@ def build(
     return text
 
 
+def _same_kind(source: Volume, decoded: Volume) -> Volume:
+    """The source as the file takes it.
+
+    Raises
+    ------
+    InputError
+        It is of another modality.
+    """
+    if source.modality and decoded.modality and source.modality != decoded.modality:
+        raise InputError(
+            f"the reference is {source.modality}, the file {decoded.modality}: pass the volume that was "
+            "encoded",
+            value=source.modality,
+        )
+    return settled(source, decoded.modality or None)[0]
+
+
 def _presets(volume: Volume) -> dict[str, tuple[float, float]]:
     """Windows by name, (low, high) in physical units; the first is shown first."""
-    presets = {"all values": views.ends_of(volume)}
-    if volume.modality == "CT":
-        return {"soft tissue": focus.WINDOWS["soft-tissue"], **focus.WINDOWS, **presets}
-    return presets
+    own = {"usual values": views.usual_of(volume), "all values": views.ends_of(volume)}
+    return {**HOUNSFIELD, **own} if volume.modality == "CT" else own
 
 
-def _summary(facts: Mapping[str, Any]) -> str:
+def _warning(header: Header, found: compare.Comparison | None, equal: bool) -> str:
+    """Where the reference cannot be what was encoded: the encoder measured another error."""
+    if found is None or not equal:
+        return ""
+    same = isclose(found.psnr, header.psnr, abs_tol=LEVEL) and found.max_error <= header.max_error * (
+        1 + LEVEL
+    )
+    return "" if same else f"<p id='warning' role='alert'>{escape(OTHER)}</p>"
+
+
+def _summary(facts: Mapping[str, Any], equal: bool) -> str:
     volume, quality = facts["volume"], facts["quality"]
     shape = " × ".join(map(str, volume["shape"]))
     errs = f"largest error {quality['max_error']:g} {volume['unit']}".rstrip()
@@ -101,6 +146,7 @@ def _summary(facts: Mapping[str, Any]) -> str:
         f"{volume['modality'] or 'volume'}, {shape}, {volume['dtype']}",
         f"{facts['bytes']['file']:,} bytes, {facts['ratio']:,.0f} : 1, {facts['bpv']:.4f} bits per voxel",
         f"{_decibels(quality['psnr'])} (peak {quality['peak']:g}), {errs}, as the encoder measured",
+        EQUAL if equal else DIFFERS,
     ]
     return "".join(f"<p>{escape(line)}</p>" for line in told)
 
@@ -121,9 +167,15 @@ def _errors(found: compare.Comparison, unit: str) -> str:
         f"{_table(rows)}<div class='charts'>"
         f"<figure id='histogram'>{charts.histogram(found, unit)}"
         "<figcaption>Error of every voxel; the outermost bars hold what lies beyond.</figcaption></figure>"
-        f"<figure id='by-slice'>{charts.by_slice(found)}"
-        "<figcaption>PSNR of every slice along z.</figcaption></figure></div></section>"
+        f"{_by_slice(found)}</div></section>"
     )
+
+
+def _by_slice(found: compare.Comparison) -> str:
+    if not isfinite(found.psnr):
+        return ""  # every slice is identical
+    caption = "<figcaption>PSNR of every slice along z; identical ones leave a gap.</figcaption>"
+    return f"<figure id='by-slice'>{charts.by_slice(found)}{caption}</figure>"
 
 
 def _bytes(facts: Mapping[str, Any]) -> str:

@@ -39,6 +39,7 @@ def histogram(found: Comparison, unit: str) -> str:
     edges = np.array(found.edges)
     axes.stairs(np.maximum(found.counts, 0.5), edges, fill=True, color=INK, baseline=0.5)
     axes.set(yscale="log", xlabel=f"decoded − source{f' ({unit})' if unit else ''}", ylabel="voxels")
+    axes.xaxis.label.set_parse_math(False)  # a unit is text, whatever stands in it
     axes.set_xlim(edges[0], edges[-1])
     return _svg(figure)
 

@@ -6,7 +6,10 @@ The one law: every voxel counts; nothing is sampled.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from math import ceil
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,11 +60,11 @@ def compared(source: Volume, decoded: Volume) -> Comparison:
             "was encoded",
             value=source.shape,
         )
-    span, scale = Range.of(source), abs(source.rescale[0])
+    span, slope = Range.of(source), source.rescale[0]
     peak = peak_of(span.low, span.high, source.array.dtype)
     whole, windows = Errors(peak), WindowErrors(focus.told(focus.ALL, source, span))
     by_slice, total, absolute, equal, reach = [], 0.0, 0.0, 0, 0.0
-    for before, after in zip(source.array, _on_scale_of(source, decoded), strict=True):
+    for before, after in _slices(source, decoded):
         single = Errors(peak)
         for errors in (whole, single):
             errors.add(before, after)
@@ -72,40 +75,40 @@ def compared(source: Volume, decoded: Volume) -> Comparison:
         equal += int(np.count_nonzero(difference == 0))
         reach = max(reach, float(np.quantile(np.abs(difference), 0.999)))
     counts, edges = _histogram(source, decoded, reach)
-    count = max(source.array.size, 1)
     return Comparison(
         psnr=whole.psnr,
         peak=peak,
-        mean_error=absolute / count * scale,
-        bias=total / count * scale,
-        max_error=whole.largest * scale,
-        equal=equal / count,
+        mean_error=absolute / source.array.size * abs(slope),
+        bias=total / source.array.size * slope,
+        max_error=whole.largest * abs(slope),
+        equal=equal / source.array.size,
         by_slice=by_slice,
         counts=counts,
-        edges=[edge * scale for edge in edges],
-        windows={name: mean * scale for name, mean in windows.means.items()},
+        edges=edges,
+        windows={name: mean * abs(slope) for name, mean in windows.means.items()},
     )
 
 
 def _histogram(source: Volume, decoded: Volume, reach: float) -> tuple[list[int], list[float]]:
-    """Of the differences in stored units, up to what one in a thousand voxels of any slice exceeds."""
-    whole = source.array.dtype.kind in "iu"
-    width = max(np.ceil(2 * reach / BINS), 1.0) if whole else max(2 * reach / BINS, 1e-30)
-    edges = (np.arange(BINS + 1) - BINS / 2) * width
+    """Of the differences in physical units, up to what one in a thousand voxels of any slice exceeds."""
+    width = 2 * reach / BINS
+    if source.array.dtype.kind in "iu":
+        width = float(ceil(width) | 1)  # an odd number of stored units: the middle bin is even about zero
+    edges = (np.arange(BINS + 1) - BINS / 2) * (width or 1.0)
     counts = np.zeros(BINS, np.int64)
-    for before, after in zip(source.array, _on_scale_of(source, decoded), strict=True):
-        difference = (after.astype(np.float64) - before).clip(edges[0], edges[-1])
-        counts += np.histogram(difference, edges)[0]
-    return counts.tolist(), edges.tolist()
+    sign = 1 if source.rescale[0] > 0 else -1
+    for before, after in _slices(source, decoded):
+        difference = sign * (after.astype(np.float64) - before)
+        counts += np.histogram(difference.clip(edges[0], edges[-1]), edges)[0]
+    return counts.tolist(), (edges * abs(source.rescale[0])).tolist()
 
 
-def _on_scale_of(source: Volume, decoded: Volume) -> NDArray[np.generic]:
-    """Decoded values in the source's stored units: the same, unless the source was rescaled since."""
-    if source.rescale == decoded.rescale:
-        return decoded.array
+def _slices(source: Volume, decoded: Volume) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
+    """Slices of both in the source's stored units, which are the file's unless it was rescaled since."""
     (slope, intercept), (a, b) = source.rescale, decoded.rescale
-    converted: NDArray[np.generic] = (decoded.array.astype(np.float64) * a + (b - intercept)) / slope
-    return converted
+    for before, after in zip(source.array, decoded.array, strict=True):
+        same = source.rescale == decoded.rescale
+        yield before, after if same else (after.astype(np.float64) * a + (b - intercept)) / slope
 
 
 def _across(volume: Volume) -> str:

@@ -34,7 +34,7 @@ def named(name: str, factor: Shape) -> dict[str, Any]:
 
     ``compact`` is 2-D where z stays as it is and 3-D elsewhere, with a sub-pixel head; up to eight voxels for
     one take half as many maps, as the low-res volume is that much larger.  ``deep`` is the same with 30
-    convolutions instead of 8 to 16, and takes about three times as long.
+    convolutions in its blocks instead of 8 to 16.
 
     Raises
     ------

@@ -50,6 +50,7 @@ class Manifest:
     window : physical values that map to -1 and +1, for CT in HU; ``None`` for the volume's own.
     sha256 : hash of the ``.safetensors`` file.
     architecture : keywords of :class:`inrcodec.superres.network.Architecture`.
+    parameters : of the network.
     lift : dB that it takes off the error of a clean low-res volume, on what was held out in training.
     weights, card : the ``.safetensors`` file, and the JSON file that all this is from.
     """
@@ -60,6 +61,7 @@ class Manifest:
     window: tuple[float, float] | None
     sha256: str
     architecture: dict[str, Any]
+    parameters: int
     lift: float
     weights: Traversable
     card: Traversable
@@ -114,6 +116,7 @@ def _manifest(folder: Traversable, entry: Traversable) -> Manifest:
             _window(fields["window"]),
             fields["sha256"],
             dict(fields["architecture"]),
+            int(fields["parameters"]),
             _lift(fields["held_out"]),
             folder / f"{fields['id']}.safetensors",
             entry,
@@ -162,11 +165,16 @@ def manifest(model: str) -> Manifest:
     return known[model]
 
 
-def choose(modality: str, factor: tuple[int, int, int]) -> str:
-    """The model to try for a modality, "" where nobody states one, and a factor; Lanczos without one."""
-    wanted = (modality or UNSTATED, factor)
-    fitting = [m.id for m in manifests().values() if (m.modality, m.factor) == wanted]
-    return fitting[0] if fitting else LANCZOS
+def choose(modality: str, factor: tuple[int, int, int], usual: str | None = None) -> str:
+    """The model to try for a modality, "" where nobody states one, and a factor; Lanczos without one.
+
+    One's own come before those of the package, and smaller ones before larger ones.  ``usual`` is
+    taken where it fits.
+    """
+    wanted, own = (modality or UNSTATED, factor), _own()
+    fitting = [m for m in manifests().values() if (m.modality, m.factor) == wanted]
+    ranked = sorted(fitting, key=lambda m: (m.id != usual, m.id not in own, m.parameters))
+    return ranked[0].id if ranked else LANCZOS
 
 
 def load(model: str, digest: bytes) -> SRDenseNet:
