@@ -129,7 +129,8 @@ def ladder(codec: str, args: argparse.Namespace) -> list[tuple[str, float]]:
     """Kinds and levels of a codec's rungs."""
     if codec == OURS:
         return [("size", n) for n in args.sizes] + [("psnr", db) for db in args.psnrs]
-    return [("", level) for level in peer_codecs.peers()[codec].levels]
+    levels = peer_codecs.peers()[codec].levels
+    return [("", level) for level in levels[:: -(-len(levels) // args.rungs)]]
 
 
 def rows_of(volume: Volume, args: argparse.Namespace) -> list[Row]:
@@ -286,6 +287,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--codecs", nargs="+", choices=names, default=names)
     parser.add_argument("--sizes", type=int, nargs="*", default=SIZES, help="bytes of our files")
     parser.add_argument("--psnrs", type=float, nargs="*", default=PSNRS, help="dB of our files")
+    parser.add_argument("--rungs", type=int, default=99, metavar="N", help="of each peer's ladder at most")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
     args = parser.parse_args(argv)
     args.out.mkdir(parents=True, exist_ok=True)

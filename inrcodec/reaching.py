@@ -34,6 +34,7 @@ LARGEST_STEP = 4.0  # times the bytes of the attempt before
 WORTH_IT = (
     0.8  # of a refinement's bytes: networks that are forecast to take more are not tried; forecasts flatter
 )
+HOPELESS = 1.5  # times the bytes that another way takes: no further fit is tried for an estimate above
 ROOM_BELOW_CEILING = 0.3  # dB that a grid's ceiling must be above what is asked for
 
 
@@ -106,10 +107,10 @@ def _either(
     found = None
     if forecast is not None and forecast < size * WORTH_IT:
         with suppress(TargetNotReached):
-            found = _smallest(volume, span, choices, options, progress)
+            found = _smallest(volume, span, choices, options, progress, size)
     if found is not None and encoder.size_of(*found) <= size:
         return found
-    took = "do not reach it" if found is None else f"take {encoder.size_of(*found):,} bytes"
+    took = "do not reach it in as many" if found is None else f"take {encoder.size_of(*found):,} bytes"
     if forecast is not None and found is None and forecast >= size * WORTH_IT:
         took = f"are forecast to take {forecast:,} bytes"
     bare.notices.append(f"a refinement alone reaches {options.psnr:g} dB in fewer bytes: networks {took}")
@@ -117,9 +118,14 @@ def _either(
 
 
 def _smallest(
-    volume: Volume, span: Range, choices: list[Choice], options: ResolvedOptions, progress: Progress | None
+    volume: Volume,
+    span: Range,
+    choices: list[Choice],
+    options: ResolvedOptions,
+    progress: Progress | None,
+    most: float = inf,
 ) -> tuple[Encoded, Reached]:
-    """Networks alone: the smallest found that reach the PSNR.
+    """Networks alone: the smallest found that reach the PSNR; not sought where they need over ``most`` bytes.
 
     Raises
     ------
@@ -129,7 +135,7 @@ def _smallest(
     for choice in choices:
         low = encoder.downsample(volume, span, choice.factor, options.threads, progress)
         search = _Search(volume, span, low, options, progress)
-        reached = search.run()
+        reached = search.run(most)
         if reached is not None:
             reached.encoded.choice = choice
             return reached.encoded, reached.found
@@ -191,8 +197,8 @@ class _Search:
         self.notices: list[str] = []
         self.most = -inf  # dB
 
-    def run(self) -> Attempt | None:
-        """The smallest attempt that reaches the PSNR; ``None`` where this grid does not."""
+    def run(self, most: float) -> Attempt | None:
+        """The smallest attempt that reaches the PSNR; ``None`` where this grid does not in so many bytes."""
         ceiling = self._ceiling()
         if ceiling < self.wished + ROOM_BELOW_CEILING:
             self.most = ceiling
@@ -210,6 +216,8 @@ class _Search:
                 break
             needed = self._needed(attempt, ceiling)
             if attempt.psnr >= self.wished and attempt.size <= needed * (1 + CLOSE):
+                break
+            if needed > most * HOPELESS:
                 break
             size = round(min(max(needed, attempt.size / LARGEST_STEP), attempt.size * LARGEST_STEP))
         reached = [a for a in self.attempts if a.psnr >= self.wished]

@@ -95,7 +95,7 @@ def build(
         "warning": _warning(decoder.header, found, equal),
         "errors": "" if found is None else _errors(found, decoded.unit),
         "bytes": _bytes(facts),
-        "coding": _table(_coding(facts)),
+        "coding": _table(_coding(facts, decoder.has_networks)),
         "volume": _table(facts["volume"]),
         "limitations": _limitations(decoder, decoded.unit),
         "data": json.dumps(data, allow_nan=False).replace("<", "\\u003c"),
@@ -192,8 +192,10 @@ def _bytes(facts: Mapping[str, Any]) -> str:
     return f"<table class='bytes'>{''.join(rows)}</table>"
 
 
-def _coding(facts: Mapping[str, Any]) -> dict[str, Any]:
+def _coding(facts: Mapping[str, Any], networks: bool) -> dict[str, Any]:
     codec, quality, encoder = facts["codec"], facts["quality"], facts["encoder"]
+    if not networks:
+        codec = {"networks": "none", "refinement_steps": codec["refinement_steps"]}
     return {
         "encoder": f"inrcodec {encoder['version']}, seed {encoder['seed']}",
         **codec,
