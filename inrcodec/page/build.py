@@ -13,7 +13,7 @@ from importlib.resources import files
 from math import isclose, isfinite
 from typing import Any
 
-from inrcodec import check
+from inrcodec import check, plots
 from inrcodec.decoder import Decoder
 from inrcodec.errors import InputError
 from inrcodec.header import LANCZOS, Header
@@ -80,7 +80,7 @@ def build(
         The source has another shape or modality.
     """
     if source is not None:
-        charts.require()
+        plots.require()
     decoded = decoder.volume(how)
     found = None
     if source is not None:

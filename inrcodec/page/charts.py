@@ -12,25 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from inrcodec.errors import MissingExtra
+from inrcodec import plots
 from inrcodec.page.compare import Comparison
 
 SIZE = (6.0, 3.0)  # inches
 INK = "#33567f"
 NEVER = "2000-01-01"  # the identifiers in the SVG are hashed with a salt, which may be any
-
-
-def require() -> None:
-    """Refuse to go on where Matplotlib is not there.
-
-    Raises
-    ------
-    MissingExtra
-    """
-    try:
-        import_module("matplotlib")
-    except ImportError as error:
-        raise MissingExtra("Matplotlib, which draws the charts, is not installed", extra="plots") from error
 
 
 def histogram(found: Comparison, unit: str) -> str:
@@ -58,8 +45,7 @@ def by_slice(found: Comparison) -> str:
 
 
 def _figure() -> tuple[Any, Any]:
-    require()
-    figure: Any = import_module("matplotlib.figure").Figure(figsize=SIZE, layout="constrained")
+    figure = plots.figure(*SIZE)
     axes = figure.subplots()
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25)

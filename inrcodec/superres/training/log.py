@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
-from importlib import import_module
 from io import BytesIO, StringIO
 from pathlib import Path
-from typing import Any
 
-from inrcodec.errors import MissingExtra
+from inrcodec import plots
 from inrcodec.io import atomic_write
 from inrcodec.superres.training import held_out
 from inrcodec.superres.training.material import Material
@@ -65,8 +63,7 @@ class Log:
         MissingExtra
             Matplotlib is not installed.
         """
-        require_plots()
-        figure: Any = import_module("matplotlib.figure").Figure(figsize=(8, 4.5), layout="constrained")
+        figure = plots.figure(8, 4.5)
         axes = figure.subplots()
         steps = [int(line[0]) for line in self.lines[1:]]
         for k, name in enumerate(self.lines[0][len(FIXED) :], len(FIXED)):
@@ -77,16 +74,3 @@ class Log:
         stream = BytesIO()
         figure.savefig(stream, format="png", dpi=120)
         return stream.getvalue()
-
-
-def require_plots() -> None:
-    """Refuse to go on where Matplotlib is not there.
-
-    Raises
-    ------
-    MissingExtra
-    """
-    try:
-        import_module("matplotlib")
-    except ImportError as error:
-        raise MissingExtra("Matplotlib, which draws the curve, is not installed", extra="plots") from error

@@ -14,14 +14,14 @@ from typing import Any
 
 import torch
 
-from inrcodec import __version__
+from inrcodec import __version__, plots
 from inrcodec.io import atomic_write
 from inrcodec.options import Progress
 from inrcodec.superres import registry
 from inrcodec.superres.architectures import named
 from inrcodec.superres.network import Architecture
 from inrcodec.superres.training import card, held_out
-from inrcodec.superres.training.log import Log, require_plots
+from inrcodec.superres.training.log import Log
 from inrcodec.superres.training.material import Loader, Material
 from inrcodec.superres.training.options import TrainOptions
 from inrcodec.superres.training.patches import Patches
@@ -50,7 +50,7 @@ def train(
         A volume cannot be used, the checkpoint is of another training, or the training diverged.
     """
     if options.curve:
-        require_plots()
+        plots.require()
     if options.start:
         registry.manifest(options.start)  # or there is nothing to start from
     torch.set_num_threads(options.threads)
