@@ -20,7 +20,7 @@ from time import monotonic
 
 import numpy as np
 import torch
-from encoded import FACTOR, Encodings, Region, twelve_bits
+from encoded import FACTOR, Encodings, Region, cropped, twelve_bits
 from figures import Figure, Section, run
 from hard_volumes import HARD
 
@@ -52,12 +52,15 @@ def networks(modality: str) -> list[tuple[str, SRDenseNet]]:
 
 
 def clean(encodings: Encodings, args: argparse.Namespace) -> Section:
-    """Every CT model on the clean low-res volume of the crop."""
+    """Every CT model on the clean low-res volume of the crop, and of its rows and columns of all slices."""
     if encodings.crop is None:
         print("  skipped: the volume does not hold the crop")
         return Section([])
-    full = unit_of(replace(encodings.crop, modality="CT"))
-    return _gains("CT", "crop", full, CLEAN, args)
+    figures = []
+    tall = cropped(encodings.head, (slice(None), *CROP[1:]))
+    for name, volume in (("crop", encodings.crop), ("crop, all slices", tall)):
+        figures += _gains("CT", name, unit_of(replace(volume, modality="CT")), CLEAN, args).figures
+    return Section(figures)
 
 
 def mr(encodings: Encodings, args: argparse.Namespace) -> Section:

@@ -91,7 +91,10 @@ def test_the_rate_scales_with_amplitude_and_voxels():
         ("MR", Range(-1024, 3071), (4, 4, 4), {}, "lanczos"),
         ("CT", Range(-1024, 3071), (3, 3, 3), {}, "lanczos"),
         ("CT", Range(-1024, 3071), (4, 4, 4), {"sr": "lanczos"}, "lanczos"),
+        ("CT", Range(-1024, 3071), (1, 4, 4), {}, "ct-2d-x4"),
         ("CT", Range(-1024, 3071), (4, 4, 4), {"preset": "paper"}, "ct-3d-x4"),
+        ("CT", Range(-1024, 3071), (1, 4, 4), {"preset": "paper"}, "srdensenet-all"),
+        ("MR", Range(0, 900), (2, 2, 2), {"preset": "paper"}, "mr-3d-x2"),
     ],
 )
 def test_the_model_follows_modality_and_factor(modality, span, factor, knobs, model):
