@@ -130,7 +130,8 @@ def ladder(codec: str, args: argparse.Namespace) -> list[tuple[str, float]]:
     if codec == OURS:
         return [("size", n) for n in args.sizes] + [("psnr", db) for db in args.psnrs]
     levels = peer_codecs.peers()[codec].levels
-    return [("", level) for level in levels[:: -(-len(levels) // args.rungs)]]
+    kept = levels[:: -1 * -(-len(levels) // args.rungs)][::-1]  # the finest always
+    return [("", level) for level in kept]
 
 
 def rows_of(volume: Volume, args: argparse.Namespace) -> list[Row]:
