@@ -44,7 +44,7 @@ from live import peak_of_tensors
 from recipe import BATCH, WIDTH, Recipe, Siren
 
 from inrcodec import Volume, __version__, api, encoder, io
-from inrcodec.metrics import peak_of, psnr
+from inrcodec.metrics import Errors, peak_of, psnr
 from inrcodec.normalize import Range, unit_rows
 from inrcodec.siren import Layout
 
@@ -131,12 +131,12 @@ def others(material: Any, args: argparse.Namespace) -> Section:
 
 def _compared(source: Volume, batch: int | None, args: argparse.Namespace, *, targets: bool) -> Section:
     figures, rows = [], {}
+    low_res, full = _unit(source, (1, 4, 4) if source.shape[0] == 1 else (4, 4, 4)), _unit(source)
     for depth in DEPTHS:
-        low_res, full = _unit(source, (1, 4, 4) if source.shape[0] == 1 else (4, 4, 4)), _unit(source)
         arms = {
             "alone": _alone(source, full, depth, batch, args),
             "low-res": _timed_alone(low_res, depth, batch, args),
-            "ours": _ours(source, low_res, depth, args),
+            "ours": _ours(source, depth, args),
         }
         seconds = arms["ours"].seconds * args.iterations
         arms["alone, in our time"] = _in_time(source, full, depth, batch, seconds, args)
@@ -190,8 +190,13 @@ def _in_time(
 def _psnr_of(recipe: Recipe, source: Volume) -> float:
     """Of what the network gives, against the peak of the stored values."""
     span = Range.of(source)
-    scale = (span.high - span.low) / 2 / peak_of(span.low, span.high, source.array.dtype)
+    scale = (span.high - span.low) / 2 / _peak(source)
     return psnr(recipe.mse() * scale**2)
+
+
+def _peak(source: Volume) -> float:
+    span = Range.of(source)
+    return peak_of(span.low, span.high, source.array.dtype)
 
 
 def _held_alone(full: np.ndarray, depth: int, batch: int | None, args: argparse.Namespace) -> float:
@@ -207,18 +212,16 @@ def _timed_alone(values: np.ndarray, depth: int, batch: int | None, args: argpar
     return Arm(None, None, median(seconds), peak_of_tensors(lambda: recipe.step(batch), args.device), None)
 
 
-def _ours(source: Volume, low_res: np.ndarray, depth: int, args: argparse.Namespace) -> Arm:
+def _ours(source: Volume, depth: int, args: argparse.Namespace) -> Arm:
     """A file, and what it decodes to."""
     wishes: dict[str, Any] = {"preset": "paper", "layers": depth, "seed": args.seed, "device": args.device}
     wishes |= {"sr": args.sr} if args.sr else {}
     blob, report = api.encode_report(source, steps=args.iterations, **wishes)
-    span = Range.of(source)
-    decoded = api.decode_volume(blob).array.astype(np.float64)
-    error = (decoded - source.array) / peak_of(span.low, span.high, source.array.dtype)
+    errors = Errors(_peak(source))
+    errors.add(source.array, api.decode_volume(blob).array)
     print(f"  {depth} x {WIDTH}: {len(blob):,} bytes, {report.sr}", flush=True)
     held = apart(_held_ours, source, wishes | {"steps": args.iterations})
-    reached, seconds = psnr(float(np.square(error).mean())), report.seconds["fit"] / args.iterations
-    return Arm(reached, len(blob), seconds, None, held)
+    return Arm(errors.psnr, len(blob), report.seconds["fit"] / args.iterations, None, held)
 
 
 def _held_ours(source: Volume, wishes: dict[str, Any]) -> float:

@@ -34,7 +34,7 @@ import peer_codecs
 from apart import apart, timed
 from encoded import cropped, parsed_region, twelve_bits
 
-from inrcodec import Volume, __version__, api, focus, io
+from inrcodec import Volume, __version__, api, focus, io, plots
 from inrcodec.metrics import Errors, WindowErrors, peak_of
 from inrcodec.normalize import Range
 
@@ -176,9 +176,9 @@ def needed(points: Sequence[tuple[float, float]], psnr: float) -> float | None:
 
 def against_best(rows: Sequence[Row], peers: Sequence[str]) -> list[Row]:
     """Each of our files beside the peer that needs the fewest bytes for its PSNR."""
-    found = []
+    found, curves = [], {name: curve(rows, name) for name in peers}
     for row in (r for r in rows if r["codec"] == OURS):
-        sizes = {name: needed(curve(rows, name), row["psnr"]) for name in peers}
+        sizes = {name: needed(points, row["psnr"]) for name, points in curves.items()}
         reached = {name: size for name, size in sizes.items() if size is not None}
         best = min(reached, key=lambda name: reached[name]) if reached else None
         about = {"level": row["level"], "bytes": row["bytes"], "psnr": row["psnr"], "best": best}
@@ -222,9 +222,7 @@ def _shared(
 
 def draw(rows: Sequence[Row], name: str, path: Path) -> None:
     """PSNR and SSIM over bits per voxel."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(11, 4.5), layout="constrained")
+    figure = plots.figure(11, 4.5)
     axes = figure.subplots(1, 2)
     for axis, key, unit in zip(axes, ("psnr", "ssim"), ("PSNR (dB)", "SSIM, 3-D"), strict=True):
         for codec in dict.fromkeys(r["codec"] for r in rows):

@@ -29,7 +29,7 @@ from resource import RUSAGE_CHILDREN, getrusage
 import numpy as np
 from corridor import run
 
-from inrcodec import Volume, io
+from inrcodec import Volume, io, plots
 
 MOST = 1.05  # slope that is linear, but for what a machine's caches and clocks do
 SLICE = """
@@ -129,9 +129,7 @@ def slope(rows: Sequence[Row], along: str, name: str) -> float:
 
 def draw(rows: Sequence[Row], along: str, path: Path) -> None:
     """Seconds and MiB over what grows, both axes logarithmic."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(10, 4), layout="constrained")
+    figure = plots.figure(10, 4)
     axes = figure.subplots(1, 2)
     for axis, unit in zip(axes, ("_s", "_MiB"), strict=True):
         for name in (n for n in COSTS if n.endswith(unit) and not n.endswith("_cpu_s")):

@@ -56,14 +56,14 @@ def triple(name: str, value: object, high: int) -> Triple:
 def number_from(name: str, value: object, floor: float) -> float:
     if value == floor and not isinstance(value, bool):
         return floor
-    try:
-        return number_above(name, value, floor)
-    except UsageError as error:
-        raise UsageError(str(error).replace("above", "from") + " on", value=value) from error
+    return _above(name, value, floor, f"a number from {floor:g} on")
 
 
 def number_above(name: str, value: object, floor: float) -> float:
-    allowed = f"a number above {floor:g}"
+    return _above(name, value, floor, f"a number above {floor:g}")
+
+
+def _above(name: str, value: object, floor: float, allowed: str) -> float:
     require(not isinstance(value, bool | str), name, value, allowed)
     try:
         number = float(value)  # type: ignore[arg-type]

@@ -14,10 +14,10 @@ from math import isclose, isfinite
 from typing import Any
 
 from inrcodec import check, plots
+from inrcodec.cli.ledger import decibels
 from inrcodec.decoder import Decoder
 from inrcodec.errors import InputError
 from inrcodec.header import LANCZOS, Header
-from inrcodec.metrics import psnr
 from inrcodec.modality import settled
 from inrcodec.options import DecodeOptions
 from inrcodec.page import charts, compare, views
@@ -145,7 +145,7 @@ def _summary(facts: Mapping[str, Any], equal: bool) -> str:
     told = [
         f"{volume['modality'] or 'volume'}, {shape}, {volume['dtype']}",
         f"{facts['bytes']['file']:,} bytes, {facts['ratio']:,.0f} : 1, {facts['bpv']:.4f} bits per voxel",
-        f"{_decibels(quality['psnr'])} (peak {quality['peak']:g}), {errs}, as the encoder measured",
+        f"{decibels(quality['psnr'])} (peak {quality['peak']:g}), {errs}, as the encoder measured",
         EQUAL if equal else DIFFERS,
     ]
     return "".join(f"<p>{escape(line)}</p>" for line in told)
@@ -155,7 +155,7 @@ def _errors(found: compare.Comparison, unit: str) -> str:
     """Figures of all voxels, and two charts."""
     suffix = f" {unit}" if unit else ""
     rows: dict[str, Any] = {
-        "PSNR": f"{_decibels(found.psnr)} (peak {found.peak:g})",
+        "PSNR": f"{decibels(found.psnr)} (peak {found.peak:g})",
         "mean absolute error": f"{found.mean_error:.4g}{suffix}",
         "mean error (bias)": f"{found.bias:+.3g}{suffix}",
         "largest error": f"{found.max_error:g}{suffix}",
@@ -199,7 +199,7 @@ def _coding(facts: Mapping[str, Any], networks: bool) -> dict[str, Any]:
     return {
         "encoder": f"inrcodec {encoder['version']}, seed {encoder['seed']}",
         **codec,
-        "PSNR by Lanczos alone": _decibels(quality["psnr_lanczos"]) if quality["psnr_lanczos"] else None,
+        "PSNR by Lanczos alone": decibels(quality["psnr_lanczos"]) if quality["psnr_lanczos"] else None,
         "promised bound": quality["bound"],
         "digest of the decoded voxels": quality["digest"],
     }
@@ -240,8 +240,3 @@ def _word(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.6g}"
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
-
-
-def _decibels(value: float | None) -> str:
-    value = psnr(0.0) if value is None else value
-    return f"{value:.2f} dB" if isfinite(value) else "identical"
