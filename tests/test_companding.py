@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from inrcodec import companding
@@ -50,12 +50,14 @@ def test_no_window_takes_everything(window):
 
 
 @given(curves())
+@example((29, -32767))  # comes 1 ulp above 1
 def test_expanding_undoes_compressing_to_rounding(nodes):
     assert is_curve(nodes)
     companded = compress(nodes, UNIT)
-    assert np.abs(companded).max() <= 1
+    rounding = 4 * np.finfo(float).eps
+    assert np.abs(companded).max() <= 1 + rounding
     steepest = max([1.0, *(np.diff([-ONE, *nodes[0::2], ONE]) / np.diff([-ONE, *nodes[1::2], ONE]))])
-    assert np.abs(expand(nodes, companded) - UNIT).max() <= 4 * np.finfo(float).eps * steepest
+    assert np.abs(expand(nodes, companded) - UNIT).max() <= rounding * steepest
 
 
 @given(curves())
