@@ -18,6 +18,7 @@ from inrcodec.errors import UsageError
 Triple: TypeAlias = tuple[int, int, int]
 
 MAX_THREADS = 1024
+ENSEMBLES = (1, 2, 4, 8)  # mirror images that a model's result may be averaged over
 
 _MODEL_ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _DEVICE = re.compile(r"cpu|cuda(:\d{1,3})?")
@@ -110,6 +111,11 @@ def check_model_id(sr: object) -> None:
     named = sr is None or (isinstance(sr, str) and _MODEL_ID.fullmatch(sr) is not None)
     allowed = "'auto', 'lanczos' or the ID of a model in the package (never a path or an address)"
     require(named, "sr", sr, allowed)
+
+
+def check_ensemble(ensemble: object) -> None:
+    known = ensemble is None or (not isinstance(ensemble, bool) and ensemble in ENSEMBLES)
+    require(known, "ensemble", ensemble, ", ".join(map(str, ENSEMBLES)))
 
 
 def checked_id(model: str) -> str:

@@ -179,6 +179,7 @@ def decode(
     device: str = "cpu",
     threads: int | None = None,
     precision: Precision = "float32",
+    ensemble: int | None = None,
     progress: Progress | None = None,
 ) -> NDArray[Any]:
     """Decode to the array that :func:`encode` was given: same shape, dtype and units.
@@ -200,6 +201,9 @@ def decode(
         so single voxels may differ by a stored unit there.
     precision : "float32", the reference, or "bfloat16"
         Of the model: the second is faster on processors that have it, within 0.05 dB of the first.
+    ensemble : 1, 2, 4 or 8, optional
+        Mirror images that the model's result is averaged over: the file's number is the reference, 1 is the
+        fastest.
 
     Returns
     -------
@@ -214,6 +218,7 @@ def decode(
         device=device,
         threads=threads,
         precision=precision,
+        ensemble=ensemble,
         progress=progress,
     )
     return volume.array[0] if volume.ndim == 2 else volume.array
@@ -229,11 +234,18 @@ def decode_volume(
     device: str = "cpu",
     threads: int | None = None,
     precision: Precision = "float32",
+    ensemble: int | None = None,
     progress: Progress | None = None,
 ) -> Volume:
     """Decode to a :class:`Volume`: array, affine, spacing, modality; parameters as for :func:`decode`."""
     how = DecodeOptions(
-        lowres=lowres, sr=sr, device=device, threads=threads, precision=precision, quality=quality
+        lowres=lowres,
+        sr=sr,
+        device=device,
+        threads=threads,
+        quality=quality,
+        precision=precision,
+        ensemble=ensemble,
     )
     allowed.check_device(device)
     decoder = open(source, max_bytes)

@@ -163,4 +163,6 @@ class _Upsampled:
         for axis, (part, h, n) in enumerate(zip(place, halo, self.active.shape, strict=True)):
             index = torch.arange(part.start - h, part.stop + h).clamp(0, n - 1)
             inside = inside.index_select(axis, index - self._seen(place)[axis].start)
-        return apply.residual_of(self.network, inside, noise_of(self.header)) * ((high - low) / 2)
+        return apply.residual_of(self.network, inside, noise_of(self.header), self.header.sr_ensemble) * (
+            (high - low) / 2
+        )

@@ -40,11 +40,11 @@ from inrcodec.errors import CorruptFile, InputError, TargetNotReached
 from inrcodec.fieldtypes import LONGEST_TEXT, MOST_ENTRIES, SCALARS, TEXT
 from inrcodec.fit import Fitted
 from inrcodec.header import NOISE_STEPS, Header
-from inrcodec.normalize import Range, padding_masks, unit_rows, window_of
+from inrcodec.normalize import Range, padding_masks, unit_rows
 from inrcodec.options import Progress, ResolvedOptions
 from inrcodec.planning import Plan
 from inrcodec.siren import Layout
-from inrcodec.superres import registry
+from inrcodec.superres import candidate, registry
 from inrcodec.superres.window import telling
 from inrcodec.volume import Volume
 
@@ -54,7 +54,6 @@ Shape = tuple[int, int, int]
 
 UNPLANNED = Plan((1, 1, 1), Layout(1, 1), 0.0, 0, 0)  # for a header that is only measured
 NARROWEST = 2  # units of a layer
-PLAIN: dict[str, Any] = {"sr": registry.LANCZOS, "sr_sha256": b"", "sr_window": (-1.0, 1.0), "sr_noise": 0}
 CELL = 2  # edge of a mask cell in low-res voxels: on the head 0.5 kB where single voxels cost 1.9 kB (zstd)
 
 
@@ -162,9 +161,9 @@ def job_for(
     _check_words(volume)
     window, about_focus = focus.unit_window(options.focus, volume, span)
     low = replace(low, nodes=companding.curve(*window) if window else ())
-    model, notices = planning.model_for(volume, span, low.factor, options)
+    model, notices = candidate.model_for(volume, span, low.factor, options)
     active = low.active
-    about_model = _model(model, volume)
+    about_model = candidate.fields_of(model, volume, options)
     fixed = _fixed_bytes(header_of(volume, span, low, about_model, options), masks)
     _refuse_too_small(wished, fixed, options)
     plan = planning.plan(low.targets(active), active, options, None if wished is None else wished - fixed)
@@ -363,15 +362,6 @@ def size_of(encoded: Encoded, found: Reached) -> int:
     return container.size([("HEAD", head), *encoded.sections.items()])
 
 
-def _model(name: str, volume: Volume) -> dict[str, Any]:
-    """The header's fields of a model; Lanczos needs none but its name."""
-    if name == registry.LANCZOS:
-        return PLAIN
-    known = registry.manifest(name)
-    window = known.window or window_of(volume)
-    return {"sr": name, "sr_sha256": bytes.fromhex(known.sha256), "sr_window": window}
-
-
 def model_left_out(encoded: Encoded, found: Reached) -> list[str]:
     """A notice, where Lanczos serves this volume better than the model that was to be used."""
     if found.best == encoded.header.sr:
@@ -383,14 +373,12 @@ def model_left_out(encoded: Encoded, found: Reached) -> list[str]:
 
 def finished(encoded: Encoded, found: Reached) -> Header:
     """The header with what was reached, by the better way to bring the resolution back."""
-    best = found.refined or found.outcomes[found.best]
+    best, helped = found.refined or found.outcomes[found.best], found.best != registry.LANCZOS
     return replace(
         encoded.header,
-        **({"sr_noise": found.noise} if found.best == encoded.header.sr != registry.LANCZOS else PLAIN),
+        **({"sr_noise": found.noise} if helped else candidate.PLAIN),
         psnr=best.errors.psnr,
-        psnr_lanczos=None
-        if found.refined or found.best == registry.LANCZOS
-        else found.outcomes["lanczos"].errors.psnr,
+        psnr_lanczos=found.outcomes[registry.LANCZOS].errors.psnr if helped and not found.refined else None,
         peak=best.errors.peak,
         max_error=best.errors.largest * abs(encoded.header.rescale[0]),
         digest=best.digest,

@@ -136,7 +136,14 @@ class Fullres:
         for plane, unit in zip(inside, self.lowres, strict=True):
             plane[:] = np.clip((unit - low) * (2 / (high - low)) - 1, -1, 1)
         layers = Upsampler(
-            network, inside, self.active, how.device, threads, noise_of(self.header), how.precision
+            network,
+            inside,
+            self.active,
+            how.device,
+            threads,
+            noise_of(self.header),
+            how.precision,
+            how.ensemble or self.header.sr_ensemble,
         ).layers()
         return (layer for layer in layers for _ in range(layer.start, layer.stop))
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from inrcodec import canonical, companding, lanczos, limits, volume
+from inrcodec import allowed, canonical, companding, lanczos, limits, volume
 from inrcodec.errors import CorruptFile, UnsupportedFile
 from inrcodec.fieldtypes import AFFINE, INTEGER, NUMBER, SCALARS, TEXT, Kind, integers, numbers, octets
 
@@ -61,9 +61,10 @@ class Header:
         Unit value of inactive voxels, not companded; edges of a mask cell in low-res voxels; coder of MASK.
     kind, omega, weights_method
         Network, its frequency, coder of WGHT.
-    sr, sr_sha256, sr_window, sr_noise
+    sr, sr_sha256, sr_window, sr_noise, sr_ensemble
         Super-resolution model, SHA-256 of its weights, physical values of its -1 and +1;
-        root mean square error of the low-res volume that it is told, in `NOISE_STEPS` to 1 of its values.
+        root mean square error of the low-res volume that it is told, in `NOISE_STEPS` to 1 of its values;
+        mirror images whose results are averaged.
     refine_axes, refine_steps, refine_unit, bound
         Order of the refinement's halvings; quantisation steps of its first lattice and of each stage, none
         without a refinement; stored values of an integer (0: the bits of a float); physical error that no
@@ -104,6 +105,7 @@ class Header:
     sr_sha256: bytes = b""
     sr_window: tuple[float, float] = (-1.0, 1.0)
     sr_noise: int = 0
+    sr_ensemble: int = 1
     refine_axes: tuple[int, ...] = ()
     refine_steps: tuple[int, ...] = ()
     refine_unit: float = 1.0
@@ -208,6 +210,7 @@ FIELDS: dict[tuple[str, str], tuple[str, Kind]] = {
     ("sr", "sha256"): ("sr_sha256", octets(0, 32)),
     ("sr", "window"): ("sr_window", numbers(2)),
     ("sr", "noise"): ("sr_noise", INTEGER),
+    ("sr", "ensemble"): ("sr_ensemble", INTEGER),
     ("refine", "axes"): ("refine_axes", integers(None)),
     ("refine", "steps"): ("refine_steps", integers(None)),
     ("refine", "unit"): ("refine_unit", NUMBER),
@@ -294,6 +297,7 @@ def _impossible(header: Header) -> Iterator[tuple[str, bool]]:
     yield "super-resolution hash", (header.sr == LANCZOS) != (header.sr_sha256 == b"")
     yield "super-resolution window", _is_narrow(*header.sr_window) or _is_narrow(*_window_in_units(header))
     yield "noise", not 0 <= header.sr_noise <= (0 if header.sr == LANCZOS else NOISE_STEPS)
+    yield "ensemble", header.sr_ensemble not in ((1,) if header.sr == LANCZOS else allowed.ENSEMBLES)
     yield "refinement", not _is_refinement(header)
     yield "quality", min(header.peak, header.max_error) < 0
     yield "seed", header.seed < 0

@@ -23,10 +23,10 @@ from dataclasses import dataclass, fields
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, get_args
 
-from inrcodec import allowed, limits
+from inrcodec import allowed, contradictions, limits
 from inrcodec import focus as focusing
 from inrcodec.errors import UsageError
-from inrcodec.presets import PRESETS, Preset, Triple, refuse_changed_paper
+from inrcodec.presets import PRESETS, Preset, Triple
 from inrcodec.spelling import did_you_mean
 
 if TYPE_CHECKING:
@@ -54,10 +54,6 @@ MAX_FACTOR = 8
 MAX_STEPS = 10_000_000
 MAX_SEED = 2**63 - 1  # what torch takes
 MAX_PSNR = 150.0
-OF_NETWORKS = (
-    *("factor", "tiles", "layers", "width", "sr", "through_sr"),
-    *("focus", "steps", "time_budget", "resume"),
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,8 +61,8 @@ class ResolvedOptions:
     """`EncodeOptions` with the preset's values filled in.
 
     None still means "by rule": `factor` from the voxel spacing, `tiles` from the number of active voxels,
-    `sr` from the modality. `sr_wished` is False where the model is not the user's word; such a choice may
-    fall back, with a notice.
+    `sr` from the modality, `ensemble` from the `work` that the preset allows. `sr_wished` is False where the
+    model is not the user's word; such a choice may fall back, with a notice.
     """
 
     preset: str
@@ -85,6 +81,8 @@ class ResolvedOptions:
     tiles: Triple | None
     sr: str | None
     sr_wished: bool
+    ensemble: int | None
+    work: float
     through_sr: bool
     ratio: float | None
     size: int | None
@@ -132,6 +130,9 @@ class EncodeOptions:
         more of: without it there are none.
     sr : str, optional
         ID of a super-resolution model, or "lanczos" for none. By default, and with "auto", by modality.
+    ensemble : {1, 2, 4, 8}, optional
+        Mirror images of the low-res volume that the model's result is averaged over; the decoder computes the
+        model as many times. By default as many as the preset's `work` for a voxel allows.
     through_sr : bool, optional
         Fit to a low-res volume that gives a better full-res one, not to the one nearest to plain
         down-sampling. By default from the preset.
@@ -170,6 +171,7 @@ class EncodeOptions:
     lossless: bool = False
     base: bool = False
     sr: str | None = None
+    ensemble: int | None = None
     through_sr: bool | None = None
     focus: focusing.Focus = focusing.ALL
     seed: int = 0
@@ -189,6 +191,7 @@ class EncodeOptions:
         self._check_numbers()
         allowed.check_device_name(self.device)
         allowed.check_model_id(self.sr)
+        allowed.check_ensemble(self.ensemble)
         allowed.require(
             self.through_sr in (None, False, True), "through_sr", self.through_sr, "True or False"
         )
@@ -197,7 +200,7 @@ class EncodeOptions:
         if self.resume is not None:
             self._settle("resume", allowed.path("resume", self.resume))
         self._settle("focus", focusing.checked(self.focus))
-        _refuse_contradictions(self)
+        contradictions.refuse(self, _triple_of(self.factor))
 
     @classmethod
     def from_preset(cls, preset: str = "balanced", **knobs: Any) -> EncodeOptions:
@@ -236,6 +239,8 @@ class EncodeOptions:
             tiles=_first(self.tiles, preset.tiles),
             sr=_first(sr, preset.sr),
             sr_wished=sr is not None,
+            ensemble=self.ensemble,
+            work=preset.work,
             through_sr=_first(self.through_sr, preset.through_sr),
             ratio=self.ratio,
             size=self.size,
@@ -317,6 +322,9 @@ class DecodeOptions:
     precision : {"float32", "bfloat16"}
         Of the super-resolution network.  "float32" is the reference; "bfloat16" is faster where a processor
         has it, within 0.05 dB of the reference.
+    ensemble : {1, 2, 4, 8}, optional
+        Mirror images that the model's result is averaged over.  By default as many as the file says: that is
+        the reference; fewer are faster.
 
     Raises
     ------
@@ -330,10 +338,12 @@ class DecodeOptions:
     threads: int | None = None
     quality: Quality = "full"
     precision: Precision = "float32"
+    ensemble: int | None = None
 
     def __post_init__(self) -> None:
         allowed.check_model_id(self.sr)
         allowed.check_device_name(self.device)
+        allowed.check_ensemble(self.ensemble)
         allowed.require(self.precision in PRECISIONS, "precision", self.precision, " or ".join(PRECISIONS))
         allowed.require(self.quality in QUALITIES, "quality", self.quality, ", ".join(QUALITIES))
         if self.lowres and self.quality != "full":
@@ -341,51 +351,18 @@ class DecodeOptions:
                 f"quality {self.quality!r} is of the full-res volume, not the low-res one: leave it out",
                 value=self.quality,
             )
-        if self.lowres and self.sr is not None:
-            raise UsageError(
-                f"sr {self.sr!r} has no meaning for the low-res volume, which precedes it: leave it out",
-                value=self.sr,
-            )
+        for name in ("sr", "ensemble"):
+            value = getattr(self, name)
+            if self.lowres and value is not None:
+                raise UsageError(
+                    f"{name} {value!r} has no meaning for the low-res volume: leave it out",
+                    value=value,
+                )
         if self.threads is not None:
             allowed.integer("threads", self.threads, 1, allowed.MAX_THREADS)
 
 
 REFERENCE = DecodeOptions()  # what a file is measured by
-
-
-def _refuse_contradictions(options: EncodeOptions) -> None:
-    if options.ratio is not None and options.size is not None:
-        raise UsageError(
-            f"ratio {options.ratio:g} and size {options.size} both ask for a file size, give one of them",
-            value=(options.ratio, options.size),
-        )
-    if options.psnr is not None and (options.ratio or options.size):
-        raise UsageError(
-            f"psnr {options.psnr:g} asks for a quality, ratio and size for bytes, give one of them",
-            value=options.psnr,
-        )
-    bounded = "lossless" if options.lossless else "max_error" if options.max_error is not None else None
-    if bounded is not None:
-        for name in ("ratio", "size", "psnr", *(["max_error"] if options.lossless else [])):
-            if getattr(options, name) is not None:
-                raise UsageError(
-                    f"{bounded} promises an error and takes the bytes that it takes; leave {name} out",
-                    value=getattr(options, name),
-                )
-        for name in OF_NETWORKS if not options.base else ():
-            if getattr(options, name) not in (None, focusing.ALL):
-                raise UsageError(
-                    f"{name} is of networks, and {bounded} has none; leave it out, or ask for base",
-                    value=getattr(options, name),
-                )
-    elif options.base and options.psnr is None:
-        raise UsageError(
-            "base puts networks in front of a refinement, and there is none: leave it out, or ask for "
-            "lossless, max_error or psnr",
-            value=options.base,
-        )
-    if options.preset == "paper":
-        refuse_changed_paper(options, _triple_of(options.factor))
 
 
 def _triple_of(factor: int | Triple | None) -> Triple | None:

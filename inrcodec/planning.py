@@ -15,11 +15,9 @@ from numpy.typing import NDArray
 
 from inrcodec import tiles
 from inrcodec.errors import TargetNotReached, UsageError
-from inrcodec.header import can_see
-from inrcodec.normalize import Range, amplitude
+from inrcodec.normalize import amplitude
 from inrcodec.options import ResolvedOptions
 from inrcodec.siren import OMEGA, Layout
-from inrcodec.superres import registry
 from inrcodec.volume import Volume
 
 Shape = tuple[int, int, int]
@@ -103,63 +101,6 @@ def hold_to(options: ResolvedOptions, volume: Volume, size: int) -> None:
             "ask for a larger size, a larger factor or more steps",
             value=size,
         )
-
-
-def model_for(volume: Volume, span: Range, factor: Shape, options: ResolvedOptions) -> tuple[str, list[str]]:
-    """The super-resolution model to try, and what the user should know about the choice.
-
-    Raises
-    ------
-    ModelNotFound
-        The user named a model that is not there.
-    UsageError
-        The user named a model of another factor.
-    """
-    notices: list[str] = []
-    if options.sr == registry.LANCZOS or span.low == span.high:
-        return registry.LANCZOS, notices
-    if options.sr is not None and options.sr_wished:
-        return _wished_model(options.sr, volume, span, factor), notices
-    model = registry.choose(volume.modality, factor, options.sr)
-    known = registry.manifests().get(model)
-    if known and _is_blind(known, volume, span):
-        notices.append(f"the values are none that model {model!r} was made for: Lanczos is used")
-        return registry.LANCZOS, notices
-    if options.sr not in (None, model):
-        notices.append(
-            f"model {options.sr!r} does not serve {volume.modality or 'no stated modality'} at factor "
-            f"{factor}: {model!r} takes its place"
-        )
-    elif model == registry.LANCZOS:
-        across = " x ".join(map(str, factor))
-        notices.append(
-            f"Lanczos interpolation brings factor {across} back: super-resolution models are for other "
-            f"grids or modalities than this ({volume.modality or 'modality unknown'})"
-        )
-    return model, notices
-
-
-def _wished_model(name: str, volume: Volume, span: Range, factor: Shape) -> str:
-    """The model that the user named, if it can serve."""
-    found = registry.manifest(name)
-    if found.factor != factor:
-        raise UsageError(
-            f"model {found.id!r} brings back factor {found.factor}, the volume is reduced by {factor}; "
-            f"did you mean --factor {','.join(map(str, found.factor))}?",
-            value=found.id,
-        )
-    if _is_blind(found, volume, span):
-        raise UsageError(
-            f"model {found.id!r} is made for values of {found.window}, the volume's are of another kind; "
-            "leave it out",
-            value=found.id,
-        )
-    return found.id
-
-
-def _is_blind(model: registry.Manifest, volume: Volume, span: Range) -> bool:
-    """Whether the volume's values are so unlike the model's that its window means nothing among them."""
-    return model.window is not None and not can_see(model.window, volume.rescale, span.low, span.high)
 
 
 def plan(

@@ -9,18 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-from inrcodec import focus as focusing
 from inrcodec.allowed import Triple
-from inrcodec.errors import UsageError
 
-if TYPE_CHECKING:
-    from inrcodec.options import EncodeOptions
-
-__all__ = ["PRESETS", "Preset", "Triple", "refuse_changed_paper"]
-
-PAPER_LAYERS = (2, 3, 4)  # the three depths that the paper reports
+__all__ = ["PRESETS", "Preset", "Triple"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,13 +34,15 @@ class Preset:
     tiles: Triple | None = None
     sr: str | None = None
     through_sr: bool = False  # the time of three forward passes of the model, and 1 % more bytes
+    # Multiply-adds for a voxel that an ensemble's images may take together; one image is always there.
+    work: float = 0.0
 
 
 PRESETS: Mapping[str, Preset] = MappingProxyType(
     {
         "fast": Preset(steps=1200, usual_width=28),
-        "balanced": Preset(steps=6000, through_sr=True),
-        "best": Preset(steps=30_000, through_sr=True),
+        "balanced": Preset(steps=6000, through_sr=True, work=32e3),
+        "best": Preset(steps=30_000, through_sr=True, work=256e3),
         # One network for the whole volume, as the paper has it.
         "paper": Preset(
             steps=50_000,
@@ -62,31 +57,3 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
         ),
     }
 )
-
-
-def refuse_changed_paper(options: EncodeOptions, factor: Triple | None) -> None:
-    """The paper's network is fixed; only its depth varies (2, 3 or 4 hidden layers)."""
-    paper = PRESETS["paper"]
-    fixed: tuple[tuple[str, object, object], ...] = (
-        ("factor", factor, paper.factor),
-        ("tiles", options.tiles, paper.tiles),
-        ("width", options.width, paper.width),
-        ("ratio", options.ratio, None),
-        ("size", options.size, None),
-        ("psnr", options.psnr, None),
-        ("through_sr", options.through_sr, paper.through_sr),
-        ("focus", None if options.focus == focusing.ALL else options.focus, None),
-    )
-    for name, wished, given in fixed:
-        if wished is not None and wished != given:
-            raise UsageError(
-                f"preset 'paper' fixes {name}{'' if given is None else f' at {given}'}, got {wished}; "
-                f"did you mean preset 'balanced' with {name}?",
-                value=wished,
-            )
-    if options.layers is not None and options.layers not in PAPER_LAYERS:
-        raise UsageError(
-            f"preset 'paper' has 2, 3 or 4 hidden layers, got {options.layers}; "
-            "did you mean preset 'balanced' with layers?",
-            value=options.layers,
-        )

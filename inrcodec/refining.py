@@ -18,6 +18,7 @@ from inrcodec.errors import InputError, TargetNotReached
 from inrcodec.normalize import Range
 from inrcodec.options import Progress, ResolvedOptions
 from inrcodec.refinement import Layer, Refiner
+from inrcodec.superres import candidate
 from inrcodec.volume import Volume
 
 COARSEST = 8  # factor of a file without networks: the fewest low-res voxels to say nothing about
@@ -82,7 +83,7 @@ def bare(volume: Volume, span: Range, options: ResolvedOptions) -> Encoded:
     nothing = np.zeros([-(-n // f) for n, f in zip(volume.shape, (z, y, x), strict=True)])
     cell = (nothing.shape[0], nothing.shape[1], nothing.shape[2])
     low = Lowres(nothing, (z, y, x), 0.0, cell, np.zeros((1, 1, 1), np.bool_))
-    header = encoder.header_of(volume, span, low, encoder.PLAIN, options)
+    header = encoder.header_of(volume, span, low, candidate.PLAIN, options)
     index, weights = streams.join([b""])
     sections = {**encoder.masks_of(volume, low), "INDX": index, "WGHT": weights}
     return Encoded(header, sections, nothing, nothing, focus.told(options.focus, volume, span))
@@ -108,7 +109,7 @@ def refined(
         A voxel is further off than was promised: an error of this program, never a file.
     """
     if before is not None and before.best != encoded.header.sr:
-        encoded = replace(encoded, header=replace(encoded.header, **encoder.PLAIN))
+        encoded = replace(encoded, header=replace(encoded.header, **candidate.PLAIN))
     header = replace(encoded.header, **layer.fields)
     sections = encoded.sections | layer.sections
     outcome = check.decoded(header, sections, volume, encoded.windows, progress, options.threads)

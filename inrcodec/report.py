@@ -50,6 +50,7 @@ class EncodeReport:
     mean_errors_lowres : the same of the low-res volume alone: what the networks hold, and a focus serves.
     focus : the window that the fit was to serve.
     through_sr : whether the fit was to what gives a better full-res volume.
+    sr, ensemble : the super-resolution model, and the mirror images that its result is averaged over.
     seconds : by stage.
     notices : what the user should know about the choices made.
     reason : why this factor.
@@ -82,6 +83,7 @@ class EncodeReport:
     layers: int
     width: int
     sr: str
+    ensemble: int
     seed: int
     notices: list[str]
     reason: str = ""
@@ -130,6 +132,7 @@ def of(
         "layers": header.layers,
         "width": header.width,
         "sr": header.sr,
+        "ensemble": header.sr_ensemble,
         "seed": header.seed,
     }
 
@@ -150,6 +153,7 @@ def plan(volume: Volume, job: Job, options: ResolvedOptions) -> dict[str, Any]:
         "width": job.header.width,
         "steps": job.plan.steps,
         "sr": job.header.sr,
+        "ensemble": job.header.sr_ensemble,
         "through_sr": options.through_sr,
         "focus": focus.word(options.focus),
         "predicted_bytes": job.predicted,
@@ -199,6 +203,7 @@ def facts(header: Header, sections: Mapping[str, bytes]) -> dict[str, Any]:
             "sr": header.sr,
             "sr_sha256": header.sr_sha256.hex() or None,
             "sr_noise": header.sr_noise,
+            "sr_ensemble": header.sr_ensemble,
             "refinement_steps": list(header.refine_steps),
         },
         "quality": {

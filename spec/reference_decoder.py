@@ -74,6 +74,7 @@ DEFAULTS: dict[str, Any] = {
     "sr.sha256": b"",
     "sr.window": [-1, 1],
     "sr.noise": 0,
+    "sr.ensemble": 1,
     "refine.axes": [],
     "refine.steps": [],
     "refine.unit": 1,
@@ -149,6 +150,7 @@ def check_header(h: dict[str, Any]) -> None:
     need(-1 <= h["mask.background"] <= 1 and 0 < h["net.omega"] <= 1000, "background or omega")
     need((h["sr.id"] == "lanczos") == (h["sr.sha256"] == b""), "hash of the model")
     need(0 <= h["sr.noise"] <= (0 if h["sr.id"] == "lanczos" else 4096), "noise")
+    need(h["sr.ensemble"] in ((1,) if h["sr.id"] == "lanczos" else (1, 2, 4, 8)), "ensemble")
     check_window(h)
     check_refinement(h)
     low = lowres_shape(h)

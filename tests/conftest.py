@@ -10,8 +10,8 @@ from hypothesis import settings
 
 import inrcodec
 
-# A busy machine must not fail a test, nor chance a change that it has nothing to do with: new examples are looked
-# for wherever tests run by hand.
+# A busy machine must not fail a test, nor chance fail a change that has nothing to do with it: new examples
+# are looked for wherever tests run by hand.
 settings.register_profile("no clock", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("no clock")
 

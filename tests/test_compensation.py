@@ -88,15 +88,16 @@ def small_network(monkeypatch, arch):
 
 
 @pytest.mark.parametrize(
-    ("arch", "factor"),
+    ("arch", "factor", "ensemble"),
     [
-        (None, (4, 4, 4)),
-        (replace(SMALL, factor=(2, 4, 3)), (2, 4, 3)),
-        (replace(SMALL, factor=(2, 4, 4), head="deconvolution"), (2, 4, 4)),
-        (replace(SMALL, dims=2, factor=(1, 2, 2)), (1, 2, 2)),
+        (None, (4, 4, 4), 1),
+        (replace(SMALL, factor=(2, 4, 3)), (2, 4, 3), 1),
+        (replace(SMALL, factor=(2, 4, 3)), (2, 4, 3), 8),
+        (replace(SMALL, factor=(2, 4, 4), head="deconvolution"), (2, 4, 4), 1),
+        (replace(SMALL, dims=2, factor=(1, 2, 2)), (1, 2, 2), 4),
     ],
 )
-def test_the_gradient_is_that_of_numerical_differences(arch, factor, monkeypatch):
+def test_the_gradient_is_that_of_numerical_differences(arch, factor, ensemble, monkeypatch):
     """Over blocks that see each other, at the volume's edges too, with padding and what the window clips."""
     rng = np.random.default_rng(0)
     monkeypatch.setattr(apply, "BLOCK", (4, 6, 6))
@@ -109,7 +110,7 @@ def test_the_gradient_is_that_of_numerical_differences(arch, factor, monkeypatch
         about = header(volume, factor=factor)
     else:
         small_network(monkeypatch, arch)
-        about = header(volume, "ct-3d-x4", factor, sr_window=(-800.0, 2000.0))
+        about = header(volume, "ct-3d-x4", factor, sr_window=(-800.0, 2000.0), sr_ensemble=ensemble)
     up = _Upsampled(volume, about, np.ones(low.shape, bool))
     gradient = up.slope(low, 2).gradient
     for _ in range(4):

@@ -38,9 +38,11 @@ def header(sr="lanczos", **changes):
     return Header(**fields | model | window | changes)
 
 
-def decoded(model="lanczos", plain=False, **how):
+def decoded(model="lanczos", plain=False, sr_ensemble=1, **how):
     padding = padcode.decode_bits(padcode.encode_bits(PADDING), SHAPE)
-    whole = Fullres(header(model), low(model), np.ones(low(model).shape, bool), padding)
+    whole = Fullres(
+        header(model, sr_ensemble=sr_ensemble), low(model), np.ones(low(model).shape, bool), padding
+    )
     return list(whole.slabs(DecodeOptions(**{"threads": 2} | how), plain=plain))
 
 
@@ -56,6 +58,16 @@ def test_slabs_bands_and_threads_change_no_voxel(sr, monkeypatch):
     lanczos._bands_up.cache_clear()
     assert np.array_equal(joined(decoded(sr, threads=3)), expected)
     lanczos._bands_up.cache_clear()
+
+
+@pytest.mark.parametrize("sr", ["ct-3d-x2", "ct-2d-x4"])
+def test_the_file_says_how_many_images_and_a_wish_can_say_otherwise(sr):
+    alone, four = (joined(decoded(sr, ensemble=n)) for n in (1, 4))
+    assert not np.array_equal(alone, four)
+    assert np.array_equal(joined(decoded(sr)), alone)
+    assert np.array_equal(joined(decoded(sr, sr_ensemble=4)), four)
+    assert np.array_equal(joined(decoded(sr, sr_ensemble=4, threads=1)), four)
+    assert np.array_equal(joined(decoded(sr, sr_ensemble=4, ensemble=1)), alone)
 
 
 def test_slabs_are_the_formula_of_the_specification():

@@ -45,6 +45,7 @@ FULL = replace(
     sr_sha256=bytes(range(32)),
     sr_window=(-1024.0, 3071.0),
     sr_noise=23,
+    sr_ensemble=8,
     psnr=38.4,
     psnr_lanczos=37.1,
     peak=4095.0,
@@ -54,6 +55,7 @@ FULL = replace(
     seed=7,
 )
 HEADERS = {"plain": PLAIN, "full": FULL}
+WITHOUT_MODEL = {"sr": LANCZOS, "sr_sha256": b"", "sr_noise": 0, "sr_ensemble": 1}
 
 
 def tree(header: Header = FULL) -> dict[str, Any]:
@@ -82,7 +84,7 @@ def test_bytes_are_canonical(name: str) -> None:
 
 
 def test_header_is_short() -> None:
-    assert len(PLAIN.to_bytes()) < 180 and len(FULL.to_bytes()) < 560  # every field there is
+    assert len(PLAIN.to_bytes()) < 180 and len(FULL.to_bytes()) < 576  # every field there is
 
 
 def test_defaults_are_left_out() -> None:
@@ -158,6 +160,8 @@ REFUSED: dict[str, tuple[bytes, type[InrvError]]] = {
     "promise without a refinement": (changed("refine", "bound", 3), CorruptFile),
     "negative promise": (refined(bound=-1), CorruptFile),
     "noise beyond all values": (changed("sr", "noise", 4097), CorruptFile),
+    "ensemble of three": (changed("sr", "ensemble", 3), CorruptFile),
+    "ensemble of no model": (changed("sr", "ensemble", 2, PLAIN), CorruptFile),
     "slope 0": (changed("volume", "rescale", [0, 1]), CorruptFile),
     "unprintable text": (changed("volume", "modality", "\x1b[2J"), CorruptFile),
     "text beyond ASCII": (changed("volume", "unit", "µm"), CorruptFile),
@@ -250,7 +254,7 @@ def test_known_part_of_a_newer_minor_version_is_canonical_too(case: str) -> None
         {"low": 5.0, "high": 5.0},
         {"rescale": (-0.5, 0.0)},
         {"omega": 1000.0},
-        {"dtype": "float64", "low": -1e300, "high": 1e300, "sr": LANCZOS, "sr_sha256": b"", "sr_noise": 0},
+        {"dtype": "float64", "low": -1e300, "high": 1e300, **WITHOUT_MODEL},
         {"sr_noise": 4096},
     ],
     ids=[

@@ -83,12 +83,14 @@ CONTRADICTIONS = [
     {"preset": "paper", "factor": 2},
     {"preset": "paper", "tiles": (1, 1, 2)},
     {"preset": "paper", "layers": 5},
+    {"preset": "paper", "ensemble": 4},
+    {"sr": "lanczos", "ensemble": 2},
 ]
 
 
 @pytest.mark.parametrize("knobs", CONTRADICTIONS, ids=str)
 def test_a_contradiction_ends_with_the_way_out(knobs):
-    with pytest.raises(UsageError, match=r"(did you mean .+\?|give one of them)$"):
+    with pytest.raises(UsageError, match=r"(did you mean .+\?|give one of them|leave one of them out)$"):
         EncodeOptions.from_preset(**knobs)
 
 
@@ -100,6 +102,9 @@ def test_a_contradiction_ends_with_the_way_out(knobs):
         ({"threads": 0}, "from 1 to 1024"),
         ({"threads": 2.0}, "whole number"),
         ({"precision": "float16"}, "float32 or bfloat16"),
+        ({"ensemble": 3}, "1, 2, 4, 8"),
+        ({"ensemble": True}, "1, 2, 4, 8"),
+        ({"ensemble": 2, "lowres": True}, "ensemble 2 has no meaning"),
     ],
 )
 def test_impossible_wishes_of_a_decode_are_refused(wishes, names):
@@ -146,6 +151,7 @@ WISHES = [
     ({"factor": (1, 4, 4)}, "factor", (1, 4, 4)),
     ({"preset": "best"}, "through_sr", True),
     ({"preset": "best", "through_sr": False}, "through_sr", False),
+    ({"preset": "best", "ensemble": 1}, "ensemble", 1),
     ({"through_sr": True}, "through_sr", True),
     ({"layers": 2}, "layers", 2),
     ({"width": 48}, "width", 48),

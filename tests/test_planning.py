@@ -7,6 +7,7 @@ from inrcodec import planning
 from inrcodec.errors import ModelNotFound, TargetNotReached, UsageError
 from inrcodec.normalize import Range
 from inrcodec.options import EncodeOptions
+from inrcodec.superres import candidate, registry
 from inrcodec.volume import Volume
 
 HEAD = (232, 512, 512)
@@ -98,26 +99,50 @@ def test_the_rate_scales_with_amplitude_and_voxels():
     ],
 )
 def test_the_model_follows_modality_and_factor(modality, span, factor, knobs, model):
-    chosen, _ = planning.model_for(volume(modality=modality), span, factor, options(**knobs))
+    chosen, _ = candidate.model_for(volume(modality=modality), span, factor, options(**knobs))
     assert chosen == model
 
 
+@pytest.mark.parametrize(
+    ("model", "preset", "ensemble"),
+    [
+        ("ct-3d-x4", "fast", 1),
+        ("ct-3d-x4", "balanced", 4),
+        ("ct-3d-x4", "best", 8),
+        ("ct-3d-x2", "balanced", 1),
+        ("ct-2d-x4", "balanced", 2),
+        ("ct-2d-x4", "best", 4),  # along z there is nothing to mirror
+        ("srdensenet-all", "best", 1),
+        ("srdensenet-all", "paper", 1),
+    ],
+)
+def test_an_ensemble_is_as_large_as_the_presets_work_allows(model, preset, ensemble):
+    known = registry.manifest(model)
+    assert candidate.ensemble_of(known, options(preset=preset)) == ensemble
+    fields = candidate.fields_of(model, volume(), options(preset=preset))
+    assert fields["sr_ensemble"] == ensemble
+    if preset != "paper":
+        assert candidate.ensemble_of(known, options(preset=preset, ensemble=2)) == 2
+        most = 4 if known.architecture["dims"] == 2 else 8
+        assert candidate.ensemble_of(known, options(preset=preset, ensemble=8)) == most
+
+
 def test_going_without_a_model_is_told_as_a_choice_and_not_as_a_failure():
-    _, (notice,) = planning.model_for(volume(), Range(-1024, 3071), (3, 2, 2), options())
+    _, (notice,) = candidate.model_for(volume(), Range(-1024, 3071), (3, 2, 2), options())
     assert "Lanczos interpolation brings factor 3 x 2 x 2 back" in notice and "(CT)" in notice
 
 
 @pytest.mark.parametrize("span", [Range(-9e7, 1e12), Range(1e12, 1e12 + 1)])
 def test_values_that_are_no_hounsfield_units_get_no_model_of_ct(span):
-    chosen, (notice,) = planning.model_for(volume(modality="CT"), span, (4, 4, 4), options())
+    chosen, (notice,) = candidate.model_for(volume(modality="CT"), span, (4, 4, 4), options())
     assert chosen == "lanczos" and "Lanczos is used" in notice
     with pytest.raises(UsageError, match="another kind"):
-        planning.model_for(volume(modality="CT"), span, (4, 4, 4), options(sr="ct-3d-x4"))
+        candidate.model_for(volume(modality="CT"), span, (4, 4, 4), options(sr="ct-3d-x4"))
 
 
 def test_a_model_that_is_not_there_or_does_not_fit_is_refused():
     span = Range(-1024, 3071)
     with pytest.raises(ModelNotFound, match="no-such"):
-        planning.model_for(volume(), span, (4, 4, 4), options(sr="no-such"))
+        candidate.model_for(volume(), span, (4, 4, 4), options(sr="no-such"))
     with pytest.raises(UsageError, match="--factor 4,4,4"):
-        planning.model_for(volume(), span, (2, 2, 2), options(sr="ct-3d-x4"))
+        candidate.model_for(volume(), span, (2, 2, 2), options(sr="ct-3d-x4"))

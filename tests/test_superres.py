@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from hashlib import sha256
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -109,6 +110,21 @@ def test_noise_is_told_to_those_who_listen(dims):
         assert not torch.equal(clean, noisy)
         both = network(low, noise=torch.tensor([0.0, 0.01]))
     torch.testing.assert_close(both, torch.stack([clean[0], noisy[1]]), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+@pytest.mark.parametrize(("ensemble", "axes"), [(1, ()), (2, (2,)), (4, (1, 2)), (8, (0, 1, 2))])
+def test_an_ensemble_is_the_mean_over_mirror_images(dims, ensemble, axes):
+    torch.manual_seed(0)
+    network = SRDenseNet(replace(TINY, dims=dims, factor=(1, 4, 4))).eval().requires_grad_(False)
+    block = torch.randn(6, 9, 10)
+    images = [m for n in range(len(axes) + 1) for m in combinations(axes, n)]
+    each = [apply.residual_of(network, block.flip(m), 0.0).flip(m) for m in images]
+    found = apply.residual_of(network, block, 0.0, ensemble)
+    assert len(images) == ensemble
+    torch.testing.assert_close(found, torch.stack(each).mean(0), atol=1e-6, rtol=0)
+    mirrored = apply.residual_of(network, block.flip(axes), 0.0, ensemble).flip(axes)
+    torch.testing.assert_close(found, mirrored, atol=1e-6, rtol=0)
 
 
 def test_the_gradient_path_computes_the_same():

@@ -52,6 +52,12 @@ def _parser() -> Parser:
     parser.add_argument(
         "--precision", default="float32", metavar="TYPE", help=f"of the model: {' or '.join(PRECISIONS)}"
     )
+    parser.add_argument(
+        "--ensemble",
+        type=int,
+        metavar="N",
+        help="mirror images that it averages (the file's number; 1: fastest)",
+    )
     add_machine(parser)
     add_manners(parser)
     return parser
@@ -105,7 +111,8 @@ def _decode(args: argparse.Namespace) -> None:
 
 def _knobs(args: argparse.Namespace) -> dict[str, Any]:
     return {
-        name: getattr(args, name) for name in ("lowres", "sr", "device", "threads", "precision", "quality")
+        name: getattr(args, name)
+        for name in ("lowres", "sr", "ensemble", "device", "threads", "precision", "quality")
     }
 
 

@@ -34,6 +34,7 @@ KNOBS = (
     "lossless",
     "base",
     "sr",
+    "ensemble",
     "through_sr",
     "focus",
     "seed",
@@ -91,6 +92,9 @@ def _add_knobs(parser: Parser) -> None:
     knobs.add_argument("--layers", type=int, metavar="N", help="hidden layers of a network")
     knobs.add_argument("--width", type=int, metavar="N", help="units of a hidden layer")
     knobs.add_argument("--sr", metavar="ID", help="super-resolution model, or lanczos for none (auto)")
+    knobs.add_argument(
+        "--ensemble", type=int, metavar="N", help="mirror images that it averages: 1, 2, 4 or 8 (preset)"
+    )
     knobs.add_argument(
         "--through-sr",
         action=argparse.BooleanOptionalAction,

@@ -12,7 +12,8 @@ __all__ = ["in_flags"]
 
 KNOBS = (
     *("ratio", "size", "psnr", "factor", "tiles", "layers", "width", "steps", "seed", "time_budget", "focus"),
-    *("preset", "sr", "through_sr", "device", "threads", "spacing", "series", "template", "modality"),
+    *("preset", "sr", "ensemble", "through_sr", "device", "threads", "spacing", "series"),
+    *("template", "modality"),
 )
 _NAMES = "|".join(KNOBS)
 # Both ways of asking for the same are named where the library cannot know who asks.

@@ -126,7 +126,7 @@ def _made_with(report: EncodeReport) -> list[Row]:
             "networks",
             f"{tiles} ({_across(report.tiles)}) of {report.layers} x {report.width}, seed {report.seed}",
         ),
-        ("model", report.sr),
+        ("model", report.sr if report.ensemble == 1 else f"{report.sr}, mean of {report.ensemble} images"),
     ]
     return [
         *(networks if report.psnr_lowres is not None else [("networks", "none")]),
