@@ -13,7 +13,7 @@ Prints the figures beside their targets and writes each section to ``DIR/superre
 
 import argparse
 from dataclasses import replace
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 from statistics import median
 from time import monotonic
@@ -26,8 +26,10 @@ from hard_volumes import HARD
 
 from inrcodec import Volume, __version__, api, io
 from inrcodec.metrics import psnr
+from inrcodec.options import EncodeOptions
 from inrcodec.superres import registry
 from inrcodec.superres.apply import Upsampler
+from inrcodec.superres.candidate import ensemble_of
 from inrcodec.superres.network import SRDenseNet, frozen
 from inrcodec.superres.training import degrade
 from inrcodec.superres.training.held_out import measured
@@ -81,14 +83,16 @@ def _mr_of(path: Path) -> np.ndarray:
 
 
 def _gains(modality: str, name: str, full: np.ndarray, least: dict, args: argparse.Namespace) -> Section:
+    """One image, and the mean of as many as serve the network; the target is for the latter."""
     figures = []
     for model, network in networks(modality):
-        found = measured(network, [material_of(name, "clean", full, network.arch.factor)], args.threads)[0]
-        words = f"Lanczos {found.lanczos:.2f} dB, model {found.model:.2f}"
+        material = [material_of(name, "clean", full, network.arch.factor)]
         target = least.get(network.arch.factor)
-        figures.append(
-            Figure(name=f"{model}, {name}, clean", value=found.gain, unit="dB", least=target, note=words)
-        )
+        for ensemble, aim in ((1, None), (2**network.arch.dims, target)):
+            found = measured(network, material, args.threads, ensemble)[0]
+            words = f"Lanczos {found.lanczos:.2f} dB, model {found.model:.2f}"
+            what = f"{model}, {name}, clean, {ensemble} image{'s' if ensemble > 1 else ''}"
+            figures.append(Figure(name=what, value=found.gain, unit="dB", least=aim, note=words))
     return Section(figures)
 
 
@@ -139,24 +143,28 @@ def precision(encodings: Encodings, args: argparse.Namespace) -> Section:
 
 
 def speed(encodings: Encodings, args: argparse.Namespace) -> Section:
-    """Slices of 512 x 512 a second, everything active, both precisions."""
+    """Slices of 512 x 512 a second, everything active, both precisions; one image and a balanced file's."""
     figures = []
     for modality in ("CT", "MR"):
         for model, network in networks(modality):
             _, fy, fx = network.arch.factor
             low = np.zeros((16, 512 // fy, 512 // fx), np.float32)
             kind = "srdensenet" if "srdensenet" in model else f"{network.arch.dims}d"
-            for dtype in ("float32", "bfloat16"):
-                rate = median(_rate(network, low, dtype, args) for _ in range(3))
-                least = SPEED[kind] if dtype == "bfloat16" else None
-                figures.append(Figure(name=f"{model}, {dtype}", value=rate, unit="slices/s", least=least))
+            usual = ensemble_of(registry.manifest(model), EncodeOptions().resolved())
+            for dtype, ensemble in product(("float32", "bfloat16"), sorted({1, usual})):
+                rate = median(_rate(network, low, dtype, ensemble, args) for _ in range(3))
+                least = SPEED[kind] if (dtype, ensemble) == ("bfloat16", usual) else None
+                what = f"{model}, {dtype}, {ensemble} image{'s' if ensemble > 1 else ''}"
+                figures.append(Figure(name=what, value=rate, unit="slices/s", least=least))
     return Section(figures)
 
 
-def _rate(network: SRDenseNet, low: np.ndarray, dtype: str, args: argparse.Namespace) -> float:
+def _rate(network: SRDenseNet, low: np.ndarray, dtype: str, ensemble: int, args: argparse.Namespace) -> float:
     network = frozen(network.arch, network.state_dict())  # a copy: bfloat16 turns its weights
+    active = np.ones(low.shape, bool)
     start = monotonic()
-    for _ in Upsampler(network, low, np.ones(low.shape, bool), "cpu", args.threads, precision=dtype).layers():
+    upsampler = Upsampler(network, low, active, "cpu", args.threads, precision=dtype, ensemble=ensemble)
+    for _ in upsampler.layers():
         pass
     return len(low) * network.arch.factor[0] / (monotonic() - start)
 

@@ -57,6 +57,11 @@ class Reached:
         """The model with the smaller error on this volume; Lanczos where they are level."""
         return min(self.outcomes, key=lambda sr: (self.outcomes[sr].errors.mse, sr != registry.LANCZOS))
 
+    @property
+    def best_errors(self) -> Errors:
+        """The errors with the better one."""
+        return self.outcomes[self.best].errors
+
 
 def reached(
     header: Header,

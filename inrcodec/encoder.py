@@ -362,11 +362,12 @@ def size_of(encoded: Encoded, found: Reached) -> int:
     return container.size([("HEAD", head), *encoded.sections.items()])
 
 
-def model_left_out(encoded: Encoded, found: Reached) -> list[str]:
-    """A notice, where Lanczos serves this volume better than the model that was to be used."""
-    if found.best == encoded.header.sr:
+def model_left_out(encoded: Encoded, found: Reached, plain: Reached | None = None) -> list[str]:
+    """A notice, where Lanczos serves better than the model; ``plain`` is what a fit without it reached."""
+    if plain is None and found.best == encoded.header.sr:
         return []
-    wished, best = (found.outcomes[sr].errors.psnr for sr in (encoded.header.sr, found.best))
+    wished = found.outcomes[encoded.header.sr].errors.psnr
+    best = (plain or found).outcomes[registry.LANCZOS].errors.psnr
     words = f"model {encoded.header.sr!r} reaches {wished:.2f} dB on this volume, Lanczos {best:.2f} dB"
     return [f"{words}: Lanczos is used"]
 

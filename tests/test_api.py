@@ -10,7 +10,7 @@ import pytest
 from dicom_maker import write_series
 
 import inrcodec
-from inrcodec import api, check, container, io
+from inrcodec import api, check, container, io, reaching
 from inrcodec.errors import CorruptFile, InputError, InrvError, TargetNotReached, UsageError
 from inrcodec.header import Header
 from inrcodec.superres import apply
@@ -122,6 +122,18 @@ def test_the_encoder_keeps_the_better_of_model_and_lanczos(monkeypatch):
     assert any("Lanczos is used" in notice for notice in report.notices)
     with_lanczos = inrcodec.decode(blob, sr="lanczos")
     assert np.array_equal(inrcodec.decode(blob), with_lanczos)
+
+
+def test_a_narrow_gain_is_held_against_a_fit_without_the_model():
+    """Blocks that no model was made for: one gains on its own fit, and another fit does better without."""
+    blocks = np.where((np.indices((20, 32, 32)) // 4).sum(0) % 2, 1000, -1000).astype(np.int16)
+    knobs = {"factor": (1, 4, 4), "steps": 300, "modality": "CT", "threads": 1}
+    _, narrow = api.encode_report(blocks, **knobs, time_budget=1000.0)  # with a budget there is no other fit
+    assert narrow.sr == "ct-2d-x4" and 0 < narrow.psnr - narrow.psnr_lanczos < reaching.NARROW
+    plain, without = api.encode_report(blocks, sr="lanczos", **knobs)
+    assert without.psnr > narrow.psnr
+    blob, report = api.encode_report(blocks, **knobs)
+    assert blob == plain and any("Lanczos is used" in notice for notice in report.notices)
 
 
 def test_a_file_with_a_model_decodes_without_it():

@@ -43,9 +43,9 @@ class Row:
         return self.model - self.lanczos
 
 
-def measured(network: SRDenseNet, material: Sequence[Material], threads: int) -> list[Row]:
-    """A row for each."""
-    return [_row(network, m, threads) for m in material]
+def measured(network: SRDenseNet, material: Sequence[Material], threads: int, ensemble: int = 1) -> list[Row]:
+    """A row for each; with ``ensemble`` the residual is the mean over as many mirror images."""
+    return [_row(network, m, threads, ensemble) for m in material]
 
 
 def table(rows: Sequence[Row]) -> list[dict[str, Any]]:
@@ -53,13 +53,14 @@ def table(rows: Sequence[Row]) -> list[dict[str, Any]]:
     return [{k: round(v, 2) if isinstance(v, float) else v for k, v in asdict(r).items()} for r in rows]
 
 
-def _row(network: SRDenseNet, m: Material, threads: int) -> Row:
+def _row(network: SRDenseNet, m: Material, threads: int, ensemble: int) -> Row:
     low, full = m.decoded.numpy(), m.full.numpy()
     active = np.ones(low.shape, np.bool_)
     plain = model = 0.0
     factor = network.arch.factor
     with torch.no_grad():
-        for layer in Upsampler(network, low.clip(-1, 1), active, "cpu", threads, m.noise).layers():
+        upsampler = Upsampler(network, low.clip(-1, 1), active, "cpu", threads, m.noise, ensemble=ensemble)
+        for layer in upsampler.layers():
             for z in range(layer.start, min(layer.stop, len(full))):
                 found = lanczos.up(low.astype(np.float64), factor, shape_of(full), z, z + 1)[0]
                 plain += float(np.square(found.clip(-1, 1) - full[z]).sum())
