@@ -97,7 +97,7 @@ def test_same_seed_same_file_whatever_the_threads_and_another_seed_another(tiles
 
 
 def test_same_voxels_whatever_the_threads_and_slices_asked_for():
-    blob = inrcodec.encode(VOLUMES["int16"], steps=60, threads=1, factor=4, tiles=(1, 2, 2))
+    blob = inrcodec.encode(VOLUMES["int16"], modality="CT", steps=60, threads=1, factor=4, tiles=(1, 2, 2))
     assert inrcodec.info(blob)["codec"]["sr"] in ("ct-3d-x4", "lanczos")
     assert np.array_equal(inrcodec.decode(blob, threads=1), inrcodec.decode(blob, threads=3))
     decoder = api.open(blob)
