@@ -196,8 +196,9 @@ def test_the_plan_is_what_is_done():
     source = VOLUMES["int16"]
     planned = inrcodec.plan(source, **QUICK)
     report = api.encode_report(source, **QUICK)[1]
-    for name in ("factor", "tiles", "layers", "width", "sr"):
+    for name in ("factor", "tiles", "layers", "width"):
         assert planned[name] == getattr(report, name), name
+    assert report.sr in (planned["sr"], "lanczos")  # a model is tried, and may be left out
     assert 0.5 * report.file_bytes < planned["predicted_bytes"] < 2 * report.file_bytes
 
 
