@@ -219,9 +219,9 @@ def _shares(material: Material) -> list[float]:
 
 
 def floor(encodings: Encodings, args: argparse.Namespace) -> Section:
-    """Volumes that no model was made for, told to be CT: with a model against without, at equal wishes."""
+    """Volumes that no model was made for, told to be CT or MR: with a model against without."""
     worst, words = 0.0, ""
-    for factor in sorted({m.factor for m in registry.manifests().values() if m.modality == "CT"}):
+    for modality, factor in sorted({(m.modality, m.factor) for m in registry.manifests().values()}):
         for name, make in HARD.items():
             array = make(np.random.default_rng(0))
             if any(n < 4 * f for n, f in zip(array.shape, factor, strict=False)) or array.ndim != 3:
@@ -230,7 +230,7 @@ def floor(encodings: Encodings, args: argparse.Namespace) -> Section:
             knobs = {
                 "factor": factor,
                 "steps": 300,
-                "modality": "CT",
+                "modality": modality,
                 "through_sr": True,
                 "threads": args.threads,
             }
@@ -238,7 +238,7 @@ def floor(encodings: Encodings, args: argparse.Namespace) -> Section:
             if found[1] - found[0] > worst:
                 worst, words = (
                     found[1] - found[0],
-                    f"{name} at {factor}: {found[0]:.2f} dB, Lanczos {found[1]:.2f}",
+                    f"{name}, {modality} at {factor}: {found[0]:.2f} dB, Lanczos {found[1]:.2f}",
                 )
     return Section([Figure(name="below Lanczos at most", value=worst, unit="dB", most=WORSE, note=words)])
 
