@@ -104,8 +104,6 @@ def ensemble_of(known: registry.Manifest, options: ResolvedOptions) -> int:
     Along z there is nothing to mirror for a model that works slice by slice.
     """
     serving = [n for n in ENSEMBLES if n < 8 or known.architecture.get("dims") != 2]
-    each = known.parameters / prod(
-        known.factor
-    )  # multiply-adds for a voxel, of a network with a sub-pixel head
+    each = known.parameters / prod(known.factor)  # multiply-adds for a voxel, where the head is sub-pixel
     most = options.ensemble or options.work / each
     return max([n for n in serving if n <= most], default=1)
