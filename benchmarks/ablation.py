@@ -19,13 +19,17 @@ import numpy as np
 from encoded import cropped, twelve_bits
 from quality import rings_of
 
-from inrcodec import encoder, fit, io, planning, tiles
-from inrcodec.decoder import Decoder
-from inrcodec.encoder import Job
-from inrcodec.metrics import psnr
-from inrcodec.options import EncodeOptions, ResolvedOptions
-from inrcodec.siren import Layout
-from inrcodec.volume import Volume
+from inrcodec import io
+from inrcodec.encoder import pipeline
+from inrcodec.encoder import plan as planning
+from inrcodec.encoder.fit import loop
+from inrcodec.encoder.options import EncodeOptions, ResolvedOptions
+from inrcodec.encoder.pipeline import Job
+from inrcodec.file import Decoder
+from inrcodec.layers.base.siren import tiles
+from inrcodec.layers.base.siren.siren import Layout
+from inrcodec.volume.metrics import psnr
+from inrcodec.volume.volume import Volume
 
 
 def changed(job: Job, args: argparse.Namespace) -> Job:
@@ -45,10 +49,10 @@ def changed(job: Job, args: argparse.Namespace) -> Job:
 def measure(volume: Volume, job: Job, options: ResolvedOptions) -> str:
     """Fit, decode, and say what came of it."""
     start = process_time()
-    fitted = encoder.fitted(job, options)
+    fitted = pipeline.fitted(job, options)
     seconds = process_time() - start
-    assert isinstance(fitted, fit.Fitted)
-    encoded = encoder.written(volume, job, options, fitted)
+    assert isinstance(fitted, loop.Fitted)
+    encoded = pipeline.written(volume, job, options, fitted)
     decoder = Decoder(encoded.header, encoded.sections)
     squares = np.square((decoder.lowres() - encoded.lowres) / 2)  # of the range
     rings = rings_of(decoder.boxes, decoder.low_shape, decoder.active)
@@ -95,7 +99,7 @@ def main() -> None:
     options = EncodeOptions(
         preset=args.preset, steps=args.steps, size=args.size, factor=factor, seed=args.seed
     ).resolved()
-    job = changed(encoder.prepare(volume, options), args)
+    job = changed(pipeline.prepare(volume, options), args)
     print(
         f"{args.volume.name} {job.plan.steps} steps {' '.join(args.set)}: {measure(volume, job, options)}",
         flush=True,

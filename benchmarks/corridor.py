@@ -21,7 +21,8 @@ from time import monotonic
 import nibabel
 import numpy as np
 
-from inrcodec import io, metrics
+from inrcodec import io
+from inrcodec.volume import metrics
 
 BODY = -500  # HU: what is denser than lung
 

@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from inrcodec import Volume, api, encoder
-from inrcodec.decoder import Decoder
-from inrcodec.normalize import Range
-from inrcodec.options import MAX_FACTOR
-from inrcodec.report import EncodeReport
+from inrcodec import Volume, api
+from inrcodec.encoder import pipeline
+from inrcodec.encoder.ledger import EncodeReport
+from inrcodec.file import Decoder
+from inrcodec.format import limits
+from inrcodec.volume.value_range import Range
 
 Shape = tuple[int, int, int]
 Region = tuple[slice, slice, slice]
@@ -35,7 +36,7 @@ class Encoding:
 
     def clean_lowres(self) -> np.ndarray[Any, np.dtype[np.float64]]:
         """What the networks were fitted to, in [-1, 1]."""
-        return encoder.downsample(self.volume, Range.of(self.volume), self.report.factor).values
+        return pipeline.downsample(self.volume, Range.of(self.volume), self.report.factor).values
 
 
 class Encodings:
@@ -68,7 +69,7 @@ class Encodings:
 
 def within(factor: Shape, volume: Volume) -> Shape:
     """A factor that no axis is shorter than."""
-    z, y, x = (min(f, n, MAX_FACTOR) for f, n in zip(factor, volume.shape, strict=True))
+    z, y, x = (min(f, n, limits.FACTOR) for f, n in zip(factor, volume.shape, strict=True))
     return z, y, x
 
 

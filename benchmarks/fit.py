@@ -23,7 +23,8 @@ import torch
 from encoded import Encodings, parsed_region, twelve_bits
 from figures import run
 
-from inrcodec import __version__, io
+from inrcodec import io
+from inrcodec._version import __version__
 
 SECTIONS = {
     "recipe": recipe.time_to_psnr,

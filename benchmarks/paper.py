@@ -43,10 +43,12 @@ from figures import Figure, Section, run
 from live import peak_of_tensors
 from recipe import BATCH, WIDTH, Recipe, Siren
 
-from inrcodec import Volume, __version__, api, encoder, io
-from inrcodec.metrics import Errors, peak_of, psnr
-from inrcodec.normalize import Range, unit_rows
-from inrcodec.siren import Layout
+from inrcodec import Volume, api, io
+from inrcodec._version import __version__
+from inrcodec.encoder import pipeline
+from inrcodec.layers.base.siren.siren import Layout
+from inrcodec.volume.metrics import Errors, peak_of, psnr
+from inrcodec.volume.value_range import Range, unit_rows
 
 ITERATIONS = 500
 SIZE = 6000  # bytes of the slice by our own engine: a tenth of its 8-bit pixels
@@ -159,7 +161,7 @@ def _unit(source: Volume, factor: tuple[int, int, int] | None = None) -> np.ndar
     """The volume in [-1, 1], at full or at low resolution."""
     span = Range.of(source)
     if factor is not None:
-        return encoder.downsample(source, span, factor).values
+        return pipeline.downsample(source, span, factor).values
     return np.stack([unit_rows(source, span, z, slice(None)) for z in range(source.shape[0])])
 
 

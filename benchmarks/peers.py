@@ -34,9 +34,12 @@ import peer_codecs
 from apart import apart, timed
 from encoded import cropped, parsed_region, twelve_bits
 
-from inrcodec import Volume, __version__, api, focus, io, plots
-from inrcodec.metrics import Errors, WindowErrors, peak_of
-from inrcodec.normalize import Range
+from inrcodec import Volume, api, io
+from inrcodec._version import __version__
+from inrcodec.report import plots
+from inrcodec.volume import windows as focus
+from inrcodec.volume.metrics import Errors, WindowErrors, peak_of
+from inrcodec.volume.value_range import Range
 
 OURS = "inrv"
 SIZES = (6_000, 9_000, 14_000, 21_000, 32_000)  # bytes

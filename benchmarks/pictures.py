@@ -17,11 +17,12 @@ from typing import Any
 import numpy as np
 from encoded import twelve_bits
 
-from inrcodec import Volume, api, encoder, io
-from inrcodec.decoder import Decoder
-from inrcodec.focus import WINDOWS
-from inrcodec.metrics import peak_of, psnr
-from inrcodec.normalize import Range
+from inrcodec import Volume, api, io
+from inrcodec.encoder import pipeline as encoder
+from inrcodec.file import Decoder
+from inrcodec.volume.metrics import peak_of, psnr
+from inrcodec.volume.value_range import Range
+from inrcodec.volume.windows import WINDOWS
 
 try:
     from matplotlib import patches

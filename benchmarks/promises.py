@@ -13,8 +13,8 @@ from corridor import run
 from encoded import Encodings
 from figures import Figure, Section
 
+from inrcodec.encoder.options import EncodeOptions
 from inrcodec.errors import TargetNotReached
-from inrcodec.options import EncodeOptions
 
 # Most seconds and bytes, least dB; the head of the Visible Human Female on two cores.
 PRESETS = {"fast": (20.0, 15_000, 37.0), "balanced": (90.0, 17_000, 38.6)}

@@ -10,7 +10,7 @@ from figures import Figure, Section
 
 from inrcodec import Volume
 from inrcodec.errors import TargetNotReached
-from inrcodec.tiles import Box
+from inrcodec.volume.box import Box
 
 # Least PSNR, dB, by bytes of the whole file.
 LOWRES_CROP = {4_300: 38.0, 5_600: 39.5, 8_400: 42.5}

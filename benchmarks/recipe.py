@@ -19,11 +19,16 @@ from encoded import FACTOR, Encodings, within
 from figures import Figure, Section
 from torch import Tensor, nn
 
-from inrcodec import api, encoder, fit, metrics, tiles
+from inrcodec import api
+from inrcodec.encoder import pipeline
+from inrcodec.encoder.fit import loop
 from inrcodec.errors import FitFailed
-from inrcodec.normalize import Range
-from inrcodec.siren import Layout
-from inrcodec.volume import Volume
+from inrcodec.layers.base.siren import tiles
+from inrcodec.layers.base.siren.siren import Layout
+from inrcodec.volume import metrics
+from inrcodec.volume.box import Box
+from inrcodec.volume.value_range import Range
+from inrcodec.volume.volume import Volume
 
 LAYERS, WIDTH, OMEGA = 4, 128, 30.0
 RATE, BATCH = 0.0015, 65_536
@@ -127,7 +132,7 @@ def time_to_psnr(encodings: Encodings, args: Namespace) -> Section:
 def _learning(volume: Volume, factor: tuple[int, int, int], args: Namespace) -> Iterator[dict[str, float]]:
     """Iterations, seconds and PSNR of the recipe as it goes on."""
     span = Range.of(volume)
-    recipe = Recipe(encoder.downsample(volume, span, factor).values, args.seed)
+    recipe = Recipe(pipeline.downsample(volume, span, factor).values, args.seed)
     count = args.paper_iterations if args.paper_psnr is None else args.paper_timed
     peak = metrics.peak_of(span.low, span.high, volume.array.dtype)
     scale = (span.high - span.low) / 2 / peak
@@ -190,13 +195,13 @@ def throughput(encodings: Encodings, args: Namespace) -> Section:
 
 def _steps(values: np.ndarray, rate: float, args: Namespace) -> list[float]:
     """Seconds of each step of a short fit, from the calls of its progress."""
-    tile = tiles.tile(np.ones(values.shape, dtype=bool), tiles.Box((0, 0, 0), values.shape))
+    tile = tiles.tile(np.ones(values.shape, dtype=bool), Box((0, 0, 0), values.shape))
     assert tile is not None
     seen: list[tuple[float, float]] = []
-    settings = fit.FitSettings(steps=OUR_STEPS, batch=BATCH, rate=rate, seed=args.seed, threads=args.threads)
+    settings = loop.FitSettings(steps=OUR_STEPS, batch=BATCH, rate=rate, seed=args.seed, threads=args.threads)
     layout = Layout(LAYERS, WIDTH, OMEGA)
     with suppress(FitFailed):  # so few steps need not lead anywhere
-        fit.fit(
+        loop.fit(
             layout, [tile], [values.ravel()], settings, lambda _, share: seen.append((monotonic(), share))
         )
     pairs = [(a, b) for a, b in pairwise(seen) if a[1] < b[1]]

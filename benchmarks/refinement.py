@@ -25,8 +25,9 @@ import peer_codecs
 from encoded import cropped, parsed_region, twelve_bits
 from figures import Figure, Section, run
 
-from inrcodec import Volume, __version__, api, io
-from inrcodec.metrics import peak_of, psnr
+from inrcodec import Volume, api, io
+from inrcodec._version import __version__
+from inrcodec.volume.metrics import peak_of, psnr
 
 BOUNDS = (2, 8, 32)
 LADDER = (40.0, 42.5, 45.0, 47.5, 50.0, 52.5, 55.0)

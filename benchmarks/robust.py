@@ -8,7 +8,7 @@ freely, from several seeds.  A fit is an offender if it fails, or if one of its 
 file, has an error that can be seen and that is
 
 - larger than that of the tile's mean,
-- or leaves more than half of what neighbouring voxels share unexplained (``inrcodec.watch.stuck``; not asked
+- or leaves more than half of what neighbouring voxels share unexplained (``divergence.stuck``; not asked
   where a tile has fewer voxels than its network has weights, which could not pay for themselves),
 - or leaves more than a tenth of the tile's variance, and is more than 6 dB above that of another seed;
 
@@ -32,9 +32,12 @@ from typing import Any
 import numpy as np
 from hard_volumes import HARD
 
-from inrcodec import Volume, api, companding, encoder, io, tiles, watch
-from inrcodec.lanczos import lowres_shape
-from inrcodec.normalize import Range, amplitude
+from inrcodec import Volume, api, io
+from inrcodec.encoder import pipeline
+from inrcodec.encoder.fit import divergence
+from inrcodec.layers.base.siren import companding, tiles
+from inrcodec.volume.box import lowres_shape
+from inrcodec.volume.value_range import Range, amplitude
 
 SAMPLES = Path(__file__).parents[1] / "tests" / "data"
 MOST_LOWRES = 40_000  # voxels: a fit then takes a second or two
@@ -165,7 +168,7 @@ def judge(result: Result, volume: Volume, blob: bytes) -> None:
     """Errors of all tiles of a file, and what is wrong with them."""
     decoder = api.open(blob)
     header = decoder.header
-    clean = encoder.downsample(volume, Range.of(volume), header.factor).values
+    clean = pipeline.downsample(volume, Range.of(volume), header.factor).values
     decoded = decoder.lowres(1)
     result.psnr = 10 * log10(4 / max(float(np.square(clean - decoded).mean()), 1e-12))
     # What the networks see: a focus moves errors out of its window, and that is no fault.
@@ -200,7 +203,7 @@ def wrong_with(error: float, truth: np.ndarray, tile: tiles.Tile, visible: float
         return ""
     if error > 1.01 * truth.var():
         return "is worse than its mean"
-    return "is stuck" if error > watch.stuck(tile.index, truth) else ""
+    return "is stuck" if error > divergence.stuck(tile.index, truth) else ""
 
 
 def compare(results: list[Result]) -> None:

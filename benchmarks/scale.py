@@ -29,7 +29,8 @@ from resource import RUSAGE_CHILDREN, getrusage
 import numpy as np
 from corridor import run
 
-from inrcodec import Volume, io, plots
+from inrcodec import Volume, io
+from inrcodec.report import plots
 
 MOST = 1.05  # slope that is linear, but for what a machine's caches and clocks do
 SLICE = """

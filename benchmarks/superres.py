@@ -24,17 +24,18 @@ from encoded import FACTOR, Encodings, Region, cropped, twelve_bits
 from figures import Figure, Section, run
 from hard_volumes import HARD
 
-from inrcodec import Volume, __version__, api, io
-from inrcodec.metrics import psnr
-from inrcodec.options import EncodeOptions
-from inrcodec.superres import registry
-from inrcodec.superres.apply import Upsampler
-from inrcodec.superres.candidate import ensemble_of
-from inrcodec.superres.network import SRDenseNet, frozen
-from inrcodec.superres.training import degrade
-from inrcodec.superres.training.held_out import measured
-from inrcodec.superres.training.material import Loader, Material, material_of, unit_of
-from inrcodec.superres.training.options import TrainOptions
+from inrcodec import Volume, api, io
+from inrcodec._version import __version__
+from inrcodec.encoder.model_choice import ensemble_of
+from inrcodec.encoder.options import EncodeOptions
+from inrcodec.layers.superres import registry
+from inrcodec.layers.superres.network import SRDenseNet, frozen
+from inrcodec.layers.superres.upsampler import Upsampler
+from inrcodec.training import degrade
+from inrcodec.training.dataset import Loader, Material, material_of, unit_of
+from inrcodec.training.evaluate import measured
+from inrcodec.training.options import TrainOptions
+from inrcodec.volume.metrics import psnr
 
 CROP: Region = (slice(58, 122), slice(120, 376), slice(110, 366))
 CLEAN = {(1, 4, 4): 5.0, (4, 4, 4): 2.5, (2, 2, 2): 3.0}  # least dB over Lanczos, CT

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inrcodec import io
-from inrcodec.cli.png import png_bytes
+from inrcodec.report.png import png_bytes
 
 BRAIN = (-60.0, 140.0)  # HU; shows what a reader looks at, and is merciless to errors of 10 HU
 

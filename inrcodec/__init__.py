@@ -15,11 +15,11 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from inrcodec._version import __version__
 
 # Public name -> the module that it lives in. Loaded on first use (PEP 562).
 _HOMES = {
-    "EncodeReport": "report",
+    "EncodeReport": "encoder.ledger",
     "decode": "api",
     "decode_volume": "api",
     "encode": "api",
@@ -42,9 +42,9 @@ _HOMES = {
     "UnsupportedFile": "errors",
     "UsageError": "errors",
     "WriteError": "errors",
-    "EncodeOptions": "options",
-    "PRESETS": "options",
-    "Volume": "volume",
+    "EncodeOptions": "encoder.options",
+    "PRESETS": "encoder.options",
+    "Volume": "volume.volume",
 }
 
 if TYPE_CHECKING:
@@ -60,6 +60,8 @@ if TYPE_CHECKING:
         preview,
         verify,
     )
+    from inrcodec.encoder.ledger import EncodeReport
+    from inrcodec.encoder.options import PRESETS, EncodeOptions
     from inrcodec.errors import (
         CorruptFile,
         FitFailed,
@@ -74,9 +76,7 @@ if TYPE_CHECKING:
         UsageError,
         WriteError,
     )
-    from inrcodec.options import PRESETS, EncodeOptions
-    from inrcodec.report import EncodeReport
-    from inrcodec.volume import Volume
+    from inrcodec.volume.volume import Volume
 
 __all__ = [
     "PRESETS",

@@ -17,12 +17,19 @@ from typing import Any, BinaryIO, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from inrcodec import allowed, check, checkpoint, container, focus, io, planning, report
-from inrcodec.decoder import Decoder
-from inrcodec.modality import checked, settled
-from inrcodec.options import DecodeOptions, EncodeOptions, Precision, Progress, Quality, ResolvedOptions
-from inrcodec.report import EncodeReport, Stages
-from inrcodec.volume import Volume
+from inrcodec import io, validate
+from inrcodec.encoder import ledger, measure
+from inrcodec.encoder import plan as planning
+from inrcodec.encoder.fit import checkpoint
+from inrcodec.encoder.ledger import EncodeReport
+from inrcodec.encoder.options import EncodeOptions, ResolvedOptions
+from inrcodec.file import Decoder
+from inrcodec.format import container, summary
+from inrcodec.layers.decode_options import DecodeOptions, Precision, Quality
+from inrcodec.progress import Progress, Stages
+from inrcodec.volume import windows
+from inrcodec.volume.modality import checked, settled
+from inrcodec.volume.volume import Volume
 
 Source = str | PathLike[str] | NDArray[Any] | Volume
 File = str | PathLike[str] | bytes | BinaryIO
@@ -121,7 +128,10 @@ def encode_report(
 
     A checkpoint is left to the caller, who removes it when the bytes are where they should be.
     """
-    from inrcodec import encoder, reaching  # torch and scipy: not for those who only ask for a header
+    from inrcodec.encoder import (
+        pipeline,
+        target_search,  # torch and scipy: not for those who only ask for a header
+    )
 
     wishes, modality = _resolved(options, knobs), checked(modality)
     if wishes.checkpoint is not None:
@@ -129,20 +139,20 @@ def encode_report(
     stages = Stages(progress)
     volume, notices = settled(io.read(source, spacing=spacing, series=series), modality)
     stages("read", 1.0)
-    encoded, found = reaching.encode(volume, wishes, stages)
-    header = encoder.finished(encoded, found)
+    encoded, found = target_search.encode(volume, wishes, stages)
+    header = pipeline.finished(encoded, found)
     sections = {"HEAD": header.to_bytes(), **encoded.sections}
     blob = container.pack(list(sections.items()))
     container.read(blob)  # what no reader would take is never written
     planning.hold_to(wishes, volume, len(blob))
-    ledger = report.of(volume, header, sections, found, len(blob))
-    chosen = focus.word(wishes.focus)
+    record = ledger.of(volume, header, sections, found, len(blob))
+    chosen = windows.word(wishes.focus)
     return blob, EncodeReport(
-        **ledger,
+        **record,
         focus=chosen,
         through_sr=wishes.through_sr,
         seconds=stages.seconds,
-        notices=notices + encoded.notices + encoder.model_left_out(encoded, found),
+        notices=notices + encoded.notices + pipeline.model_left_out(encoded, found),
         reason=encoded.choice.reason if encoded.choice else "",
         considered=encoded.choice.rows() if encoded.choice else [],
     )
@@ -158,14 +168,14 @@ def plan(
     **knobs: Any,
 ) -> dict[str, Any]:
     """What :func:`encode` would do: factor, low-res shape, tiles, network, model, predicted bytes."""
-    from inrcodec import encoder
+    from inrcodec.encoder import pipeline
 
     wishes, modality = _resolved(options, knobs), checked(modality)
     volume, notices = settled(io.read(source, spacing=spacing, series=series), modality)
     if wishes.max_error is not None and not wishes.base:
-        found = report.plan_of_refinement(volume, wishes.max_error)
+        found = ledger.plan_of_refinement(volume, wishes.max_error)
     else:
-        found = report.plan(volume, encoder.prepare(volume, wishes), wishes)
+        found = ledger.plan(volume, pipeline.prepare(volume, wishes), wishes)
     return found | {"modality": volume.modality, "notices": notices + found["notices"]}
 
 
@@ -247,7 +257,7 @@ def decode_volume(
         precision=precision,
         ensemble=ensemble,
     )
-    allowed.check_device(device)
+    validate.check_device(device)
     decoder = open(source, max_bytes)
     if lowres:
         return decoder.lowres_volume(threads=threads, progress=progress)
@@ -261,12 +271,12 @@ def open(source: File, max_bytes: int | None = None) -> Decoder:
     """
     if max_bytes is None:
         return Decoder(*container.read(source))
-    return Decoder(*container.read_beginning(source, allowed.integer("max_bytes", max_bytes, 1, 2**63 - 1)))
+    return Decoder(*container.read_beginning(source, validate.integer("max_bytes", max_bytes, 1, 2**63 - 1)))
 
 
 def info(source: File) -> dict[str, Any]:
     """Header and ledger of a file as plain types; imports neither torch nor scipy."""
-    return report.facts(*container.read(source))
+    return summary.facts(*container.read(source))
 
 
 def preview(source: File) -> NDArray[np.uint8]:
@@ -299,14 +309,14 @@ def html_report(
     MissingExtra
         There is a reference, and Matplotlib is not installed (extra "plots").
     """
-    from inrcodec.page import build
+    from inrcodec.report.page import build
 
-    allowed.check_device(device)
+    validate.check_device(device)
     decoder = open(source)
     found = None if reference is None else io.read(reference, series=series)
     title = name or (Path(source).name if isinstance(source, str | PathLike) else "volume.inrv")
     how = DecodeOptions(device=device, threads=threads)
-    return build(title, report.facts(decoder.header, decoder.sections), decoder, found, how)
+    return build(title, summary.facts(decoder.header, decoder.sections), decoder, found, how)
 
 
 def verify(source: File, *, device: str = "cpu", threads: int | None = None) -> dict[str, Any]:
@@ -319,15 +329,15 @@ def verify(source: File, *, device: str = "cpu", threads: int | None = None) -> 
     -------
     dict with "digest", "equal" or "differs", and "ok", whether it is equal; a wrong checksum raises.
     """
-    allowed.check_device(device)
+    validate.check_device(device)
     decoder = open(source)
-    equal = check.digest(decoder, device=device, threads=threads) == decoder.header.digest
+    equal = measure.digest(decoder, device=device, threads=threads) == decoder.header.digest
     return {"ok": equal, "digest": "equal" if equal else "differs"}
 
 
 def _resolved(options: EncodeOptions | None, knobs: dict[str, Any]) -> ResolvedOptions:
     wishes = _wished(options, knobs)
-    allowed.check_device(wishes.device)
+    validate.check_device(wishes.device)
     return wishes.resolved()
 
 

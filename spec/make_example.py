@@ -17,8 +17,9 @@ from pathlib import Path
 import msgpack
 import numpy as np
 
-from inrcodec import container, entropy
-from inrcodec.header import Header
+from inrcodec.entropy import laplace
+from inrcodec.format import container
+from inrcodec.format.header import Header
 
 SPECIFICATION = Path(__file__).with_name("inrv-1.md")
 BEGIN, END = "<!-- example -->", "<!-- end of example -->"
@@ -47,9 +48,9 @@ TENSORS = [("W0", [0, 1, 1], 152), ("b0", [0], 152), ("W1", [1], 192), ("b1", [0
 def stream() -> tuple[bytes, bytes]:
     """Scales and coded integers of the only tile."""
     values = [np.array(integers, dtype=np.int32) for _, integers, _ in TENSORS]
-    spreads = [entropy.best_spread(v) for v in values]
+    spreads = [laplace.best_spread(v) for v in values]
     scales = bytes(b for (_, _, step), spread in zip(TENSORS, spreads, strict=True) for b in (step, spread))
-    return scales, entropy.encode_weights(values, spreads)
+    return scales, laplace.encode_weights(values, spreads)
 
 
 def example() -> bytes:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from inrcodec.siren import Layout, tensors
+from inrcodec.layers.base.siren.siren import Layout, tensors
 
 
 def evaluate(layout: Layout, flat: Tensor, coordinates: Tensor) -> Tensor:

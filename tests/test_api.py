@@ -10,11 +10,13 @@ import pytest
 from dicom_maker import write_series
 
 import inrcodec
-from inrcodec import api, check, container, io, reaching
+from inrcodec import api, io
+from inrcodec.encoder import measure, target_search
 from inrcodec.errors import CorruptFile, InputError, InrvError, TargetNotReached, UsageError
-from inrcodec.header import Header
-from inrcodec.superres import apply
-from inrcodec.volume import Volume
+from inrcodec.format import container
+from inrcodec.format.header import Header
+from inrcodec.layers.superres import upsampler
+from inrcodec.volume.volume import Volume
 
 QUICK = {"steps": 200, "threads": 1}
 Z, Y, X = np.meshgrid(*(np.linspace(-1, 1, n) for n in (12, 40, 44)), indexing="ij")
@@ -110,7 +112,7 @@ def test_the_encoder_keeps_the_better_of_model_and_lanczos(monkeypatch):
     """A model that only adds noise is found out on the volume at hand."""
     rng = np.random.default_rng(0)
     monkeypatch.setattr(
-        apply.Upsampler,
+        upsampler.Upsampler,
         "_block",
         lambda up, place: rng.normal(
             0, 0.1, [(part.stop - part.start) * f for part, f in zip(place, up.factor, strict=True)]
@@ -129,7 +131,7 @@ def test_a_narrow_gain_is_held_against_a_fit_without_the_model():
     blocks = np.where((np.indices((20, 32, 32)) // 4).sum(0) % 2, 1000, -1000).astype(np.int16)
     knobs = {"factor": (1, 4, 4), "steps": 300, "modality": "CT", "threads": 1}
     _, narrow = api.encode_report(blocks, **knobs, time_budget=1000.0)  # with a budget there is no other fit
-    assert narrow.sr == "ct-2d-x4" and 0 < narrow.psnr - narrow.psnr_lanczos < reaching.NARROW
+    assert narrow.sr == "ct-2d-x4" and 0 < narrow.psnr - narrow.psnr_lanczos < target_search.NARROW
     plain, without = api.encode_report(blocks, sr="lanczos", **knobs)
     assert without.psnr > narrow.psnr
     blob, report = api.encode_report(blocks, **knobs)
@@ -216,7 +218,7 @@ def test_a_changed_result_is_seen():
     forged = replace(header, digest=bytes([1] * 16)).to_bytes()
     other = container.pack([("HEAD", forged), *list(sections.items())[1:]])
     assert inrcodec.verify(other)["digest"] == "differs"
-    assert check.digest(api.open(blob)) == Header.from_bytes(sections["HEAD"]).digest
+    assert measure.digest(api.open(blob)) == Header.from_bytes(sections["HEAD"]).digest
 
 
 def test_a_stream_for_a_tile_of_nothing_is_refused():

@@ -13,10 +13,10 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from test_fit import LAYOUT, cut, settings, stored
 
-from inrcodec import checkpoint, fit
-from inrcodec.checkpoint import Checkpoint
+from inrcodec.encoder.fit import checkpoint, loop
+from inrcodec.encoder.fit.checkpoint import Checkpoint
 from inrcodec.errors import CorruptFile, UsageError, WriteError
-from inrcodec.siren import Layout
+from inrcodec.layers.base.siren.siren import Layout
 
 PLAIN = {"steps": 400}
 WAYS = {
@@ -46,7 +46,7 @@ def interrupted_at(share, path, **changes):
 
 def fitted(path=None, progress=None, start=None, keeper=None, **changes):
     keeper = keeper or (Checkpoint(path) if path else None)
-    return fit.fit(LAYOUT, *cut(), settings(**changes, checkpoint=keeper), progress, start)
+    return loop.fit(LAYOUT, *cut(), settings(**changes, checkpoint=keeper), progress, start)
 
 
 def same(a, b):
@@ -82,14 +82,14 @@ def test_an_interrupt_while_the_room_is_filled_goes_back_to_the_last_step(whole,
         raise Interrupted
 
     with monkeypatch.context() as during:
-        during.setattr(fit._Run, "squeeze", interrupt)
+        during.setattr(loop._Run, "squeeze", interrupt)
         with pytest.raises(Interrupted):
             fitted(tmp_path / "kept", **knobs)
     assert same(fitted(tmp_path / "kept", **knobs), whole["soap with room"])
 
 
 def test_an_interrupt_in_the_middle_of_a_step_goes_back_to_the_step_before(whole, tmp_path, monkeypatch):
-    plain, calls = fit.Networks.step, []
+    plain, calls = loop.Networks.step, []
 
     def half_a_step(networks, share, rate):
         calls.append(share)
@@ -99,7 +99,7 @@ def test_an_interrupt_in_the_middle_of_a_step_goes_back_to_the_step_before(whole
         plain(networks, share, rate)
 
     with monkeypatch.context() as during:
-        during.setattr(fit.Networks, "step", half_a_step)
+        during.setattr(loop.Networks, "step", half_a_step)
         with pytest.raises(Interrupted):
             fitted(tmp_path / "kept", **PLAIN)
     assert same(fitted(tmp_path / "kept", **PLAIN), whole["soap"])
@@ -112,14 +112,14 @@ def test_other_threads_may_go_on(whole, tmp_path):
 
 def test_restarts_of_a_lost_tile_are_remembered(tmp_path, monkeypatch):
     """A tile is lost in two steps; noise and new weights come from one generator, and its rate is halved."""
-    step = fit.Networks.step
+    step = loop.Networks.step
 
     def sabotage(networks, share, rate):
         step(networks, share, rate)
         if networks.steps in (210, 390):
             networks.flat[-1] += torch.nan
 
-    monkeypatch.setattr(fit.Networks, "step", sabotage)
+    monkeypatch.setattr(loop.Networks, "step", sabotage)
     plain = fitted(steps=600)
     assert plain.restarts == 2
     interrupted_at(0.5, tmp_path / "kept", steps=600)
@@ -131,7 +131,7 @@ def test_restarts_of_a_lost_tile_are_remembered(tmp_path, monkeypatch):
 def clock(monkeypatch):
     """A fit's clock that goes on by 10 ms whenever somebody looks."""
     ticks = itertools.count()
-    monkeypatch.setattr(fit, "monotonic", lambda: 0.01 * next(ticks))
+    monkeypatch.setattr(loop, "monotonic", lambda: 0.01 * next(ticks))
 
 
 def test_time_that_was_spent_counts(clock, tmp_path):
@@ -179,12 +179,12 @@ def test_a_checkpoint_of_another_input_is_refused(kept):
     found, values = cut()
     values[0][0] += 1e-12
     with pytest.raises(UsageError, match="another input"):
-        fit.fit(LAYOUT, found, values, settings(**PLAIN, checkpoint=Checkpoint(kept)))
+        loop.fit(LAYOUT, found, values, settings(**PLAIN, checkpoint=Checkpoint(kept)))
 
 
 def test_a_checkpoint_of_another_layout_is_refused(kept):
     with pytest.raises(UsageError, match="another input"):
-        fit.fit(Layout(2, 16, omega=16.0), *cut(), settings(**PLAIN, checkpoint=Checkpoint(kept)))
+        loop.fit(Layout(2, 16, omega=16.0), *cut(), settings(**PLAIN, checkpoint=Checkpoint(kept)))
 
 
 def test_a_checkpoint_of_another_start_is_refused(kept, whole):

@@ -17,8 +17,8 @@ import pytest
 from dicom_maker import write_series
 
 import inrcodec
-from inrcodec import container
 from inrcodec.cli import dec, enc, info
+from inrcodec.format import container
 
 TINY = "--factor 2 --tiles 1,1,1 --width 10 --steps 200 --sr lanczos --threads 1".split()
 
@@ -198,9 +198,9 @@ def test_info_prints_a_table_or_json_to_stdout(tiny, capsys):
 
 @pytest.mark.parametrize("words", [[], ["-q"], ["--json"]], ids=str)
 def test_a_digest_that_differs_is_said_and_is_not_ok(words, tiny, capsys, monkeypatch):
-    from inrcodec import check
+    from inrcodec.encoder import measure
 
-    monkeypatch.setattr(check, "digest", lambda *args, **knobs: b"other")
+    monkeypatch.setattr(measure, "digest", lambda *args, **knobs: b"other")
     assert info.main([str(tiny / "in.inrv"), "--verify", *words]) == 0
     out, err = capsys.readouterr()
     for said in ("digest differs", "all checksums are right", "Another machine", "one stored unit"):

@@ -14,9 +14,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from inrcodec import api, container, limits
+from inrcodec import api
 from inrcodec.cli import dec, enc, exits, info
 from inrcodec.errors import FitFailed
+from inrcodec.format import container, limits
 
 DATA = Path(__file__).parent / "data"
 MAINS = {"enc": enc.main, "dec": dec.main, "info": info.main}

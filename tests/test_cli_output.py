@@ -14,10 +14,10 @@ from PIL import Image
 
 from inrcodec.cli.arguments import numbers, whole_numbers
 from inrcodec.cli.flags import in_flags
-from inrcodec.cli.ledger import decibels, facts, share
-from inrcodec.cli.png import enlarged, png_bytes
 from inrcodec.cli.progress import StageBar
-from inrcodec.cli.streams import put_json
+from inrcodec.cli.stdio import put_json
+from inrcodec.report.png import enlarged, png_bytes
+from inrcodec.report.text import decibels, facts, share
 
 
 class Screen(io.StringIO):

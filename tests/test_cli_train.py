@@ -13,9 +13,9 @@ from test_training import FACTOR, options, texture
 
 import inrcodec
 from inrcodec.cli import train as command
-from inrcodec.superres import registry
-from inrcodec.superres.training import train
-from inrcodec.superres.training.trainer import Training
+from inrcodec.layers.superres import registry
+from inrcodec.training import run
+from inrcodec.training.trainer import Training
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +86,7 @@ def test_a_training_can_begin_with_another_models_weights(model, monkeypatch, tm
     monkeypatch.setenv(registry.OWN, str(model))
     np.save(tmp_path / "w.npy", texture((40, 48, 48), seed=3))
     found = options([tmp_path / "w.npy"], tmp_path, start="my-model", steps=1, rate=1e-9, model="next")
-    card = json.loads(train.train(found).read_text())
+    card = json.loads(run.train(found).read_text())
     assert [v["name"] for v in card["trained_on"]] == ["w.npy", "v.npy"] and card["training"][
         "start"
     ] == "my-model"
@@ -109,7 +109,7 @@ def test_an_interrupt_keeps_what_was_learnt(tmp_path, capsys, monkeypatch):
         whole(self, batch)
 
     monkeypatch.setattr(Training, "step", interrupted)
-    monkeypatch.setattr("inrcodec.superres.training.trainer.SAVED_EVERY", 0.0)
+    monkeypatch.setattr("inrcodec.training.trainer.SAVED_EVERY", 0.0)
     words = [word for word in words_for(tmp_path) if word != "-q"]
     assert command.main(words) == 130
     assert "goes on with it" in capsys.readouterr().err

@@ -7,9 +7,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from inrcodec import companding
-from inrcodec.companding import ONE, compress, curve, expand, is_curve
-from inrcodec.focus import NARROWEST
+from inrcodec.format import header_checks
+from inrcodec.format.header_checks import is_curve
+from inrcodec.layers.base.siren import companding
+from inrcodec.layers.base.siren.companding import ONE, compress, curve, expand
+from inrcodec.volume.windows import NARROWEST
 
 UNIT = np.concatenate([np.random.default_rng(0).uniform(-1, 1, 20_000), [-1.0, 1.0, 0.0]])
 
@@ -25,7 +27,7 @@ def windows(draw):
 @st.composite
 def curves(draw):
     """Any nodes that a file may state."""
-    count = draw(st.integers(0, companding.MOST))
+    count = draw(st.integers(0, header_checks.MOST))
     inner = st.integers(1 - ONE, ONE - 1)
     x, y = (sorted(draw(st.sets(inner, min_size=count, max_size=count))) for _ in range(2))
     return tuple(n for node in zip(x, y, strict=True) for n in node)
@@ -94,7 +96,7 @@ def test_without_nodes_nothing_is_touched():
         (0, ONE),
         (0, 2 * ONE),
         (0, 10**30),
-        tuple(range(2 * (companding.MOST + 1))),
+        tuple(range(2 * (header_checks.MOST + 1))),
     ],
     ids=str,
 )

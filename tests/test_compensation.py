@@ -9,15 +9,19 @@ import numpy as np
 import pytest
 import torch
 
-from inrcodec import api, compensation, encoder, lanczos
-from inrcodec.compensation import _Upsampled, compensated
-from inrcodec.fullres import Fullres
-from inrcodec.header import Header
-from inrcodec.normalize import Range, unit_rows
-from inrcodec.options import DecodeOptions, EncodeOptions
-from inrcodec.superres import apply, registry
-from inrcodec.superres.network import Architecture, SRDenseNet
-from inrcodec.volume import Volume
+from inrcodec import api
+from inrcodec.encoder import back_projection, pipeline
+from inrcodec.encoder.back_projection import _Upsampled, compensated
+from inrcodec.encoder.options import EncodeOptions
+from inrcodec.format.header import Header
+from inrcodec.layers import resample
+from inrcodec.layers.decode_options import DecodeOptions
+from inrcodec.layers.superres import registry, upsampler
+from inrcodec.layers.superres.network import Architecture, SRDenseNet
+from inrcodec.layers.upsample import Fullres
+from inrcodec.volume.box import lowres_shape
+from inrcodec.volume.value_range import Range, unit_rows
+from inrcodec.volume.volume import Volume
 
 HEAD = Path(__file__).parent / "data" / "vhf-head.nii.gz"
 SMALL = Architecture(features=8, blocks=1, layers=2, growth=4, bottleneck=8)
@@ -44,7 +48,7 @@ def lowres(volume, about):
     """Its plain low-res volume."""
 
     rows = partial(unit_rows, volume, Range(about.low, about.high))
-    return lanczos.down(rows, volume.shape, about.factor).clip(-1, 1)
+    return resample.down(rows, volume.shape, about.factor).clip(-1, 1)
 
 
 def error(volume, about, low):
@@ -100,7 +104,7 @@ def small_network(monkeypatch, arch):
 def test_the_gradient_is_that_of_numerical_differences(arch, factor, ensemble, monkeypatch):
     """Over blocks that see each other, at the volume's edges too, with padding and what the window clips."""
     rng = np.random.default_rng(0)
-    monkeypatch.setattr(apply, "BLOCK", (4, 6, 6))
+    monkeypatch.setattr(upsampler, "BLOCK", (4, 6, 6))
     low = rng.uniform(-0.9, 0.9, (5, 9, 8))
     shape = tuple(n * f - (f > 1) for n, f in zip(low.shape, factor, strict=True))
     array = rng.integers(-1000, 1001, shape).astype(np.int16)
@@ -123,7 +127,7 @@ def test_the_gradient_is_that_of_numerical_differences(arch, factor, ensemble, m
 
 @pytest.mark.parametrize("sr", ["lanczos", "ct-3d-x4"])
 def test_threads_change_no_bit(head, sr, monkeypatch):
-    monkeypatch.setattr(apply, "BLOCK", (4, 8, 8))
+    monkeypatch.setattr(upsampler, "BLOCK", (4, 8, 8))
     about = header(head, sr)
     low = lowres(head, about)
     active = np.zeros(low.shape, bool)
@@ -139,8 +143,8 @@ def test_a_model_that_is_worse_than_lanczos_is_left_out_before_the_fit(head, mon
     low = lowres(head, about)
     assert compensated(head, about, low, np.ones(low.shape, bool), threads=1) is None
     knobs = {"steps": 20, "factor": 4, "threads": 2, "through_sr": True}
-    left_out = encoder.encode(head, EncodeOptions(**knobs).resolved())
-    plain = encoder.encode(head, EncodeOptions(**knobs, sr="lanczos").resolved())
+    left_out = pipeline.encode(head, EncodeOptions(**knobs).resolved())
+    plain = pipeline.encode(head, EncodeOptions(**knobs, sr="lanczos").resolved())
     assert left_out.header.to_bytes() == plain.header.to_bytes()
     assert left_out.sections == plain.sections
     assert any("Lanczos is used" in notice for notice in left_out.notices)
@@ -167,7 +171,7 @@ def test_what_cannot_gain_stays(factor):
     array[1:3, 2:6, 2:6] = 100
     volume = Volume(array, np.eye(4))
     about = header(volume, factor=factor)
-    low = np.zeros(lanczos.lowres_shape(array.shape, factor))
+    low = np.zeros(lowres_shape(array.shape, factor))
     full = np.ones(low.shape, bool)
     assert compensated(volume, replace(about, low=0.0, high=0.0), low, full) is low
     assert compensated(volume, about, low, ~full) is low
@@ -177,7 +181,8 @@ def test_what_cannot_gain_stays(factor):
 def test_the_fit_is_to_another_volume_and_the_plain_one_stays_the_measure(head):
     knobs = {"steps": 300, "factor": 4, "threads": 2, "sr": "lanczos"}
     plain, through = (
-        encoder.encode(head, EncodeOptions(**knobs, through_sr=wished).resolved()) for wished in (False, True)
+        pipeline.encode(head, EncodeOptions(**knobs, through_sr=wished).resolved())
+        for wished in (False, True)
     )
     assert np.array_equal(plain.lowres, through.lowres) and plain.aim is plain.lowres
     assert not np.array_equal(through.aim, through.lowres)
@@ -187,7 +192,7 @@ def test_the_fit_is_to_another_volume_and_the_plain_one_stays_the_measure(head):
 
 def test_the_report_says_so(head):
     _, report = api.encode_report(head, steps=20, factor=4, through_sr=True)
-    assert report.through_sr and compensation.STAGE in report.seconds
+    assert report.through_sr and back_projection.STAGE in report.seconds
     assert not api.encode_report(head, steps=20, factor=4, through_sr=False)[1].through_sr
 
 

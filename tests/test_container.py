@@ -11,8 +11,8 @@ from struct import pack
 import pytest
 from test_header import FULL, PLAIN
 
-from inrcodec import container
 from inrcodec.errors import CorruptFile, InputError, InrvError, LimitExceeded, UnsupportedFile
+from inrcodec.format import container
 
 SECTIONS = [
     ("HEAD", PLAIN.to_bytes()),

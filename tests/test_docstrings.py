@@ -18,5 +18,5 @@ def test_examples_are_true(name):
 
 def test_there_are_examples_where_a_newcomer_looks_first():
     finder = doctest.DocTestFinder()
-    for name in ("inrcodec.api", "inrcodec.volume", "inrcodec.options", "inrcodec.errors"):
+    for name in ("inrcodec.api", "inrcodec.volume.volume", "inrcodec.encoder.options", "inrcodec.errors"):
         assert any(test.examples for test in finder.find(importlib.import_module(name))), name

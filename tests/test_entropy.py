@@ -12,7 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from inrcodec import entropy, maskcode, padcode
+from inrcodec.entropy import laplace as entropy
+from inrcodec.entropy import mask as maskcode
+from inrcodec.entropy import padding
 from inrcodec.errors import CorruptFile, UnsupportedFile
 
 RNG = np.random.default_rng(7)
@@ -132,10 +134,10 @@ def test_masks_come_back(coder: str, name: str) -> None:
 
 
 def test_mask_too_large_for_the_model_goes_through_zstd(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(padcode, "MODELLED_CELLS", 10)
+    monkeypatch.setattr(padding, "MODELLED_CELLS", 10)
     for mask in MASKS.values():
         data = entropy.encode_bits(mask)
-        assert data[0] == (padcode.PLAIN if mask.size > 10 else padcode.DISTINCT)
+        assert data[0] == (padding.PLAIN if mask.size > 10 else padding.DISTINCT)
         assert np.array_equal(list(entropy.decode_bits(data, mask.shape)), mask)
 
 
@@ -171,7 +173,7 @@ STREAMS: dict[str, tuple[bytes, Callable[[bytes], object]]] = {
     "mask": (entropy.encode_mask(SMALL), lambda data: entropy.decode_mask(data, SMALL.shape)),
     "bits": (entropy.encode_bits(SMALL), lambda data: entropy.decode_bits(data, SMALL.shape)),
     "plain bits": (
-        bytes([padcode.PLAIN]) + zstandard.ZstdCompressor().compress(bytes(8 * 12)),
+        bytes([padding.PLAIN]) + zstandard.ZstdCompressor().compress(bytes(8 * 12)),
         lambda data: entropy.decode_bits(data, SMALL.shape),
     ),
 }
@@ -223,7 +225,7 @@ def test_bits_beyond_a_slice_are_refused() -> None:
     rows[3:5, -1] = 0x01  # gone again in the slice after
     frame = zstandard.ZstdCompressor().compress(rows.tobytes())
     with pytest.raises(CorruptFile):
-        entropy.decode_bits(bytes([padcode.PLAIN]) + frame, SMALL.shape)
+        entropy.decode_bits(bytes([padding.PLAIN]) + frame, SMALL.shape)
 
 
 ENDLESS: dict[str, tuple[int, Callable[[bytes], object]]] = {
@@ -293,4 +295,4 @@ def test_escapes_cost_little_memory() -> None:
 )
 def test_zstd_frame_is_not_believed(frame: bytes) -> None:
     with pytest.raises(CorruptFile):
-        entropy.decode_bits(bytes([padcode.PLAIN]) + frame, SMALL.shape)
+        entropy.decode_bits(bytes([padding.PLAIN]) + frame, SMALL.shape)

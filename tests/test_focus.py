@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 
 import inrcodec
-from inrcodec import api, focus
+from inrcodec import api
 from inrcodec.cli import enc
+from inrcodec.encoder.options import EncodeOptions
 from inrcodec.errors import UsageError
-from inrcodec.metrics import WindowErrors
-from inrcodec.normalize import Range
-from inrcodec.options import EncodeOptions
-from inrcodec.volume import Volume
+from inrcodec.volume import windows
+from inrcodec.volume.metrics import WindowErrors
+from inrcodec.volume.value_range import Range
+from inrcodec.volume.volume import Volume
 
 SPAN = Range(-1024.0, 3071.0)
 
@@ -40,7 +41,7 @@ def volume(modality="CT", rescale=(1.0, 0.0)):
 def test_a_window_is_a_name_or_its_ends(wish, means):
     options = EncodeOptions(focus=wish)
     assert options.focus == means and eval(repr(options)) == options
-    assert focus.checked(focus.word(options.focus)) == means
+    assert windows.checked(windows.word(options.focus)) == means
 
 
 @pytest.mark.parametrize(
@@ -81,7 +82,7 @@ def test_the_papers_preset_has_no_focus():
 )
 def test_the_window_lies_where_its_physical_values_are(rescale, span):
     source = volume(rescale=rescale)
-    (low, high), notices = focus.unit_window("soft-tissue", source, span)
+    (low, high), notices = windows.unit_window("soft-tissue", source, span)
     assert -1 <= low < high <= 1 and not notices
     stored = span.low + (np.array([low, high]) + 1) / 2 * (span.high - span.low)
     assert sorted(stored * rescale[0] + rescale[1]) == pytest.approx([-160, 240])
@@ -89,14 +90,14 @@ def test_the_window_lies_where_its_physical_values_are(rescale, span):
 
 
 def test_a_window_that_sticks_out_is_cut_to_the_volume():
-    (low, high), _ = focus.unit_window((-5000.0, -1000.0), volume(), SPAN)
+    (low, high), _ = windows.unit_window((-5000.0, -1000.0), volume(), SPAN)
     assert low == -1 and -1 < high < -0.9
 
 
 def test_what_has_nothing_to_focus_on_is_coded_as_without():
-    assert focus.unit_window("all", volume(), SPAN) == (None, [])
-    assert focus.unit_window("brain", volume(), Range(5, 5)) == (None, [])
-    window, notices = focus.unit_window((-2000.0, 4000.0), volume(), SPAN)
+    assert windows.unit_window("all", volume(), SPAN) == (None, [])
+    assert windows.unit_window("brain", volume(), Range(5, 5)) == (None, [])
+    window, notices = windows.unit_window((-2000.0, 4000.0), volume(), SPAN)
     assert window is None and "all values" in notices[0]
 
 
@@ -111,21 +112,21 @@ def test_what_has_nothing_to_focus_on_is_coded_as_without():
 )
 def test_a_window_that_means_nothing_for_the_volume_is_refused(wish, modality, names):
     with pytest.raises(UsageError, match=names):
-        focus.unit_window(wish, volume(modality), SPAN)
+        windows.unit_window(wish, volume(modality), SPAN)
 
 
 def test_a_window_of_hounsfield_units_in_an_unknown_modality_is_taken_with_a_word():
-    assert focus.unit_window("brain", volume(""), SPAN)[1] == []
-    assert "unknown" in focus.unit_window("brain", volume(""), Range(0, 255))[1][0]
-    assert focus.unit_window((0.0, 80.0), volume("MR"), Range(0, 255))[1] == []
+    assert windows.unit_window("brain", volume(""), SPAN)[1] == []
+    assert "unknown" in windows.unit_window("brain", volume(""), Range(0, 255))[1][0]
+    assert windows.unit_window((0.0, 80.0), volume("MR"), Range(0, 255))[1] == []
 
 
 def test_errors_are_told_of_the_windows_that_mean_something():
-    assert set(focus.told("all", volume(), SPAN)) == set(focus.WINDOWS)
-    assert set(focus.told("all", volume(""), SPAN)) == set(focus.WINDOWS)
-    assert focus.told("all", volume("MR"), SPAN) == {}
-    assert focus.told((0.0, 80.0), volume("MR", (2.0, 10.0)), SPAN) == {"0:80": (-5.0, 35.0)}
-    assert focus.told("all", volume(rescale=(-1.0, 0.0)), SPAN)["brain"] == (-80.0, 0.0)
+    assert set(windows.told("all", volume(), SPAN)) == set(windows.WINDOWS)
+    assert set(windows.told("all", volume(""), SPAN)) == set(windows.WINDOWS)
+    assert windows.told("all", volume("MR"), SPAN) == {}
+    assert windows.told((0.0, 80.0), volume("MR", (2.0, 10.0)), SPAN) == {"0:80": (-5.0, 35.0)}
+    assert windows.told("all", volume(rescale=(-1.0, 0.0)), SPAN)["brain"] == (-80.0, 0.0)
 
 
 def test_window_errors_are_means_over_what_the_source_has_there():
@@ -175,7 +176,7 @@ def test_focus_lowers_the_error_in_its_window_at_equal_bytes(encoded):
 def test_mean_errors_are_those_of_the_decoded_volume(encoded, wish):
     blob, report = encoded[wish][0]
     decoded = inrcodec.decode(blob).astype(float)
-    for name, (low, high) in focus.WINDOWS.items():
+    for name, (low, high) in windows.WINDOWS.items():
         inside = (low <= SCAN) & (high >= SCAN)
         assert (name in report.mean_errors) == inside.any()
         if inside.any():
@@ -236,6 +237,8 @@ def test_the_command_line_refuses_as_python_does(tmp_path, capsys):
 
 
 def test_importing_focus_imports_neither_torch_nor_numpy():
-    code = "import sys, inrcodec.focus; print(sorted({'torch', 'numpy', 'scipy'} & set(sys.modules)))"
+    code = (
+        "import sys, inrcodec.volume.windows; print(sorted({'torch', 'numpy', 'scipy'} & set(sys.modules)))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

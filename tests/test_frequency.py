@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from inrcodec import frequency, tiles
+from inrcodec.encoder import omega as frequency
+from inrcodec.layers.base.siren import tiles
 
 SHAPE = (12, 16, 40)
 

@@ -3,11 +3,13 @@
 import numpy as np
 import pytest
 
-from inrcodec import fullres, lanczos, padcode
-from inrcodec.fullres import Fullres
-from inrcodec.header import Header
-from inrcodec.options import DecodeOptions
-from inrcodec.superres import registry
+from inrcodec.entropy import padding as padcode
+from inrcodec.format.header import Header
+from inrcodec.layers import resample, upsample
+from inrcodec.layers.decode_options import DecodeOptions
+from inrcodec.layers.superres import registry
+from inrcodec.layers.upsample import Fullres
+from inrcodec.volume.box import lowres_shape
 
 RNG = np.random.default_rng(0)
 SHAPE = (37, 30, 41)
@@ -20,7 +22,7 @@ def factor(sr):
 
 
 def low(sr="lanczos"):
-    return LOWRES[tuple(slice(n) for n in lanczos.lowres_shape(SHAPE, factor(sr)))]
+    return LOWRES[tuple(slice(n) for n in lowres_shape(SHAPE, factor(sr)))]
 
 
 def header(sr="lanczos", **changes):
@@ -53,11 +55,11 @@ def joined(slabs):
 @pytest.mark.parametrize("sr", registry.manifests().keys() | {"lanczos"})
 def test_slabs_bands_and_threads_change_no_voxel(sr, monkeypatch):
     expected = joined(decoded(sr, threads=1))
-    monkeypatch.setattr(fullres, "SLAB", 5)
-    monkeypatch.setattr(lanczos, "BAND", 150)
-    lanczos._bands_up.cache_clear()
+    monkeypatch.setattr(upsample, "SLAB", 5)
+    monkeypatch.setattr(resample, "BAND", 150)
+    resample._bands_up.cache_clear()
     assert np.array_equal(joined(decoded(sr, threads=3)), expected)
-    lanczos._bands_up.cache_clear()
+    resample._bands_up.cache_clear()
 
 
 @pytest.mark.parametrize("sr", ["ct-3d-x2", "ct-2d-x4"])
@@ -71,7 +73,7 @@ def test_the_file_says_how_many_images_and_a_wish_can_say_otherwise(sr):
 
 
 def test_slabs_are_the_formula_of_the_specification():
-    unit = lanczos.up(low(), factor("lanczos"), SHAPE)
+    unit = resample.up(low(), factor("lanczos"), SHAPE)
     stored = np.rint(np.clip(-1024 + (unit + 1) * (4095 / 2), -1024, 3071)).astype(np.int16)
     stored[PADDING] = -3024
     assert np.array_equal(joined(decoded()), stored)
@@ -106,6 +108,6 @@ def test_an_error_in_a_thread_is_raised(monkeypatch):
     def broken(*_):
         raise MemoryError("as it happens")
 
-    monkeypatch.setattr(lanczos, "up_slice", broken)
+    monkeypatch.setattr(resample, "up_slice", broken)
     with pytest.raises(MemoryError, match="as it happens"):
         decoded()

@@ -5,17 +5,20 @@ import pytest
 import torch
 from siren_reference import evaluate
 
-from inrcodec import gradient, samples, siren, tiles, workers
-from inrcodec.objective import Objective
-from inrcodec.quantize import Quantizer
-from inrcodec.rate import Rate, laplace_bits
-from inrcodec.siren import Layout
+from inrcodec import parallel
+from inrcodec.encoder.fit import backprop, sampling
+from inrcodec.encoder.fit.loss import Objective
+from inrcodec.encoder.fit.quantizer import Quantizer
+from inrcodec.encoder.fit.rate_model import Rate, laplace_bits
+from inrcodec.layers.base.siren import siren, tiles
+from inrcodec.layers.base.siren.siren import Layout
+from inrcodec.volume.box import Box
 
 LAYOUT = Layout(3, 12)
 GENERATOR = torch.Generator().manual_seed(0)
 FLAT = siren.initial(LAYOUT, 3, GENERATOR)
 SHAPE = (6, 10, 7)
-TILE = tiles.tile(np.ones(SHAPE, bool), tiles.Box((0, 0, 0), SHAPE))
+TILE = tiles.tile(np.ones(SHAPE, bool), Box((0, 0, 0), SHAPE))
 VALUES = np.sin(TILE.index.sum(1))
 
 
@@ -25,10 +28,10 @@ def test_the_gradient_is_that_of_autograd():
     errors = (evaluate(LAYOUT, flat, x) - y).square().mean(1)
     errors.sum().backward()
     slopes = [torch.empty(3, n, m) for n, m in LAYOUT.shapes]
-    space = gradient.Workspace(LAYOUT, 3, 40, "cpu")
+    space = backprop.Workspace(LAYOUT, 3, 40, "cpu")
     for _ in range(2):  # its buffers serve again
-        again = space.gradient(gradient.scaled(LAYOUT, FLAT), x, y, slopes)
-    found = gradient.unscaled(LAYOUT, slopes)
+        again = space.gradient(backprop.scaled(LAYOUT, FLAT), x, y, slopes)
+    found = backprop.unscaled(LAYOUT, slopes)
     torch.testing.assert_close(again, errors.detach())
     torch.testing.assert_close(found, flat.grad, rtol=1e-4, atol=1e-6)
 
@@ -80,7 +83,7 @@ def test_steps_learn_what_the_whole_loss_asks_of_them():
 
 @pytest.mark.parametrize("parts", [1, 3])
 def test_a_round_of_samples_sees_nearly_every_voxel_once(parts):
-    portions = samples.of(TILE, VALUES, parts, 20, [1, 2, 3][:parts], "cpu")
+    portions = sampling.of(TILE, VALUES, parts, 20, [1, 2, 3][:parts], "cpu")
     assert sum(map(len, portions)) == len(VALUES)
     for portion in portions:
         drawn = torch.cat([portion.draw(step) for step in range(portion.steps)])
@@ -89,7 +92,7 @@ def test_a_round_of_samples_sees_nearly_every_voxel_once(parts):
 
 
 def test_a_step_draws_the_same_whatever_was_drawn_before():
-    one, other = (samples.of(TILE, VALUES, 1, 16, [5], "cpu")[0] for _ in range(2))
+    one, other = (sampling.of(TILE, VALUES, 1, 16, [5], "cpu")[0] for _ in range(2))
     for step in (0, 1, 30):
         one.draw(step)
     assert torch.equal(one.draw(31), other.draw(31))
@@ -97,7 +100,7 @@ def test_a_step_draws_the_same_whatever_was_drawn_before():
 
 def test_every_step_sees_the_whole_tile():
     """One voxel from every stretch of the curve: octants are never left out."""
-    portion = samples.of(TILE, VALUES, 1, 64, [5], "cpu")[0]
+    portion = sampling.of(TILE, VALUES, 1, 64, [5], "cpu")[0]
     for step in range(portion.steps):
         x = portion.index[portion.draw(step)] * portion.frame[0] - portion.frame[1]
         octants = ((x > 0) * torch.tensor([4, 2, 1])).sum(1)
@@ -110,8 +113,8 @@ def test_plain_python_and_any_number_of_workers_find_the_same_bits(monkeypatch, 
     found = []
     for count, plain in ((1, True), (workers_, False)):
         if plain:
-            monkeypatch.setattr("inrcodec.objective.compiled", lambda function: function)
-        with workers.single_threaded(count) as pool:
+            monkeypatch.setattr("inrcodec.encoder.fit.loss.compiled", lambda function: function)
+        with parallel.single_threaded(count) as pool:
             objective = Objective(
                 LAYOUT, [TILE] * 3, [VALUES] * 3, batch=64, seed=0, device="cpu", pool=pool, workers=count
             )
@@ -122,7 +125,7 @@ def test_plain_python_and_any_number_of_workers_find_the_same_bits(monkeypatch, 
 
 def test_one_batch_of_all_tiles_finds_what_portions_find():
     """The way of an accelerator, computed here."""
-    with workers.single_threaded(1) as pool:
+    with parallel.single_threaded(1) as pool:
         objective = Objective(
             LAYOUT, [TILE] * 2, [VALUES] * 2, batch=64, seed=0, device="cpu", pool=pool, workers=1
         )
@@ -137,7 +140,7 @@ def test_one_batch_of_all_tiles_finds_what_portions_find():
 def test_portions_add_up_to_the_error_of_all_voxels(count):
     found = [TILE] * count
     values = [VALUES * (k + 1) / count for k in range(count)]
-    with workers.single_threaded(2) as pool:
+    with parallel.single_threaded(2) as pool:
         objective = Objective(
             LAYOUT, found, values, batch=len(VALUES), seed=0, device="cpu", pool=pool, workers=2
         )

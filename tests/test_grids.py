@@ -6,11 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from inrcodec import api, grids, io, lanczos, probe
-from inrcodec.cli.ledger import encode_ledger, grid_lines
-from inrcodec.normalize import Range
-from inrcodec.options import EncodeOptions
-from inrcodec.volume import Volume
+from inrcodec import api, io
+from inrcodec.encoder import forecast as probe
+from inrcodec.encoder import grid_search
+from inrcodec.encoder.options import EncodeOptions
+from inrcodec.layers import resample
+from inrcodec.report.text import encode_ledger, grid_lines
+from inrcodec.volume.value_range import Range
+from inrcodec.volume.volume import Volume
 
 SAMPLE = Path(__file__).parent / "data" / "vhf-head-dicom"
 
@@ -34,7 +37,7 @@ def options(**knobs):
 
 
 def choose(volume, size=None, **knobs):
-    return grids.choose(volume, Range.of(volume), options(**knobs), size)
+    return grid_search.choose(volume, Range.of(volume), options(**knobs), size)
 
 
 def forecast(volume, factor):
@@ -47,8 +50,8 @@ def test_the_ceiling_is_that_of_down_and_up(shape, factor):
     volume = textured(shape)
     factor = tuple(min(f, n) for f, n in zip(factor, shape, strict=True))
     unit = Range.of(volume).to_unit(volume.array)
-    low = lanczos.down(lambda z, rows: unit[z, rows], shape, factor)
-    error = np.square(lanczos.up(low, factor, shape) - unit).mean()
+    low = resample.down(lambda z, rows: unit[z, rows], shape, factor)
+    error = np.square(resample.up(low, factor, shape) - unit).mean()
     assert forecast(volume, factor).ceiling == pytest.approx(error, rel=0.12)
 
 
@@ -83,7 +86,7 @@ def test_the_chosen_grid_is_marked_and_no_finer_step_from_it_pays():
     choice = choose(textured(sharp=(2, 2, 2)), 20_000)
     (taken,) = [row for row in choice.considered if row.chosen]
     assert taken.factor == choice.factor and taken.bytes == 20_000
-    assert all(row.psnr < taken.psnr + grids.GAIN for row in choice.considered)
+    assert all(row.psnr < taken.psnr + grid_search.GAIN for row in choice.considered)
 
 
 def test_a_tiny_size_of_a_tiny_volume_keeps_the_coarse_grid():
@@ -124,7 +127,7 @@ def test_the_grids_for_a_psnr_begin_with_one_that_can_reach_it():
     volume = textured(sharp=(2, 2, 2))
     ceilings = {row.factor: row.ceiling for row in choose(volume, 20_000).considered}
     wanted = (ceilings[4, 4, 4] + ceilings[2, 2, 2]) / 2
-    order = grids.in_order(volume, Range.of(volume), options(psnr=wanted), wanted)
+    order = grid_search.in_order(volume, Range.of(volume), options(psnr=wanted), wanted)
     needed = {row.factor: row.bytes for row in order[0].considered}
     assert needed[4, 4, 4] is None and order[0].factor != (4, 4, 4)
     sizes = [needed[choice.factor] or inf for choice in order]

@@ -10,10 +10,10 @@ import msgpack
 import numpy as np
 import pytest
 
-from inrcodec import canonical
 from inrcodec.errors import CorruptFile, InrvError, LimitExceeded, UnsupportedFile
-from inrcodec.header import DTYPES, FIELDS, LANCZOS, Header
-from inrcodec.limits import check_header
+from inrcodec.format import messagepack
+from inrcodec.format.header import DTYPES, FIELDS, LANCZOS, Header
+from inrcodec.format.limits import check_header
 
 PLAIN = Header(
     shape=(8, 20, 24),
@@ -65,7 +65,7 @@ def tree(header: Header = FULL) -> dict[str, Any]:
 def changed(group: str, key: str, value: Any, header: Header = FULL) -> bytes:
     content = tree(header)
     content.setdefault(group, {})[key] = value
-    return canonical.dumps(content)
+    return messagepack.dumps(content)
 
 
 @pytest.mark.parametrize("name", HEADERS)
@@ -80,7 +80,7 @@ def test_every_field_comes_back(name: str) -> None:
 @pytest.mark.parametrize("name", HEADERS)
 def test_bytes_are_canonical(name: str) -> None:
     data = HEADERS[name].to_bytes()
-    assert canonical.dumps(msgpack.unpackb(data)) == data == Header.from_bytes(data).to_bytes()
+    assert messagepack.dumps(msgpack.unpackb(data)) == data == Header.from_bytes(data).to_bytes()
 
 
 def test_header_is_short() -> None:
@@ -116,7 +116,7 @@ def test_numpy_scalars_are_written_as_numbers() -> None:
 def refined(**changes: Any) -> bytes:
     """The full header with a refinement, and some of it changed."""
     fields = {"axes": [0, 1, 2], "steps": [1, 1, 1, 1], **changes}
-    return canonical.dumps({**tree(), "refine": {k: v for k, v in fields.items() if v is not None}})
+    return messagepack.dumps({**tree(), "refine": {k: v for k, v in fields.items() if v is not None}})
 
 
 def test_header_with_a_refinement_is_read() -> None:
@@ -132,11 +132,11 @@ REFUSED: dict[str, tuple[bytes, type[InrvError]]] = {
     "unknown coder": (changed("net", "method", 0), UnsupportedFile),
     "unknown mask coder": (changed("mask", "method", 2), UnsupportedFile),
     "unknown field": (changed("volume", "colour", 1), CorruptFile),
-    "unknown group": (canonical.dumps({**tree(), "extra": {"a": 1}}), CorruptFile),
-    "group is no map": (canonical.dumps({**tree(), "net": 1}), CorruptFile),
-    "missing field": (canonical.dumps({**tree(), "range": {"low": 0}}), CorruptFile),
-    "empty group": (canonical.dumps({**tree(), "extra": {}}), CorruptFile),
-    "no map": (canonical.dumps([1, 2]), CorruptFile),
+    "unknown group": (messagepack.dumps({**tree(), "extra": {"a": 1}}), CorruptFile),
+    "group is no map": (messagepack.dumps({**tree(), "net": 1}), CorruptFile),
+    "missing field": (messagepack.dumps({**tree(), "range": {"low": 0}}), CorruptFile),
+    "empty group": (messagepack.dumps({**tree(), "extra": {}}), CorruptFile),
+    "no map": (messagepack.dumps([1, 2]), CorruptFile),
     "default stated": (changed("volume", "ndim", 3), CorruptFile),
     "zero axis": (changed("volume", "shape", [0, 20, 24]), CorruptFile),
     "negative axis": (changed("volume", "shape", [-1, 20, 24]), CorruptFile),
@@ -227,7 +227,7 @@ def test_header_is_refused(case: str) -> None:
 
 
 def test_newer_minor_version_may_have_more_fields() -> None:
-    data = canonical.dumps({**tree(), **FUTURE, "net": {**tree()["net"], "shared": 1}})
+    data = messagepack.dumps({**tree(), **FUTURE, "net": {**tree()["net"], "shared": 1}})
     assert Header.from_bytes(data, minor=1).cuts == FULL.cuts
 
 
@@ -244,7 +244,7 @@ UNFIT_FOR_ANY_MINOR: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("case", UNFIT_FOR_ANY_MINOR)
 def test_known_part_of_a_newer_minor_version_is_canonical_too(case: str) -> None:
     with pytest.raises(CorruptFile):
-        Header.from_bytes(canonical.dumps({**tree(), **UNFIT_FOR_ANY_MINOR[case]}), minor=1)
+        Header.from_bytes(messagepack.dumps({**tree(), **UNFIT_FOR_ANY_MINOR[case]}), minor=1)
 
 
 @pytest.mark.parametrize(
@@ -309,17 +309,17 @@ NOT_CANONICAL: dict[str, bytes] = {
 @pytest.mark.parametrize("case", NOT_CANONICAL)
 def test_bytes_that_no_writer_would_choose_are_refused(case: str) -> None:
     with pytest.raises(CorruptFile):
-        canonical.loads(NOT_CANONICAL[case])
+        messagepack.loads(NOT_CANONICAL[case])
 
 
 def test_nesting_up_to_the_limit_is_read() -> None:
-    assert canonical.loads(nested(8)) == [[[[[[[[]]]]]]]]
+    assert messagepack.loads(nested(8)) == [[[[[[[[]]]]]]]]
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 1 << 64])
 def test_what_has_no_canonical_form_is_not_written(value: float) -> None:
     with pytest.raises((ValueError, OverflowError)):
-        canonical.dumps({"a": value})
+        messagepack.dumps({"a": value})
 
 
 BEYOND: dict[str, Callable[[], Header]] = {

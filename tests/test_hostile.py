@@ -14,20 +14,21 @@ from hypothesis import strategies as st
 from test_header import FULL, PLAIN
 
 import inrcodec
-from inrcodec import container, entropy
+from inrcodec.entropy import laplace
 from inrcodec.errors import CorruptFile, InrvError, LimitExceeded, UnsupportedFile
+from inrcodec.format import container
 
 LARGEST_USE = 64 << 20  # bytes; what was promised is 256 MiB
 
 
 def golden() -> bytes:
     """A small file with every section, as an encoder would write it."""
-    stream = entropy.encode_weights([np.arange(-9, 9, dtype=np.int32)], [100])
+    stream = laplace.encode_weights([np.arange(-9, 9, dtype=np.int32)], [100])
     return container.pack(
         [
             ("HEAD", FULL.to_bytes()),
-            ("MASK", entropy.encode_mask(np.ones((2, 3, 3), dtype=bool))),
-            ("PADM", entropy.encode_bits(np.zeros(FULL.shape, dtype=bool))),
+            ("MASK", laplace.encode_mask(np.ones((2, 3, 3), dtype=bool))),
+            ("PADM", laplace.encode_bits(np.zeros(FULL.shape, dtype=bool))),
             ("INDX", np.full(8, len(stream), dtype="<u4").tobytes()),
             ("WGHT", 8 * stream),
         ]

@@ -10,11 +10,11 @@ import pytest
 from dicom_maker import dataset, ramp, save, write_series
 from pydicom.uid import CTImageStorage, MRImageStorage, SecondaryCaptureImageStorage
 
-from inrcodec import fieldtypes
 from inrcodec.errors import InputError, UsageError, WriteError
+from inrcodec.format import fields
 from inrcodec.io import Provenance
 from inrcodec.io.dicom import read, write
-from inrcodec.volume import Volume
+from inrcodec.volume.volume import Volume
 
 SAMPLE = Path(__file__).parent / "data" / "vhf-head-dicom"
 LOSSY = Provenance(ratio=6123.4567890123456)
@@ -198,7 +198,7 @@ def test_earlier_compressions_fit_into_an_inrv_header(tmp_path, methods, ratios,
         LossyImageCompressionMethod=methods,
     )
     facts = read(tmp_path / "s").description
-    assert all(fieldtypes.TEXT.emit(text) == text for text in facts.values())
+    assert all(fields.TEXT.emit(text) == text for text in facts.values())
     assert facts["lossy_method"].split("\\") == methods[-kept:]
     read_ratios = [float(text) for text in facts["lossy_ratio"].split("\\")]
     assert read_ratios == pytest.approx([float(text) for text in ratios[-kept:]], rel=1e-5)

@@ -12,7 +12,7 @@ import pytest
 from inrcodec.errors import InputError
 from inrcodec.io import Provenance
 from inrcodec.io.nifti import read, write
-from inrcodec.volume import DTYPES, Volume
+from inrcodec.volume.volume import DTYPES, Volume
 
 DATA = Path(__file__).parent / "data"
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])

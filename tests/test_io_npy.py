@@ -7,7 +7,7 @@ import pytest
 
 from inrcodec.errors import InputError, UsageError
 from inrcodec.io.npy import from_array, read, write
-from inrcodec.volume import Volume
+from inrcodec.volume.volume import Volume
 
 ARRAY = np.arange(24, dtype=np.int16).reshape(2, 3, 4)
 

@@ -11,7 +11,7 @@ import pytest
 
 from inrcodec.errors import InputError, InrvError, UsageError, WriteError
 from inrcodec.io import check_sink, check_writable, read, write
-from inrcodec.volume import Volume
+from inrcodec.volume.volume import Volume
 
 DATA = Path(__file__).parent / "data"
 VOLUME = Volume.from_array(np.arange(24, dtype=np.int16).reshape(2, 3, 4), spacing=(2, 0.5, 0.5))

@@ -9,12 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from inrcodec.entropy import interleaved, tokens
+from inrcodec.entropy.adaptive import BITS, CONTEXTS, FAR, LOWEST, STEPS, Tables, context_of, near_an_end
+from inrcodec.entropy.interleaved import Reader, Writer
 from inrcodec.errors import CorruptFile
-from inrcodec.lattice import coder, interleaved, neighbours, order, tokens
-from inrcodec.lattice.coder import Lattice, Source
-from inrcodec.lattice.interleaved import Reader, Writer
-from inrcodec.lattice.predictor import Predictor, fit
-from inrcodec.lattice.tables import BITS, CONTEXTS, FAR, LOWEST, STEPS, Tables, context_of, near_an_end
+from inrcodec.layers.lattice import codec, neighbours, scan
+from inrcodec.layers.lattice.codec import Lattice, Source
+from inrcodec.layers.lattice.predictor import Predictor, fit
 
 SHAPES = [(1, 1, 1), (1, 1, 9), (1, 8, 5), (2, 2, 2), (3, 17, 10), (9, 1, 31), (12, 20, 7)]
 
@@ -29,14 +30,14 @@ def noisy(shape, scale=20, seed=0):
 
 
 def lattice_of(values, step=1):
-    axes = order.axes_for(values.shape, (1.0, 1.0, 1.0))
+    axes = scan.axes_for(values.shape, (1.0, 1.0, 1.0))
     return Lattice(axes=axes, steps=(step,) * (len(axes) + 1), most=int(values.max()))
 
 
 def encoded(values, step=1, threads=1, free=None):
     lattice = lattice_of(values, step)
     up = (step // 2,) * len(lattice.steps)
-    return lattice, *coder.encode(Source(values=values, lattice=lattice, up=up, free=free), threads)
+    return lattice, *codec.encode(Source(values=values, lattice=lattice, up=up, free=free), threads)
 
 
 # --- tokens
@@ -136,11 +137,11 @@ def test_pieces_follow_each_other_and_are_whole_rows():
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_every_voxel_comes_once(shape):
-    axes = order.axes_for(shape, (2.0, 1.0, 1.0))
+    axes = scan.axes_for(shape, (2.0, 1.0, 1.0))
     seen = np.zeros(shape, int)
-    order.first(seen, axes)[...] += 1
-    assert seen.sum() <= order.SMALLEST
-    for stage in order.stages(axes):
+    scan.first(seen, axes)[...] += 1
+    assert seen.sum() <= scan.SMALLEST
+    for stage in scan.stages(axes):
         fresh = stage.fresh(seen)
         for number in range(4):
             stage.phase(fresh, number)[...] += 1
@@ -149,15 +150,15 @@ def test_every_voxel_comes_once(shape):
 
 
 def test_the_axis_of_the_largest_steps_is_halved_first():
-    assert order.axes_for((8, 64, 64), (5.0, 1.0, 1.0))[-2:] == (1, 2)
-    assert order.axes_for((64, 64, 64), (1.0, 1.0, 1.0))[-3:] == (0, 1, 2)
+    assert scan.axes_for((8, 64, 64), (5.0, 1.0, 1.0))[-2:] == (1, 2)
+    assert scan.axes_for((64, 64, 64), (1.0, 1.0, 1.0))[-3:] == (0, 1, 2)
 
 
 @pytest.mark.parametrize("shape", SHAPES[4:])
 def test_neighbours_are_known_voxels_or_of_earlier_phases(shape):
     """What is not decoded yet may be anything: no neighbour shows it."""
-    axes = order.axes_for(shape, (1.0, 1.0, 1.0))
-    stage = list(order.stages(axes))[-1]
+    axes = scan.axes_for(shape, (1.0, 1.0, 1.0))
+    stage = list(scan.stages(axes))[-1]
     rng = np.random.default_rng(0)
     volume = rng.integers(0, 100, shape)
     for number in range(4):
@@ -178,7 +179,7 @@ def test_neighbours_are_known_voxels_or_of_earlier_phases(shape):
 
 def test_rows_are_twice_a_neighbour_less_the_middle():
     volume = noisy((5, 9, 8))
-    stage = order.Stage(2, (1, 1, 2))
+    stage = scan.Stage(2, (1, 1, 2))
     near = neighbours.Neighbourhood(stage, 3, stage.known(volume), stage.fresh(volume)).around(slice(0, 2))
     z, y, x = 1, 4, 3  # the second phase of axis x: odd along z; even along y
     assert stage.phase(stage.fresh(volume), 3)[0, 2, 1] == volume[z, y, x]
@@ -196,7 +197,7 @@ def test_rows_are_twice_a_neighbour_less_the_middle():
 
 def test_single_precision_is_used_only_where_it_is_exact():
     values = noisy((10, 24, 24))
-    stage = list(order.stages(order.axes_for(values.shape, (1.0, 1.0, 1.0))))[-1]
+    stage = list(scan.stages(scan.axes_for(values.shape, (1.0, 1.0, 1.0))))[-1]
     fresh = stage.fresh(values)
     near = neighbours.Neighbourhood(stage, 2, stage.known(values), fresh)
     mine = stage.phase(fresh, 2)
@@ -229,7 +230,7 @@ def test_predictors_are_read_as_they_were_written():
 def test_what_is_decoded_is_what_was_encoded_and_near_the_source(shape, step):
     values = noisy(shape)
     lattice, streams, known = encoded(values, step)
-    assert np.array_equal(coder.decode(streams, shape, lattice), known)
+    assert np.array_equal(codec.decode(streams, shape, lattice), known)
     assert np.abs(known - values).max() <= step // 2
 
 
@@ -237,16 +238,16 @@ def test_threads_and_slabs_change_neither_bytes_nor_voxels(monkeypatch):
     values = noisy((21, 40, 33))
     lattice, streams, known = encoded(values)
     assert encoded(values, threads=3)[1] == streams
-    monkeypatch.setattr(coder, "SLAB", 200)
+    monkeypatch.setattr(codec, "SLAB", 200)
     for threads in (1, 3):
-        assert np.array_equal(coder.decode(streams, values.shape, lattice, threads), known)
+        assert np.array_equal(codec.decode(streams, values.shape, lattice, threads), known)
 
 
 def test_free_voxels_cost_next_to_nothing():
     values, free = noisy((16, 40, 40), scale=200), np.zeros((16, 40, 40), bool)
     free[:, :, 10:] = True
     lattice, streams, known = encoded(values, free=free)
-    assert np.array_equal(coder.decode(streams, values.shape, lattice), known)
+    assert np.array_equal(codec.decode(streams, values.shape, lattice), known)
     assert np.array_equal(known[~free], values[~free])
     bare = encoded(values)[1]
     assert sum(map(len, streams)) < 0.4 * sum(map(len, bare))
@@ -257,7 +258,7 @@ def test_fewer_streams_are_a_coarser_lattice():
     lattice, streams, _ = encoded(values)
     errors = []
     for count in range(1, len(streams) + 1):
-        found = coder.decode(streams[:count], values.shape, lattice)
+        found = codec.decode(streams[:count], values.shape, lattice)
         left = lattice.axes[count - 1 :]
         z, y, x = (2 ** left.count(k) for k in range(3))
         assert np.array_equal(found[::z, ::y, ::x], values[::z, ::y, ::x])
@@ -275,14 +276,14 @@ def test_damaged_streams_are_an_error_or_other_voxels_and_nothing_else():
             damaged = bytearray(stream)
             damaged[rng.integers(len(stream))] ^= 1 << rng.integers(8)
             try:
-                coder.decode(
+                codec.decode(
                     [*streams[:number], bytes(damaged), *streams[number + 1 :]], values.shape, lattice
                 )
             except CorruptFile:
                 refused += 1
         for cut in (0, 1, len(stream) // 2, len(stream) - 1):
             with pytest.raises(CorruptFile):
-                coder.decode([*streams[:number], stream[:cut], *streams[number + 1 :]], values.shape, lattice)
+                codec.decode([*streams[:number], stream[:cut], *streams[number + 1 :]], values.shape, lattice)
         with pytest.raises(CorruptFile):
-            coder.decode([*streams[:number], stream + b"\0", *streams[number + 1 :]], values.shape, lattice)
+            codec.decode([*streams[:number], stream + b"\0", *streams[number + 1 :]], values.shape, lattice)
     assert refused > 0.7 * 12 * len(streams)

@@ -11,11 +11,11 @@ import pydicom
 import pytest
 
 import inrcodec
-from inrcodec import container
 from inrcodec.cli import dec, enc
 from inrcodec.errors import UsageError
-from inrcodec.modality import checked, settled
-from inrcodec.volume import Volume
+from inrcodec.format import container
+from inrcodec.volume.modality import checked, settled
+from inrcodec.volume.volume import Volume
 
 SAMPLE = Path(__file__).parent / "data" / "vhf-head-dicom"
 TINY = {"factor": 2, "tiles": (1, 1, 1), "width": 10, "steps": 50, "sr": "lanczos", "threads": 1}

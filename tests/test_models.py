@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from inrcodec.superres import registry
+from inrcodec.layers.superres import registry
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "inrcodec" / "superres" / "models"

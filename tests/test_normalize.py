@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from inrcodec import metrics
-from inrcodec.normalize import Range, padding_masks, unit_rows
-from inrcodec.volume import Volume
+from inrcodec.volume import metrics
+from inrcodec.volume.padding import padding_masks
+from inrcodec.volume.value_range import Range, unit_rows
+from inrcodec.volume.volume import Volume
 
 INTEGERS = ["int8", "uint8", "int16", "uint16", "int32", "uint32"]
 

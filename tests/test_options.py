@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from inrcodec.allowed import check_device
+from inrcodec.encoder.options import PRESETS, EncodeOptions
 from inrcodec.errors import UsageError
-from inrcodec.options import PRESETS, DecodeOptions, EncodeOptions
+from inrcodec.layers.decode_options import DecodeOptions
+from inrcodec.validate import check_device
 
 REFUSED = [
     # knobs, what the message must name
@@ -196,6 +197,8 @@ def test_a_device_that_is_not_here_is_refused():
 
 
 def test_importing_options_imports_neither_torch_nor_numpy():
-    code = "import sys, inrcodec.options; print(sorted({'torch', 'numpy', 'scipy'} & set(sys.modules)))"
+    code = (
+        "import sys, inrcodec.encoder.options; print(sorted({'torch', 'numpy', 'scipy'} & set(sys.modules)))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

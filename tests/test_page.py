@@ -18,7 +18,7 @@ import pytest
 import inrcodec
 from inrcodec import Volume
 from inrcodec.cli import info
-from inrcodec.page import charts, compare, views
+from inrcodec.report.page import charts, compare, views
 
 QUICK = {"factor": 2, "tiles": (1, 1, 1), "width": 10, "steps": 60, "sr": "lanczos", "threads": 1}
 

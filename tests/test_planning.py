@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 
-from inrcodec import planning
+from inrcodec.encoder import model_choice
+from inrcodec.encoder import plan as planning
+from inrcodec.encoder.options import EncodeOptions
 from inrcodec.errors import ModelNotFound, TargetNotReached, UsageError
-from inrcodec.normalize import Range
-from inrcodec.options import EncodeOptions
-from inrcodec.superres import candidate, registry
-from inrcodec.volume import Volume
+from inrcodec.layers.superres import registry
+from inrcodec.volume.value_range import Range
+from inrcodec.volume.volume import Volume
 
 HEAD = (232, 512, 512)
 
@@ -101,7 +102,7 @@ def test_the_rate_scales_with_amplitude_and_voxels():
     ],
 )
 def test_the_model_follows_modality_and_factor(modality, span, factor, knobs, model):
-    chosen, _ = candidate.model_for(volume(modality=modality), span, factor, options(**knobs))
+    chosen, _ = model_choice.model_for(volume(modality=modality), span, factor, options(**knobs))
     assert chosen == model
 
 
@@ -120,31 +121,31 @@ def test_the_model_follows_modality_and_factor(modality, span, factor, knobs, mo
 )
 def test_an_ensemble_is_as_large_as_the_presets_work_allows(model, preset, ensemble):
     known = registry.manifest(model)
-    assert candidate.ensemble_of(known, options(preset=preset)) == ensemble
-    fields = candidate.fields_of(model, volume(), options(preset=preset))
+    assert model_choice.ensemble_of(known, options(preset=preset)) == ensemble
+    fields = model_choice.fields_of(model, volume(), options(preset=preset))
     assert fields["sr_ensemble"] == ensemble
     if preset != "paper":
-        assert candidate.ensemble_of(known, options(preset=preset, ensemble=2)) == 2
+        assert model_choice.ensemble_of(known, options(preset=preset, ensemble=2)) == 2
         most = 4 if known.architecture["dims"] == 2 else 8
-        assert candidate.ensemble_of(known, options(preset=preset, ensemble=8)) == most
+        assert model_choice.ensemble_of(known, options(preset=preset, ensemble=8)) == most
 
 
 def test_going_without_a_model_is_told_as_a_choice_and_not_as_a_failure():
-    _, (notice,) = candidate.model_for(volume(), Range(-1024, 3071), (3, 2, 2), options())
+    _, (notice,) = model_choice.model_for(volume(), Range(-1024, 3071), (3, 2, 2), options())
     assert "Lanczos interpolation brings factor 3 x 2 x 2 back" in notice and "(CT)" in notice
 
 
 @pytest.mark.parametrize("span", [Range(-9e7, 1e12), Range(1e12, 1e12 + 1)])
 def test_values_that_are_no_hounsfield_units_get_no_model_of_ct(span):
-    chosen, (notice,) = candidate.model_for(volume(modality="CT"), span, (4, 4, 4), options())
+    chosen, (notice,) = model_choice.model_for(volume(modality="CT"), span, (4, 4, 4), options())
     assert chosen == "lanczos" and "Lanczos is used" in notice
     with pytest.raises(UsageError, match="another kind"):
-        candidate.model_for(volume(modality="CT"), span, (4, 4, 4), options(sr="ct-3d-x4"))
+        model_choice.model_for(volume(modality="CT"), span, (4, 4, 4), options(sr="ct-3d-x4"))
 
 
 def test_a_model_that_is_not_there_or_does_not_fit_is_refused():
     span = Range(-1024, 3071)
     with pytest.raises(ModelNotFound, match="no-such"):
-        candidate.model_for(volume(), span, (4, 4, 4), options(sr="no-such"))
+        model_choice.model_for(volume(), span, (4, 4, 4), options(sr="no-such"))
     with pytest.raises(UsageError, match="--factor 4,4,4"):
-        candidate.model_for(volume(), span, (2, 2, 2), options(sr="ct-3d-x4"))
+        model_choice.model_for(volume(), span, (2, 2, 2), options(sr="ct-3d-x4"))

@@ -6,7 +6,7 @@ from threading import Event
 
 import pytest
 
-from inrcodec.pool import InterruptiblePool
+from inrcodec.parallel import InterruptiblePool
 
 
 def test_results_come_in_order():

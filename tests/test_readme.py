@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from inrcodec.cli import dec, enc, exits, info, train
-from inrcodec.options import EncodeOptions
+from inrcodec.encoder.options import EncodeOptions
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

@@ -16,10 +16,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import inrcodec
-from inrcodec import Volume, api, container, io
+from inrcodec import Volume, api, io
 from inrcodec.cli import dec, enc, info
 from inrcodec.errors import CorruptFile, InputError, UsageError
-from inrcodec.integers import Scale
+from inrcodec.format import container
+from inrcodec.layers.lattice.integers import Scale
 
 DICOM = Path(__file__).parent / "data" / "vhf-head-dicom"
 HEAD = Path(__file__).parent / "data" / "vhf-head.nii.gz"

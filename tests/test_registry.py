@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from inrcodec.errors import ModelNotFound
-from inrcodec.superres import registry
+from inrcodec.layers.superres import registry
 
 SHIPPED = Path(registry.__file__).parent / "models"
 CARD = json.loads((SHIPPED / "ct-3d-x4.json").read_text())

@@ -12,8 +12,9 @@ import pytest
 from conftest import TINY
 
 import inrcodec
-from inrcodec import checkpoint, encoder, reaching
 from inrcodec.cli.enc import main
+from inrcodec.encoder import pipeline, target_search
+from inrcodec.encoder.fit import checkpoint
 from inrcodec.errors import CorruptFile, UsageError, WriteError
 
 WORDS = "--factor 2 --tiles 1,1,1 --width 10 --steps 200 --sr lanczos --threads 1 -q".split()
@@ -64,18 +65,18 @@ def test_the_checkpoint_outlives_a_target_that_cannot_be_written(tiny_array, tmp
 
 def fitted_twice(volume, options, progress=None):
     """An encoding whose second fit goes on from its first, as those for a PSNR do."""
-    job = encoder.prepare(volume, options, progress)
-    first = encoder.fitted(job, options, progress)
+    job = pipeline.prepare(volume, options, progress)
+    first = pipeline.fitted(job, options, progress)
     progress("between", 1.0)
-    second = encoder.fitted(job, options, progress, first)
-    encoded = encoder.written(volume, job, options, second)
-    return encoded, reaching._measured(volume, encoded, options, progress)
+    second = pipeline.fitted(job, options, progress, first)
+    encoded = pipeline.written(volume, job, options, second)
+    return encoded, target_search._measured(volume, encoded, options, progress)
 
 
 def test_an_encoding_of_several_fits_goes_on_with_the_one_that_was_interrupted(
     tiny_array, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(reaching, "encode", fitted_twice)
+    monkeypatch.setattr(target_search, "encode", fitted_twice)
     whole = encode(tiny_array, None)
     stages = []
 

@@ -5,11 +5,13 @@ import pytest
 import torch
 from siren_reference import evaluate
 
-from inrcodec import siren, tiles
-from inrcodec.quantize import PER_OCTAVE, Quantizer, code_of, dequantize, step_of
-from inrcodec.siren import Layout
+from inrcodec.encoder.fit.quantizer import Quantizer
+from inrcodec.layers.base.siren import siren, tiles
+from inrcodec.layers.base.siren.siren import Layout
+from inrcodec.layers.base.siren.weights import PER_OCTAVE, code_of, dequantize, step_of
+from inrcodec.volume.box import Box
 
-TILE = tiles.tile(np.ones((17, 25, 23), bool), tiles.Box((0, 0, 0), (17, 25, 23)))
+TILE = tiles.tile(np.ones((17, 25, 23), bool), Box((0, 0, 0), (17, 25, 23)))
 LAYOUT = Layout(3, 24)
 FLAT = siren.initial(LAYOUT, 2, torch.Generator().manual_seed(0))
 

@@ -18,10 +18,13 @@ from test_entropy import MASKS, laplace
 from test_header import FULL, FUTURE, PLAIN, REFUSED, UNFIT_FOR_ANY_MINOR, tree
 
 import inrcodec
-from inrcodec import canonical, container, entropy, limits, maskcode, quantize
+from inrcodec.entropy import laplace as entropy
+from inrcodec.entropy import mask as maskcode
 from inrcodec.errors import CorruptFile
-from inrcodec.fieldtypes import Kind
-from inrcodec.header import DEFAULTS, FIELDS, Header
+from inrcodec.format import container, limits, messagepack
+from inrcodec.format.fields import Kind
+from inrcodec.format.header import DEFAULTS, FIELDS, Header
+from inrcodec.layers.base.siren import weights
 
 SPEC = Path(__file__).parent.parent / "spec"
 sys.path.insert(0, str(SPEC))
@@ -138,7 +141,7 @@ def test_steps_are_the_code() -> None:
     factors = {int(k): float(f) for k, f in (row for row in table("Sections") if re.fullmatch(r"\d", row[0]))}
     for code in range(256):
         octave, part = divmod(code - 192, 8)
-        assert quantize.step_of(code) == factors[part] * 2.0**octave
+        assert weights.step_of(code) == factors[part] * 2.0**octave
 
 
 # -- the example
@@ -234,13 +237,13 @@ def test_both_decoders_refuse_the_same_headers(case: str) -> None:
 @pytest.mark.parametrize("case", UNFIT_FOR_ANY_MINOR)
 def test_both_decoders_want_newer_headers_to_be_canonical(case: str) -> None:
     with pytest.raises(coders.Invalid):
-        reference.read_header(canonical.dumps({**tree(), **UNFIT_FOR_ANY_MINOR[case]}), 1)
+        reference.read_header(messagepack.dumps({**tree(), **UNFIT_FOR_ANY_MINOR[case]}), 1)
 
 
 def test_both_decoders_read_what_is_not_refused() -> None:
     for header in (PLAIN, FULL):
         assert reference.read_header(header.to_bytes(), 0)["net.tiles"] == list(header.tiles)
-    newer = canonical.dumps({**tree(), **FUTURE})
+    newer = messagepack.dumps({**tree(), **FUTURE})
     assert reference.read_header(newer, 1)["net.tiles"] == list(Header.from_bytes(newer, 1).tiles)
 
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from inrcodec.errors import ModelNotFound
-from inrcodec.superres import apply, registry
-from inrcodec.superres.apply import Upsampler
-from inrcodec.superres.network import Architecture, SRDenseNet, multiply_adds
+from inrcodec.layers.superres import registry, upsampler
+from inrcodec.layers.superres.network import Architecture, SRDenseNet, multiply_adds
+from inrcodec.layers.superres.upsampler import Upsampler
 
 PAPER = {
     "dims": 2, "factor": (1, 4, 4), "features": 128, "blocks": 8, "layers": 8, "growth": 16,
@@ -119,11 +119,11 @@ def test_an_ensemble_is_the_mean_over_mirror_images(dims, ensemble, axes):
     network = SRDenseNet(replace(TINY, dims=dims, factor=(1, 4, 4))).eval().requires_grad_(False)
     block = torch.randn(6, 9, 10)
     images = [m for n in range(len(axes) + 1) for m in combinations(axes, n)]
-    each = [apply.residual_of(network, block.flip(m), 0.0).flip(m) for m in images]
-    found = apply.residual_of(network, block, 0.0, ensemble)
+    each = [upsampler.residual_of(network, block.flip(m), 0.0).flip(m) for m in images]
+    found = upsampler.residual_of(network, block, 0.0, ensemble)
     assert len(images) == ensemble
     torch.testing.assert_close(found, torch.stack(each).mean(0), atol=1e-6, rtol=0)
-    mirrored = apply.residual_of(network, block.flip(axes), 0.0, ensemble).flip(axes)
+    mirrored = upsampler.residual_of(network, block.flip(axes), 0.0, ensemble).flip(axes)
     torch.testing.assert_close(found, mirrored, atol=1e-6, rtol=0)
 
 
@@ -138,8 +138,8 @@ def test_the_gradient_path_computes_the_same():
 @pytest.mark.parametrize("shape", [(5, 40, 33), (17, 8, 70)])
 def test_blocks_leave_no_seams(shape, monkeypatch):
     """With a halo as wide as the receptive field, block by block is the whole volume at once."""
-    monkeypatch.setattr(apply, "BLOCK", (8, 16, 16))
-    monkeypatch.setattr(apply, "HALO", 4)
+    monkeypatch.setattr(upsampler, "BLOCK", (8, 16, 16))
+    monkeypatch.setattr(upsampler, "HALO", 4)
     torch.manual_seed(0)
     network = SRDenseNet(TINY)
     low = np.random.default_rng(0).normal(size=shape).astype(np.float32)

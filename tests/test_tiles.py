@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from inrcodec import mask, tiles
+from inrcodec.layers.base.siren import activity, tiles
+from inrcodec.volume.box import Box
 
 RNG = np.random.default_rng(1)
 BALL = np.linalg.norm(np.indices((20, 31, 26)) - np.array([10, 15, 13])[:, None, None, None], axis=0) < 9
@@ -54,7 +55,7 @@ def test_thin_volumes_are_not_cut_along_their_thin_side():
 
 
 def test_coordinates_are_the_cell_centred_grid():
-    tile = tiles.tile(np.ones((4, 4, 4), bool), tiles.Box((0, 0, 0), (4, 4, 4)))
+    tile = tiles.tile(np.ones((4, 4, 4), bool), Box((0, 0, 0), (4, 4, 4)))
     expected = (2 * np.arange(4) + 1) / 4 - 1
     assert np.array_equal(np.unique(tile.coordinates()), expected)
     assert np.array_equal(tile.coordinates(slice(5, 9)), tile.coordinates()[5:9])
@@ -63,23 +64,23 @@ def test_coordinates_are_the_cell_centred_grid():
 @pytest.mark.parametrize("cell", [(1, 1, 1), (2, 2, 2), (3, 2, 5)])
 def test_a_mask_covers_all_that_differs_from_the_background(cell):
     lowres = np.where(BALL, 0.3, -1.0)
-    background = mask.background_of(lowres)
-    cells = mask.active_cells(lowres, background, cell)
-    active = mask.active_voxels(cells, cell, lowres.shape)
+    background = activity.background_of(lowres)
+    cells = activity.active_cells(lowres, background, cell)
+    active = activity.active_voxels(cells, cell, lowres.shape)
     assert background == -1.0
     assert active[BALL].all() and active.mean() < 0.9
 
 
 def test_a_volume_without_flat_background_has_no_mask():
     noise = RNG.normal(size=(8, 16, 16)).clip(-1, 1)
-    assert mask.active_cells(noise, mask.background_of(noise), (1, 1, 1)) is None
-    assert mask.active_voxels(None, (1, 1, 1), noise.shape).all()
+    assert activity.active_cells(noise, activity.background_of(noise), (1, 1, 1)) is None
+    assert activity.active_voxels(None, (1, 1, 1), noise.shape).all()
 
 
 def test_cells_grow_with_the_volume():
-    assert mask.cell_for((59, 128, 128), 2) == (2, 2, 2)
-    assert mask.cell_for((500, 512, 512), 2) == (8, 8, 8)
-    assert mask.cell_for((1, 128, 128), 2) == (1, 2, 2)
+    assert activity.cell_for((59, 128, 128), 2) == (2, 2, 2)
+    assert activity.cell_for((500, 512, 512), 2) == (8, 8, 8)
+    assert activity.cell_for((1, 128, 128), 2) == (1, 2, 2)
 
 
 def test_metal_does_not_hide_the_anatomy():
@@ -87,11 +88,11 @@ def test_metal_does_not_hide_the_anatomy():
     hu = np.full((20, 40, 40), -1000.0)
     hu[4:16, 8:32, 8:32] = 40
     hu[6:14, 12:28, 12:20] = -860
-    spotless = mask.active_cells(unit(hu, 1000), mask.background_of(unit(hu, 1000)), (1, 1, 1))
+    spotless = activity.active_cells(unit(hu, 1000), activity.background_of(unit(hu, 1000)), (1, 1, 1))
     hu[10, 20, 25] = 30000
     lowres = unit(hu, 30000)
-    background = mask.background_of(lowres)
-    spotted = mask.active_cells(lowres, background, (1, 1, 1))
+    background = activity.background_of(lowres)
+    spotted = activity.active_cells(lowres, background, (1, 1, 1))
     assert background == lowres[0, 0, 0]
     assert spotted[4:16, 8:32, 8:32].all() and np.array_equal(spotted, spotless)
 
@@ -103,6 +104,6 @@ def unit(hu, high):
 def test_a_far_shorter_axis_has_a_scale_of_its_own():
     """What changes over 4 voxels is within reach of a network that spans 1 500."""
     shape = (1, 4, 1500)
-    tile = tiles.tile(np.ones(shape, bool), tiles.Box((0, 0, 0), shape))
+    tile = tiles.tile(np.ones(shape, bool), Box((0, 0, 0), shape))
     z, y, x = np.abs(tile.coordinates()).max(0)
     assert z == 0 and y == 3 / 32 and x == 1499 / 1500

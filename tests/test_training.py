@@ -9,16 +9,17 @@ import numpy as np
 import pytest
 import torch
 
-from inrcodec import Volume, lanczos
+from inrcodec import Volume
 from inrcodec.errors import CorruptFile, FitFailed, InputError, UsageError
-from inrcodec.superres.architectures import NAMES, named
-from inrcodec.superres.network import Architecture, SRDenseNet
-from inrcodec.superres.training import held_out
-from inrcodec.superres.training.degrade import imitate
-from inrcodec.superres.training.material import Loader, Material, material_of, unit_of
-from inrcodec.superres.training.options import TrainOptions
-from inrcodec.superres.training.patches import Batch, Patches
-from inrcodec.superres.training.trainer import Training
+from inrcodec.layers import resample
+from inrcodec.layers.superres.architectures import NAMES, named
+from inrcodec.layers.superres.network import Architecture, SRDenseNet
+from inrcodec.training import evaluate
+from inrcodec.training.dataset import Loader, Material, material_of, unit_of
+from inrcodec.training.degrade import imitate
+from inrcodec.training.options import TrainOptions
+from inrcodec.training.patches import Batch, Patches
+from inrcodec.training.trainer import Training
 
 FACTOR = (2, 2, 2)
 TINY = Architecture(features=8, blocks=1, layers=2, growth=8, bottleneck=16, factor=FACTOR)
@@ -31,7 +32,7 @@ def texture(shape=(24, 32, 36), seed=0):
     """Blobs and edges in HU, int16; air in one corner."""
     rng = np.random.default_rng(seed)
     low = rng.normal(size=[-(-n // 4) for n in shape])
-    smooth = lanczos.up(low, (4, 4, 4), shape)
+    smooth = resample.up(low, (4, 4, 4), shape)
     found = (np.where(smooth > 0.2, 800, -700) + 60 * smooth).astype(np.int16)
     found[:4, :4, :4] = -1000
     return found
@@ -137,10 +138,10 @@ def test_material_is_the_volume_in_the_window_of_the_model(volumes, tmp_path):
     assert (clean.version, sharper.version) == ("clean", "sharper")
     hu = (clean.full.numpy() + 1) * 2047.5 - 1024
     np.testing.assert_allclose(hu, np.load(volumes[0]), atol=1e-3)
-    expected = lanczos.down(lambda z, rows: hu[z, rows].astype(float), hu.shape, FACTOR)
+    expected = resample.down(lambda z, rows: hu[z, rows].astype(float), hu.shape, FACTOR)
     np.testing.assert_allclose((clean.low.numpy() + 1) * 2047.5 - 1024, expected, atol=1e-2)
     assert sharper.full.std() > clean.full.std() and not torch.equal(sharper.low, clean.low)
-    error = lanczos.up(clean.low.numpy().astype(float), FACTOR, hu.shape) - clean.full.numpy()
+    error = resample.up(clean.low.numpy().astype(float), FACTOR, hu.shape) - clean.full.numpy()
     assert clean.ceiling == pytest.approx(np.square(error).mean(), rel=0.3)
 
 
@@ -217,7 +218,7 @@ def test_the_last_fifth_of_a_single_volume_is_held_out(tmp_path):
 def test_a_patch_holds_what_lanczos_lacks():
     """Of an unturned, clean patch: exactly the residual at the place that it was cut from."""
     m = material()
-    up = lanczos.up(m.low.numpy().astype(float), FACTOR, m.full.shape).astype(np.float32)
+    up = resample.up(m.low.numpy().astype(float), FACTOR, m.full.shape).astype(np.float32)
     residual = m.full.numpy() - up
     patches = Patches([m], TINY, (5, 6, 7), seed=0)  # not square: never turned
     found = 0
@@ -300,8 +301,8 @@ def trained(wishes, steps):
 @pytest.mark.parametrize("loss", ["mse", "l1"])
 def test_training_brings_more_than_lanczos(wishes, loss):
     run, _ = trained(replace(wishes, steps=400, rate=1e-2, loss=loss), 400)
-    before = held_out.measured(SRDenseNet(TINY), [material()], 1)[0]
-    after = held_out.measured(run.averaged(), [material()], 1)[0]
+    before = evaluate.measured(SRDenseNet(TINY), [material()], 1)[0]
+    after = evaluate.measured(run.averaged(), [material()], 1)[0]
     assert after.lanczos == pytest.approx(before.lanczos) and after.model > max(before.model, after.lanczos)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from inrcodec.errors import InputError, MissingExtra, UsageError
-from inrcodec.volume import DTYPES, Volume
+from inrcodec.volume.volume import DTYPES, Volume
 
 TILTED = np.array([[0.5, 0, 0, -10], [0, 0.5, 0.3, 20], [0, 0, 2, 30], [0, 0, 0, 1]])
 

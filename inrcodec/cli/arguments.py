@@ -12,7 +12,7 @@ from difflib import get_close_matches
 from re import compile as pattern
 from typing import NoReturn
 
-from inrcodec import __version__
+from inrcodec._version import __version__
 from inrcodec.cli.exits import epilog
 from inrcodec.errors import UsageError
 

@@ -11,19 +11,19 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from inrcodec.allowed import check_device, integer
 from inrcodec.cli.arguments import Parser, add_machine, add_manners
 from inrcodec.cli.exits import run
-from inrcodec.cli.ledger import facts, shortest
 from inrcodec.cli.progress import StageBar
-from inrcodec.cli.streams import input_bytes, put_json, refuse_same_file, refuse_stream, say
-from inrcodec.options import PRECISIONS, QUALITIES, DecodeOptions
+from inrcodec.cli.stdio import input_bytes, put_json, refuse_same_file, refuse_stream, say
+from inrcodec.layers.decode_options import PRECISIONS, QUALITIES, DecodeOptions
+from inrcodec.report.text import facts, shortest
+from inrcodec.validate import check_device, integer
 
 if TYPE_CHECKING:
     from inrcodec import io
-    from inrcodec.decoder import Decoder
+    from inrcodec.file import Decoder
     from inrcodec.io.provenance import Detail
-    from inrcodec.volume import Volume
+    from inrcodec.volume.volume import Volume
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -70,9 +70,10 @@ def _decode(args: argparse.Namespace) -> None:
     check_device(args.device)
     refuse_stream(args.output, "a volume is written to a file or folder")
     refuse_same_file(args.input, args.output)
-    from inrcodec import api, container, io
-    from inrcodec.decoder import Decoder
-    from inrcodec.modality import agreed, checked
+    from inrcodec import api, io
+    from inrcodec.file import Decoder
+    from inrcodec.format import container
+    from inrcodec.volume.modality import agreed, checked
 
     wished = checked(args.modality)
     io.refuse_modality(args.output, wished)
@@ -137,7 +138,7 @@ def _provenance(
 
 
 def _detail(how: DecodeOptions, decoder: Decoder, *, whole: bool) -> Detail:
-    from inrcodec.superres.registry import LANCZOS
+    from inrcodec.layers.superres.registry import LANCZOS
 
     if how.lowres:
         return "low-res"

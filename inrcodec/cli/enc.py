@@ -12,15 +12,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from inrcodec.allowed import check_device
 from inrcodec.cli.arguments import STREAM, Parser, add_machine, add_manners, numbers, whole_numbers
 from inrcodec.cli.exits import run
-from inrcodec.cli.ledger import encode_ledger, facts, grid_lines
 from inrcodec.cli.progress import StageBar
-from inrcodec.cli.streams import put_bytes, put_json, refuse_same_file, refuse_stream, refuse_terminal, say
+from inrcodec.cli.stdio import put_bytes, put_json, refuse_same_file, refuse_stream, refuse_terminal, say
+from inrcodec.encoder.options import PRESETS, EncodeOptions
 from inrcodec.errors import UsageError
-from inrcodec.focus import WINDOWS
-from inrcodec.options import PRESETS, EncodeOptions
+from inrcodec.report.text import encode_ledger, facts, grid_lines
+from inrcodec.validate import check_device
+from inrcodec.volume.windows import WINDOWS
 
 KNOBS = (
     "factor",
@@ -123,7 +123,7 @@ def _encode(args: argparse.Namespace) -> None:
     if not args.dry_run:
         _check_output(args)
     from inrcodec import api  # torch is imported from here on, after everything that can be refused at once
-    from inrcodec.checkpoint import discard
+    from inrcodec.encoder.fit.checkpoint import discard
     from inrcodec.io.atomic import atomic_write
 
     if args.dry_run:
@@ -163,21 +163,21 @@ def _options(args: argparse.Namespace) -> EncodeOptions:
 
 
 def _check_model(options: EncodeOptions) -> None:
-    from inrcodec.superres.registry import LANCZOS, manifest
+    from inrcodec.layers.superres.registry import LANCZOS, manifest
 
     if options.sr not in (None, "auto", LANCZOS):
         manifest(options.sr)
 
 
 def _about_source(args: argparse.Namespace) -> dict[str, Any]:
-    from inrcodec.modality import checked
+    from inrcodec.volume.modality import checked
 
     return {"spacing": args.spacing, "series": args.series, "modality": checked(args.modality)}
 
 
 def _check_output(args: argparse.Namespace) -> None:
     if args.resume is not None:
-        from inrcodec.checkpoint import Checkpoint
+        from inrcodec.encoder.fit.checkpoint import Checkpoint
 
         refuse_stream(args.resume, "the state of a fit is kept in a file")
         Checkpoint(args.resume).check(None if args.output == STREAM else args.output)

@@ -12,10 +12,10 @@ from pathlib import Path
 
 from inrcodec.cli.arguments import STREAM, Parser, add_machine, add_manners
 from inrcodec.cli.exits import run
-from inrcodec.cli.ledger import facts
-from inrcodec.cli.png import enlarged, png_bytes
-from inrcodec.cli.streams import input_bytes, put_json, refuse_same_file, refuse_stream, say
+from inrcodec.cli.stdio import input_bytes, put_json, refuse_same_file, refuse_stream, say
 from inrcodec.errors import UsageError
+from inrcodec.report.png import enlarged, png_bytes
+from inrcodec.report.text import facts
 
 DIFFERS = (
     "the digest differs, though all checksums are right: the file is undamaged, but the volume decoded here "

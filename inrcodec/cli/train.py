@@ -12,14 +12,14 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from inrcodec.allowed import check_device
 from inrcodec.cli.arguments import Parser, add_machine, add_manners, whole_numbers
 from inrcodec.cli.exits import run
 from inrcodec.cli.progress import StageBar
-from inrcodec.cli.streams import put_json, say
+from inrcodec.cli.stdio import put_json, say
 from inrcodec.errors import UsageError
-from inrcodec.superres.architectures import COMPACT, NAMES
-from inrcodec.superres.training.options import CLEAN, LOSSES, TrainOptions
+from inrcodec.layers.superres.architectures import COMPACT, NAMES
+from inrcodec.training.options import CLEAN, LOSSES, TrainOptions
+from inrcodec.validate import check_device
 
 KNOBS = (
     "fit_steps",
@@ -105,10 +105,7 @@ def _train(args: argparse.Namespace) -> None:
         licences=dict(_pairs(args.licence, "licence")),
         **{name: getattr(args, name) for name in KNOBS},
     )
-    from inrcodec.superres.training.train import (
-        checkpoint_of,
-        train,
-    )  # torch, after all that is refused at once
+    from inrcodec.training.run import checkpoint_of, train  # torch, after all that is refused at once
 
     said = partial(say, quiet=args.quiet or args.json)
     try:

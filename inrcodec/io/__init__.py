@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from inrcodec.errors import InputError, UsageError
 from inrcodec.io.atomic import atomic_write, check_file
 from inrcodec.io.provenance import Provenance
-from inrcodec.volume import Volume
+from inrcodec.volume.volume import Volume
 
 __all__ = ["FORMATS", "Format", "Provenance", "atomic_write", "check_sink", "check_writable", "read"]
 __all__ += ["refuse_modality", "refuse_other_ending", "write"]

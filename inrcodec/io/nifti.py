@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from inrcodec.errors import InputError
 from inrcodec.io.atomic import atomic_write
-from inrcodec.io.padding import find_padding
 from inrcodec.io.provenance import Provenance
-from inrcodec.volume import LPS_RAS, Volume, checked_array
+from inrcodec.volume.padding import find_padding
+from inrcodec.volume.volume import LPS_RAS, Volume, checked_array
 
 # nibabel is typed in parts only.
 Header = Any

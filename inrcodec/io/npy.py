@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from inrcodec.errors import InputError
 from inrcodec.io.atomic import atomic_write
-from inrcodec.io.padding import find_padding
 from inrcodec.io.provenance import Provenance
-from inrcodec.volume import Volume
+from inrcodec.volume.padding import find_padding
+from inrcodec.volume.volume import Volume
 
 
 def read(source: str | os.PathLike[str], *, spacing: Sequence[float] | None = None) -> Volume:

@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from inrcodec.io.dicom.files import Image, choose_series, find_images
 from inrcodec.io.dicom.frames import Frame, frames_of
 from inrcodec.io.dicom.geometry import arrange
 from inrcodec.io.dicom.lossy import code, lossy_facts
 from inrcodec.io.dicom.pixels import read_pixels
+from inrcodec.io.dicom.series import Image, choose_series, find_images
 from inrcodec.io.dicom.write import write
-from inrcodec.volume import Volume, checked_array
+from inrcodec.volume.volume import Volume, checked_array
 
 __all__ = ["read", "write"]
 

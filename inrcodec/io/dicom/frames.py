@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inrcodec.errors import IncompleteSeries, InputError
-from inrcodec.io.dicom.files import Image
+from inrcodec.io.dicom.series import Image
 
 if TYPE_CHECKING:
     from pydicom import Dataset

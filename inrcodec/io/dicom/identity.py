@@ -15,7 +15,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 
 from inrcodec.errors import InputError, UsageError
-from inrcodec.io.dicom.files import Image, find_images
+from inrcodec.io.dicom.series import Image, find_images
 
 if TYPE_CHECKING:
     from pydicom.dataelem import DataElement

@@ -13,7 +13,7 @@ from typing import Any
 from pydicom import Dataset
 from pydicom.valuerep import DSfloat
 
-from inrcodec.fieldtypes import LONGEST_TEXT
+from inrcodec.format.fields import LONGEST_TEXT
 from inrcodec.io.provenance import Provenance
 
 _SEPARATOR = "\\"

@@ -20,7 +20,7 @@ from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
 from inrcodec.errors import InputError, MissingExtra
 from inrcodec.io.dicom.frames import Frame
-from inrcodec.io.padding import confirm_padding, find_padding
+from inrcodec.volume.padding import confirm_padding, find_padding
 
 if TYPE_CHECKING:
     from pydicom import Dataset

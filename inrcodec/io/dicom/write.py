@@ -25,14 +25,14 @@ from pydicom.uid import (
 )
 from pydicom.valuerep import DSfloat
 
-from inrcodec import __version__
+from inrcodec._version import __version__
 from inrcodec.errors import WriteError
 from inrcodec.io.atomic import atomic_folder, check_folder
-from inrcodec.io.dicom.encode import Coding, coding_of
 from inrcodec.io.dicom.identity import anonymous, from_template
 from inrcodec.io.dicom.lossy import declare_lossy
+from inrcodec.io.dicom.stored_integers import Coding, coding_of
 from inrcodec.io.provenance import Provenance
-from inrcodec.volume import Volume
+from inrcodec.volume.volume import Volume
 
 _CLASSES = {"CT": CTImageStorage, "MR": MRImageStorage}
 _WRITER = "INRCODEC"  # start of the implementation version name, by which a folder of ours is known

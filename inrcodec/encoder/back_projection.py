@@ -1,0 +1,171 @@
+"""What the networks are fitted to, made such that its up-sampled version comes nearer to the source.
+
+In: the source, and its low-res volume.  Out: another low-res volume.
+The one law: only what the decoder will see counts: padding, and what it clips, has no say.
+
+Down-sampling and up-sampling are not made for each other: a low-res volume that is a little sharper than the
+plain one gives a better full-res volume, with a super-resolution network or with Lanczos alone.  Half the
+squared error after up-sampling has a gradient, the error taken back through the network and through the
+adjoint of Lanczos; one step against it gains most of what there is to gain (iterative back-projection, Irani
+and Peleg 1991, with the network in the loop).
+
+The volume goes by in the decoder's blocks, a layer after the other; nothing of full resolution is held but
+the blocks that are computed.  A block is computed on one thread, and blocks are added up in their order.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from math import prod
+from os import cpu_count
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from inrcodec import parallel
+from inrcodec.format.header import Header
+from inrcodec.layers import resample
+from inrcodec.layers.superres import registry, upsampler
+from inrcodec.layers.superres.conditioning import noise_of, window_of
+from inrcodec.layers.superres.upsampler import Place
+from inrcodec.layers.upsample import span_of
+from inrcodec.progress import Progress
+from inrcodec.volume.volume import Volume
+
+Float = NDArray[np.float64]
+Bool = NDArray[np.bool_]
+
+STAGE = "compensate"
+# Of the gradient over the voxels that a low-res voxel stands for.
+STEP = 0.3  # 6 kB of an ankle: 34.86 dB without, 35.09 at 0.2, 35.19 at 0.3, 35.02 at 0.5
+STEP_PLAIN = 1.0  # Lanczos alone, 6 kB of a chest: 33.91 dB without, 34.02 at 0.5, 34.09 at 1
+
+
+class Slope(NamedTuple):
+    """Of half the squared error in unit values, by the low-res volume, (z, y, x).
+
+    ``squared`` is the whole squared error of all blocks, ``plain`` that of Lanczos without the model.
+    """
+
+    squared: float
+    plain: float
+    gradient: NDArray[np.floating[Any]]
+
+
+def compensated(
+    volume: Volume,
+    header: Header,
+    low: Float,
+    active: Bool,
+    *,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> Float | None:
+    """A low-res volume to fit to, one step nearer to what up-sampling should have had.
+
+    Parameters
+    ----------
+    volume : the source.
+    header : with the model, the range and the factor of the file.
+    low : ndarray, (z, y, x), in [-1, 1]; what the decoder would have without any error of the networks.
+    active : ndarray, (z, y, x); all other voxels stay as they are.
+
+    Returns
+    -------
+    ndarray, (z, y, x), in [-1, 1]; ``None`` where Lanczos alone is nearer than the model, which then is of
+    no use for this volume.
+    """
+    if header.low == header.high or prod(header.factor) == 1 or not active.any():
+        return low
+    found = _Upsampled(volume, header, active).slope(low, threads or cpu_count() or 1, progress)
+    if header.sr != registry.LANCZOS and not found.squared < found.plain:
+        return None
+    step = STEP_PLAIN if header.sr == registry.LANCZOS else STEP
+    nearer = np.clip(low - found.gradient * (step / prod(header.factor)), -1, 1)
+    return np.where(active, nearer, low)
+
+
+class _Upsampled:
+    """The decoder's up-sampling, with its derivative, against the source."""
+
+    def __init__(self, volume: Volume, header: Header, active: Bool) -> None:
+        self.volume, self.header, self.active = volume, header, active
+        self.span, self.window = span_of(header), window_of(header)
+        plain = header.sr == registry.LANCZOS
+        self.network = (
+            None if plain else upsampler.laid_out(registry.load(header.sr, header.sr_sha256), "cpu")
+        )
+
+    def slope(self, low: Float, threads: int, progress: Progress | None = None) -> Slope:
+        """Of all blocks."""
+        gradient, squared, plain = np.zeros(low.shape), 0.0, 0.0
+        with parallel.single_threaded(threads) as pool:
+            for z in upsampler.spans_of(len(low)):
+                places = upsampler.places_of(self.active, z)
+                found = pool(partial(self._block, low), places)
+                for place, block in zip(places, found, strict=True):
+                    squared, plain = squared + block.squared, plain + block.plain
+                    gradient[self._seen(place)] += block.gradient
+                if progress:
+                    progress(STAGE, min(z.stop / len(low), 1.0))
+        return Slope(squared, plain, gradient)
+
+    def _block(self, low: Float, place: Place) -> Slope:
+        """Of one block, by all that it sees."""
+        source, counts = self._source(place)
+        with torch.enable_grad():
+            x = torch.from_numpy(low[self._seen(place)].astype(np.float32)).requires_grad_()
+            decoded = self._lanczos(x, place)
+            plain = ((decoded.detach().clamp(-1, 1) - source) * counts).square().sum(dtype=torch.float64)
+            if self.network is not None:
+                z, y, x_ = (slice(n) for n in decoded.shape)  # the last block may reach beyond the volume
+                decoded = decoded + self._residual(x, place)[z, y, x_]
+            decoded = decoded.clamp(-1, 1)
+            error = (decoded.detach() - source) * counts
+            (gradient,) = torch.autograd.grad(decoded, x, error)
+        return Slope(float(error.square().sum(dtype=torch.float64)), float(plain), gradient.numpy())
+
+    def _seen(self, place: Place) -> tuple[slice, ...]:
+        """The low-res voxels that a block is made of: the reach of Lanczos, which is wider than the halo."""
+        return tuple(
+            slice(max(0, part.start - resample.LOBES), min(n, part.stop + resample.LOBES))
+            for part, n in zip(place, self.active.shape, strict=True)
+        )
+
+    def _full(self, place: Place) -> tuple[slice, ...]:
+        """The full-res voxels of a block."""
+        axes = zip(place, self.header.factor, self.volume.shape, strict=True)
+        return tuple(slice(part.start * f, min(part.stop * f, n)) for part, f, n in axes)
+
+    def _source(self, place: Place) -> tuple[Tensor, Tensor]:
+        """The source's unit values of a block, and which of them are no padding."""
+        stored = self.volume.array[self._full(place)]
+        padding = self.volume.padding
+        counts = np.ones(stored.shape, np.bool_) if padding is None else np.asarray(stored != padding)
+        return torch.from_numpy(self.span.to_unit(stored).astype(np.float32)), torch.from_numpy(counts)
+
+    def _lanczos(self, x: Tensor, place: Place) -> Tensor:
+        axes = zip(self.active.shape, self.header.factor, self.volume.shape, strict=True)
+        parts = zip(axes, self._full(place), self._seen(place), strict=True)
+        z, y, x_ = (
+            torch.from_numpy(resample.matrix_up(*axis, rows, columns).astype(np.float32))
+            for axis, rows, columns in parts
+        )
+        up: Tensor = torch.tensordot(z, y @ (x @ x_.T), 1)
+        return up
+
+    def _residual(self, x: Tensor, place: Place) -> Tensor:
+        """What the network adds, in unit values."""
+        assert self.network is not None
+        low, high = self.window
+        inside = ((x - low) * (2 / (high - low)) - 1).clamp(-1, 1)
+        halo = upsampler.halo_of(self.network)
+        for axis, (part, h, n) in enumerate(zip(place, halo, self.active.shape, strict=True)):
+            index = torch.arange(part.start - h, part.stop + h).clamp(0, n - 1)
+            inside = inside.index_select(axis, index - self._seen(place)[axis].start)
+        return upsampler.residual_of(self.network, inside, noise_of(self.header), self.header.sr_ensemble) * (
+            (high - low) / 2
+        )

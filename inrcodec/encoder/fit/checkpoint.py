@@ -1,0 +1,326 @@
+"""The state of a fit in a file, so that an encoding that was interrupted can go on.
+
+In: the tensors of a fit that runs, and a digest of what it is a fit of.  Out: the same tensors, later.
+The one law: a checkpoint is hostile until the name, type and shape of each tensor and the checksum of all
+are what this fit has; nothing larger than that is ever read.
+
+The file is in the safetensors format, which is data alone.  It holds weights, what the optimiser remembers of
+them, and digests of the input: of the patient no more than the weights of an `.inrv` file do.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from hashlib import sha256
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
+
+from inrcodec._version import __version__
+from inrcodec.errors import CorruptFile, InrvError, UsageError
+from inrcodec.io.atomic import atomic_write, check_file
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+State: TypeAlias = "dict[str, Tensor]"
+
+NOTED_EVERY = 1.0  # seconds between two copies in memory: an interrupt finds a step half done, a copy never
+WRITTEN_EVERY = 30.0  # seconds
+HEADER = 1 << 20  # bytes of the file's header; a fit has less than 200 tensors, of some 100 bytes each
+FORMAT = "inrcodec checkpoint 1"
+FIELDS = ("format", "version", "first", "fit", "fits", "sum", "head")  # of the metadata
+DTYPES = {"torch.float32": "F32", "torch.float64": "F64", "torch.int64": "I64", "torch.uint8": "U8"}
+REMEDY = "name another path, or delete it to begin anew"
+
+
+class Resumable(Protocol):
+    """What can be kept: the names, types and shapes of its tensors are the same at any time."""
+
+    def tensors(self) -> State: ...
+
+    def restore(self, kept: State) -> None:
+        """Go on from what :meth:`tensors` gave; `ValueError` or `RuntimeError` for values that cannot be."""
+
+
+class _Header(NamedTuple):
+    """What a file says of itself: metadata, the rest of its header as it is, and where the data begin."""
+
+    about: dict[str, str]
+    tensors: dict[str, Any]
+    size: int
+
+
+class Checkpoint:
+    """The checkpoint of one encoding, which may fit more than once.
+
+    A file of a later fit stays as it is until the fits before that one have been done again.
+
+    Parameters
+    ----------
+    path : path
+        The file; it need not exist.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self._first, self._fit, self._fits = "", "", 0  # digests, and the number of fits so far
+        self._source: Resumable | None = None
+        self._state: State | None = None
+        self._writes = True
+        self._noted = self._written = monotonic()
+
+    def check(self, target: str | os.PathLike[str] | None = None) -> None:
+        """Refuse at once what could never serve.
+
+        Parameters
+        ----------
+        target : the file that the encoding itself is written to.
+
+        Raises
+        ------
+        WriteError
+            The file could not be written.
+        CorruptFile, UsageError
+            There is something that is no checkpoint, or one of another version; or it is the target.
+        """
+        if target is not None and os.path.realpath(target) == os.path.realpath(self.path):
+            raise UsageError(
+                f"{self.path} is both the output and the checkpoint, name another checkpoint",
+                value=str(self.path),
+            )
+        check_file(self.path, force=True)
+        self._header()
+
+    def begin(self, digest: str, fit: Resumable) -> None:
+        """Begin a fit, or go on with it where the file is of this very one.
+
+        Parameters
+        ----------
+        digest : of all that the fit depends on.
+        fit : is restored from the file, and kept from here on.
+
+        Raises
+        ------
+        UsageError
+            The file is of another input, of other options or of another version.
+        CorruptFile
+            It is damaged.
+        """
+        self._fits += 1
+        self._first, self._fit = self._first or digest, digest
+        self._source, self._state, self._writes = fit, None, True
+        self._noted = self._written = monotonic()
+        header = self._header()
+        if header is None:
+            return
+        kept = header.about
+        if kept["first"] != self._first:
+            raise UsageError(
+                f"checkpoint {self.path} is of another input or other options: its digest is "
+                f"{kept['first'][:12]!r}, here it is {self._first[:12]!r}; {REMEDY}",
+                value=str(self.path),
+            )
+        if kept["fit"] != digest:
+            self._writes = int(kept["fits"]) <= self._fits
+            return
+        try:
+            fit.restore(self._tensors(header, fit.tensors()))
+        except (ValueError, RuntimeError) as error:
+            raise self._corrupt(str(error)) from error
+
+    def refuse_any(self) -> None:
+        """Where there is nothing to fit, no checkpoint can be of this input.
+
+        Raises
+        ------
+        UsageError
+        """
+        if self.path.exists():
+            raise UsageError(
+                f"checkpoint {self.path} is of another input, this one has nothing to fit; {REMEDY}",
+                value=str(self.path),
+            )
+
+    def note(self, last: bool = False) -> None:
+        """Take a copy of the state where it is time for one, and write it where it is time for that.
+
+        To be called between two steps; ``last`` after the last one, whose state is written in any case.
+        """
+        now = monotonic()
+        if self._source is not None and (last or now - self._noted >= NOTED_EVERY):
+            self._state = {
+                name: t.detach().to("cpu", copy=True) for name, t in self._source.tensors().items()
+            }
+            self._noted = monotonic()
+        if last or now - self._written >= WRITTEN_EVERY:
+            self.write()
+
+    def write(self) -> None:
+        """Write the last copy, whole or not at all.
+
+        Raises
+        ------
+        WriteError
+        """
+        if self._state is None or not self._writes:
+            return
+        from safetensors.torch import save
+
+        state = {name: t.contiguous() for name, t in self._state.items()}
+        about = {
+            "format": FORMAT,
+            "version": __version__,
+            "first": self._first,
+            "fit": self._fit,
+            "fits": str(self._fits),
+            "sum": _sum(state),
+        }
+        about["head"] = digest_of(about)
+        atomic_write(self.path, save(state, about), force=True)
+        self._written = monotonic()
+
+    def _header(self) -> _Header | None:
+        """The header of the file, of this version and with sound metadata; ``None`` without a file."""
+        if not self.path.exists():
+            return None
+        if not self.path.is_file():
+            raise UsageError(f"{self.path} is no regular file, name another checkpoint", value=str(self.path))
+        try:
+            with self.path.open("rb") as stream:
+                size = int.from_bytes(stream.read(8), "little")
+                content = stream.read(min(size, HEADER))
+        except OSError as error:
+            raise self._corrupt((error.strerror or str(error)).lower()) from error
+        if size > HEADER:
+            raise self._corrupt(f"a header of {size} bytes")
+        try:
+            header = json.loads(content)
+        except (ValueError, RecursionError) as error:
+            raise self._corrupt("no header") from error
+        about = _metadata(header)
+        if about is None or about["format"] != FORMAT:
+            raise self._corrupt("no metadata of a fit")
+        if about["version"] != __version__:
+            raise UsageError(
+                f"checkpoint {self.path} was written by version {about['version'][:20]!r}, "
+                f"this is {__version__!r}; {REMEDY}",
+                value=about["version"],
+            )
+        return _Header(about, header, 8 + size)
+
+    def _tensors(self, header: _Header, like: State) -> State:
+        """The tensors of the file, of the names, types and shapes that the fit has."""
+        from safetensors import SafetensorError
+        from safetensors.torch import load
+
+        for name, t in like.items():
+            told = header.tensors.get(name)
+            given = (told.get("dtype"), told.get("shape")) if isinstance(told, dict) else None
+            if given != (DTYPES[str(t.dtype)], list(t.shape)):
+                raise self._corrupt(f"{name} is not a tensor of this fit")
+        whole = header.size + sum(t.nbytes for t in like.values())
+        with self.path.open("rb") as stream:
+            data = stream.read(whole + 1)
+        if len(data) != whole:
+            raise self._corrupt(f"{self.path.stat().st_size} bytes instead of {whole}")
+        try:
+            state = load(data)
+        except SafetensorError as error:
+            raise self._corrupt(str(error)) from error
+        if set(state) != set(like) or _sum(state) != header.about["sum"]:
+            raise self._corrupt("its checksum is not that of its tensors")
+        return state
+
+    def _corrupt(self, cause: str) -> CorruptFile:
+        return CorruptFile(
+            f"{self.path} is no checkpoint of a fit, or it is damaged: {cause}; {REMEDY}",
+            value=str(self.path),
+        )
+
+
+@contextmanager
+def kept(
+    checkpoint: Checkpoint | None, fit: Resumable, digest: Callable[[], str]
+) -> Iterator[Callable[[bool], None]]:
+    """Keep a fit while it runs; yields :meth:`Checkpoint.note`, or what does nothing.
+
+    Whatever ends the fit but an error of its own, such as Ctrl-C, leaves its state in the file.
+    """
+    if checkpoint is None:
+        yield lambda last: None
+        return
+    checkpoint.begin(digest(), fit)
+    try:
+        yield checkpoint.note
+    except InrvError:
+        raise
+    except BaseException:
+        checkpoint.write()
+        raise
+
+
+def discard(path: str | os.PathLike[str] | None) -> None:
+    """Remove the checkpoint of an encoding that is complete."""
+    if path is not None:
+        Path(path).unlink(missing_ok=True)
+
+
+def digest_of(*parts: object) -> str:
+    """SHA-256 of arrays, and of anything whose ``repr`` says all of it."""
+    import numpy as np
+
+    found = sha256()
+    for part in parts:
+        if isinstance(part, np.ndarray):
+            found.update(f"{part.dtype.str} {part.shape}\0".encode())
+            found.update(np.ascontiguousarray(part).data)
+        else:
+            found.update(f"{part!r}\0".encode())
+    return found.hexdigest()
+
+
+def prefixed(name: str, tensors: State) -> State:
+    """The tensors of a part of what is kept, under its name."""
+    return {f"{name}.{key}": t for key, t in tensors.items()}
+
+
+def under(name: str, kept: State) -> State:
+    """What :func:`prefixed` put under a name."""
+    return {key.removeprefix(f"{name}."): t for key, t in kept.items() if key.startswith(f"{name}.")}
+
+
+def fill(tensors: State, kept: State) -> None:
+    """Values of kept tensors into those of a fit, in place: others hold views of them."""
+    for name, tensor in tensors.items():
+        tensor.copy_(kept[name])
+
+
+def count(tensor: Tensor) -> int:
+    """A number of steps; `ValueError` for one below 0."""
+    number = int(tensor)
+    if number < 0:
+        raise ValueError(f"a count is {number}")
+    return number
+
+
+def _sum(tensors: State) -> str:
+    """SHA-256 of tensors and their names."""
+    return digest_of(*(part for name in sorted(tensors) for part in (name, tensors[name].numpy())))
+
+
+def _metadata(header: Any) -> dict[str, str] | None:
+    """The metadata of a file's header, if it has just the fields that it should have."""
+    about = header.get("__metadata__") if isinstance(header, dict) else None
+    if not isinstance(about, dict) or set(about) != set(FIELDS):
+        return None
+    texts = {
+        name: about[name] for name in FIELDS if isinstance(about[name], str)
+    }  # in the order of the digest
+    if len(texts) < len(FIELDS) or texts.pop("head") != digest_of(texts):
+        return None
+    number = texts["fits"]
+    return texts if number.isascii() and number.isdigit() and len(number) < 10 else None

@@ -1,0 +1,256 @@
+"""The grid of the low-res volume: which factors, and why.
+
+In: a volume, the range of its values, the user's wishes.  Out: factors, and every grid that was considered.
+The one law: the spacing's grid is taken unless a forecast finds another one clearly better.
+
+On the crop of the dev head (64 x 256 x 256, 1 mm; 2 500 steps) the spacing's (4, 4, 4) reaches 31.6 dB in
+10 kB and 32.0 in 16 kB with its model, (2, 2, 2) 32.6 and 33.9, (4, 2, 2) 31.9 in 10 kB, (2, 4, 4) 31.1 and
+31.4, (1, 4, 4) 31.0 and 31.4: an axis alone is seldom worth its bytes.  In 5.6 kB the two cubes have 31.1
+and 30.8.  Where slices are thick a model can be worth more than an axis: a phantom's head and an abdomen of
+2 and 2.5 mm reach 37.3 dB in 11.5 kB and 31.1 in 14.5 at (4, 4, 4), but 36.6 in 20.5 kB and 30.3 in 26.3 at
+the spacing's (2, 4, 4), for which there is no model (800 steps; the model was trained on the abdomen).  That
+was before there was a model for (2, 2, 2): with it the crop reaches 33.1 dB in 10 kB and 34.8 in 16 (3 000
+steps), forecast 32.6 and 34.4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from math import inf, isfinite, log2, prod
+from typing import Any
+
+from inrcodec.encoder import forecast, plan
+from inrcodec.encoder.forecast import Forecast
+from inrcodec.encoder.options import ResolvedOptions
+from inrcodec.layers.base.siren.siren import Layout
+from inrcodec.layers.superres import registry
+from inrcodec.volume import metrics
+from inrcodec.volume.box import Shape
+from inrcodec.volume.value_range import Range
+from inrcodec.volume.volume import Volume
+
+GAIN = 0.5  # dB that a step to another grid must promise: an ankle was promised 0.4 and gained 0.1
+SAVED = 0.9  # share of the bytes, likewise, where a PSNR is asked for
+FREE = 0.1  # dB that a coarser axis may cost where nothing is asked for
+DEAR = 3.0  # dB that a finer axis must bring there for twice the bytes
+FIXED = 500  # bytes of header, table and a mask, about
+
+
+@dataclass(frozen=True)
+class Considered:
+    """One grid, and what it is expected to give.
+
+    Attributes
+    ----------
+    factor, lowres_shape : (z, y, x).
+    ceiling : PSNR in dB with a perfect low-res volume; ``None`` where nothing is down-sampled.
+    bytes : of the file that the forecast is for; ``None`` where no size reaches the PSNR asked for.
+    psnr : forecast in dB.
+    chosen : whether this is the grid that was taken.
+    """
+
+    factor: Shape
+    lowres_shape: Shape
+    ceiling: float | None
+    bytes: int | None
+    psnr: float | None
+    chosen: bool
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Factors, the reason in words, and all grids that were considered."""
+
+    factor: Shape
+    reason: str
+    considered: list[Considered] = field(default_factory=list)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Plain types, for reports."""
+        return [asdict(row) for row in self.considered]
+
+
+def choose(volume: Volume, span: Range, options: ResolvedOptions, size: int | None) -> Choice:
+    """The grid for a file of ``size`` bytes, for a PSNR, or for a file of as many bytes as it comes to.
+
+    Raises
+    ------
+    UsageError
+        A wished factor is longer than its axis.
+    """
+    found = _Grids(volume, span, options)
+    if found.settled:
+        return Choice(found.first, found.settled)
+    if options.psnr is not None:
+        return found.for_psnr(options.psnr)[0]
+    return found.for_size(size) if size is not None else found.without_target()
+
+
+def in_order(volume: Volume, span: Range, options: ResolvedOptions, psnr: float) -> list[Choice]:
+    """The grids to try for a PSNR, the one that is forecast to take the fewest bytes first.
+
+    Raises
+    ------
+    UsageError
+        A wished factor is longer than its axis.
+    """
+    found = _Grids(volume, span, options)
+    return [Choice(found.first, found.settled)] if found.settled else found.for_psnr(psnr)
+
+
+class _Grids:
+    """The forecasts of one volume, each made when it is first asked for."""
+
+    def __init__(self, volume: Volume, span: Range, options: ResolvedOptions) -> None:
+        self.volume, self.options = volume, options
+        self.first = plan.factor_for(volume, options)
+        self.forecasts: dict[Shape, Forecast] = {}
+        self.settled = self._settled()
+        if self.settled:
+            return
+        self.sample = forecast.sample(volume, span)
+        if not self.sample.boxes:
+            self.settled = "from the spacing; the volume is flat"
+            return
+        peak = metrics.peak_of(float(span.low), float(span.high), volume.array.dtype)
+        self.peak = 4 * (peak / (span.high - span.low)) ** 2  # squared, in [-1, 1]
+
+    def _settled(self) -> str:
+        """Why there is no choice; empty where there is one."""
+        if self.options.factor is not None:
+            return "as asked for"
+        if self.options.sr_wished and self.options.sr != registry.LANCZOS:
+            return "from the spacing; the model asked for serves one grid"
+        return "from the spacing; too few voxels for another grid" if max(self.first) == 1 else ""
+
+    def at(self, factor: Shape) -> Forecast:
+        if factor not in self.forecasts:
+            model = registry.choose(self.volume.modality, factor)
+            # A model that is only tried, for want of a modality, promises nothing.
+            plain = registry.LANCZOS in (model, self.options.sr) or not self.volume.modality
+            lift = 0.0 if plain else registry.manifest(model).lift
+            self.forecasts[factor] = forecast.forecast(self.sample, factor, lift)
+        return self.forecasts[factor]
+
+    def for_size(self, size: int) -> Choice:
+        """The smallest error in so many bytes."""
+        best, gain = self.first, 0.0
+        while near := self._near(best):
+            most = max(self._psnr(g, size) for g in near)
+            level = [g for g in near if self._psnr(g, size) > most - GAIN / 2]
+            tried = min(level, key=lambda g: prod(self.at(g).lowres_shape))
+            more = self._psnr(tried, size) - self._psnr(best, size)
+            if more < GAIN:
+                break
+            best, gain = tried, gain + more
+        named = across(self.first)
+        if best == self.first:
+            reason = f"from the spacing; no other grid is forecast {GAIN:g} dB better in {size:,} bytes"
+            return self._choice(self.first, reason, dict.fromkeys(self.forecasts, size))
+        reason = f"forecast {gain:.1f} dB better in {size:,} bytes than {named}, which the spacing suggests"
+        return self._choice(best, reason, dict.fromkeys(self.forecasts, size))
+
+    def without_target(self) -> Choice:
+        """The spacing's grid, unless an axis costs next to nothing, or a lot; each grid at its usual size."""
+        usual = self._usual(self.first)
+        first = self._psnr(self.first, usual)
+        chosen, reason = self.first, "from the spacing: low-res voxels near cubes"
+        suggested = f"than {across(self.first)}, which the spacing suggests: forecast to"
+        for grid in self._near(self.first, together=False):
+            size = self._usual(grid)
+            more = self._psnr(grid, size) - first
+            if size < usual and more > -FREE:
+                effect = f"bring {more:.1f} dB in" if more > 0 else f"cost {-more:.2f} dB, for"
+                chosen, reason = grid, f"coarser {suggested} {effect} fewer bytes"
+            elif more > DEAR * log2((size - FIXED) / (usual - FIXED)) > 0 and chosen == self.first:
+                chosen, reason = grid, f"finer {suggested} bring {more:.1f} dB"
+        return self._choice(chosen, reason, {g: self._usual(g) for g in self.forecasts})
+
+    def for_psnr(self, psnr: float) -> list[Choice]:
+        """Grids by the bytes that a PSNR takes; those that never reach it last, the best of them first."""
+        sizes: dict[Shape, float] = {}
+
+        def key(grid: Shape) -> tuple[float, float]:
+            found = self.at(grid)
+            if grid not in sizes:
+                sizes[grid] = found.size(self._own(psnr))
+            return sizes[grid], found.ceiling
+
+        best = self.first
+        while (near := min([best, *self._near(best)], key=key)) != best:
+            best = near
+        order = sorted(self.forecasts, key=key)
+        if isfinite(sizes[best]) and sizes[self.first] * SAVED <= sizes[best]:
+            order.remove(self.first)
+            order.insert(0, self.first)
+        needed = {g: round(sizes[g] + FIXED) if isfinite(sizes[g]) else None for g in order}
+        reasons = [f"the fewest bytes are forecast for {psnr:g} dB"]
+        reasons += [f"the grids with fewer bytes forecast do not reach {psnr:g} dB"] * (len(order) - 1)
+        return [self._choice(g, r, needed, psnr) for g, r in zip(order, reasons, strict=True)]
+
+    def _choice(
+        self, factor: Shape, reason: str, sizes: Mapping[Shape, int | None], psnr: float | None = None
+    ) -> Choice:
+        rows = []
+        for grid in sorted(self.forecasts, reverse=True):
+            found, size = self.at(grid), sizes[grid]
+            reached = psnr if size is None else self._psnr(grid, size)
+            ceiling = _decibels(self.peak, found.ceiling)
+            rows.append(
+                Considered(
+                    grid,
+                    found.lowres_shape,
+                    round(ceiling, 2) if isfinite(ceiling) else None,
+                    size,
+                    None if size is None or reached is None else round(reached, 2),
+                    grid == factor,
+                )
+            )
+        return Choice(factor, reason, rows)
+
+    def _psnr(self, grid: Shape, size: int) -> float:
+        return _decibels(self.peak, self.at(grid).error(size - FIXED))
+
+    def _own(self, psnr: float) -> float:
+        """A PSNR against the volume's own range instead of its peak."""
+        return psnr - _decibels(self.peak, 4.0)
+
+    def _usual(self, grid: Shape) -> int:
+        """Bytes that a grid comes to where none are asked for."""
+        per_tile = Layout(self.options.layers, self.options.width or self.options.usual_width).weights
+        tiles = max(self.at(grid).active / self.options.voxels_per_tile, 1 / per_tile)
+        return round(FIXED + tiles * per_tile * plan.BITS / 8)
+
+    def _near(self, grid: Shape, *, together: bool = True) -> list[Shape]:
+        """Finer and coarser by two along z, in the plane, or both; y and x alone where they differ."""
+        groups: list[tuple[int, ...]] = [(0,), (1, 2)]
+        if self.first[1] != self.first[2]:
+            groups = [(0,), (1,), (2,)]
+        groups += [(0, 1, 2)] if together else []
+        found = []
+        for axes in groups:
+            for power in (-1, 1):
+                moved = [
+                    f if axis not in axes else f * 2 if power > 0 else f // 2 for axis, f in enumerate(grid)
+                ]
+                z, y, x = (max(1, f) for f in moved)
+                if (z, y, x) != grid and self._serves((z, y, x), grid):
+                    found.append((z, y, x))
+        return found
+
+    def _serves(self, grid: Shape, before: Shape) -> bool:
+        """Whether every axis that got coarser keeps enough voxels."""
+        return all(
+            f <= b or (f <= plan.COARSEST and n // f >= plan.SHORTEST)
+            for f, b, n in zip(grid, before, self.volume.shape, strict=True)
+        )
+
+
+def across(factor: Shape) -> str:
+    """Factors in words."""
+    return " x ".join(map(str, factor))
+
+
+def _decibels(peak: float, error: float) -> float:
+    return metrics.psnr(error / peak) if error > 0 else inf

@@ -1,0 +1,108 @@
+"""Which model a volume is tried with, and what the header says of it.
+
+In: a volume, its factor and the options.  Out: an ID, and header fields.
+The one law: a model is only tried; what is kept is decided by decoding (`check`).  Imports no torch.
+"""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+from inrcodec.encoder.options import ResolvedOptions
+from inrcodec.errors import UsageError
+from inrcodec.format.header import can_see
+from inrcodec.layers.superres import registry
+from inrcodec.validate import ENSEMBLES
+from inrcodec.volume.box import Shape
+from inrcodec.volume.value_range import Range, window_of
+from inrcodec.volume.volume import Volume
+
+PLAIN: dict[str, Any] = {
+    "sr": registry.LANCZOS,
+    "sr_sha256": b"",
+    "sr_window": (-1.0, 1.0),
+    "sr_noise": 0,
+    "sr_ensemble": 1,
+}
+
+
+def model_for(volume: Volume, span: Range, factor: Shape, options: ResolvedOptions) -> tuple[str, list[str]]:
+    """The super-resolution model to try, and what the user should know about the choice.
+
+    Raises
+    ------
+    ModelNotFound
+        The user named a model that is not there.
+    UsageError
+        The user named a model of another factor.
+    """
+    notices: list[str] = []
+    if options.sr == registry.LANCZOS or span.low == span.high:
+        return registry.LANCZOS, notices
+    if options.sr is not None and options.sr_wished:
+        return _wished_model(options.sr, volume, span, factor), notices
+    model = registry.choose(volume.modality, factor, options.sr)
+    known = registry.manifests().get(model)
+    if known and _is_blind(known, volume, span):
+        notices.append(f"the values are none that model {model!r} was made for: Lanczos is used")
+        return registry.LANCZOS, notices
+    if options.sr not in (None, model):
+        notices.append(
+            f"model {options.sr!r} does not serve {volume.modality or 'no stated modality'} at factor "
+            f"{factor}: {model!r} takes its place"
+        )
+    elif model == registry.LANCZOS:
+        across = " x ".join(map(str, factor))
+        notices.append(
+            f"Lanczos interpolation brings factor {across} back: super-resolution models are for other "
+            f"grids or modalities than this ({volume.modality or 'modality unknown'})"
+        )
+    return model, notices
+
+
+def _wished_model(name: str, volume: Volume, span: Range, factor: Shape) -> str:
+    """The model that the user named, if it can serve."""
+    found = registry.manifest(name)
+    if found.factor != factor:
+        raise UsageError(
+            f"model {found.id!r} brings back factor {found.factor}, the volume is reduced by {factor}; "
+            f"did you mean --factor {','.join(map(str, found.factor))}?",
+            value=found.id,
+        )
+    if _is_blind(found, volume, span):
+        raise UsageError(
+            f"model {found.id!r} is made for values of {found.window}, the volume's are of another kind; "
+            "leave it out",
+            value=found.id,
+        )
+    return found.id
+
+
+def _is_blind(model: registry.Manifest, volume: Volume, span: Range) -> bool:
+    """Whether the volume's values are so unlike the model's that its window means nothing among them."""
+    return model.window is not None and not can_see(model.window, volume.rescale, span.low, span.high)
+
+
+def fields_of(name: str, volume: Volume, options: ResolvedOptions) -> dict[str, Any]:
+    """The header's fields of a model; Lanczos needs none but its name."""
+    if name == registry.LANCZOS:
+        return PLAIN
+    known = registry.manifest(name)
+    return {
+        "sr": name,
+        "sr_sha256": bytes.fromhex(known.sha256),
+        "sr_window": known.window or window_of(volume),
+        "sr_ensemble": ensemble_of(known, options),
+    }
+
+
+def ensemble_of(known: registry.Manifest, options: ResolvedOptions) -> int:
+    """Mirror images for a model: as wished, else as many as the preset's work for a voxel allows.
+
+    Along z there is nothing to mirror for a model that works slice by slice.
+    """
+    serving = [n for n in ENSEMBLES if n < 8 or known.architecture.get("dims") != 2]
+    each = known.parameters / prod(known.factor)  # multiply-adds for a voxel, where the head is sub-pixel
+    most = options.ensemble or options.work / each
+    return max([n for n in serving if n <= most], default=1)

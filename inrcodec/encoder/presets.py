@@ -1,0 +1,59 @@
+"""Presets: what a single word stands for.
+
+In: a name.  Out: a value for every knob that the user does not turn.
+The one law: a default has its reason beside it.  Imports neither torch nor numpy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal
+
+from inrcodec.validate import Triple
+
+__all__ = ["PRESETS", "Preset", "Triple"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preset:
+    """Values that a preset's name stands for; None leaves the choice to a rule of the encoder."""
+
+    steps: int
+    batch_per_tile: int = 2048  # activations of a tile stay in the L2 cache
+    omega: float | None = None  # of the sine layers; by rule from the content, see `frequency`
+    layers: int = 4  # hidden layers; at equal bytes 4 x 32 beat shallower and wider tiles
+    voxels_per_tile: int = 27_000  # active low-res voxels; below ~24 wide tiles lose quality, above 60 time
+    width: int | None = None
+    usual_width: int = 30  # of a full tile, where nothing else says; the head comes to 16 kB
+    rate: float = 1.0  # weight of bits against error; 1.0 is lambda 5e-9 on the head
+    optimizer: Literal["soap", "adam"] = "soap"
+    learning_rate: float | None = None  # of adam; soap has rates of its own, scaled to the tensors
+    factor: Triple | None = None
+    tiles: Triple | None = None
+    sr: str | None = None
+    through_sr: bool = False  # the time of three forward passes of the model, and 1 % more bytes
+    # Multiply-adds for a voxel that an ensemble's images may take together; one image is always there.
+    work: float = 0.0
+
+
+PRESETS: Mapping[str, Preset] = MappingProxyType(
+    {
+        "fast": Preset(steps=1200, usual_width=28),
+        "balanced": Preset(steps=6000, through_sr=True, work=32e3),
+        "best": Preset(steps=30_000, through_sr=True, work=256e3),
+        # One network for the whole volume, as the paper has it.
+        "paper": Preset(
+            steps=50_000,
+            batch_per_tile=65_536,
+            width=128,
+            omega=30.0,
+            optimizer="adam",
+            learning_rate=0.0015,
+            factor=(4, 4, 4),
+            tiles=(1, 1, 1),
+            sr="srdensenet-all",
+        ),
+    }
+)

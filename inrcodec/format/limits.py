@@ -1,0 +1,88 @@
+"""Ceilings of the format: what a decoder may refuse, known from the header before anything is allocated.
+
+In: a header. Out: nothing, or `LimitExceeded`. The one law: plain integer arithmetic, no array, no torch.
+
+The same numbers are in the specification's chapter on limits.
+"""
+
+from __future__ import annotations
+
+from math import prod
+from typing import TYPE_CHECKING
+
+from inrcodec.errors import LimitExceeded
+
+if TYPE_CHECKING:
+    from inrcodec.format.header import Header
+
+FILE = 1 << 30  # bytes of a file
+SECTION = 1 << 28  # bytes of a section, stored or decoded
+SECTIONS = 64
+HEADER = 1 << 20  # bytes of the header; 65 536 tiles need 0.2 MiB of cuts
+VALUES = 1 << 17  # keys and values in the header, maps and arrays included: they cost more than their bytes
+DEPTH = 8  # maps and arrays inside each other; version 1.0 uses 3
+VOXELS = 1 << 30
+AXIS = 65_535  # voxels along an axis
+LOWRES = 1 << 27  # low-res voxels: 512 x 512 x 512 at factor 1, 1 GiB of float64
+TILES = 65_536
+FACTOR = 8  # of the down-sampling, along an axis
+LAYERS = 16
+WIDTH = 1024
+WEIGHTS = 1 << 24  # of all networks together
+CELLS = 1 << 20  # of the activity mask: its coder is a plain loop
+FIRST = 1 << 12  # voxels of a refinement's first lattice, which is one block
+WORK = 1 << 42  # multiply-adds of the low-res decode: a quarter of an hour on one core
+
+
+def check_header(header: Header, masked: bool = True) -> None:
+    """Refuse what is too large to decode.
+
+    Parameters
+    ----------
+    header : Header
+        Sound in itself (see `Header.from_bytes`).
+    masked : bool
+        Whether the file has a MASK section.
+
+    Raises
+    ------
+    LimitExceeded
+        The quantity, its value and the ceiling are named.
+    """
+    lowres = prod(header.lowres_shape)
+    each = network_weights(header.layers, header.width)
+    tiles = prod(header.tiles)
+    first = prod(-(-n // 2 ** header.refine_axes.count(k)) for k, n in enumerate(header.shape))
+    cells = prod(-(-n // c) for n, c in zip(header.lowres_shape, header.cell, strict=True))
+    for name, value, ceiling in (
+        ("longest axis", max(header.shape), AXIS),
+        ("number of voxels", prod(header.shape), VOXELS),
+        ("number of low-res voxels", lowres, LOWRES),
+        ("number of tiles", tiles, TILES),
+        ("number of hidden layers", header.layers, LAYERS),
+        ("width of a layer", header.width, WIDTH),
+        ("number of weights", tiles * each, WEIGHTS),
+        ("number of multiply-adds", lowres * each, WORK),
+        ("number of voxels in the first lattice", first if header.refine_steps else 0, FIRST),
+        ("number of mask cells", cells if masked else 0, CELLS),
+    ):
+        check(name, value, ceiling)
+
+
+def check(name: str, value: int, ceiling: int) -> None:
+    """Refuse ``value`` above ``ceiling``.
+
+    Raises
+    ------
+    LimitExceeded
+    """
+    if value > ceiling:
+        raise LimitExceeded(
+            f"{name} is {value}, the format allows {ceiling}: split the volume, or do not trust the file",
+            value=value,
+        )
+
+
+def network_weights(layers: int, width: int) -> int:
+    """Weights and biases of one network: 3 inputs, ``layers`` hidden layers, 1 output."""
+    return 4 * width + (layers - 1) * (width + 1) * width + width + 1

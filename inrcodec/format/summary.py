@@ -1,0 +1,85 @@
+"""What a file says of itself, in plain types.
+
+In: a header and its sections.  Out: a dictionary that turns into JSON.
+The one law: all bytes are counted; imports neither torch nor scipy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from inrcodec.format import container
+from inrcodec.format.header import Header
+from inrcodec.format.header_checks import ONE
+
+PARTS = {"HEAD": "header", "MASK": "mask", "PADM": "padding", "INDX": "network", "WGHT": "network"}
+
+
+def bytes_by_part(sections: Mapping[str, bytes], total: int) -> dict[str, int]:
+    """Bytes of each part of the file; "container" is what is left: magic, table and checksums."""
+    parts = dict.fromkeys(["header", "network", "mask", "padding", "refinement"], 0)
+    for name, body in sections.items():
+        if name in PARTS:
+            parts[PARTS[name]] += len(body)
+    return parts | {"container": total - sum(parts.values())}
+
+
+def facts(header: Header, sections: Mapping[str, bytes]) -> dict[str, Any]:
+    """What a file says of itself, in plain types: geometry, how it was coded, what was reached, its bytes."""
+    total = container.size(list(sections.items()))
+    voxels = int(np.prod(header.shape))
+    voxel_bytes = voxels * np.dtype(header.dtype).itemsize
+    return {
+        "volume": {
+            "shape": list(header.shape[3 - header.ndim :]),
+            "dtype": header.dtype,
+            "modality": header.modality,
+            "unit": header.unit,
+            "spacing": [round(float(s), 9) for s in np.linalg.norm(header.affine[:3, :3], axis=0)[::-1]],
+            "affine_lps": header.affine.tolist(),
+            "rescale": list(header.rescale),
+            "padding": header.padding,
+            "range": [header.low, header.high],
+        },
+        "codec": {
+            "factor": list(header.factor),
+            "kernel": header.kernel,
+            "companding": _curve(header),
+            "network": header.kind,
+            "tiles": list(header.tiles),
+            "layers": header.layers,
+            "width": header.width,
+            "omega": header.omega,
+            "sr": header.sr,
+            "sr_sha256": header.sr_sha256.hex() or None,
+            "sr_noise": header.sr_noise,
+            "sr_ensemble": header.sr_ensemble,
+            "refinement_steps": list(header.refine_steps),
+        },
+        "quality": {
+            "psnr": header.psnr,
+            "psnr_lanczos": header.psnr if header.sr == "lanczos" else header.psnr_lanczos,
+            "peak": header.peak,
+            "max_error": header.max_error,
+            "bound": header.bound,
+            "digest": header.digest.hex(),
+        },
+        "encoder": {"version": header.version, "seed": header.seed},
+        "bytes": bytes_by_part(sections, total) | {"file": total},
+        "voxel_bytes": voxel_bytes,
+        "ratio": voxel_bytes / total,
+        "bpv": 8 * total / voxels,
+    }
+
+
+def _curve(header: Header) -> list[list[float]]:
+    """Nodes of the companding as pairs: a physical value, and the unit value that the networks see."""
+    (slope, intercept), half = header.rescale, (header.high - header.low) / 2
+    units = [node / ONE for node in header.companding]
+    return [
+        [round((header.low + (linear + 1) * half) * slope + intercept, 3), unit]
+        for linear, unit in zip(units[0::2], units[1::2], strict=True)
+    ]

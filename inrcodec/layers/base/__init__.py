@@ -1,0 +1,1 @@
+"""Coders of the low-res volume."""

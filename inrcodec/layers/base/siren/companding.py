@@ -1,0 +1,62 @@
+"""Companding: more of [-1, 1] for the values that matter, less for all others, and back.
+
+In: unit values, and the nodes of a curve.  Out: companded unit values, or the linear ones again.
+The one law: `expand` undoes `compress` to the rounding of float64, voxel by voxel: a value depends on nothing
+but itself and the nodes.
+
+A network that is fitted to companded values makes its errors there; going back divides them by the slope.
+The curve is piecewise linear, rises from (-1, -1) to (1, 1), and has few nodes between.  Nodes are integers
+in steps of 2^-15, which float64 holds exactly, flat: linear, companded, linear, companded, …
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inrcodec.format.header_checks import ONE
+
+Float = NDArray[np.float64]
+Nodes = tuple[int, ...]
+
+# On an ankle, slopes of 4, 5, 6 and 8 times the outside's take 31, 35, 35 and 37 % from the low-res error of
+# soft tissue, and 7, 6, 3 and 2 % from what is left after super-resolution; 0.45 stands for 5 there.
+POWER = 0.45
+
+
+def compress(nodes: Nodes, unit: Float) -> Float:
+    """Linear unit values, any shape, to companded ones; the array itself where there are no nodes."""
+    return _mapped(nodes[0::2], nodes[1::2], unit) if nodes else unit
+
+
+def expand(nodes: Nodes, companded: Float) -> Float:
+    """Companded unit values, any shape, to linear ones; the array itself where there are no nodes."""
+    return _mapped(nodes[1::2], nodes[0::2], companded) if nodes else companded
+
+
+def curve(low: float, high: float) -> Nodes:
+    """The curve for a window of values.
+
+    A window that is a share w of all values gets the share w**POWER of the companded ones. So a narrow one
+    gains much and takes little: of a 12-bit CT's values, the brain's 2 % become 17 %, and soft tissue's 10 %
+    become 35 %. A wide one cannot swallow the rest: what is outside keeps at least POWER of its slope.
+
+    Parameters
+    ----------
+    low, high : unit values, ascending, at least `focus.NARROWEST` apart.
+    """
+    width = high - low
+    companded = 2 * (width / 2) ** POWER
+    outside = (2 - companded) / (2 - width) if width < 2 else 1.0
+    start = -1 + (low + 1) * outside
+    ends = ((low, start), (high, start + companded))
+    steps = [(round(x * ONE), round(y * ONE)) for x, y in ends]
+    return tuple(n for node in steps if min(node) > -ONE and max(node) < ONE for n in node)
+
+
+def _mapped(source: Sequence[int], target: Sequence[int], values: Float) -> Float:
+    """Values along the curve from ``source`` nodes to ``target`` nodes; the ends are added here."""
+    x, y = (np.array([-ONE, *axis, ONE], dtype=np.float64) / ONE for axis in (source, target))
+    slope = np.diff(y) / np.diff(x)
+    part = np.searchsorted(x[1:-1], values, side="right")
+    return y[part] + (values - x[part]) * slope[part]

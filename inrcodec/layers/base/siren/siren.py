@@ -1,0 +1,118 @@
+"""SIRENs (Sitzmann et al., NeurIPS 2020; paper, section 3.3): the networks of all tiles as one batch of
+weights.
+
+In: weights ``(tiles, in, out)``, biases ``(tiles, 1, out)``, coordinates in [-1, 1].  Out: values.
+The one law: a decoded voxel's value does not depend on the slab or region that it was asked in.
+
+Training has its own way through them (`gradient`, torch, float32).  Decoding evaluates one tile at a time in
+NumPy float64, in chunks that are a function of the tile alone and always of the same shape: a voxel sits in
+the same row of the same product whatever is asked for, so its bits are the same too.  Nothing here imports
+torch before it trains.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from math import sqrt
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inrcodec.layers.base.siren.tiles import Tile
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
+
+Float = NDArray[np.float64]
+
+OMEGA = 30.0  # SIREN's reference value; the paper states none
+CHUNK = 4096  # rows of a product while decoding: its activations stay within a core's cache
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Shapes of a network: 3 inputs, ``layers`` hidden layers of ``width``, one linear output."""
+
+    layers: int
+    width: int
+    omega: float = OMEGA
+
+    @property
+    def shapes(self) -> list[tuple[int, int]]:
+        """(in, out) of each tensor in stored order: W_0, b_0 (in = 1), W_1, b_1, …"""
+        sizes = [3, *[self.width] * self.layers, 1]
+        return [shape for n, m in pairwise(sizes) for shape in ((n, m), (1, m))]
+
+    @property
+    def sizes(self) -> list[int]:
+        return [n * m for n, m in self.shapes]
+
+    @property
+    def weights(self) -> int:
+        return sum(self.sizes)
+
+    @property
+    def bounds(self) -> list[float]:
+        """Half-widths of the uniform initial values, a tensor each (SIREN, section 3.2)."""
+        found = []
+        for k, n in enumerate([3, *[self.width] * self.layers]):
+            found += [
+                1 / n if k == 0 else sqrt(6 / n) / self.omega,
+                1 / 3 if k == 0 else 1 / sqrt(n) / self.omega,
+            ]
+        return found
+
+
+def initial(layout: Layout, tiles: int, generator: Generator) -> Tensor:
+    """Flat initial weights of all tiles, (tiles, layout.weights), float32."""
+    import torch
+
+    parts = [
+        (torch.rand(tiles, size, generator=generator) * 2 - 1) * bound
+        for size, bound in zip(layout.sizes, layout.bounds, strict=True)
+    ]
+    return torch.cat(parts, 1)
+
+
+def tensors(layout: Layout, flat: Tensor) -> list[Tensor]:
+    """Views (tiles, in, out) into flat weights (tiles, layout.weights)."""
+    import torch
+
+    pieces = torch.split(flat, layout.sizes, 1)
+    return [p.view(-1, n, m) for p, (n, m) in zip(pieces, layout.shapes, strict=True)]
+
+
+def decode(layout: Layout, weights: Sequence[Float], tile: Tile, rows: slice | None = None) -> Float:
+    """One tile's voxels in float64.
+
+    Parameters
+    ----------
+    weights : one (in, out) array per tensor of ``layout.shapes``.
+    rows : which of the tile's active voxels (raster order); all by default.
+
+    Returns
+    -------
+    ndarray, (n,), float64, clipped to [-1, 1].
+    """
+    start, stop, _ = (rows or slice(None)).indices(len(tile.index))
+    begin = start - start % CHUNK
+    out = np.empty(max(0, -(-(stop - begin) // CHUNK)) * CHUNK)
+    x = np.zeros((CHUNK, 3))
+    for k in range(0, len(out), CHUNK):
+        chunk = tile.coordinates(slice(begin + k, begin + k + CHUNK))
+        x[: len(chunk)] = chunk
+        out[k : k + CHUNK] = _network(layout, weights, x)
+    return np.clip(out[start - begin : stop - begin], -1.0, 1.0)
+
+
+def _network(layout: Layout, weights: Sequence[Float], x: Float) -> Float:
+    h = x
+    for weight, bias in zip(weights[:-2:2], weights[1:-2:2], strict=True):
+        h = h @ weight
+        h += bias  # in place from here: it is memory that takes the time
+        h *= layout.omega
+        np.sin(h, out=h)
+    return (h @ weights[-2] + weights[-1])[:, 0]

@@ -1,0 +1,135 @@
+"""What is known around the voxels of a phase: their neighbours, as differences.
+
+In: the lattice that is known, the new voxels as far as they are decoded.  Out: a row for each neighbour.
+The one law: whole numbers, held in floats that have room for all their sums: exact in any order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inrcodec.layers.lattice.scan import PHASES, Stage
+
+Float = NDArray[np.floating[Any]]
+Array = NDArray[Any]
+Places = tuple[list[int], list[int], list[int]]  # steps, first indices and counts along (z, y, x)
+Offset = tuple[int, int, int]  # along the halved axis, and along the two others
+
+REACH = 1  # of a neighbour along the two other axes
+SIDES = ((1, 0), (-1, 0), (0, 1), (0, -1))
+CORNERS = ((1, 1), (-1, 1), (1, -1), (-1, -1))
+# Of the known lattice: 0 and 1 are the voxels on both sides.
+KNOWN: tuple[Offset, ...] = (
+    *((a, 0, 0) for a in (0, 1)),
+    *((a, b, c) for a in (0, 1) for b, c in SIDES),
+    *((a, b, c) for a in (0, 1) for b, c in CORNERS),
+    *((a, 0, 0) for a in (-1, 2)),
+)
+# Of the new voxels, by phase: those of the phases before.
+NEW: tuple[tuple[Offset, ...], ...] = (
+    (),
+    tuple((0, b, c) for b, c in CORNERS),
+    tuple((0, b, c) for b, c in SIDES),
+    tuple((0, b, c) for b, c in (*SIDES, *CORNERS)),
+)
+
+
+def rows_of(phase: int) -> int:
+    """Neighbours of a voxel of a phase."""
+    return len(KNOWN) + len(NEW[phase])
+
+
+@dataclass(frozen=True, eq=False)
+class Around:
+    """Neighbours of some voxels.
+
+    Attributes
+    ----------
+    middle : (n,), the sum of the two known voxels on both sides.
+    rows : (neighbours, n), twice each neighbour less that sum.
+    """
+
+    middle: Float
+    rows: Float
+
+
+@dataclass(frozen=True, eq=False)
+class Neighbourhood:
+    """Where the neighbours of a phase are found.
+
+    Parameters
+    ----------
+    stage, phase : which voxels.
+    known, fresh : of the stage; of the new ones those of the phases before are read.
+    """
+
+    stage: Stage
+    phase: int
+    known: Array
+    fresh: Array
+
+    def around(self, part: slice, dtype: type[np.floating[Any]] = np.float64) -> Around:
+        """Of the voxels in a range of the phase's first axis, as floats of a type."""
+        places = self._places(part)
+        known = self._block(self.known, places, (1, 2), _held).astype(dtype)
+        rows = [self._seen(known, offset, 1, places) for offset in KNOWN]
+        if self.phase:
+            fresh = self._block(self.fresh, places, (0, 0), _mirrored).astype(dtype)
+            rows += [self._seen(fresh, offset, 0, places) for offset in NEW[self.phase]]
+        found = np.empty((len(rows), rows[0].size), dtype)
+        middle = (rows[0] + rows[1]).reshape(-1)
+        for row, values in zip(found, rows, strict=True):
+            np.multiply(values.reshape(-1), 2, out=row)
+            row -= middle
+        return Around(middle, found)
+
+    def _places(self, part: slice) -> Places:
+        """Steps, first indices and counts of the voxels along each axis of the new ones."""
+        odd = dict(zip(self.stage.others, PHASES[self.phase], strict=True))
+        steps = [1 if k == self.stage.axis else 2 for k in range(3)]
+        firsts = [odd.get(k, 0) for k in range(3)]
+        counts = [-(-(n - f) // s) for n, f, s in zip(self.fresh.shape, firsts, steps, strict=True)]
+        firsts[0] += part.start * steps[0]
+        counts[0] = part.stop - part.start
+        return steps, firsts, counts
+
+    def _block(
+        self,
+        source: Array,
+        places: Places,
+        rim: tuple[int, int],
+        beyond: Callable[[NDArray[np.int64], int], NDArray[np.int64]],
+    ) -> Array:
+        """What the voxels see of an array: ``rim`` around them along the axis, one along others."""
+        index = []
+        for k, (step, first, count) in enumerate(zip(*places, strict=True)):
+            before, after = rim if k == self.stage.axis else (REACH, REACH)
+            span = np.arange(first - before, first + (count - 1) * step + 1 + after)
+            index.append(beyond(span, source.shape[k]))
+        return source[np.ix_(*index)]
+
+    def _seen(self, block: Float, offset: Offset, rim: int, places: Places) -> Float:
+        """The neighbours in one direction."""
+        along, *others = offset
+        moved = dict(zip(self.stage.others, others, strict=True))
+        spans = []
+        for k, (step, _, count) in enumerate(zip(*places, strict=True)):
+            start = rim + along if k == self.stage.axis else REACH + moved[k]
+            spans.append(slice(start, start + (count - 1) * step + 1, step))
+        return block[tuple(spans)]
+
+
+def _held(index: NDArray[np.int64], n: int) -> NDArray[np.int64]:
+    """Beyond the end, the last voxel."""
+    return index.clip(0, n - 1)
+
+
+def _mirrored(index: NDArray[np.int64], n: int) -> NDArray[np.int64]:
+    """Beyond the end, the one before the last: of the same phase."""
+    index = np.abs(index)
+    return np.where(index >= n, 2 * (n - 1) - index, index).clip(0, n - 1)

@@ -1,0 +1,1 @@
+"""Super-resolution: the networks that bring full resolution back, and their weights."""

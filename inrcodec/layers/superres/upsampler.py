@@ -1,0 +1,187 @@
+"""A super-resolution network run over a low-res volume, block by block.
+
+In: the low-res volume in the network's window.  Out: the residual of any range of full-res slices.
+The one law: the blocks are a function of the active voxels alone, and each is computed on one thread, so that
+the result does not depend on slabs or threads.
+
+The volume is cut into layers of slices of equal thickness, and the part of a layer that is not background
+into blocks of equal size.  A block is cut out with a halo of ``HALO`` voxels, whose outputs are dropped;
+beyond the volume the last voxel is repeated.  Background gets no residual: it needs none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
+from itertools import combinations, product
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from inrcodec import parallel
+from inrcodec.layers.decode_options import Precision
+from inrcodec.layers.superres.network import SRDenseNet
+from inrcodec.parallel import InterruptiblePool
+
+Float = NDArray[np.float64]
+Float32 = NDArray[np.float32]
+Bool = NDArray[np.bool_]
+Place = tuple[slice, slice, slice]
+Pool = Callable[[Callable[[Place], Float32], list[Place]], list[Float32]]
+
+BLOCK = (16, 32, 32)  # low-res voxels at most: 26k with the halo, about 40 MB of activations a thread
+HALO = 2  # voxels: what the training's loss leaves out at the rim of a patch
+MARGIN = 1  # voxels around what is active that get a residual too: an edge rings beyond itself
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Residuals of the full-res slices ``[start, stop)``, where there are any.
+
+    ``blocks`` are their first (y, x), full-res, and their values (z, y, x); they do not overlap.
+    """
+
+    start: int
+    stop: int
+    blocks: list[tuple[tuple[int, int], Float32]]
+
+    def add_to(self, rows: Float, z: int, first: int, scale: float) -> None:
+        """Add ``scale`` times the residual to rows (y, x) of slice ``z``, from row ``first`` on, in place."""
+        for (y, x), values in self.blocks:
+            begin, end = max(y - first, 0), min(y + values.shape[1] - first, len(rows))
+            if begin < end:
+                part = rows[begin:end, x : x + values.shape[2]]
+                residual = values[z - self.start, begin + first - y : end + first - y, : part.shape[1]]
+                part += np.multiply(residual, scale, dtype=np.float64)
+
+
+class Upsampler:
+    """Residuals of full-res slices, computed a layer of blocks at a time.
+
+    Parameters
+    ----------
+    network : float32, in evaluation mode.
+    low : ndarray, (z, y, x), low-res values in [-1, 1] of the network's window.
+    active : ndarray, (z, y, x), bool; where there is none, there is no residual.
+    threads : blocks computed at a time, on a CPU.
+    noise : root mean square error of ``low``, which the network is told if it listens.
+    precision : that the network computes in; anything but "float32" turns its weights into that.
+    ensemble : mirror images whose residuals are averaged, see :func:`residual_of`.
+    """
+
+    def __init__(
+        self,
+        network: SRDenseNet,
+        low: Float32,
+        active: Bool,
+        device: str,
+        threads: int,
+        noise: float = 0.0,
+        precision: Precision = "float32",
+        ensemble: int = 1,
+    ) -> None:
+        self.factor, self.device, self.threads = network.arch.factor, device, threads
+        self.dtype = getattr(torch, precision)
+        self.network = laid_out(network, device).to(self.dtype)
+        self.halo = halo_of(network)
+        self.low, self.active, self.noise, self.ensemble = low, active, noise, ensemble
+
+    def layers(self) -> Iterator[Layer]:
+        """The residual, a layer after the other; the next is computed while one is in use."""
+        spans = spans_of(len(self.low))
+        threads = 1 if self.device != "cpu" else self.threads
+        with parallel.single_threaded(threads) as pool, InterruptiblePool(1) as ahead:
+            coming = ahead.submit(self._layer, spans[0], pool)
+            for span in [*spans[1:], None]:
+                layer = coming.result()
+                if span is not None:
+                    coming = ahead.submit(self._layer, span, pool)
+                yield layer
+
+    def _layer(self, z: slice, pool: Pool) -> Layer:
+        fz, fy, fx = self.factor
+        places = places_of(self.active, z)
+        found = pool(self._block, places)
+        blocks = [((y.start * fy, x.start * fx), b) for (_, y, x), b in zip(places, found, strict=True)]
+        return Layer(z.start * fz, z.stop * fz, blocks)
+
+    @torch.no_grad()
+    def _block(self, place: Place) -> Float32:
+        inside = [
+            np.arange(part.start - h, part.stop + h).clip(0, n - 1)
+            for part, h, n in zip(place, self.halo, self.low.shape, strict=True)
+        ]
+        x = torch.from_numpy(self.low[np.ix_(*inside)]).to(self.device, self.dtype)
+        # TF32 keeps ten bits of a product: not the reference decode.
+        with torch.backends.cudnn.flags(allow_tf32=False) if self.device != "cpu" else nullcontext():
+            result: Float32 = residual_of(self.network, x, self.noise, self.ensemble).float().cpu().numpy()
+        return result
+
+
+def laid_out(network: SRDenseNet, device: str) -> SRDenseNet:
+    """The network on a device, its weights in the order of memory that is fastest there."""
+    network.to(device=device, memory_format=_memory(network))  # type: ignore[call-overload]
+    return network
+
+
+def halo_of(network: SRDenseNet) -> tuple[int, int, int]:
+    """Voxels (z, y, x) around a block that the network has to see."""
+    return (0 if network.arch.dims == 2 else HALO), HALO, HALO
+
+
+def residual_of(network: SRDenseNet, block: torch.Tensor, noise: float, ensemble: int = 1) -> torch.Tensor:
+    """Full-res residual (z, y, x) of a low-res block (z, y, x) with its halo, and with that noise.
+
+    With ``ensemble`` 2, 4 or 8 it is the mean of the residuals of the block and of its mirror images along x,
+    along y too, along z too, each mirrored back: what the network makes of chance goes out of it (geometric
+    self-ensemble; Timofte et al. 2016; Lim et al., EDSR, 2017).
+    """
+    axes = [2, 1, 0][: ensemble.bit_length() - 1]
+    images = [m for n in range(len(axes) + 1) for m in combinations(axes, n)]
+    total = _once(network, block, noise)
+    for mirrored in images[1:]:
+        total = total + _once(network, block.flip(mirrored), noise).flip(mirrored)
+    return total / len(images)
+
+
+def _once(network: SRDenseNet, block: torch.Tensor, noise: float) -> torch.Tensor:
+    x = block[:, None] if network.arch.dims == 2 else block[None, None]
+    y: torch.Tensor = network(x.to(memory_format=_memory(network)), HALO, noise)
+    return y.reshape([-1, *y.shape[-2:]])
+
+
+def spans_of(slices: int) -> list[slice]:
+    """The layers of a low-res volume; the last may reach beyond its end."""
+    return _parts(0, slices, BLOCK[0])
+
+
+def places_of(active: Bool, z: slice) -> list[Place]:
+    """Blocks that cover a layer's active voxels and their margin; the last may reach beyond the volume."""
+    inside: Bool = np.asarray(active[_grown(z)].any(0))
+    rows, columns = (_parts(*_extent(np.asarray(inside.any(1 - k))), BLOCK[1 + k]) for k in (0, 1))
+    return [(z, y, x) for y, x in product(rows, columns) if inside[_grown(y), _grown(x)].any()]
+
+
+def _memory(network: SRDenseNet) -> torch.memory_format:
+    return torch.channels_last_3d if network.arch.dims == 3 else torch.channels_last
+
+
+def _parts(start: int, stop: int, longest: int) -> list[slice]:
+    """Equal parts of a range, as few as their length allows; the last may reach beyond its end."""
+    count = -(-(stop - start) // longest)
+    length = -(-(stop - start) // max(count, 1))
+    return [slice(start + k * length, start + (k + 1) * length) for k in range(count)]
+
+
+def _grown(part: slice) -> slice:
+    return slice(max(0, part.start - MARGIN), part.stop + MARGIN)
+
+
+def _extent(active: Bool) -> tuple[int, int]:
+    """From the first to behind the last index that is set, with a margin; empty where none is."""
+    places = np.flatnonzero(active)
+    if not len(places):
+        return 0, 0
+    return max(0, int(places[0]) - MARGIN), min(len(active), int(places[-1]) + 1 + MARGIN)

@@ -1,0 +1,36 @@
+"""Progress of a long call: one callback, and a timer of its stages.
+
+In: a stage's name and the fraction of it that is done.  Out: the user's callback is called; seconds by stage.
+The one law: a callback never changes a result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import monotonic
+from typing import TypeAlias
+
+Progress: TypeAlias = Callable[[str, float], None]
+"""Called with the stage's name and the fraction of that stage that is done, 0..1.
+
+Stages of encoding: "read", "grid" (its factor is chosen), "downsample", "compensate" (with
+`through_sr`), "fit", "verify"; "refine" with a refinement.
+Stages of decoding: "lowres", "superres" ("upsample" without a model), or "refine"; `inrv-dec` adds "write".
+Stages of training: "fits of NAME", "train".
+"""
+
+
+class Stages:
+    """A progress callback that times the stages on their way to the user's callback."""
+
+    def __init__(self, progress: Progress | None = None) -> None:
+        self.progress = progress
+        self.seconds: dict[str, float] = {}
+        self._last = monotonic()
+
+    def __call__(self, stage: str, fraction: float) -> None:
+        now = monotonic()
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._last
+        self._last = now
+        if self.progress:
+            self.progress(stage, fraction)

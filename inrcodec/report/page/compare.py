@@ -1,0 +1,115 @@
+"""A decoded volume beside its source: errors over all voxels, by slice, by value.
+
+In: two volumes of one shape.  Out: plain numbers, for tables and charts.
+The one law: every voxel counts; nothing is sampled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import ceil
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inrcodec.errors import InputError
+from inrcodec.volume import windows as focus
+from inrcodec.volume.metrics import Errors, WindowErrors, peak_of
+from inrcodec.volume.value_range import Range
+from inrcodec.volume.volume import Volume
+
+BINS = 101  # of the histogram: an odd number, so that one is about zero
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Decoded minus source, in physical units; PSNR in dB against ``peak``, which is in stored units.
+
+    Attributes
+    ----------
+    by_slice : PSNR of each slice along the first axis; infinite where nothing differs.
+    counts, edges : histogram; what lies beyond its ends is in the outermost bins.
+    windows : mean absolute error of the voxels whose source lies in a window.
+    """
+
+    psnr: float
+    peak: float
+    mean_error: float
+    bias: float
+    max_error: float
+    equal: float
+    by_slice: list[float]
+    counts: list[int]
+    edges: list[float]
+    windows: dict[str, float]
+
+
+def compared(source: Volume, decoded: Volume) -> Comparison:
+    """Of two volumes with the same grid.
+
+    Raises
+    ------
+    InputError
+        The shapes differ: this is not the source of that file.
+    """
+    if source.shape != decoded.shape:
+        raise InputError(
+            f"the reference has {_across(source)} voxels, the file {_across(decoded)}: pass the volume that "
+            "was encoded",
+            value=source.shape,
+        )
+    span, slope = Range.of(source), source.rescale[0]
+    peak = peak_of(span.low, span.high, source.array.dtype)
+    whole, windows = Errors(peak), WindowErrors(focus.told(focus.ALL, source, span))
+    by_slice, total, absolute, equal, reach = [], 0.0, 0.0, 0, 0.0
+    for before, after in _slices(source, decoded):
+        single = Errors(peak)
+        for errors in (whole, single):
+            errors.add(before, after)
+        windows.add(before, after)
+        by_slice.append(single.psnr)
+        difference = after.astype(np.float64) - before
+        total, absolute = total + float(difference.sum()), absolute + float(np.abs(difference).sum())
+        equal += int(np.count_nonzero(difference == 0))
+        reach = max(reach, float(np.quantile(np.abs(difference), 0.999)))
+    counts, edges = _histogram(source, decoded, reach)
+    return Comparison(
+        psnr=whole.psnr,
+        peak=peak,
+        mean_error=absolute / source.array.size * abs(slope),
+        bias=total / source.array.size * slope,
+        max_error=whole.largest * abs(slope),
+        equal=equal / source.array.size,
+        by_slice=by_slice,
+        counts=counts,
+        edges=edges,
+        windows={name: mean * abs(slope) for name, mean in windows.means.items()},
+    )
+
+
+def _histogram(source: Volume, decoded: Volume, reach: float) -> tuple[list[int], list[float]]:
+    """Of the differences in physical units, up to what one in a thousand voxels of any slice exceeds."""
+    width = 2 * reach / BINS
+    if source.array.dtype.kind in "iu":
+        width = float(ceil(width) | 1)  # an odd number of stored units: the middle bin is even about zero
+    edges = (np.arange(BINS + 1) - BINS / 2) * (width or 1.0)
+    counts = np.zeros(BINS, np.int64)
+    sign = 1 if source.rescale[0] > 0 else -1
+    for before, after in _slices(source, decoded):
+        difference = sign * (after.astype(np.float64) - before)
+        counts += np.histogram(difference.clip(edges[0], edges[-1]), edges)[0]
+    return counts.tolist(), (edges * abs(source.rescale[0])).tolist()
+
+
+def _slices(source: Volume, decoded: Volume) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
+    """Slices of both in the source's stored units, which are the file's unless it was rescaled since."""
+    (slope, intercept), (a, b) = source.rescale, decoded.rescale
+    for before, after in zip(source.array, decoded.array, strict=True):
+        same = source.rescale == decoded.rescale
+        yield before, after if same else (after.astype(np.float64) * a + (b - intercept)) / slope
+
+
+def _across(volume: Volume) -> str:
+    return " x ".join(map(str, volume.shape))

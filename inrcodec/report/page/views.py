@@ -1,0 +1,183 @@
+"""Slices of a volume along the patient's axes, packed for a page.
+
+In: volumes on one grid.  Out: planes as a browser unpacks them: 16 bits, differences along rows, deflate.
+The one law: head up, front up, the patient's right on the left, as far as the affine tells; what is left out
+is told with the plane.
+"""
+
+from __future__ import annotations
+
+import zlib
+from base64 import b64encode
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inrcodec.volume.volume import Volume
+
+POSITIONS = 40  # slices along an axis at most: 3 to 6 MB a page for a head with its source
+LONGEST = 320  # pixels along a side at most
+LEVELS = 65_535  # steps of the values: every integer of 16 bits is exact
+EMPTY = 0.1  # of the usual range above its lower end: air and its noise, which need no margin
+USUAL = (1.0, 99.5)  # percentiles: one bright voxel is no range
+SAMPLE = 2_000_000  # voxels that they are taken of
+NAMES = ("sagittal", "coronal", "axial")  # planes by the patient's axis that they are across: L, P, S
+WAYS = ("RL", "AP", "FH")  # where the patient's axes L, P and S come from and run to
+
+Codes = NDArray[np.uint16]
+Box = list[tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What a code stands for: ``low + step * code``, in physical units."""
+
+    low: float
+    step: float
+
+    @classmethod
+    def of(cls, *volumes: Volume) -> Scale:
+        """Steps of one stored unit where 16 bits hold the range, wider ones elsewhere."""
+        ends = [end for v in volumes for end in ends_of(v)]
+        low, high = min(ends), max(ends)
+        whole = all(v.array.dtype.kind in "iu" for v in volumes)
+        finest = abs(volumes[0].rescale[0]) if whole else 0.0
+        return cls(low, max(finest, (high - low) / LEVELS) or 1.0)
+
+    def codes(self, volume: Volume, part: NDArray[Any]) -> Codes:
+        """Some of a volume's stored values as codes."""
+        slope, intercept = volume.rescale
+        physical = part.astype(np.float64) * slope + intercept
+        return np.rint((physical - self.low) / self.step).clip(0, LEVELS).astype(np.uint16)
+
+
+@dataclass(frozen=True)
+class Turn:
+    """How a volume (z, y, x) lies in the patient: the axes nearest to S, P and L, and their signs."""
+
+    order: tuple[int, int, int]
+    signs: tuple[int, int, int]
+
+    @classmethod
+    def of(cls, affine: NDArray[np.float64]) -> Turn:
+        columns = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)  # of x, y, z; rows L, P, S
+        order, signs, left = [], [], [0, 1, 2]
+        for patient in (2, 1, 0):
+            column = max(left, key=lambda k: abs(columns[patient, k]))
+            left.remove(column)
+            order.append(2 - column)
+            signs.append(1 if columns[patient, column] >= 0 else -1)
+        return cls((order[0], order[1], order[2]), (signs[0], signs[1], signs[2]))
+
+    def seen(self, array: NDArray[Any]) -> NDArray[Any]:
+        """A view with axes S, P and L, ascending."""
+        flips = tuple(slice(None, None, sign) for sign in self.signs)
+        return array.transpose(self.order)[flips]
+
+    def index(self, axis: int, place: int, n: int) -> int:
+        """In the array, of a place along one of the axes S, P and L."""
+        return place if self.signs[axis] > 0 else n - 1 - place
+
+
+def ends_of(volume: Volume) -> tuple[float, float]:
+    """The lowest and the highest physical value."""
+    slope, intercept = volume.rescale
+    low, high = sorted(float(end) * slope + intercept for end in (volume.array.min(), volume.array.max()))
+    return low, high
+
+
+def usual_of(volume: Volume) -> tuple[float, float]:
+    """Where nearly all physical values are, padding left out."""
+    slope, intercept = volume.rescale
+    flat = volume.array.reshape(-1)
+    sample = flat[:: -(-flat.size // SAMPLE)]
+    if volume.padding is not None:
+        inside = sample[sample != volume.padding]
+        sample = inside if inside.size else sample
+    low, high = sorted(float(end) * slope + intercept for end in np.percentile(sample, USUAL))
+    return low, high
+
+
+def planes(decoded: Volume, source: Volume | None) -> dict[str, Any]:
+    """All that the page draws, in plain types.
+
+    Parameters
+    ----------
+    decoded, source : on the same grid.
+    """
+    volumes = [decoded] if source is None else [decoded, source]
+    scale, turn = Scale.of(*volumes), Turn.of(decoded.affine)
+    box = _content(volumes[-1], turn)
+    thin = [axis for axis in (0, 1, 2) if decoded.shape[turn.order[axis]] == 1]
+    across = thin[:1] or [0, 1, 2]  # an image has one plane
+    found = [_plane(volumes, scale, turn, axis, box) for axis in across]
+    return {"low": scale.low, "step": scale.step, "unit": decoded.unit, "planes": found}
+
+
+def _plane(volumes: list[Volume], scale: Scale, turn: Turn, axis: int, box: Box) -> dict[str, Any]:
+    """Slices across one of the axes S, P and L."""
+    shape = [volumes[0].shape[k] for k in turn.order]
+    spacing = [volumes[0].spacing[k] for k in turn.order]
+    sides = [k for k in (0, 1, 2) if k != axis]
+    strides = [-(-(box[k][1] - box[k][0]) // LONGEST) for k in sides]
+    low, high = box[axis]
+    at = np.unique(np.rint(np.linspace(low, high - 1, min(POSITIONS, high - low))).astype(int))
+    cut: list[Any] = [slice(None)] * 3
+    for k, stride in zip(sides, strides, strict=True):
+        cut[k] = slice(box[k][0], box[k][1], stride)
+    cut[axis] = at
+    stacks = [scale.codes(v, np.moveaxis(turn.seen(v.array)[tuple(cut)], axis, 0)) for v in volumes]
+    if sides[0] == 0:  # rows go from the feet up: the head belongs on top
+        stacks = [stack[:, ::-1] for stack in stacks]
+    down, right = (WAYS[2 - k] for k in sides)
+    return {
+        "name": NAMES[2 - axis],
+        "axis": "zyx"[turn.order[axis]],
+        "index": [turn.index(axis, int(k), shape[axis]) for k in at],
+        "of": shape[axis],
+        "rows": stacks[0].shape[1],
+        "columns": stacks[0].shape[2],
+        "strides": strides,
+        "shown": [_shown(turn, k, box, shape) for k in sides],
+        "pixel": [spacing[k] * stride for k, stride in zip(sides, strides, strict=True)],
+        "down": down[::-1] if sides[0] == 0 else down,
+        "right": right,
+        "decoded": packed(stacks[0]),
+        "source": packed(stacks[1]) if len(stacks) > 1 else None,
+    }
+
+
+def _shown(turn: Turn, axis: int, box: Box, shape: list[int]) -> str:
+    """Which of an axis is shown, in words; "" for all of it."""
+    n = shape[axis]
+    if box[axis] == (0, n):
+        return ""
+    first, last = sorted(turn.index(axis, place, n) for place in (box[axis][0], box[axis][1] - 1))
+    return f"{'zyx'[turn.order[axis]]} {first}–{last} of {n}"
+
+
+def packed(stack: Codes) -> str:
+    """Codes (n, rows, columns) as base64 of deflate: differences along rows, low bytes, then high ones."""
+    steps = stack.copy()
+    steps[..., 1:] -= stack[..., :-1]  # modulo 2^16
+    flat = steps.reshape(-1)
+    parts = (flat & 0xFF).astype(np.uint8).tobytes() + (flat >> 8).astype(np.uint8).tobytes()
+    return b64encode(zlib.compress(parts, 9)).decode("ascii")
+
+
+def _content(volume: Volume, turn: Turn) -> Box:
+    """The box of what is brighter than the background, along S, P and L; the whole where that is nothing."""
+    slope, intercept = volume.rescale
+    low, high = usual_of(volume)
+    threshold = (low + EMPTY * (high - low) - intercept) / slope
+    seen = turn.seen(volume.array)
+    inside = seen > threshold if slope > 0 else seen < threshold
+    if volume.padding is not None:
+        inside &= seen != volume.padding
+    box = []
+    for axis in (0, 1, 2):
+        found = np.flatnonzero(inside.any(axis=tuple(k for k in (0, 1, 2) if k != axis)))
+        box.append((int(found[0]), int(found[-1]) + 1) if len(found) else (0, seen.shape[axis]))
+    return box

@@ -1,0 +1,207 @@
+"""The ledger: where every byte went, and what it bought.
+
+In: the encoder's report, or what `info` knows of a file. Out: aligned text for a person. The one law:
+nothing is left out and nothing is rounded up; ratios say against what, PSNR says its peak, errors say their
+unit.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeGuard
+
+from inrcodec.volume.windows import ALL
+
+if TYPE_CHECKING:
+    from inrcodec.encoder.ledger import EncodeReport
+
+__all__ = ["encode_ledger", "facts", "grid_lines", "shortest"]
+
+Row = tuple[str, str]
+
+ALONG_AXES = ("shape", "spacing", "factor", "lowres_shape", "tiles")  # facts with a number for each axis
+
+
+def encode_ledger(report: EncodeReport, target: str, *, verbose: bool = False) -> str:
+    """Return the ledger of one encode.
+
+    Parameters
+    ----------
+    report : EncodeReport
+    target : str
+        Name of the file that was written.
+    verbose : bool
+        Also tell why this grid was taken, and which others were considered.
+    """
+    blocks = (
+        _bytes(report.sections, report.file_bytes),
+        _against(report),
+        _quality(report),
+        _made_with(report),
+    )
+    lines = [target]
+    for block in blocks:
+        lines += _aligned(block)
+    if verbose:
+        lines += [f"  grid: {line}" for line in [report.reason, *grid_lines(report.considered)]]
+    lines += [f"  note: {notice}" for notice in report.notices]
+    return "\n".join(lines)
+
+
+def facts(result: Mapping[str, Any]) -> str:
+    """Return a nested mapping as aligned lines, for `inrv-info`, `inrv-dec` and ``--dry-run``."""
+    return "\n".join(_nested(result, depth=0))
+
+
+def grid_lines(considered: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return a line for each grid that was considered (`grid_search.Considered` as a mapping)."""
+    lines = []
+    for grid in considered:
+        ceiling = "no ceiling" if grid["ceiling"] is None else f"ceiling {grid['ceiling']:.2f} dB"
+        expected = (
+            "out of reach"
+            if grid["bytes"] is None
+            else f"forecast {grid['psnr']:.2f} dB in {grid['bytes']:,} bytes"
+        )
+        factor, shape = (" x ".join(map(str, grid[name])) for name in ("factor", "lowres_shape"))
+        taken = ", taken" if grid["chosen"] else ""
+        lines.append(f"{factor}: low-res {shape}, {ceiling}, {expected}{taken}")
+    return lines
+
+
+def _bytes(sections: Mapping[str, int], total: int) -> list[Row]:
+    rows = [(name, f"{size:>12,} bytes {share(size, total):>7}") for name, size in sections.items()]
+    return [*rows, ("file", f"{total:>12,} bytes")]
+
+
+def _against(report: EncodeReport) -> list[Row]:
+    shape = " x ".join(map(str, report.shape))
+    rows = [("voxels", f"{report.voxel_bytes:>12,} bytes ({shape} {report.dtype}), {report.ratio:,.1f} : 1")]
+    if report.source_bytes is not None:
+        ratio = report.source_bytes / report.file_bytes
+        rows.append(("source on disk", f"{report.source_bytes:>12,} bytes, {ratio:,.1f} : 1"))
+    return [*rows, ("bits per voxel", f"{report.bpv:.5f}"), ("modality", report.modality or "unknown")]
+
+
+def _quality(report: EncodeReport) -> list[Row]:
+    unit = f" {report.unit}" if report.unit else ""
+    return [
+        ("PSNR", f"{decibels(report.psnr)} (peak {report.peak:g})"),
+        *(
+            [("  by Lanczos", f"{decibels(report.psnr_lanczos)} (model left out)")]
+            if report.psnr_lanczos != report.psnr
+            else []
+        ),
+        *(
+            [("  of low-res", f"{decibels(report.psnr_lowres)} ({_fit(report)})")]
+            if report.psnr_lowres is not None
+            else []
+        ),
+        ("largest error", f"{report.max_error:g}{unit}{_promised(report)}"),
+        *_within(report.mean_errors, unit),
+    ]
+
+
+def _fit(report: EncodeReport) -> str:
+    return "the fit served the full-res volume" if report.through_sr else "the fit alone"
+
+
+def _promised(report: EncodeReport) -> str:
+    return "" if report.bound is None else f" (promised: at most {shortest(report.bound)})"
+
+
+def _within(means: Mapping[str, float], unit: str) -> list[Row]:
+    """Mean errors of windows of values, on one line."""
+    found = ", ".join(f"{name} {mean:.3g}" for name, mean in means.items())
+    return [("mean error in", found + unit)] if found else []
+
+
+def _made_with(report: EncodeReport) -> list[Row]:
+    stages = ", ".join(f"{name} {spent:.1f}" for name, spent in report.seconds.items())
+    tiles = math.prod(report.tiles)
+    networks = [
+        ("factor", _across(report.factor)),
+        (
+            "networks",
+            f"{tiles} ({_across(report.tiles)}) of {report.layers} x {report.width}, seed {report.seed}",
+        ),
+        ("model", report.sr if report.ensemble == 1 else f"{report.sr}, mean of {report.ensemble} images"),
+    ]
+    return [
+        *(networks if report.psnr_lowres is not None else [("networks", "none")]),
+        *([("focus", report.focus)] if report.focus != ALL else []),
+        ("seconds", f"{sum(report.seconds.values()):.1f} ({stages})"),
+    ]
+
+
+def shortest(value: float) -> str:
+    """Return a number as text that is neither more nor less."""
+    return f"{value:g}" if float(f"{value:g}") == value else repr(value)
+
+
+def decibels(value: float) -> str:
+    """Return a PSNR as text; identical volumes have an infinite one."""
+    return f"{value:.2f} dB" if math.isfinite(value) else "identical"
+
+
+def share(part: int, total: int) -> str:
+    """Return a part of the whole in per cent."""
+    return f"{100 * part / total:.1f} %" if total else "-"
+
+
+def _across(axes: Sequence[int]) -> str:
+    return " x ".join(map(str, axes)) + (" (z, y, x)" if len(axes) == 3 else "")
+
+
+def _aligned(rows: Iterable[Row], indent: int = 2) -> list[str]:
+    return [f"{'':{indent}}{label:<16} {value}" for label, value in rows]
+
+
+def _nested(result: Mapping[str, Any], depth: int) -> list[str]:
+    lines = []
+    width = max((len(str(key)) for key, item in result.items() if not isinstance(item, Mapping)), default=0)
+    for key, item in result.items():
+        label = f"{'':{2 * depth}}{str(key).replace('_', ' ')}"
+        if _is_lines(item):
+            starts = [label, *[""] * (len(item) - 1)]
+            lines += [f"{s:<{2 * depth + width}}  {line}" for s, line in zip(starts, item, strict=True)]
+        elif _is_matrix(item):
+            starts = [label, "", ""]  # the last row of an affine is always 0, 0, 0, 1
+            lines += [f"{s:<{2 * depth + width}}  {_word(row)}" for s, row in zip(starts, item, strict=False)]
+        elif isinstance(item, Mapping):
+            lines += [label, *_nested(item, depth + 1)] if item else [f"{label}  -"]
+        else:
+            lines.append(f"{label:<{2 * depth + width}}  {_word(item)}{_axes(key, item)}".rstrip())
+    return lines
+
+
+def _is_lines(item: object) -> TypeGuard[Sequence[str]]:
+    """Whether these are sentences, such as notices."""
+    return isinstance(item, list | tuple) and bool(item) and isinstance(item[0], str)
+
+
+def _is_matrix(item: object) -> TypeGuard[Sequence[Any]]:
+    """Whether this is an affine."""
+    return isinstance(item, list | tuple) and len(item) == 4 and isinstance(item[0], list | tuple)
+
+
+def _axes(key: str, item: object) -> str:
+    """The order of the axes, where it is not plain."""
+    if key not in ALONG_AXES or not isinstance(item, list | tuple):
+        return ""
+    return {2: " (y, x)", 3: " (z, y, x)"}.get(len(item), "")
+
+
+def _word(item: object) -> str:
+    if item is None or item == "":
+        return "-"
+    if isinstance(item, bool):
+        return "yes" if item else "no"
+    if isinstance(item, int):
+        return f"{item:,}"
+    if isinstance(item, float):
+        return f"{item:.6g}"
+    if isinstance(item, list | tuple):
+        return ", ".join(map(_word, item)) or "-"
+    return str(item)

@@ -1,0 +1,80 @@
+"""Which stored value means "no signal here".
+
+In: a stack of stored values. Out: the padding value, or None. The one law: padding is a region of one exact
+value, never a value that the scanner measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inrcodec.volume.volume import Volume
+
+# Below air by definition of the Hounsfield scale: nothing that was measured lies there in all corners.
+AIR_FLOOR = -1024.0
+# Mean run along x of a declared padding value. Rows outside a scan circle have runs of tens of voxels; zeros
+# in the noise of MR air, which some scanners declare as padding too, have runs of one to three.
+SHORTEST_RUN = 4.0
+
+Bool = NDArray[np.bool_]
+
+
+def find_padding(array: NDArray[Any], rescale: tuple[float, float] = (1.0, 0.0)) -> float | None:
+    """Out-of-circle value of a CT that does not declare one (-2000, -3024 ...).
+
+    Parameters
+    ----------
+    array : ndarray, (z, y, x)
+        Stored values.
+    rescale : (slope, intercept)
+        To Hounsfield units.
+
+    Returns
+    -------
+    float or None
+        The smallest value, if it is below -1024 and fills at least half of the corners of the slices.
+    """
+    slope, intercept = rescale
+    corners = array[:, [0, 0, -1, -1], [0, -1, 0, -1]]
+    candidate = corners.min() if slope > 0 else corners.max()
+    if (
+        float(candidate) * slope + intercept >= AIR_FLOOR
+        or 2 * np.count_nonzero(corners == candidate) < corners.size
+    ):
+        return None
+    lowest = array.min() if slope > 0 else array.max()
+    return float(candidate) if lowest == candidate else None
+
+
+def confirm_padding(
+    array: NDArray[Any], declared: float, rescale: tuple[float, float] = (1.0, 0.0)
+) -> float | None:
+    """The declared padding value, if it occurs as a region rather than as single voxels in noise.
+
+    Parameters
+    ----------
+    array : ndarray, (z, y, x)
+        Stored values.
+    declared : float
+        Padding value in the units of `array`.
+    """
+    voxels = runs = 0
+    for plane in array:
+        here = plane == declared
+        voxels += int(np.count_nonzero(here))
+        runs += int(np.count_nonzero(here[:, 0]) + np.count_nonzero(here[:, 1:] & ~here[:, :-1]))
+    if not voxels:
+        return None
+    below_air = declared * rescale[0] + rescale[1] < AIR_FLOOR
+    return float(declared) if below_air or voxels >= SHORTEST_RUN * runs else None
+
+
+def padding_masks(volume: Volume) -> Iterator[Bool] | None:
+    """Where the padding value stands, slice by slice (y, x); ``None`` where it never does."""
+    if volume.padding is None or not any((plane == volume.padding).any() for plane in volume.array):
+        return None
+    return (plane == volume.padding for plane in volume.array)
