@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import inrcodec
-from inrcodec.layers.base.siren import activity, codec, stream, tiles
+from inrcodec.layers.base.siren import activity, codec, tiles, weights
 from inrcodec.volume.box import Box
 
 BOXES = [((0, 0, 0), (4, 10, 12)), ((1, 2, 3), (3, 9, 11)), ((3, 9, 11), (4, 10, 12)), ((0, 4, 5), (4, 5, 6))]
@@ -45,7 +45,7 @@ def test_fitted_integers_come_back_from_their_sections():
     assert lengths[1] == 0 and lengths.sum() == len(sections["WGHT"])
     parts = np.split(np.frombuffer(sections["WGHT"], np.uint8), lengths.cumsum()[[0]])
     for data, code, expected in zip(parts, codes, integers, strict=True):
-        found = stream.read_tile(data.tobytes(), sizes)
+        found = weights.read_tile(data.tobytes(), sizes)
         assert found[0] == code and all(map(np.array_equal, found[1], expected))
 
 

@@ -32,7 +32,7 @@ from inrcodec.format import container, limits
 from inrcodec.format.fields import LONGEST_TEXT, MOST_ENTRIES, SCALARS, TEXT
 from inrcodec.format.header import NOISE_STEPS, Header
 from inrcodec.layers import resample
-from inrcodec.layers.base.siren import activity, codec, companding, stream, tiles
+from inrcodec.layers.base.siren import activity, codec, companding, tiles, weights
 from inrcodec.layers.base.siren.siren import Layout
 from inrcodec.layers.superres import registry
 from inrcodec.layers.superres.conditioning import telling
@@ -284,7 +284,7 @@ def fitted(
         batch=options.batch_per_tile,
         rate=job.plan.rate,
         room=job.room,
-        measure=lambda codes, integers: sum(map(len, map(stream.write_tile, codes, integers))),
+        measure=lambda codes, integers: sum(map(len, map(weights.write_tile, codes, integers))),
         learning_rate=options.learning_rate if options.optimizer == "adam" else None,
         seed=options.seed,
         device=options.device,

@@ -20,10 +20,10 @@ from inrcodec.entropy import laplace
 from inrcodec.errors import CorruptFile
 from inrcodec.format import index
 from inrcodec.format.header import Header
-from inrcodec.layers.base.siren import activity, companding, siren, stream, tiles, weights
+from inrcodec.layers.base.siren import activity, companding, siren, tiles, weights
 from inrcodec.layers.base.siren.siren import Layout
-from inrcodec.layers.base.siren.stream import Int32
 from inrcodec.layers.base.siren.tiles import Tile
+from inrcodec.layers.base.siren.weights import Int32
 from inrcodec.parallel import InterruptiblePool
 from inrcodec.progress import Progress
 from inrcodec.volume.box import Box, Shape, lowres_shape
@@ -81,7 +81,7 @@ class SirenTiles:
         ------
         CorruptFile
         """
-        codes, integers = stream.read_tile(self.streams[tile], self.layout.sizes)
+        codes, integers = weights.read_tile(self.streams[tile], self.layout.sizes)
         return weights.dequantize(self.layout, integers, codes)
 
     def read(
@@ -157,7 +157,7 @@ def encode(
     boxes : the tile of every box, ``None`` for one of pure background, whose stream is empty.
     codes, integers : step codes and integers of the tensors of each network, for those that are not ``None``.
     """
-    streams = map(stream.write_tile, codes, integers)
+    streams = map(weights.write_tile, codes, integers)
     lengths, data = index.join([next(streams) if tile is not None else b"" for tile in boxes])
     return {"INDX": lengths, "WGHT": data}
 
