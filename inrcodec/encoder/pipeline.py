@@ -22,7 +22,7 @@ from inrcodec.encoder import back_projection, forecast, grid_search, model_choic
 from inrcodec.encoder import omega as frequency
 from inrcodec.encoder import plan as planning
 from inrcodec.encoder.fit import loop
-from inrcodec.encoder.fit.loop import Fitted
+from inrcodec.encoder.fit.loop import FittedTiles
 from inrcodec.encoder.measure import Reached
 from inrcodec.encoder.options import ResolvedOptions
 from inrcodec.encoder.plan import Plan
@@ -230,13 +230,14 @@ def aimed(volume: Volume, job: Job, options: ResolvedOptions, progress: Progress
     return replace(job, low=replace(job.low, aim=aim))
 
 
-def written(volume: Volume, job: Job, options: ResolvedOptions, networks: Fitted | None) -> Encoded:
+def written(volume: Volume, job: Job, options: ResolvedOptions, networks: FittedTiles | None) -> Encoded:
     """The sections of a job's networks; a box of pure background has an empty stream."""
     codes, integers = (networks.codes, networks.integers) if networks else ((), ())
+    notices = [*job.notices, *(networks.notices if networks else ())]
     sections = {**job.masks, **codec.encode(job.tiles, codes, integers)}
     span = Range(job.header.low, job.header.high)
     windows = focus.told(options.focus, volume, span)
-    return Encoded(job.header, sections, job.low.values, job.low.aimed, windows, job.notices, job.choice)
+    return Encoded(job.header, sections, job.low.values, job.low.aimed, windows, notices, job.choice)
 
 
 def downsample(
@@ -267,8 +268,8 @@ def masks_of(volume: Volume, low: Lowres) -> dict[str, bytes]:
 
 
 def fitted(
-    job: Job, options: ResolvedOptions, progress: Progress | None = None, start: Fitted | None = None
-) -> Fitted | None:
+    job: Job, options: ResolvedOptions, progress: Progress | None = None, start: FittedTiles | None = None
+) -> FittedTiles | None:
     """Fit all tiles; ``None`` where there is nothing but background.
 
     ``start`` is a fit of the same tiles to go on from: half of the steps serve then.
@@ -280,16 +281,16 @@ def fitted(
         return None
     settings = loop.FitSettings(
         steps=job.plan.steps if start is None else -(-job.plan.steps // 2),
-        begin=0.0 if start is None else 0.5,
+        start_at=0.0 if start is None else 0.5,
         batch=options.batch_per_tile,
-        rate=job.plan.rate,
-        room=job.room,
-        measure=lambda codes, integers: sum(map(len, map(weights.write_tile, codes, integers))),
+        lmbda=job.plan.rate,
+        budget=job.room,
+        stored_size=lambda codes, integers: sum(map(len, map(weights.write_tile, codes, integers))),
         learning_rate=options.learning_rate if options.optimizer == "adam" else None,
         seed=options.seed,
         device=options.device,
         threads=options.threads,
-        seconds=options.time_budget,
+        time_budget=options.time_budget,
         checkpoint=options.checkpoint,
     )
     values = [job.low.targets(tuple(t.index.T)) for t in present]

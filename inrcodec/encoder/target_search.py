@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from math import inf, log10
 
 from inrcodec.encoder import bounded, grid_search, measure, pipeline, plan
-from inrcodec.encoder.fit.loop import Fitted
+from inrcodec.encoder.fit.loop import FittedTiles
 from inrcodec.encoder.grid_search import Choice
 from inrcodec.encoder.measure import Reached
 from inrcodec.encoder.options import ResolvedOptions
@@ -48,7 +48,7 @@ class Attempt:
 
     encoded: Encoded
     found: Reached
-    networks: Fitted | None
+    networks: FittedTiles | None
     size: int  # bytes of the file
 
     @property
