@@ -167,6 +167,7 @@ class Decoder:
             raise UsageError(
                 f"there are no networks in {where}: its quality is 'full' or 'preview'{more}",
                 value=how.quality,
+                option="quality",
             )
         how = replace(how, sr=registry.LANCZOS) if how.quality == "preview" else how
         yield from self.slabs(self.lowres(how.threads, progress=progress), how, progress=progress)
@@ -220,9 +221,10 @@ class Decoder:
         if sr not in (None, registry.LANCZOS, self.header.sr):
             near = did_you_mean(sr, {registry.LANCZOS, self.header.sr})
             raise UsageError(
-                f"sr {sr!r} is not the file's model, which is {self.header.sr!r}{near}; "
+                f"{sr!r} is not the file's model, which is {self.header.sr!r}{near}; "
                 "leave it out, or use 'lanczos'",
                 value=sr,
+                option="sr",
             )
 
     def lowres_volume(self, *, threads: int | None = None, progress: Progress | None = None) -> Volume:
@@ -231,6 +233,7 @@ class Decoder:
             raise UsageError(
                 "this file has no networks and so no low-res volume: its quality 'preview' is the nearest",
                 value="lowres",
+                option="lowres",
             )
         stored = self.span.to_stored(self.lowres(threads, progress=progress), np.dtype(self.header.dtype))
         volume = self._volume(stored, _coarser(self.header.affine, self.header.factor))
