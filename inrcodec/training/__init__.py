@@ -2,6 +2,6 @@
 
     volumes → dataset (+ fits, degrade) → patches → trainer → evaluate, log → card
 
-In: volumes that the encoder reads.  Out: a model's weights and its card, which encoder and decoder find by ID.
+In: volumes that the encoder reads.  Out: a model's weights and card, which encoder and decoder find by ID.
 Invariant: nothing that encodes or decodes imports this package.
 """

@@ -1,7 +1,7 @@
 """Volumes as training data: pairs of low-res and high-res, clean and as files decode.
 
 In: volumes that :func:`inrcodec.io.read` takes.  Out: tensors in [-1, 1] of the network's window.
-Invariant: a volume is for training or for evaluation, never for both; all are read before the first is fitted.
+Invariant: a volume is for training or for evaluation, never for both; all are read before any is fitted.
 
 A scanner's reconstruction kernel and its pixel size change what fine detail looks like, and a handful of
 volumes shows few of them: each volume is also used sharpened, and scaled down.
@@ -102,7 +102,6 @@ class Dataset:
         """What is trained on and needs no fit."""
         return [v for source in self.training for v in [*source.versions, source.part]]
 
-<<<<<<< HEAD
     def volumes(
         self, options: TrainOptions, progress: Progress | None = None
     ) -> tuple[list[TrainingVolume], list[TrainingVolume]]:
@@ -110,112 +109,6 @@ class Dataset:
         training, held_out = (
             [v for source in side for v in [*source.versions, *fitted(source.part, options, progress)]]
             for side in (self.training, self.held_out)
-=======
-    def varied(self, path: Path) -> list[Material]:
-        """All versions of a volume to train on."""
-        return self._varied(self.options.names[path], self._full(path))
-
-    def plain(self, path: Path) -> list[Material]:
-        """The clean version of the middle of a volume and what fits of it decode to, to report on."""
-        return self._plain(self.options.names[path], self._full(path))
-
-    def parted(self, path: Path) -> tuple[list[Material], list[Material]]:
-        """Material to train on and to report on where there is one volume: its last fifth is held out."""
-        name, full = self.options.names[path], self._full(path)
-        factor = self.options.factor[0]
-        cut = len(full) * 4 // 5
-        last = full[cut + resample.LOBES * (factor - 1) :]
-        if len(last) < 2 * factor:
-            raise InputError(
-                f"{name} has {len(full)} slices, too few to hold a fifth out; pass another volume too",
-                value=len(full),
-            )
-        return self._varied(name, full[:cut]), self._plain(f"{name} (last fifth)", last)
-
-    def _varied(self, name: str, full: Float32) -> list[Material]:
-        scaled = _scaled(full)
-        versions = {"clean": full, "sharper": _sharper(full)} | ({} if scaled is None else {"scaled": scaled})
-        found = [
-            material_of(name, version, array, self.options.factor) for version, array in versions.items()
-        ]
-        return found + (self._fits(self._clean_part(name, full)) if self.options.fits else [])
-
-    def _plain(self, name: str, full: Float32) -> list[Material]:
-        clean = self._clean_part(name, full)
-        return [clean, *self._fits(clean)]
-
-    def _full(self, path: Path) -> Float32:
-        """A volume in [-1, 1] of its window."""
-        name, wished = self.options.names[path], self.options.modality
-        volume = io.read(path)
-        if volume.modality not in ("", wished):
-            raise InputError(
-                f"{name} is {volume.modality}, the model is for {wished}: leave it out", value=volume.modality
-            )
-        offset = self.options.offsets.get(name)
-        if (
-            wished == CT
-            and offset is None
-            and not volume.modality
-            and not like_hounsfield(Range.of(volume), volume)
-        ):
-            raise InputError(
-                f"{name} does not say that it is CT, and its values do not look like HU; pass "
-                f"{name}=HU, what has to be added (0 if they are HU)",
-                value=name,
-                option="offset",
-            )
-        return unit_of(replace(volume, modality=wished), offset or 0.0)
-
-    def _clean_part(self, name: str, full: Float32) -> Material:
-        """The middle of a volume, of as many voxels as a fit is to see."""
-        spans = []
-        for n, f, most in zip(full.shape, self.options.factor, FITTED, strict=True):
-            length = min(n // f, most) * f
-            first = (n - length) // 2
-            spans.append(slice(first, first + length))
-        return material_of(name, "clean", full[tuple(spans)], self.options.factor)
-
-    def _fits(self, clean: Material) -> list[Material]:
-        """What real files of it decode to."""
-        stored = np.rint((clean.full.numpy() + 1) * STORED).astype(np.int16)
-        found = []
-        for done, width in enumerate(self.options.fits, 1):
-            error = torch.from_numpy(self._fit(stored, width) / np.float32(STORED) - 1) - clean.low
-            found.append(replace(clean, version=f"w{width}", error=error))
-            if self.progress:
-                self.progress(f"fits of {clean.name}", done / len(self.options.fits))
-        return found
-
-    def _fit(self, stored: NDArray[np.int16], width: int) -> Float32:
-        """What a fit decodes to, from the folder where it is there."""
-        o = self.options
-        about = repr((__version__, o.factor, width, o.fit_steps, o.seed, stored.shape)).encode()
-        path = o.out / f"fit-{blake2b(about + stored.tobytes(), digest_size=12).hexdigest()}.npy"
-        if not path.exists():
-            volume = Volume.from_array(stored)
-            fitted = degrade.decoded(
-                volume, o.factor, width=width, steps=o.fit_steps, seed=o.seed, threads=o.threads
-            ).astype(np.float32)
-            io.atomic_write(path, lambda stream: np.save(stream, fitted, allow_pickle=False))
-        kept: Float32 = np.load(path, allow_pickle=False)
-        if kept.shape != tuple(n // f for n, f in zip(stored.shape, o.factor, strict=True)):
-            raise CorruptFile(f"{path} is no fit of this volume, delete it", value=str(path))
-        return kept
-
-
-def material_of(name: str, version: str, full: Float32, factor: Shape) -> Material:
-    """Clean material of a volume in [-1, 1], (z, y, x); of whole low-res voxels only.
-
-    Raises
-    ------
-    InputError
-        There is nothing in it, or it is thinner than a low-res voxel.
-    """
-    if any(n < f for n, f in zip(full.shape, factor, strict=True)):
-        raise InputError(
-            f"{name} has {full.shape} voxels, too few for factor {factor}; leave it out", value=full.shape
->>>>>>> main
         )
         return training, held_out
 
@@ -232,8 +125,8 @@ def read(options: TrainOptions) -> Dataset:
     if not held_out:
         return _split_in_two(training[0], options)
     return Dataset(
-        [to_train_on(options.names[path], _unit_array(path, options), options) for path in training],
-        [to_evaluate_on(options.names[path], _unit_array(path, options), options) for path in held_out],
+        [to_train_on(options.names[path], load(path, options), options) for path in training],
+        [to_evaluate_on(options.names[path], load(path, options), options) for path in held_out],
     )
 
 
@@ -338,7 +231,7 @@ def shape_of(array: Float32) -> Shape:
 
 
 def _split_in_two(path: Path, options: TrainOptions) -> Dataset:
-    name, highres, factor = options.names[path], _unit_array(path, options), options.factor[0]
+    name, highres, factor = options.names[path], load(path, options), options.factor[0]
     cut = len(highres) * 4 // 5
     last = highres[cut + resample.LOBES * (factor - 1) :]  # no low-res voxel of one sees the other
     if len(last) < 2 * factor:
@@ -351,7 +244,7 @@ def _split_in_two(path: Path, options: TrainOptions) -> Dataset:
     )
 
 
-def _unit_array(path: Path, options: TrainOptions) -> Float32:
+def load(path: Path, options: TrainOptions) -> Float32:
     """A volume in [-1, 1] of the window of the model."""
     name, modality = options.names[path], options.modality
     volume = io.read(path)
@@ -363,9 +256,10 @@ def _unit_array(path: Path, options: TrainOptions) -> Float32:
     stated = volume.modality or offset is not None
     if modality == CT and not stated and not like_hounsfield(Range.of(volume), volume):
         raise InputError(
-            f"{name} does not say that it is CT, and its values do not look like HU; give the offset that "
-            f"brings them to HU (0 if they are HU)",
+            f"{name} does not say that it is CT, and its values do not look like HU: give {name}=HU, what "
+            "has to be added (0 if they are HU)",
             value=name,
+            option="offsets",
         )
     return to_unit(replace(volume, modality=modality), offset or 0.0)
 

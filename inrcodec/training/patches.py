@@ -100,9 +100,7 @@ class Patches:
         corner = self._corner(volume, generator)
         seen = tuple(slice(c - r, c + n + r) for c, n, r in zip(corner, self.size, self.rims, strict=True))
         lowres = volume.lowres[seen]
-        error, noise = (
-            (torch.zeros_like(lowres), 0.0) if clean else self._degraded(volume, seen, generator)
-        )
+        error, noise = (torch.zeros_like(lowres), 0.0) if clean else self._degraded(volume, seen, generator)
         low, target = self._pair(volume, corner, lowres + error)
         flips = [axis for axis in range(3) if _integer(2, generator)]
         low, target = low.flip(flips), target.flip(flips)
@@ -152,7 +150,7 @@ def check_size(size: Shape, arch: Architecture) -> None:
     """
     least = _least(arch)
     if any(n < most for n, most in zip(size, least, strict=True)):
-        raise UsageError(f"patch {size} is too small, allowed: at least {least}", value=size)
+        raise UsageError(f"{size} is too small, allowed: at least {least}", value=size, option="patch")
 
 
 def check_volumes(volumes: Sequence[TrainingVolume], arch: Architecture) -> None:

@@ -11,10 +11,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from inrcodec import validate
 from inrcodec.encoder.fit.checkpoint import Checkpoint, digest_of, kept
 from inrcodec.layers.superres import registry
-from inrcodec.parallel import torch_threads
 from inrcodec.progress import Progress
 from inrcodec.training import card, dataset
 from inrcodec.training.dataset import TrainingVolume
@@ -53,8 +54,8 @@ def train(
         A volume cannot be used, the checkpoint belongs to another training, or the training diverged.
     """
     validate.check_device(options.device)
-    with torch_threads(options.threads):
-        return _train(options, say, progress)
+    torch.set_num_threads(options.threads)
+    return _train(options, say, progress)
 
 
 def checkpoint_of(options: TrainOptions) -> Path:
@@ -71,7 +72,7 @@ def _train(options: TrainOptions, say: Callable[[str], None], progress: Progress
     training, held_out = sources.volumes(options, progress)
     say(f"training on {_names(training)}; held out: {_names(held_out)}")
     patches = Patches(training, trainer.arch, options.patch, options.seed, options.clean)
-    checkpoint = Checkpoint(checkpoint_of(options))
+    checkpoint = Checkpoint(checkpoint_of(options), option="out")
     with kept(checkpoint, trainer, lambda: _digest(options, training, held_out)) as note:
         if trainer.steps:
             say(f"resumed at step {trainer.steps:,} from {checkpoint.path}")
@@ -101,10 +102,7 @@ def _digest(
     """Of everything that a training depends on, except how long it may take and where it is computed."""
     fixed = {k: v for k, v in asdict(options).items() if k not in (*MAY_CHANGE, "volumes", "held_out")}
     volumes = [
-        part
-        for side in (training, held_out)
-        for v in side
-        for part in (v.name, v.version, v.decoded.numpy())
+        part for side in (training, held_out) for v in side for part in (v.name, v.version, v.decoded.numpy())
     ]
     start = registry.manifest(options.start).sha256 if options.start else None
     return digest_of(sorted(fixed.items()), len(training), *volumes, start)

@@ -135,9 +135,10 @@ class Trainer:
             out = self.network(low, noise=noise)
         spans = (slice(BORDER * f, -BORDER * f) for f in self.arch.factor[3 - self.arch.dims :])
         error = (out.float() - target)[(..., *spans)].flatten(1)
-        if self.options.loss == "mse":
-            return (error.square().mean(1) * weight).mean()
-        return (error.abs().mean(1) * weight.sqrt()).mean()
+        squared = self.options.loss == "mse"
+        each = error.square().mean(1) * weight if squared else error.abs().mean(1) * weight.sqrt()
+        loss: Tensor = each.mean()
+        return loss
 
     def averaged(self) -> SRDenseNet:
         """A network of the averaged weights on the CPU, ready for use."""
@@ -145,7 +146,7 @@ class Trainer:
 
     def tensors(self) -> dict[str, Tensor]:
         """The whole state, of the same names and shapes before and after any step."""
-        moments = {}
+        moments: dict[str, Tensor] = {}
         for i, parameter in enumerate(self.network.parameters()):
             zero = {"step": torch.zeros(()), **dict.fromkeys(MOMENTS, torch.zeros_like(parameter))}
             moments |= prefixed(str(i), self.optimizer.state.get(parameter) or zero)
@@ -183,4 +184,3 @@ def _weights_of(model: str, arch: Architecture) -> dict[str, Tensor]:
             option="start",
         )
     return network.state_dict()
-
