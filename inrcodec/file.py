@@ -12,11 +12,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
-from os import cpu_count
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 from inrcodec.entropy import laplace
 from inrcodec.entropy.padding import Planes
@@ -29,7 +27,7 @@ from inrcodec.layers.decode_options import REFERENCE, DecodeOptions
 from inrcodec.layers.lattice import layer
 from inrcodec.layers.superres import registry
 from inrcodec.layers.upsample import SLAB, Fullres, Slab
-from inrcodec.parallel import InterruptiblePool
+from inrcodec.parallel import InterruptiblePool, one_blas_thread, thread_count
 from inrcodec.progress import Progress
 from inrcodec.validate import did_you_mean
 from inrcodec.volume.box import Box, Shape, lowres_shape
@@ -121,7 +119,7 @@ class Decoder:
                 out[places[:, 0] - start, places[:, 1], places[:, 2]] = values
 
         # One thread a product: the bits then cannot depend on how a BLAS shares the work out.
-        with threadpool_limits(1, "blas"), InterruptiblePool(threads or cpu_count()) as pool:
+        with one_blas_thread(), InterruptiblePool(thread_count(threads)) as pool:
             for done, _ in enumerate(pool.map(fill, wanted), 1):
                 if progress:
                     progress("lowres", done / len(wanted))
