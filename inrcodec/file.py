@@ -9,7 +9,7 @@ The low-res half needs neither torch nor scipy, so that a preview does not wait 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import cached_property
 from os import cpu_count
@@ -23,6 +23,7 @@ from inrcodec.entropy.padding import Planes
 from inrcodec.errors import CorruptFile, UsageError
 from inrcodec.format import index
 from inrcodec.format.header import Header
+from inrcodec.format.sections import Sections
 from inrcodec.layers.base.siren import activity, companding, siren, stream, tiles, weights
 from inrcodec.layers.base.siren.siren import Layout
 from inrcodec.layers.decode_options import REFERENCE, DecodeOptions
@@ -52,7 +53,7 @@ class Decoder:
     sections : bodies by section ID.
     """
 
-    def __init__(self, header: Header, sections: Mapping[str, bytes]) -> None:
+    def __init__(self, header: Header, sections: Sections) -> None:
         self.header, self.sections = header, sections
         self.shape: Shape = header.shape
         self.low_shape = lowres_shape(header.shape, header.factor)
@@ -167,6 +168,7 @@ class Decoder:
             raise UsageError(
                 f"there are no networks in {where}: its quality is 'full' or 'preview'{more}",
                 value=how.quality,
+                option="quality",
             )
         how = replace(how, sr=registry.LANCZOS) if how.quality == "preview" else how
         yield from self.slabs(self.lowres(how.threads, progress=progress), how, progress=progress)
@@ -220,9 +222,10 @@ class Decoder:
         if sr not in (None, registry.LANCZOS, self.header.sr):
             near = did_you_mean(sr, {registry.LANCZOS, self.header.sr})
             raise UsageError(
-                f"sr {sr!r} is not the file's model, which is {self.header.sr!r}{near}; "
+                f"{sr!r} is not the file's model, which is {self.header.sr!r}{near}; "
                 "leave it out, or use 'lanczos'",
                 value=sr,
+                option="sr",
             )
 
     def lowres_volume(self, *, threads: int | None = None, progress: Progress | None = None) -> Volume:
@@ -231,6 +234,7 @@ class Decoder:
             raise UsageError(
                 "this file has no networks and so no low-res volume: its quality 'preview' is the nearest",
                 value="lowres",
+                option="lowres",
             )
         stored = self.span.to_stored(self.lowres(threads, progress=progress), np.dtype(self.header.dtype))
         volume = self._volume(stored, _coarser(self.header.affine, self.header.factor))

@@ -78,19 +78,14 @@ def _decode(args: argparse.Namespace) -> None:
     wished = checked(args.modality)
     io.refuse_modality(args.output, wished)
     source = input_bytes(args.input)
-    if args.max_bytes is None:
-        data = container.load(source)  # once: the file may change while it is decoded
-        header, sections = container.read(data)
-    else:
-        data = container.load_beginning(source, args.max_bytes)
-        header, sections = container.read_beginning(data, args.max_bytes)
+    header, sections = container.open_sections(source, args.max_bytes)
     decoder = Decoder(header, sections)
     decoder.refuse_other_model(args.sr)
     modality = agreed(header.modality, wished)
     io.check_sink(args.output, args.force, template=args.template, modality=modality)
     with StageBar(quiet=args.quiet, verbose=args.verbose) as bar:
         volume = api.decode_volume(
-            data,
+            source,
             max_bytes=args.max_bytes,
             **_knobs(args),
             progress=bar,
@@ -101,7 +96,7 @@ def _decode(args: argparse.Namespace) -> None:
             args.output,
             template=args.template,
             force=args.force,
-            provenance=_provenance(args, volume, decoder, len(data)),
+            provenance=_provenance(args, volume, decoder, container.file_size(sections.lengths)),
         )
         bar("write", 1.0)
     result = _result(args, volume, bar.seconds)

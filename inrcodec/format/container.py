@@ -82,11 +82,16 @@ def size(sections: Sequence[tuple[str, bytes]]) -> int:
     >>> size([("HEAD", b"..."), ("note", b"hello")])
     68
     """
-    return _start(len(sections)) + sum(len(body) for _, body in sections)
+    return table_size(len(sections)) + sum(len(body) for _, body in sections)
 
 
-def _start(count: int) -> int:
-    """Offset of the first body behind a table of ``count`` sections."""
+def file_size(lengths: Mapping[str, int]) -> int:
+    """Bytes of a file with sections of these lengths."""
+    return table_size(len(lengths)) + sum(lengths.values())
+
+
+def table_size(count: int) -> int:
+    """Bytes in front of the first body of ``count`` sections."""
     return PREFIX.size + ENTRY.size * count + CHECK.size
 
 
@@ -172,14 +177,14 @@ def _sections(source: ByteSource, most: int | None) -> tuple[Table, Sections]:
         source.close()
     if most is None and extent != table.total:
         raise _truncated(extent, table.total) if extent < table.total else _extended(table.total)
-    places, start = {}, _start(len(table.entries))
+    places, start = {}, table_size(len(table.entries))
     for entry in table.entries:
         there = min(max(extent - start, 0), entry.length)
         if there == entry.length or (entry.name == GRADUAL and there):
             places[entry.name] = Place(start, there, entry)
         start += entry.length
     if table.entries and "HEAD" not in places:
-        raise _cut(extent, most, _start(len(table.entries)) + table.entries[0].length)
+        raise _cut(extent, most, table_size(len(table.entries)) + table.entries[0].length)
     return table, Sections({}, source, places)
 
 
@@ -227,7 +232,7 @@ def _read_table(source: ByteSource, most: int | None) -> Table:
     limits.check("number of sections", count, limits.SECTIONS)
     rows = read(PREFIX.size, ENTRY.size * count + CHECK.size)
     if len(rows) < ENTRY.size * count + CHECK.size:
-        raise _cut(len(prefix) + len(rows), most, _start(count), total)
+        raise _cut(len(prefix) + len(rows), most, table_size(count), total)
     rows, stored = rows[: -CHECK.size], rows[-CHECK.size :]
     if crc32(prefix + rows) != CHECK.unpack(stored)[0]:
         raise CorruptFile(f"section table has a wrong checksum, {ADVICE}")
@@ -271,7 +276,7 @@ def _check_entries(entries: list[Entry], total: int) -> None:
         ceiling = limits.HEADER if entry.name == "HEAD" else limits.SECTION
         limits.check(f"length of section {entry.name}", entry.length, ceiling)
     limits.check("length of the file", total, limits.FILE)
-    expected = _start(len(entries)) + sum(entry.length for entry in entries)
+    expected = table_size(len(entries)) + sum(entry.length for entry in entries)
     if total != expected:
         raise CorruptFile(
             f"sections add up to {expected} bytes, the file claims {total}, {ADVICE}", value=total
@@ -282,7 +287,11 @@ def _cut(found: int, most: int | None, needed: int, total: int | None = None) ->
     """The file ends before ``needed`` bytes, or no more than ``most`` were to be read."""
     if most is None or found < most:
         return _truncated(found, needed if total is None else total)
-    return UsageError(f"the first {most} bytes end within the header, read {needed} at least", value=most)
+    return UsageError(
+        f"the first {most} bytes end within the header, read {needed} at least",
+        value=most,
+        option="max_bytes",
+    )
 
 
 def _truncated(found: int, wanted: int) -> CorruptFile:
