@@ -127,7 +127,7 @@ def test_a_template_of_another_modality_is_seen_before_the_work(tmp_path, modali
 
 def test_a_template_for_an_unknown_modality_is_refused(tmp_path):
     for act in (check_sink, lambda path, **words: write(VOLUME, path, **words)):
-        with pytest.raises(UsageError, match="modality: .*give it if"):
+        with pytest.raises(UsageError, match=r"modality: .*give it if"):
             act(tmp_path / "d", template=DATA / "vhf-head-dicom")
     assert not list(tmp_path.iterdir())
 

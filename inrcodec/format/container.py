@@ -194,8 +194,8 @@ def _named(source: Source) -> Iterator[None]:
     try:
         yield
     except (CorruptFile, UnsupportedFile, LimitExceeded) as error:
-        if isinstance(source, str | os.PathLike) and not str(error).startswith(f"{os.fspath(source)}: "):
-            error.args = (f"{os.fspath(source)}: {error}",)
+        if isinstance(source, str | os.PathLike) and not error.message.startswith(f"{source}: "):
+            error.message = f"{source}: {error.message}"
         raise
 
 
