@@ -70,7 +70,7 @@ def _decode(args: argparse.Namespace) -> None:
     check_device(args.device)
     refuse_stream(args.output, "a volume is written to a file or folder")
     refuse_same_file(args.input, args.output)
-    from inrcodec import api, io
+    from inrcodec import io
     from inrcodec.file import Decoder
     from inrcodec.format import container
     from inrcodec.volume.modality import agreed, checked
@@ -84,12 +84,10 @@ def _decode(args: argparse.Namespace) -> None:
     modality = agreed(header.modality, wished)
     io.check_sink(args.output, args.force, template=args.template, modality=modality)
     with StageBar(quiet=args.quiet, verbose=args.verbose) as bar:
-        volume = api.decode_volume(
-            source,
-            max_bytes=args.max_bytes,
-            **_knobs(args),
-            progress=bar,
-        )
+        if args.lowres:
+            volume = decoder.lowres_volume(threads=args.threads, progress=bar)
+        else:
+            volume = decoder.volume(DecodeOptions(**_knobs(args)), bar)
         bar("write", 0.0)
         io.write(
             replace(volume, modality=modality),
