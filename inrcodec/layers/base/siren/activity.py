@@ -25,7 +25,9 @@ def background_of(lowres: Float) -> float:
     step = 2 * TOLERANCE * amplitude(lowres)
     bins = np.floor((values + 1) / step).astype(np.int64)
     commonest = int(np.bincount(np.maximum(bins, 0)).argmax())
-    return float(np.clip(np.median(values[bins == commonest]), -1.0, 1.0))
+    members = values[bins == commonest]
+    # Empty where the fullest bin, the lowest, is full of values that lie, or round, below -1.
+    return float(np.clip(np.median(members), -1.0, 1.0)) if members.size else -1.0
 
 
 def cell_for(shape: Shape, edge: int) -> Shape:
