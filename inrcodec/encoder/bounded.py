@@ -226,8 +226,9 @@ class Refiner:
         most = max(abs(self.low), abs(self.high))
         raise UsageError(
             f"values of {dtype.name} up to {most:g} are further apart than an error of {bound:g}; ask for a "
-            "larger one, or for --lossless",
+            "larger one, or for lossless",
             value=bound,
+            option="max_error",
         )
 
     def with_psnr(self, psnr: float, peak: float, progress: Progress | None = None) -> Layer:
@@ -259,8 +260,10 @@ class Refiner:
             step = max(1.0, step * 10 ** ((reached - psnr - CLOSE / 2) / 20 / min(max(slope, 0.3), 1.2)))
         if best is None and floats:
             raise TargetNotReached(
-                f"{psnr:g} dB are more than a refinement of floats is made for; ask for a --max-error",
+                f"{psnr:g} dB are more than a refinement of floats is made for; bound the error instead, "
+                "with max_error",
                 value=psnr,
+                option="psnr",
             )
         if best is None:
             best = self.within(0.0, progress)

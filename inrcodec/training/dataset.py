@@ -144,9 +144,10 @@ class Loader:
             and not looks_like_ct(volume.value_range, volume)
         ):
             raise InputError(
-                f"{name} does not say that it is CT, and its values do not look like HU; pass --offset "
+                f"{name} does not say that it is CT, and its values do not look like HU; pass "
                 f"{name}=HU, what has to be added (0 if they are HU)",
                 value=name,
+                option="offset",
             )
         return unit_of(replace(volume, modality=wished), offset or 0.0)
 

@@ -37,7 +37,9 @@ def parse_modality(text: str | None) -> str | None:
         return None
     term = text.strip().upper() if isinstance(text, str) else ""
     if not _TERM.fullmatch(term):
-        raise UsageError(f"modality {text!r:.80} is not a DICOM term, allowed: CT, MR, PT …", value=text)
+        raise UsageError(
+            f"{text!r:.80} is not a DICOM term, allowed: CT, MR, PT …", value=text, option="modality"
+        )
     return term
 
 
@@ -51,8 +53,9 @@ def reconcile(stated: str, given: str | None) -> str:
     """
     if stated and given not in (None, stated):
         raise UsageError(
-            f"modality {given!r} contradicts the source, which says {stated!r}: leave it out",
+            f"{given!r} contradicts the source, which says {stated!r}: leave it out",
             value=given,
+            option="modality",
         )
     return stated or given or ""
 
