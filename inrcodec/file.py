@@ -9,7 +9,7 @@ The low-res half needs neither torch nor scipy, so that a preview does not wait 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import cached_property
 
@@ -18,18 +18,17 @@ from numpy.typing import NDArray
 
 from inrcodec.entropy import laplace
 from inrcodec.entropy.padding import Planes
-from inrcodec.errors import CorruptFile, UsageError
-from inrcodec.format import index
+from inrcodec.errors import UsageError
 from inrcodec.format.header import Header
-from inrcodec.layers.base.siren import activity, companding, siren, stream, tiles, weights
-from inrcodec.layers.base.siren.siren import Layout
+from inrcodec.format.sections import Sections
+from inrcodec.layers.base.siren.codec import SirenTiles
 from inrcodec.layers.decode_options import REFERENCE, DecodeOptions
 from inrcodec.layers.lattice import layer
 from inrcodec.layers.superres import registry
 from inrcodec.layers.upsample import SLAB, Fullres, Slab
-from inrcodec.parallel import InterruptiblePool, one_blas_thread, thread_count
 from inrcodec.progress import Progress
 from inrcodec.validate import did_you_mean
+from inrcodec.volume.affine import coarser
 from inrcodec.volume.box import Box, Shape, lowres_shape
 from inrcodec.volume.value_range import Range
 from inrcodec.volume.volume import Volume
@@ -50,21 +49,17 @@ class Decoder:
     sections : bodies by section ID.
     """
 
-    def __init__(self, header: Header, sections: Mapping[str, bytes]) -> None:
+    def __init__(self, header: Header, sections: Sections) -> None:
         self.header, self.sections = header, sections
         self.shape: Shape = header.shape
         self.low_shape = lowres_shape(header.shape, header.factor)
-        self.layout = Layout(header.layers, header.width, header.omega)
+        self.base = SirenTiles(header, sections)
         self.span = Range(float(header.low), float(header.high))
 
-    @cached_property
+    @property
     def active(self) -> Bool:
         """Low-res voxels that a network stands for."""
-        cells = None
-        if "MASK" in self.sections:
-            grid = [-(-n // c) for n, c in zip(self.low_shape, self.header.cell, strict=True)]
-            cells = laplace.decode_mask(self.sections["MASK"], (grid[0], grid[1], grid[2]))
-        return activity.active_voxels(cells, self.header.cell, self.low_shape)
+        return self.base.active
 
     @cached_property
     def padding(self) -> Planes | None:
@@ -72,20 +67,6 @@ class Decoder:
         if "PADM" not in self.sections:
             return None
         return laplace.decode_bits(self.sections["PADM"], self.shape)
-
-    @cached_property
-    def boxes(self) -> list[Box]:
-        return tiles.boxes(self.low_shape, self.header.tiles, self.header.cuts)
-
-    @cached_property
-    def streams(self) -> list[bytes]:
-        """Each tile's bytes."""
-        return index.split(self.sections["INDX"], self.sections["WGHT"], len(self.boxes))
-
-    def weights(self, tile: int) -> list[Float]:
-        """The float64 tensors of one tile's network, from its own bytes."""
-        codes, integers = stream.read_tile(self.streams[tile], self.layout.sizes)
-        return weights.dequantize(self.layout, integers, codes)
 
     def lowres(
         self, threads: int | None = None, z: slice = slice(None), progress: Progress | None = None
@@ -97,33 +78,8 @@ class Decoder:
         ndarray, (z, y, x), float64.
         """
         start, stop, _ = z.indices(self.low_shape[0])
-        out = np.full((max(0, stop - start), *self.low_shape[1:]), float(self.header.background))
-        wanted = [k for k, b in enumerate(self.boxes) if b.low[0] < stop and b.high[0] > start]
-
-        active, pieces = self.active, self.streams  # decoded once, before the threads
-
-        def fill(k: int) -> None:
-            weights = self.weights(k) if pieces[k] else []  # first: nothing is laid out for a damaged stream
-            tile = tiles.tile(active, self.boxes[k])
-            if (tile is None) != (not pieces[k]):
-                raise CorruptFile(
-                    f"tile {k} has a stream of {len(pieces[k])} bytes but "
-                    f"{'no' if tile is None else 'some'} active voxels; the file is damaged",
-                    value=k,
-                )
-            if tile is not None:
-                first, last = np.searchsorted(tile.index[:, 0], [start, stop])
-                values = siren.decode(self.layout, weights, tile, slice(int(first), int(last)))
-                values = companding.expand(self.header.companding, values)
-                places = tile.index[first:last]
-                out[places[:, 0] - start, places[:, 1], places[:, 2]] = values
-
-        # One thread a product: the bits then cannot depend on how a BLAS shares the work out.
-        with one_blas_thread(), InterruptiblePool(thread_count(threads)) as pool:
-            for done, _ in enumerate(pool.map(fill, wanted), 1):
-                if progress:
-                    progress("lowres", done / len(wanted))
-        return out
+        box = Box((start, 0, 0), (max(start, stop), *self.low_shape[1:]))
+        return self.base.read(box, threads=threads, progress=progress)
 
     def slabs(
         self,
@@ -165,6 +121,7 @@ class Decoder:
             raise UsageError(
                 f"there are no networks in {where}: its quality is 'full' or 'preview'{more}",
                 value=how.quality,
+                option="quality",
             )
         how = replace(how, sr=registry.LANCZOS) if how.quality == "preview" else how
         yield from self.slabs(self.lowres(how.threads, progress=progress), how, progress=progress)
@@ -218,9 +175,10 @@ class Decoder:
         if sr not in (None, registry.LANCZOS, self.header.sr):
             near = did_you_mean(sr, {registry.LANCZOS, self.header.sr})
             raise UsageError(
-                f"sr {sr!r} is not the file's model, which is {self.header.sr!r}{near}; "
+                f"{sr!r} is not the file's model, which is {self.header.sr!r}{near}; "
                 "leave it out, or use 'lanczos'",
                 value=sr,
+                option="sr",
             )
 
     def lowres_volume(self, *, threads: int | None = None, progress: Progress | None = None) -> Volume:
@@ -229,9 +187,10 @@ class Decoder:
             raise UsageError(
                 "this file has no networks and so no low-res volume: its quality 'preview' is the nearest",
                 value="lowres",
+                option="lowres",
             )
         stored = self.span.to_stored(self.lowres(threads, progress=progress), np.dtype(self.header.dtype))
-        volume = self._volume(stored, _coarser(self.header.affine, self.header.factor))
+        volume = self._volume(stored, coarser(self.header.affine, self.header.factor))
         about = {k: v for k, v in volume.description.items() if k not in FULL_RES_FACTS}
         return replace(volume, padding=None, description=about)
 
@@ -260,11 +219,3 @@ class Decoder:
             unit=h.unit,
             description=h.description,
         )
-
-
-def _coarser(affine: Float, factor: Shape) -> Float:
-    """The affine of the low-res grid: voxels ``factor`` times as large, centred on what they cover."""
-    z, y, x = factor
-    scale = np.diag([x, y, z, 1.0])
-    scale[:3, 3] = [(x - 1) / 2, (y - 1) / 2, (z - 1) / 2]
-    return np.asarray(affine @ scale)

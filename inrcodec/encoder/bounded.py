@@ -21,8 +21,8 @@ from inrcodec.encoder.options import ResolvedOptions
 from inrcodec.encoder.pipeline import Encoded, Lowres
 from inrcodec.errors import InputError, TargetNotReached, UsageError
 from inrcodec.format import index
-from inrcodec.format.container import STREAM
 from inrcodec.format.header import LARGEST_STEP
+from inrcodec.format.sections import STREAM
 from inrcodec.layers.lattice import codec, scan
 from inrcodec.layers.lattice.codec import Lattice, Source
 from inrcodec.layers.lattice.integers import Scale
@@ -99,7 +99,7 @@ def bare(volume: Volume, span: Range, options: ResolvedOptions) -> Encoded:
     header = pipeline.header_of(volume, span, low, model_choice.PLAIN, options)
     lengths, weights = index.join([b""])
     sections = {**pipeline.masks_of(volume, low), "INDX": lengths, "WGHT": weights}
-    return Encoded(header, sections, nothing, nothing, windows.told(options.focus, volume, span))
+    return Encoded(header, sections, nothing, nothing, windows.error_windows(options.focus, volume, span))
 
 
 def refined(
@@ -225,8 +225,9 @@ class Refiner:
         most = max(abs(self.low), abs(self.high))
         raise UsageError(
             f"values of {dtype.name} up to {most:g} are further apart than an error of {bound:g}; ask for a "
-            "larger one, or for --lossless",
+            "larger one, or for lossless",
             value=bound,
+            option="max_error",
         )
 
     def with_psnr(self, psnr: float, peak: float, progress: Progress | None = None) -> Layer:
@@ -258,8 +259,10 @@ class Refiner:
             step = max(1.0, step * 10 ** ((reached - psnr - CLOSE / 2) / 20 / min(max(slope, 0.3), 1.2)))
         if best is None and floats:
             raise TargetNotReached(
-                f"{psnr:g} dB are more than a refinement of floats is made for; ask for a --max-error",
+                f"{psnr:g} dB are more than a refinement of floats is made for; bound the error instead, "
+                "with max_error",
                 value=psnr,
+                option="psnr",
             )
         if best is None:
             best = self.within(0.0, progress)

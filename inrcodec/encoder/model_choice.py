@@ -67,14 +67,16 @@ def _wished_model(name: str, volume: Volume, span: Range, factor: Shape) -> str:
     if found.factor != factor:
         raise UsageError(
             f"model {found.id!r} brings back factor {found.factor}, the volume is reduced by {factor}; "
-            f"did you mean --factor {','.join(map(str, found.factor))}?",
+            f"did you mean factor {','.join(map(str, found.factor))}?",
             value=found.id,
+            option="sr",
         )
     if _is_blind(found, volume, span):
         raise UsageError(
             f"model {found.id!r} is made for values of {found.window}, the volume's are of another kind; "
             "leave it out",
             value=found.id,
+            option="sr",
         )
     return found.id
 

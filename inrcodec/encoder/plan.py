@@ -66,8 +66,9 @@ def factor_for(volume: Volume, options: ResolvedOptions) -> Shape:
         for name, n, f in zip("zyx", volume.shape, wished, strict=True):
             if f > n and options.preset != "paper":  # the paper's factor shrinks to what there is
                 raise UsageError(
-                    f"factor {f} along {name} is more than the {n} voxels there; did you mean 1 for it?",
+                    f"{f} along {name} is more than the {n} voxels there; did you mean 1 for it?",
                     value=f,
+                    option="factor",
                 )
         z, y, x = (min(f, n) for f, n in zip(wished, volume.shape, strict=True))
         return z, y, x
@@ -127,9 +128,10 @@ def plan(
     for name, n, part in zip("zyx", active.shape, parts, strict=True):
         if part > n:
             raise UsageError(
-                f"{part} tiles along {name} are more than the {n} low-res voxels there; "
+                f"{part} along {name} are more than the {n} low-res voxels there; "
                 f"did you mean {min(part, n)}, or a smaller factor?",
                 value=parts,
+                option="tiles",
             )
     width = options.width or options.usual_width
     if options.width is None and room is not None:

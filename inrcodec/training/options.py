@@ -20,7 +20,7 @@ from inrcodec.format.limits import WIDTH
 from inrcodec.io.atomic import check_file
 from inrcodec.layers.superres.architectures import COMPACT, DEEP, named
 from inrcodec.volume.box import Shape
-from inrcodec.volume.modality import checked
+from inrcodec.volume.modality import parse_modality
 
 Loss: TypeAlias = Literal["mse", "l1"]
 LOSSES: tuple[Loss, ...] = get_args(Loss)
@@ -111,7 +111,7 @@ class TrainOptions:
         return [v for v in volumes if v not in kept], kept
 
     def _check_knobs(self) -> None:
-        object.__setattr__(self, "modality", checked(self.modality))
+        object.__setattr__(self, "modality", parse_modality(self.modality))
         object.__setattr__(self, "factor", validate.triple("factor", self.factor, limits.FACTOR))
         named(self.arch, self.factor)
         for name, high in (
@@ -152,17 +152,22 @@ class TrainOptions:
             for name in given:
                 if name not in names:
                     raise UsageError(
-                        f"{what} for {name!r}, which is none of the volumes {', '.join(sorted(names))}",
+                        f"{name!r} is none of the volumes {', '.join(sorted(names))}",
                         value=name,
+                        option=what,
                     )
         if self.offsets and self.modality != CT:
             raise UsageError(
-                f"offset brings to HU, which {self.modality} has not: leave it out", value=self.offsets
+                f"brings values to HU, and {self.modality} has none: leave it out",
+                value=self.offsets,
+                option="offset",
             )
 
     def _check_out(self) -> None:
         if self.out.exists() and not self.out.is_dir():
-            raise UsageError(f"{self.out} is a file, name a folder for the model", value=str(self.out))
+            raise UsageError(
+                f"{self.out} is a file, name a folder for the model", value=str(self.out), option="out"
+            )
         if self.out.is_dir():
             for ending in ("safetensors", "json"):
                 check_file(self.out / f"{self.model}.{ending}", self.force)
