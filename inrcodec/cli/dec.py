@@ -73,9 +73,9 @@ def _decode(args: argparse.Namespace) -> None:
     from inrcodec import api, io
     from inrcodec.file import Decoder
     from inrcodec.format import container
-    from inrcodec.volume.modality import agreed, checked
+    from inrcodec.volume.modality import parse_modality, reconcile
 
-    wished = checked(args.modality)
+    wished = parse_modality(args.modality)
     io.refuse_modality(args.output, wished)
     source = input_bytes(args.input)
     if args.max_bytes is None:
@@ -86,7 +86,7 @@ def _decode(args: argparse.Namespace) -> None:
         header, sections = container.read_beginning(data, args.max_bytes)
     decoder = Decoder(header, sections)
     decoder.refuse_other_model(args.sr)
-    modality = agreed(header.modality, wished)
+    modality = reconcile(header.modality, wished)
     io.check_sink(args.output, args.force, template=args.template, modality=modality)
     with StageBar(quiet=args.quiet, verbose=args.verbose) as bar:
         volume = api.decode_volume(
