@@ -28,9 +28,9 @@ from inrcodec.progress import Progress
 from inrcodec.training.fits import Fits
 from inrcodec.training.options import CT, TrainOptions
 from inrcodec.volume.box import Shape
-from inrcodec.volume.value_range import Range, window_of
+from inrcodec.volume.value_range import window_of
 from inrcodec.volume.volume import Volume
-from inrcodec.volume.windows import like_hounsfield
+from inrcodec.volume.windows import looks_like_ct
 
 Float32 = NDArray[np.float32]
 
@@ -254,7 +254,7 @@ def load(path: Path, options: TrainOptions) -> Float32:
         )
     offset = options.offsets.get(name)
     stated = volume.modality or offset is not None
-    if modality == CT and not stated and not like_hounsfield(Range.of(volume), volume):
+    if modality == CT and not stated and not looks_like_ct(volume.value_range, volume):
         raise InputError(
             f"{name} does not say that it is CT, and its values do not look like HU: give {name}=HU, what "
             "has to be added (0 if they are HU)",
