@@ -269,14 +269,15 @@ def open(source: File, max_bytes: int | None = None) -> Decoder:
 
     With ``max_bytes`` no more of it is read, and it may end there.
     """
-    if max_bytes is None:
-        return Decoder(*container.read(source))
-    return Decoder(*container.read_beginning(source, validate.integer("max_bytes", max_bytes, 1, 2**63 - 1)))
+    if max_bytes is not None:
+        validate.integer("max_bytes", max_bytes, 1, 2**63 - 1)
+    return Decoder(*container.open_sections(source, max_bytes))
 
 
 def info(source: File) -> dict[str, Any]:
     """Header and ledger of a file as plain types; imports neither torch nor scipy."""
-    return summary.facts(*container.read(source))
+    header, sections = container.open_sections(source)
+    return summary.facts(header, sections.lengths)
 
 
 def preview(source: File) -> NDArray[np.uint8]:
@@ -316,7 +317,7 @@ def html_report(
     found = None if reference is None else io.read(reference, series=series)
     title = name or (Path(source).name if isinstance(source, str | PathLike) else "volume.inrv")
     how = DecodeOptions(device=device, threads=threads)
-    return build(title, summary.facts(decoder.header, decoder.sections), decoder, found, how)
+    return build(title, summary.facts(decoder.header, decoder.sections.lengths), decoder, found, how)
 
 
 def verify(source: File, *, device: str = "cpu", threads: int | None = None) -> dict[str, Any]:
@@ -331,6 +332,7 @@ def verify(source: File, *, device: str = "cpu", threads: int | None = None) -> 
     """
     validate.check_device(device)
     decoder = open(source)
+    decoder.sections.check()
     equal = measure.digest(decoder, device=device, threads=threads) == decoder.header.digest
     return {"ok": equal, "digest": "equal" if equal else "differs"}
 

@@ -23,8 +23,8 @@ from inrcodec.encoder.options import ResolvedOptions
 from inrcodec.encoder.pipeline import Encoded, Lowres
 from inrcodec.errors import InputError, TargetNotReached, UsageError
 from inrcodec.format import index
-from inrcodec.format.container import STREAM
 from inrcodec.format.header import LARGEST_STEP
+from inrcodec.format.sections import STREAM
 from inrcodec.layers.lattice import codec, scan
 from inrcodec.layers.lattice.codec import Lattice, Source
 from inrcodec.layers.lattice.integers import Scale
