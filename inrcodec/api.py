@@ -28,7 +28,7 @@ from inrcodec.format import container, summary
 from inrcodec.layers.decode_options import DecodeOptions, Precision, Quality
 from inrcodec.progress import Progress, Stages
 from inrcodec.volume import windows
-from inrcodec.volume.modality import checked, settled
+from inrcodec.volume.modality import parse_modality, with_modality
 from inrcodec.volume.volume import Volume
 
 Source = str | PathLike[str] | NDArray[Any] | Volume
@@ -96,7 +96,7 @@ def encode(
     """
     if target is not None:
         io.refuse_other_ending(target)
-        io.check_writable(target, force)
+        io.check_file(target, force)
     wishes = _wished(options, knobs)
     if wishes.resume is not None:
         checkpoint.Checkpoint(wishes.resume).check(target)
@@ -133,11 +133,11 @@ def encode_report(
         target_search,  # torch and scipy: not for those who only ask for a header
     )
 
-    wishes, modality = _resolved(options, knobs), checked(modality)
+    wishes, modality = _resolved(options, knobs), parse_modality(modality)
     if wishes.checkpoint is not None:
         wishes.checkpoint.check()
     stages = Stages(progress)
-    volume, notices = settled(io.read(source, spacing=spacing, series=series), modality)
+    volume, notices = with_modality(io.read(source, spacing=spacing, series=series), modality)
     stages("read", 1.0)
     encoded, found = target_search.encode(volume, wishes, stages)
     header = pipeline.finished(encoded, found)
@@ -146,7 +146,7 @@ def encode_report(
     container.read(blob)  # what no reader would take is never written
     planning.hold_to(wishes, volume, len(blob))
     record = ledger.of(volume, header, sections, found, len(blob))
-    chosen = windows.word(wishes.focus)
+    chosen = windows.format_focus(wishes.focus)
     return blob, EncodeReport(
         **record,
         focus=chosen,
@@ -170,8 +170,8 @@ def plan(
     """What :func:`encode` would do: factor, low-res shape, tiles, network, model, predicted bytes."""
     from inrcodec.encoder import pipeline
 
-    wishes, modality = _resolved(options, knobs), checked(modality)
-    volume, notices = settled(io.read(source, spacing=spacing, series=series), modality)
+    wishes, modality = _resolved(options, knobs), parse_modality(modality)
+    volume, notices = with_modality(io.read(source, spacing=spacing, series=series), modality)
     if wishes.max_error is not None and not wishes.base:
         found = ledger.plan_of_refinement(volume, wishes.max_error)
     else:
@@ -269,14 +269,15 @@ def open(source: File, max_bytes: int | None = None) -> Decoder:
 
     With ``max_bytes`` no more of it is read, and it may end there.
     """
-    if max_bytes is None:
-        return Decoder(*container.read(source))
-    return Decoder(*container.read_beginning(source, validate.integer("max_bytes", max_bytes, 1, 2**63 - 1)))
+    if max_bytes is not None:
+        validate.integer("max_bytes", max_bytes, 1, 2**63 - 1)
+    return Decoder(*container.open_sections(source, max_bytes))
 
 
 def info(source: File) -> dict[str, Any]:
     """Header and ledger of a file as plain types; imports neither torch nor scipy."""
-    return summary.facts(*container.read(source))
+    header, sections = container.open_sections(source)
+    return summary.facts(header, sections.lengths)
 
 
 def preview(source: File) -> NDArray[np.uint8]:
@@ -316,7 +317,7 @@ def html_report(
     found = None if reference is None else io.read(reference, series=series)
     title = name or (Path(source).name if isinstance(source, str | PathLike) else "volume.inrv")
     how = DecodeOptions(device=device, threads=threads)
-    return build(title, summary.facts(decoder.header, decoder.sections), decoder, found, how)
+    return build(title, summary.facts(decoder.header, decoder.sections.lengths), decoder, found, how)
 
 
 def verify(source: File, *, device: str = "cpu", threads: int | None = None) -> dict[str, Any]:
@@ -331,6 +332,7 @@ def verify(source: File, *, device: str = "cpu", threads: int | None = None) -> 
     """
     validate.check_device(device)
     decoder = open(source)
+    decoder.sections.check()
     equal = measure.digest(decoder, device=device, threads=threads) == decoder.header.digest
     return {"ok": equal, "digest": "equal" if equal else "differs"}
 
