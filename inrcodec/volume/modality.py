@@ -57,7 +57,7 @@ def agreed(stated: str, wished: str | None) -> str:
     return stated or wished or ""
 
 
-def settled(volume: Volume, wished: str | None) -> tuple[Volume, list[str]]:
+def settled(volume: Volume, wished: str | None, span: Range) -> tuple[Volume, list[str]]:
     """The volume with the modality that it will be taken for, and what the user should know.
 
     Parameters
@@ -73,14 +73,14 @@ def settled(volume: Volume, wished: str | None) -> tuple[Volume, list[str]]:
     Examples
     --------
     >>> import numpy as np
-    >>> volume, notices = settled(Volume.from_array(np.array([[[-1000, 1200]]], np.int16)), None)
+    >>> volume, notices = settled(Volume.from_array(np.array([[[-1000, 1200]]], np.int16)), None, Range(-1000, 1200))
     >>> volume.modality, volume.unit, len(notices)
     ('CT', 'HU', 1)
     """
     modality = agreed(volume.modality, wished)
     if volume.modality or modality not in ("", "CT"):
         return replace(volume, modality=modality), list(volume.notices)
-    if not like_hounsfield(Range.of(volume), volume):
+    if not like_hounsfield(span, volume):
         return replace(volume, modality=modality), list(volume.notices)
     notice = "the values look like Hounsfield units: taken for CT (--modality says otherwise)"
     return replace(volume, modality="CT", unit=HOUNSFIELD), [*volume.notices, *([] if wished else [notice])]

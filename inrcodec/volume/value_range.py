@@ -93,13 +93,13 @@ def amplitude(unit: Float) -> float:
     return max(float(high - low) / 2, SMALLEST)
 
 
-def window_of(volume: Volume) -> tuple[float, float]:
+def window_of(volume: Volume, span: Range) -> tuple[float, float]:
     """Physical values that a network of no absolute unit is to see as -1 and 1: MR has no Hounsfield scale.
 
     From the lowest value to a quarter above the 99.9th percentile, where a bright vessel is not all there is;
     the same for a volume and for a part of it that holds the same tissue.
     """
-    span, (slope, intercept) = Range.of(volume), volume.rescale
+    slope, intercept = volume.rescale
     values = sampled(unit_part(volume, span, (slice(None, None, -(-volume.shape[0] // THIN_SLICES)),)))
     values = values if slope > 0 else -values  # from the lowest physical value up
     reach = min(2.0, HEADROOM * (float(np.percentile(values, 99.9)) + 1))
