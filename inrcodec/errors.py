@@ -1,25 +1,29 @@
-"""What can go wrong, one class per kind of answer that the caller can give.
+"""What can go wrong: one class for each way in which a caller can react.
 
-In: a cause, the value that shows it and a remedy, as one sentence in lower case. Out: an exception that
-carries the value and the exit code of the command line. The one law: everything that the package raises
-on purpose is an `InrvError`, so that ``except InrvError`` is all that a caller needs.
+In: the cause, the value at fault and the remedy, as one sentence in lower case. Out: an exception that
+carries the value, the option at fault and the exit code of the command line. Invariant: everything that the
+package raises on purpose is an `InrvError`, so ``except InrvError`` catches all of it.
+
+A message never names a command-line flag. An error that an option causes is raised with ``option="steps"``
+and speaks of the value alone; ``str(error)`` puts the keyword in front (``steps: 0 is not possible, …``),
+and the command line its flag (``--steps: 0 is not possible, …``).
 
 ::
 
     InrvError                   1   unexpected
-    ├─ UsageError               2   contradictory or impossible options (also a ValueError)
+    ├─ UsageError               2   conflicting or impossible options (also a ValueError)
     ├─ InputError               3   no valid input: not found, unsupported, NaN, colour, 4-D, several series
     │   ├─ MissingExtra         3   an optional package is not installed
     │   └─ IncompleteSeries    10   missing, duplicate or inconsistent slices
     ├─ CorruptFile              4   bad magic, CRC, truncated, extended, header not canonical
     ├─ UnsupportedFile          5   newer major version, unknown critical section or identifier
-    ├─ LimitExceeded            6   the file asks for more than the ceilings of the specification
+    ├─ LimitExceeded            6   the file needs more than the limits of the specification allow
     ├─ WriteError               7   the target cannot be written, or exists
-    ├─ ModelNotFound            9   super-resolution model unknown, or its weights are not the ones meant
-    └─ TargetNotReached        11   the wished ratio, size or quality was not met
-        └─ FitFailed           11   the networks did not converge
+    ├─ ModelNotFound            9   super-resolution model unknown, or its weights have another SHA-256
+    ├─ TargetNotReached        11   the target ratio, size or quality was not met
+    └─ FitFailed               11   the networks did not converge
 
-The exit code of an interrupt (``KeyboardInterrupt``) is 130; 8 is kept free.
+The exit code of an interrupt (``KeyboardInterrupt``) is 130; 8 is unassigned.
 """
 
 from __future__ import annotations
@@ -52,9 +56,13 @@ class InrvError(Exception):
         Lower-case cause, the value, the remedy.
     value : object, optional
         The value that caused the error, for programs.
+    option : str or tuple of str, optional
+        The keyword (or the keywords that conflict) at fault; ``str(error)`` begins with it.
 
     Examples
     --------
+    >>> str(UsageError("0 is not possible, allowed: a whole number from 1 on", value=0, option="steps"))
+    'steps: 0 is not possible, allowed: a whole number from 1 on'
     >>> error = CorruptFile("not an .inrv file (starts 50 4b), pass one that inrv-enc wrote", value=b"PK")
     >>> error.value, error.exit_code
     (b'PK', 4)
@@ -62,13 +70,23 @@ class InrvError(Exception):
 
     exit_code: int = 1
 
-    def __init__(self, message: str, *, value: object | None = None) -> None:
+    def __init__(
+        self, message: str, *, value: object | None = None, option: str | tuple[str, ...] | None = None
+    ) -> None:
         super().__init__(message)
-        self.value = value
+        self.message, self.value, self.option = message, value, option
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """All keywords at fault; empty where no option is."""
+        return (self.option,) if isinstance(self.option, str) else self.option or ()
+
+    def __str__(self) -> str:
+        return f"{', '.join(self.options)}: {self.message}" if self.options else self.message
 
 
 class UsageError(InrvError, ValueError):
-    """Options that contradict each other or have no meaning."""
+    """Options that conflict, are out of range or have no meaning here."""
 
     exit_code = 2
 
@@ -100,13 +118,13 @@ class CorruptFile(InrvError):
 
 
 class UnsupportedFile(InrvError):
-    """A sound file that needs a newer or a fuller decoder."""
+    """A valid file that needs a newer decoder, or one with more features."""
 
     exit_code = 5
 
 
 class LimitExceeded(InrvError):
-    """The file asks for more than the ceilings in the specification."""
+    """The file needs more than the limits of the specification allow."""
 
     exit_code = 6
 
@@ -124,10 +142,12 @@ class ModelNotFound(InrvError):
 
 
 class TargetNotReached(InrvError):
-    """The wished ratio, size or quality could not be met; nothing was written."""
+    """The target ratio, size or quality could not be met; nothing was written."""
 
     exit_code = 11
 
 
-class FitFailed(TargetNotReached):
-    """The networks did not converge, even after restarts."""
+class FitFailed(InrvError):
+    """The networks did not converge, even after restarts; nothing was written."""
+
+    exit_code = 11

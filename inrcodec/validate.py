@@ -27,7 +27,7 @@ _DEVICE = re.compile(r"cpu|cuda(:\d{1,3})?")
 
 def require(met: bool, name: str, value: object, allowed: str) -> None:
     if not met:
-        raise UsageError(f"{name} {value!r} is not possible, allowed: {allowed}", value=value)
+        raise UsageError(f"{value!r} is not possible, allowed: {allowed}", value=value, option=name)
 
 
 def integer(name: str, value: object, low: int, high: int) -> int:
@@ -102,8 +102,9 @@ def check_device(device: str) -> str:
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if index >= count:
         raise UsageError(
-            f"no device {device!r}: torch {torch.__version__} sees {count} CUDA devices here, use 'cpu'",
+            f"{device!r} is not there: torch {torch.__version__} sees {count} CUDA devices here, use 'cpu'",
             value=device,
+            option="device",
         )
     return device
 

@@ -45,17 +45,21 @@ ENDS = [
     (0, "enc --version", ""),
     (2, "enc", "INPUT"),
     (2, "enc {}/in.npy {}/out.inrv --facter 4", "did you mean '--factor'"),
-    (2, "enc {}/in.npy {}/out.inrv --time-budget 0", "--time-budget 0.0 is not possible"),
+    (2, "enc {}/in.npy {}/out.inrv --time-budget 0", "error: --time-budget: 0.0 is not possible"),
     (2, "enc {}/in.npy {}/in.inrv --device cuda:99", "use 'cpu'"),
     (2, "enc {}/in.npy {}/out.nii.gz", "out.inrv?"),
     (2, "enc {}/in.npy {}/out.npy", "out.inrv?"),
     (2, "enc {}/in.npy {}/out.dcm", "out.inrv?"),
-    (2, "enc {}/in.npy {}/out.inrv --modality C,T", "no DICOM term"),
+    (2, "enc {}/in.npy {}/out.inrv --modality C,T", "error: --modality: 'C,T' is not a DICOM term"),
     (2, "enc {}/in.npy {}/out.inrv --preset balance", "did you mean 'balanced'"),
     (2, "enc {}/in.npy {}/out.inrv --factor 9", "from 1 to 8"),
     (2, "enc {}/in.npy {}/out.inrv --factor x", "invalid"),
-    (2, "enc {}/in.npy {}/out.inrv --ratio 100 --size 100", "give one of them"),
-    (2, "enc {}/in.npy {}/out.inrv --preset paper --width 64", "fixes --width"),
+    (2, "enc {}/in.npy {}/out.inrv --ratio 100 --size 100", "error: --ratio, --size: "),
+    (
+        2,
+        "enc {}/in.npy {}/out.inrv --preset paper --width 64",
+        "error: --width: preset 'paper' fixes it at 128",
+    ),
     (2, "enc {}/in.npy {}/out.inrv --device cuda:99", "use 'cpu'"),
     (2, "enc {}/in.npy {}/out.inrv -q -v", "not allowed with"),
     (2, "enc {}/in.npy - --json", "name an output"),
@@ -69,7 +73,7 @@ ENDS = [
     (2, "dec {}/in.inrv {}/out.npy --lowres --sr lanczos", "no meaning for the low-res volume"),
     (2, "info {}/in.inrv --preview {}/out.jpg", "name a .png file"),
     (2, "dec {}/mr.inrv {}/out --template {}/gap", "template is CT and the volume is MR"),
-    (2, "dec {}/in.inrv {}/out.npy --threads 0", "from 1"),
+    (2, "dec {}/in.inrv {}/out.npy --threads 0", "error: --threads: 0 is not"),
     (2, "dec {}/in.inrv {}/out.npy --device cuda:99", "use 'cpu'"),
     (2, "info {}/in.inrv --preview -", "'-' is not possible"),
     (2, "info {}/in.inrv --preview {}/in.inrv --force", "the input itself"),
@@ -78,12 +82,13 @@ ENDS = [
     (3, "dec {}/none.inrv {}/out.npy", "none.inrv"),
     (3, "dec {}/in.inrv {}/out --template {}/none", "none"),
     (3, "info {}/none.inrv", "none.inrv"),
+    (3, "enc {}/size=9.npy {}/out.inrv", "/size=9.npy does not exist"),
     (4, "info {}/in.npy", "not an .inrv file"),
     (4, "info {}/flipped.inrv", "flipped.inrv: "),
     (4, "dec {}/truncated.inrv {}/out.npy", "truncated.inrv: "),
     (4, "dec {}/extended.inrv {}/out.npy", "extended.inrv: "),
     (5, "info {}/newer.inrv", "newer.inrv: file has format version"),
-    (7, "enc {}/in.npy {}/in.inrv", "use --force to replace it"),
+    (7, "enc {}/in.npy {}/in.inrv", "--force: needed to replace"),
     (7, "enc {}/in.npy {}/none/out.inrv", "none"),
     (7, "dec {}/in.inrv {}/in.npy", "--force"),
     (7, "info {}/in.inrv --preview {}/old.png", "--force"),
@@ -226,7 +231,7 @@ def test_interrupted_leaves_the_old_file_and_nothing_else(number, tiny):
 ENDLESS = """
 import sys
 import torch
-from inrcodec import api, workers
+from inrcodec import api, parallel
 from inrcodec.cli.enc import main
 
 def piece(number):
@@ -237,7 +242,7 @@ def piece(number):
         (weight @ weight).sum().backward()
 
 def encode_report(*args, **knobs):
-    with workers.single_threaded(2) as pool:
+    with parallel.single_threaded(2) as pool:
         pool(piece, range(4))
 
 api.encode_report = encode_report

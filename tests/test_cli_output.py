@@ -13,7 +13,6 @@ import pytest
 from PIL import Image
 
 from inrcodec.cli.arguments import numbers, whole_numbers
-from inrcodec.cli.flags import in_flags
 from inrcodec.cli.progress import StageBar
 from inrcodec.cli.stdio import put_json
 from inrcodec.report.png import enlarged, png_bytes
@@ -115,22 +114,6 @@ def test_a_png_of_something_else_is_refused(image):
 def test_lists_of_numbers():
     assert (whole_numbers("4"), whole_numbers("1,4,4")) == (4, (1, 4, 4))
     assert numbers("3,.5,0.5") == (3.0, 0.5, 0.5)
-
-
-SPOKEN = [
-    ("a exists, use --force (force=True) to replace it", "a exists, use --force to replace it"),
-    ("the file is damaged, sr='lanczos' decodes it", "the file is damaged, --sr lanczos decodes it"),
-    ("time_budget 0.0 is not possible", "--time-budget 0.0 is not possible"),
-    ("ratio 3 and size 5 both ask for a file size", "--ratio 3 and --size 5 both ask for a file size"),
-    ("ask for a larger size, a larger factor", "ask for a larger size, a larger factor"),
-    ("spacing has no meaning for NIfTI", "--spacing has no meaning for NIfTI"),
-    ("the volume has a size", "the volume has a size"),
-]
-
-
-@pytest.mark.parametrize(("library", "command"), SPOKEN)
-def test_messages_name_flags(library, command):
-    assert in_flags(library) == command
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (24, 20), (3, 200), (255, 2), (256, 3), (700, 512)])

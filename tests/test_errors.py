@@ -53,6 +53,19 @@ def test_carries_the_value(name: str) -> None:
     assert (str(error), error.value) == ("voxels are 7, use 8", 7)
 
 
+@pytest.mark.parametrize(
+    ("option", "text"),
+    [(None, "7 is not"), ("steps", "steps: 7 is not"), (("ratio", "size"), "ratio, size: 7 is not")],
+)
+def test_the_option_at_fault_comes_first(option: str | tuple[str, ...] | None, text: str) -> None:
+    error = InrvError("7 is not", option=option)
+    assert (str(error), error.message, error.option) == (text, "7 is not", option)
+
+
+def test_a_fit_that_failed_is_not_a_missed_target() -> None:
+    assert not issubclass(errors.FitFailed, errors.TargetNotReached)
+
+
 def test_usage_error_is_a_value_error() -> None:
     assert issubclass(errors.UsageError, ValueError)
 

@@ -35,7 +35,7 @@ def test_the_content_arrives_and_nothing_else(tmp_path, data):
 def test_an_existing_file_needs_force(tmp_path):
     target = tmp_path / "a"
     target.write_bytes(b"old")
-    with pytest.raises(WriteError, match="--force"):
+    with pytest.raises(WriteError, match="force: needed to replace"):
         atomic_write(target, b"new")
     assert target.read_bytes() == b"old"
     atomic_write(target, b"new", force=True)
@@ -162,7 +162,7 @@ def full(tmp_path):
 
 
 def test_a_folder_of_ours_is_replaced_with_force_only(full):
-    with pytest.raises(WriteError, match="--force"):
+    with pytest.raises(WriteError, match="force: needed to replace"):
         fill(full)
     assert names(full) == ["old"]
     fill(full, force=True)

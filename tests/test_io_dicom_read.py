@@ -275,7 +275,7 @@ def two_series(tmp_path):
 
 
 def test_several_series_are_listed(two_series):
-    with pytest.raises(InputError, match="2 series, choose one with --series") as caught:
+    with pytest.raises(InputError, match="series: 2 are there, choose one") as caught:
         read(two_series)
     lines = str(caught.value).splitlines()[1:]
     assert [line.split()[0] for line in lines] == ["1.2.3", "1.2.4"]
@@ -290,7 +290,7 @@ def test_a_series_is_chosen_by_uid_or_number(two_series, series, slices):
 
 
 def test_an_unknown_series_lists_those_that_are_there(two_series):
-    with pytest.raises(InputError, match=r"series 1\.2\.5 is not there(.|\n)*1\.2\.3(.|\n)*1\.2\.4"):
+    with pytest.raises(InputError, match=r"series: 1\.2\.5 is not there(.|\n)*1\.2\.3(.|\n)*1\.2\.4"):
         read(two_series, series="1.2.5")
 
 

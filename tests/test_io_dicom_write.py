@@ -327,7 +327,7 @@ def test_a_template_of_another_modality_is_refused(tmp_path):
 
 def test_a_folder_of_ours_is_replaced_whole(tmp_path):
     write(Volume(ramp(5), np.eye(4)), tmp_path / "d")
-    with pytest.raises(WriteError, match="--force"):
+    with pytest.raises(WriteError, match="force: needed to replace"):
         write(Volume(ramp(2), np.eye(4)), tmp_path / "d")
     assert len(slices(tmp_path / "d")) == 5
     write(Volume(ramp(2), np.eye(4)), tmp_path / "d", force=True)

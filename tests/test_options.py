@@ -58,12 +58,12 @@ REFUSED = [
     ({"resume": ""}, "a path"),
     ({"resume": b"kept"}, "a path"),
     ({"resume": 3}, "a path"),
-    ({"preset": "paper", "width": 64}, "fixes width at 128"),
-    ({"preset": "paper", "factor": 2}, "fixes factor"),
-    ({"preset": "paper", "tiles": (1, 1, 2)}, "fixes tiles"),
+    ({"preset": "paper", "width": 64}, "width: preset .paper. fixes it at 128"),
+    ({"preset": "paper", "factor": 2}, "factor: preset .paper. fixes it"),
+    ({"preset": "paper", "tiles": (1, 1, 2)}, "tiles: preset .paper. fixes it"),
     ({"preset": "paper", "layers": 5}, "2, 3 or 4"),
-    ({"preset": "paper", "through_sr": True}, "fixes through_sr at False"),
-    ({"preset": "paper", "ratio": 1000}, "fixes ratio"),
+    ({"preset": "paper", "through_sr": True}, "through_sr: preset .paper. fixes it at False"),
+    ({"preset": "paper", "ratio": 1000}, "ratio: preset .paper. fixes it"),
     ({"preset": "paper", "size": 20_000}, "did you mean preset 'balanced'"),
 ]
 
@@ -105,7 +105,7 @@ def test_a_contradiction_ends_with_the_way_out(knobs):
         ({"precision": "float16"}, "float32 or bfloat16"),
         ({"ensemble": 3}, "1, 2, 4, 8"),
         ({"ensemble": True}, "1, 2, 4, 8"),
-        ({"ensemble": 2, "lowres": True}, "ensemble 2 has no meaning"),
+        ({"ensemble": 2, "lowres": True}, "ensemble: 2 has no meaning"),
     ],
 )
 def test_impossible_wishes_of_a_decode_are_refused(wishes, names):

@@ -147,5 +147,5 @@ def test_a_model_that_is_not_there_or_does_not_fit_is_refused():
     span = Range(-1024, 3071)
     with pytest.raises(ModelNotFound, match="no-such"):
         model_choice.model_for(volume(), span, (4, 4, 4), options(sr="no-such"))
-    with pytest.raises(UsageError, match="--factor 4,4,4"):
+    with pytest.raises(UsageError, match="did you mean factor 4,4,4"):
         model_choice.model_for(volume(), span, (2, 2, 2), options(sr="ct-3d-x4"))

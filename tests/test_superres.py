@@ -191,7 +191,7 @@ def test_there_is_a_ct_model_and_where_there_is_none_it_is_lanczos():
 
 @pytest.mark.parametrize("name", ["no-such-model", "../../etc/passwd", "http://example.org/model"])
 def test_unknown_ids_are_not_looked_for_anywhere_else(name):
-    with pytest.raises(ModelNotFound, match="--sr lanczos"):
+    with pytest.raises(ModelNotFound, match="sr 'lanczos'"):
         registry.manifest(name)
 
 

@@ -84,14 +84,14 @@ def test_compact_is_three_dimensional_where_slices_are_brought_back():
         ({"arch": "srdensenet-all"}, "in-plane"),
         ({"factor": (1, 1, 1)}, "nothing to bring back"),
         ({"factor": (16, 2, 2)}, "from 1 to 8"),
-        ({"steps": 0}, "steps 0"),
+        ({"steps": 0}, "steps: 0"),
         ({"minutes": -1.0}, "minutes"),
         ({"threads": -1}, "threads"),
         ({"seed": -1}, "seed"),
         ({"fits": (1,)}, "fits 1"),
         ({"model": "../x"}, "small letters"),
         ({"model": "lanczos"}, "not 'auto' or 'lanczos'"),
-        ({"modality": "C T!"}, "no DICOM term"),
+        ({"modality": "C T!"}, "not a DICOM term"),
         ({"offsets": {"v9.npy": 1.0}}, "none of the volumes"),
         ({"licences": {"v9.npy": "free"}}, "none of the volumes"),
         ({"modality": "MR", "offsets": {"v0.npy": 1.0}}, "MR has not"),
@@ -154,7 +154,7 @@ def test_long_axes_are_scaled_too(tmp_path):
 def test_raw_units_are_refused_until_an_offset_brings_them_to_hounsfield(tmp_path):
     path = tmp_path / "raw.npy"
     np.save(path, (texture() + 1024).astype(np.uint16))
-    with pytest.raises(InputError, match=r"--offset raw\.npy=HU"):
+    with pytest.raises(InputError, match=r"offset: .*raw\.npy=HU"):
         Loader(options([path], tmp_path)).plain(path)
     raw = Loader(options([path], tmp_path, offsets={"raw.npy": -1024.0})).plain(path)[0]
     np.testing.assert_allclose((raw.full.numpy() + 1) * 2047.5 - 1024, texture(), atol=1e-3)
@@ -342,7 +342,7 @@ def test_a_training_that_diverges_is_an_error_and_leaves_no_checkpoint(wishes, t
     run, patches = trained(wishes, 0)
     for p in run.network.parameters():
         p.data.fill_(torch.nan)
-    with pytest.raises(FitFailed, match="smaller --rate"):
+    with pytest.raises(FitFailed, match="smaller rate"):
         run.run(patches, tmp_path / "c.safetensors", lambda: None)
     assert not (tmp_path / "c.safetensors").exists()
 

@@ -146,7 +146,7 @@ def test_no_spacing_is_refused(shape, spacing, cause):
 
 
 def test_spacing_and_affine_exclude_each_other():
-    with pytest.raises(UsageError, match="both"):
+    with pytest.raises(UsageError, match="pass one of them"):
         Volume.from_array(np.zeros((2, 2, 2)), spacing=(1, 1, 1), affine=np.eye(4))
 
 

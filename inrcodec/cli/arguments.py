@@ -43,6 +43,14 @@ class Parser(argparse.ArgumentParser):
         )
         self.add_argument("--version", action="version", version=f"%(prog)s {__version__} (inrcodec)")
 
+    def flag(self, option: str) -> str:
+        """The flag of a keyword of the library, as ``--time-budget`` of ``time_budget``.
+
+        A keyword that has no flag here stays as it is.
+        """
+        flags = [word for word, action in self._option_string_actions.items() if action.dest == option]
+        return next((flag for flag in flags if flag.startswith("--")), option)
+
     def parse_words(self, words: Sequence[str]) -> argparse.Namespace:
         """Parse all words, or say which one is not known and which one was probably meant."""
         parsed, unknown = self.parse_known_args(_with_negative_ends(words))

@@ -18,7 +18,6 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from inrcodec.cli.flags import in_flags
 from inrcodec.errors import (
     EXIT_INTERRUPTED,
     CorruptFile,
@@ -40,9 +39,9 @@ UNEXPECTED = 1
 EXITS: tuple[tuple[int, str], ...] = (
     (OK, "ok"),
     (UNEXPECTED, "unexpected error, please report it"),
-    (2, "usage: unknown, contradictory or impossible options"),
+    (2, "usage: unknown, conflicting or impossible options"),
     (3, "no valid input: not found, unsupported, NaN, colour, several series"),
-    (4, "corrupt file: truncated, changed, extended, or no .inrv file"),
+    (4, "corrupt file: truncated, changed, extended, or not an .inrv file"),
     (5, "unsupported version or feature: needs a newer inrcodec"),
     (6, "limit exceeded: the file asks for more than the specification allows"),
     (7, "cannot write: disk full, no permission, output exists without --force"),
@@ -126,16 +125,16 @@ def _told(parser: Parser, error: BaseException, source: str, *, verbose: bool) -
     """Say in one line why the command ends, and return its exit code; `source` is the input's name."""
     if verbose and not isinstance(error, UsageError):
         traceback.print_exception(error)
-    code, words = _verdict(error, source)
+    code, words = _verdict(parser, error, source)
     print(f"{parser.prog}: {words}", file=sys.stderr)
     return code
 
 
-def _verdict(error: BaseException, source: str) -> tuple[int, str]:
+def _verdict(parser: Parser, error: BaseException, source: str) -> tuple[int, str]:
     if isinstance(error, KeyboardInterrupt):
         return EXIT_INTERRUPTED, "interrupted, no output was written"
     if isinstance(error, InrvError):
-        return error.exit_code, f"error: {_about(error, source)}{in_flags(str(error))}"
+        return error.exit_code, f"error: {_at_fault(parser, error, source)}{error.message}"
     if isinstance(error, OSError) and error.errno in _NO_SPACE:
         return WriteError.exit_code, f"error: cannot write: {(error.strerror or str(error)).lower()}"
     if isinstance(error, MemoryError):
@@ -144,10 +143,12 @@ def _verdict(error: BaseException, source: str) -> tuple[int, str]:
     return UNEXPECTED, f"unexpected {type(error).__name__}: {first_line}, run with -v for the traceback"
 
 
-def _about(error: InrvError, source: str) -> str:
-    """The name of the file that is at fault: what is wrong with bytes does not know where they came from."""
-    at_fault = isinstance(error, CorruptFile | UnsupportedFile | LimitExceeded)
-    if not at_fault or not source or source in str(error):
+def _at_fault(parser: Parser, error: InrvError, source: str) -> str:
+    """What the message is about: the flags of the options at fault, or the file, which bytes do not name."""
+    if error.options:
+        return f"{', '.join(map(parser.flag, error.options))}: "
+    about_bytes = isinstance(error, CorruptFile | UnsupportedFile | LimitExceeded)
+    if not about_bytes or not source or source in error.message:
         return ""
     return f"{'standard input' if source == '-' else source}: "
 

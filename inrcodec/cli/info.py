@@ -62,9 +62,13 @@ def _describe(args: argparse.Namespace) -> None:
     if args.report is not None:
         _check_output(args, args.report, "report", ("html", "htm"))
     elif args.reference is not None:
-        raise UsageError("--reference is for the page: name it with --report OUT.html")
+        raise UsageError(
+            "the page needs it, and there is none: name it with --report OUT.html", option="reference"
+        )
     if args.series is not None and args.reference is None:
-        raise UsageError("--series is of the reference: name it with --reference SOURCE")
+        raise UsageError(
+            "chooses a series of the reference: name that with --reference SOURCE", option="series"
+        )
     source = input_bytes(args.input)
     from inrcodec import api
 

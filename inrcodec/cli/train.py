@@ -128,7 +128,7 @@ def _three(found: int | tuple[int, ...], name: str) -> tuple[int, int, int]:
     several = _several(found)
     several = several * 3 if len(several) == 1 else several
     if len(several) != 3:
-        raise UsageError(f"{name} {found} is not possible, allowed: one number or Z,Y,X", value=found)
+        raise UsageError(f"{found} is not possible, allowed: one number or Z,Y,X", value=found, option=name)
     z, y, x = several
     return z, y, x
 
@@ -138,7 +138,7 @@ def _pairs(words: Sequence[str], name: str) -> list[tuple[str, str]]:
     for word in words:
         key, sign, value = word.partition("=")
         if not (key and sign and value):
-            raise UsageError(f"{name} {word!r} is no NAME=VALUE", value=word)
+            raise UsageError(f"{word!r} is not NAME=VALUE", value=word, option=name)
         pairs.append((key, value))
     return pairs
 
@@ -147,4 +147,4 @@ def _number(word: str) -> float:
     try:
         return float(word)
     except ValueError:
-        raise UsageError(f"offset {word!r} is no number of HU", value=word) from None
+        raise UsageError(f"{word!r} is not a number of HU", value=word, option="offset") from None

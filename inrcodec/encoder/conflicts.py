@@ -37,38 +37,44 @@ def refuse(options: EncodeOptions, factor: Triple | None) -> None:
     """
     if options.ratio is not None and options.size is not None:
         raise UsageError(
-            f"ratio {options.ratio:g} and size {options.size} both ask for a file size, give one of them",
+            f"{options.ratio:g} and {options.size} both set the size of the file, give one of them",
             value=(options.ratio, options.size),
+            option=("ratio", "size"),
         )
     if options.psnr is not None and (options.ratio or options.size):
         raise UsageError(
-            f"psnr {options.psnr:g} asks for a quality, ratio and size for bytes, give one of them",
+            f"{options.psnr:g} dB set a quality, ratio and size set a number of bytes, give one of them",
             value=options.psnr,
+            option="psnr",
         )
     if options.sr == "lanczos" and options.ensemble is not None:
         raise UsageError(
-            f"ensemble {options.ensemble} is of a model, and sr 'lanczos' is none; leave one of them out",
+            f"{options.ensemble} images need a model, and sr is 'lanczos'; leave one of them out",
             value=options.ensemble,
+            option="ensemble",
         )
     bounded = "lossless" if options.lossless else "max_error" if options.max_error is not None else None
     if bounded is not None:
         for name in ("ratio", "size", "psnr", *(["max_error"] if options.lossless else [])):
             if getattr(options, name) is not None:
                 raise UsageError(
-                    f"{bounded} promises an error and takes the bytes that it takes; leave {name} out",
+                    f"not possible with {bounded}, which takes the bytes that it needs; leave it out",
                     value=getattr(options, name),
+                    option=name,
                 )
         for name in OF_NETWORKS if not options.base else ():
             if getattr(options, name) not in (None, focusing.ALL):
                 raise UsageError(
-                    f"{name} is of networks, and {bounded} has none; leave it out, or ask for base",
+                    f"needs networks, and a file with {bounded} has none; leave it out, or set base too",
                     value=getattr(options, name),
+                    option=name,
                 )
     elif options.base and options.psnr is None:
         raise UsageError(
-            "base puts networks in front of a refinement, and there is none: leave it out, or ask for "
+            "puts networks in front of a refinement, and there is none: leave it out, or set "
             "lossless, max_error or psnr",
             value=options.base,
+            option="base",
         )
     if options.preset == "paper":
         _refuse_changed_paper(options, factor)
@@ -91,13 +97,15 @@ def _refuse_changed_paper(options: EncodeOptions, factor: Triple | None) -> None
     for name, wished, given in fixed:
         if wished is not None and wished != given:
             raise UsageError(
-                f"preset 'paper' fixes {name}{'' if given is None else f' at {given}'}, got {wished}; "
-                f"did you mean preset 'balanced' with {name}?",
+                f"preset 'paper' fixes it{'' if given is None else f' at {given}'}, got {wished}; "
+                f"did you mean preset 'balanced'?",
                 value=wished,
+                option=name,
             )
     if options.layers is not None and options.layers not in PAPER_LAYERS:
         raise UsageError(
             f"preset 'paper' has 2, 3 or 4 hidden layers, got {options.layers}; "
-            "did you mean preset 'balanced' with layers?",
+            "did you mean preset 'balanced'?",
             value=options.layers,
+            option="layers",
         )

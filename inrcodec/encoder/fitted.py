@@ -11,8 +11,7 @@ from dataclasses import dataclass
 
 from inrcodec.encoder.fit import loop
 from inrcodec.encoder.plan import Plan
-from inrcodec.format import index
-from inrcodec.layers.base.siren import stream
+from inrcodec.layers.base.siren import codec, weights
 from inrcodec.progress import Progress
 
 
@@ -33,9 +32,8 @@ class Fitted:
     def sections(self) -> Mapping[str, bytes]:
         """Masks, index and weights."""
         found = self.networks
-        streams = iter(map(stream.write_tile, found.codes, found.integers) if found else ())
-        lengths, weights = index.join([b"" if t is None else next(streams) for t in self.plan.tiles])
-        return {**self.plan.masks, "INDX": lengths, "WGHT": weights}
+        codes, integers = (found.codes, found.integers) if found else ((), ())
+        return {**self.plan.masks, **codec.encode(self.plan.tiles, codes, integers)}
 
 
 def fit(plan: Plan, progress: Progress | None = None, start: Fitted | None = None) -> Fitted:
@@ -64,7 +62,7 @@ def fit(plan: Plan, progress: Progress | None = None, start: Fitted | None = Non
         batch=options.batch_per_tile,
         rate=plan.networks.rate,
         room=plan.budget,
-        measure=lambda codes, integers: sum(map(len, map(stream.write_tile, codes, integers))),
+        measure=lambda codes, integers: sum(map(len, map(weights.write_tile, codes, integers))),
         learning_rate=options.learning_rate if options.optimizer == "adam" else None,
         seed=options.seed,
         device=options.device,

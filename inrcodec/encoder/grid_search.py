@@ -17,20 +17,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from math import inf, isfinite, log2, prod
+from math import floor, inf, isfinite, log2, prod
 from typing import Any
 
 from inrcodec.encoder import forecast, networks
 from inrcodec.encoder.facts import Facts
-from inrcodec.encoder.presets import PRESETS
-from inrcodec.errors import UsageError
 from inrcodec.encoder.forecast import Forecast
 from inrcodec.encoder.options import ResolvedOptions
+from inrcodec.encoder.presets import PRESETS
+from inrcodec.errors import UsageError
 from inrcodec.layers.base.siren.siren import Layout
 from inrcodec.layers.superres import registry
 from inrcodec.volume import metrics
 from inrcodec.volume.box import Shape
-from inrcodec.volume.value_range import Range
 from inrcodec.volume.volume import Volume
 
 GAIN = 0.5  # dB that a step to another grid must promise: an ankle was promised 0.4 and gained 0.1
@@ -275,7 +274,7 @@ def factor_for(volume: Volume, options: ResolvedOptions) -> Shape:
         for name, n, f in zip("zyx", volume.shape, requested, strict=True):
             if f > n and not shrinks:
                 raise UsageError(
-                    f"factor {f} along {name} is more than the {n} voxels there; did you mean 1 for it?",
+                    f"{f} along {name} is more than the {n} voxels there; did you mean 1 for it?",
                     value=f,
                     option="factor",
                 )

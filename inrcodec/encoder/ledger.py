@@ -167,7 +167,9 @@ def refinement_plan(facts: Facts, bound: float | None, size: int | None, seconds
     return {
         **_about(facts, ()),
         **({} if bound is None else {"bound": bound}),
-        "reason": reason if bound is not None else "a refinement is forecast to take fewer bytes than networks",
+        "reason": reason
+        if bound is not None
+        else "a refinement is forecast to take fewer bytes than networks",
         "considered": [],
         "predicted_bytes": size,
         "seconds": seconds,

@@ -121,7 +121,8 @@ def networks(fitted: Fitted, progress: Progress | None = None) -> Measured:
     lowres = Decoder(plan.header, sections).lowres(plan.options.threads)
     header, lanczos, model = _upsampled(plan, sections, lowres, progress)
     helped = model is not None and model.errors.mse < lanczos.errors.mse
-    result, notices = (model, ()) if model is not None and helped else (lanczos, ())
+    result = model if model is not None and helped else lanczos
+    notices: tuple[str, ...] = ()
     fields = {"sr_noise": header.sr_noise} if helped else model_choice.PLAIN
     if model is not None and not helped:
         notices = (model_left_out(header.sr, model, lanczos),)

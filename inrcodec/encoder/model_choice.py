@@ -17,8 +17,7 @@ from inrcodec.format.header import can_see
 from inrcodec.layers.superres import registry
 from inrcodec.validate import ENSEMBLES
 from inrcodec.volume.box import Shape
-from inrcodec.volume.value_range import Range, window_of
-from inrcodec.volume.volume import Volume
+from inrcodec.volume.value_range import window_of
 
 PLAIN: Mapping[str, Any] = {
     "sr": registry.LANCZOS,
@@ -29,9 +28,7 @@ PLAIN: Mapping[str, Any] = {
 }
 
 
-def fields_for(
-    facts: Facts, factor: Shape, options: ResolvedOptions
-) -> tuple[Mapping[str, Any], list[str]]:
+def fields_for(facts: Facts, factor: Shape, options: ResolvedOptions) -> tuple[Mapping[str, Any], list[str]]:
     """Header fields of the model to try, and what the user should know about the choice.
 
     Raises
@@ -84,14 +81,16 @@ def _requested_model(name: str, facts: Facts, factor: Shape) -> str:
     if found.factor != factor:
         raise UsageError(
             f"model {found.id!r} brings back factor {found.factor}, the volume is reduced by {factor}; "
-            f"did you mean --factor {','.join(map(str, found.factor))}?",
+            f"did you mean factor {','.join(map(str, found.factor))}?",
             value=found.id,
+            option="sr",
         )
     if _is_blind(found, facts):
         raise UsageError(
             f"model {found.id!r} is made for values of {found.window}, the volume's are of another kind; "
             "leave it out",
             value=found.id,
+            option="sr",
         )
     return found.id
 

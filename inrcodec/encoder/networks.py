@@ -86,7 +86,7 @@ def networks_for(
     for name, n, part in zip("zyx", active.shape, parts, strict=True):
         if part > n:
             raise UsageError(
-                f"{part} tiles along {name} are more than the {n} low-res voxels there; "
+                f"{part} along {name} are more than the {n} low-res voxels there; "
                 f"did you mean {min(part, n)}, or a smaller factor?",
                 value=parts,
                 option="tiles",

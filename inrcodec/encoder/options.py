@@ -175,10 +175,7 @@ class EncodeOptions:
     def __post_init__(self) -> None:
         if self.preset not in PRESETS:
             hint = did_you_mean(self.preset, PRESETS) or f", there are {', '.join(PRESETS)}"
-            raise UsageError(
-                f"unknown preset {self.preset!r}{hint}",
-                value=self.preset,
-            )
+            raise UsageError(f"{self.preset!r} is unknown{hint}", value=self.preset, option="preset")
         self._check_numbers()
         validate.check_device_name(self.device)
         validate.check_model_id(self.sr)

@@ -16,8 +16,8 @@ from inrcodec.encoder.options import ResolvedOptions
 from inrcodec.format import container
 from inrcodec.progress import Progress, Stages
 
-# dB: a fit through a model that gains less may be behind one through Lanczos.  Of 22 volumes that no model was
-# made for, by 0.67 dB at a gain of 0.77.
+# dB: a fit through a model that gains less may be behind one through Lanczos: of 22 volumes that no model
+# was made for, by 0.67 dB at a gain of 0.77.
 NARROW = 1.0
 
 

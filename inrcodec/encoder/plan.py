@@ -24,7 +24,7 @@ from inrcodec.encoder.networks import Networks
 from inrcodec.encoder.options import ResolvedOptions
 from inrcodec.errors import TargetNotReached
 from inrcodec.format import container, limits
-from inrcodec.format.header import NOISE_STEPS, Header
+from inrcodec.format.header import NOISE_STEPS, Header, check
 from inrcodec.layers.base.siren import companding, tiles
 from inrcodec.progress import Progress
 from inrcodec.volume import windows
@@ -213,7 +213,7 @@ def for_lowres(
         omega_0 = omega.omega_for(least.targets, low.shape, [t for t in boxes if t is not None])
         found = replace(found, layout=replace(found.layout, omega=omega_0))
     plan = replace(least, networks=found, cuts=cuts, tiles=boxes)
-    plan.header.check()
+    check(plan.header)
     limits.check_header(plan.header, "MASK" in plan.masks)
     return plan
 

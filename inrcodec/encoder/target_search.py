@@ -73,7 +73,7 @@ def forecast(facts: Facts, options: ResolvedOptions) -> Forecasts:
 
 
 def _refinement_bytes(facts: Facts, options: ResolvedOptions) -> int | None:
-    """Bytes that a refinement is forecast to take, from some slices; ``None`` where it cannot reach the PSNR."""
+    """Bytes that a refinement is forecast to take; ``None`` where it cannot reach the PSNR."""
     array = facts.volume.array
     if len(array) > GROUPS * SLICES:
         starts = np.linspace(0, len(array), GROUPS + 2)[1:-1].astype(int) - SLICES // 2
@@ -121,7 +121,9 @@ def _refined(
 ) -> Measured:
     """A refinement alone."""
     bare = plan.without_networks(facts, options)
-    found = measure.refinement(bare, bounded.with_psnr(facts.volume, facts.span, options, progress), progress=progress)
+    found = measure.refinement(
+        bare, bounded.with_psnr(facts.volume, facts.span, options, progress), progress=progress
+    )
     took = "do not reach it in as many"
     if networks is not None:
         took = f"take {len(networks.blob):,} bytes"

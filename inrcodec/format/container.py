@@ -221,7 +221,9 @@ def _refuse_too_few(data: bytes, most: int) -> None:
 
 
 def _too_few(most: int, least: int) -> UsageError:
-    return UsageError(f"the first {most} bytes end within the header, read {least} at least", value=most)
+    return UsageError(
+        f"the first {most} bytes end within the header, read {least} at least", value=most, option="max_bytes"
+    )
 
 
 def load_beginning(source: Source, most: int) -> bytes:

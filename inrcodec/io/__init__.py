@@ -220,4 +220,4 @@ def _module(name: str) -> Any:
 def _refuse_options(what: str, **options: object) -> None:
     for name, value in options.items():
         if value is not None:
-            raise UsageError(f"{name} has no meaning for {what}: leave it out", value=value)
+            raise UsageError(f"has no meaning for {what}: leave it out", value=value, option=name)

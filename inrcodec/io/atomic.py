@@ -35,7 +35,7 @@ def check_file(path: str | os.PathLike[str], force: bool = False) -> None:
     if _is_stream(target):
         return
     if target.exists() and not force:
-        raise WriteError(f"{target} exists, use --force (force=True) to replace it", value=str(target))
+        raise WriteError(f"needed to replace {target}, which exists", value=str(target), option="force")
     _check_parent(target)
 
 
@@ -97,9 +97,7 @@ def check_folder(path: str | os.PathLike[str], ours: Ours, force: bool = False) 
         )
     if target.is_dir() and any(target.iterdir()):
         if not force:
-            raise WriteError(
-                f"{target} is not empty, use --force (force=True) to replace it", value=str(target)
-            )
+            raise WriteError(f"needed to replace what is in {target}", value=str(target), option="force")
         ours(target)
     _check_parent(target)
 
@@ -162,8 +160,8 @@ def _publish(name: str, target: Path, force: bool) -> None:
     try:
         os.link(name, target)  # unlike a rename it fails if the target appeared meanwhile
     except FileExistsError as error:
-        message = f"{target} appeared while it was being written, use --force (force=True) to replace it"
-        raise WriteError(message, value=str(target)) from error
+        message = f"needed to replace {target}, which appeared while it was being written"
+        raise WriteError(message, value=str(target), option="force") from error
     except OSError:  # a file system without hard links
         os.rename(name, target)
 

@@ -70,15 +70,17 @@ class DecodeOptions:
         validate.require(self.quality in QUALITIES, "quality", self.quality, ", ".join(QUALITIES))
         if self.lowres and self.quality != "full":
             raise UsageError(
-                f"quality {self.quality!r} is of the full-res volume, not the low-res one: leave it out",
+                f"{self.quality!r} has no meaning for the low-res volume: leave it out",
                 value=self.quality,
+                option="quality",
             )
         for name in ("sr", "ensemble"):
             value = getattr(self, name)
             if self.lowres and value is not None:
                 raise UsageError(
-                    f"{name} {value!r} has no meaning for the low-res volume: leave it out",
+                    f"{value!r} has no meaning for the low-res volume: leave it out",
                     value=value,
+                    option=name,
                 )
         if self.threads is not None:
             validate.integer("threads", self.threads, 1, validate.MAX_THREADS)

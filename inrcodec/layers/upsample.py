@@ -127,7 +127,7 @@ class Fullres:
         if registry.manifest(sr).factor != self.header.factor:
             raise CorruptFile(
                 f"model {sr!r} brings back {registry.manifest(sr).factor}, the file is reduced by "
-                f"{self.header.factor}; the file is damaged, sr='lanczos' decodes it without the model",
+                f"{self.header.factor}; the file is damaged, sr 'lanczos' decodes it without the model",
                 value=self.header.factor,
             )
         network = registry.load(sr, self.header.sr_sha256)

@@ -144,9 +144,10 @@ class Loader:
             and not like_hounsfield(Range.of(volume), volume)
         ):
             raise InputError(
-                f"{name} does not say that it is CT, and its values do not look like HU; pass --offset "
+                f"{name} does not say that it is CT, and its values do not look like HU; pass "
                 f"{name}=HU, what has to be added (0 if they are HU)",
                 value=name,
+                option="offset",
             )
         return unit_of(replace(volume, modality=wished), offset or 0.0)
 
@@ -227,7 +228,7 @@ def unit_of(volume: Volume, offset: float = 0.0) -> Float32:
     InputError
         All values are the same.
     """
-    low, high = WINDOWS.get(volume.modality) or window_of(volume)
+    low, high = WINDOWS.get(volume.modality) or window_of(volume, Range.of(volume))
     if low == high:
         raise InputError(f"the volume is {low:g} everywhere, leave it out", value=low)
     slope, intercept = volume.rescale

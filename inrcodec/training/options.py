@@ -152,17 +152,22 @@ class TrainOptions:
             for name in given:
                 if name not in names:
                     raise UsageError(
-                        f"{what} for {name!r}, which is none of the volumes {', '.join(sorted(names))}",
+                        f"{name!r} is none of the volumes {', '.join(sorted(names))}",
                         value=name,
+                        option=what,
                     )
         if self.offsets and self.modality != CT:
             raise UsageError(
-                f"offset brings to HU, which {self.modality} has not: leave it out", value=self.offsets
+                f"brings values to HU, and {self.modality} has none: leave it out",
+                value=self.offsets,
+                option="offset",
             )
 
     def _check_out(self) -> None:
         if self.out.exists() and not self.out.is_dir():
-            raise UsageError(f"{self.out} is a file, name a folder for the model", value=str(self.out))
+            raise UsageError(
+                f"{self.out} is a file, name a folder for the model", value=str(self.out), option="out"
+            )
         if self.out.is_dir():
             for ending in ("safetensors", "json"):
                 check_file(self.out / f"{self.model}.{ending}", self.force)

@@ -70,9 +70,10 @@ class Training:
             self.step(patches.draw(self.steps, self.options.batch))
             if not isfinite(self.loss):
                 raise FitFailed(
-                    f"the training diverged at step {self.steps:,}: pass a smaller --rate than "
-                    f"{self.options.rate:g} and another --out",
+                    f"the training diverged at step {self.steps:,}: pass a smaller rate than "
+                    f"{self.options.rate:g} and another folder (out)",
                     value=self.steps,
+                    option="rate",
                 )
             now = monotonic()
             self.seconds = before + now - start
@@ -136,8 +137,9 @@ class Training:
             self.network.load_state_dict(weights)
         except RuntimeError as error:
             raise UsageError(
-                "the model to start from is of another architecture, leave --start out or pass its --arch",
+                "the model to start from is of another architecture, leave it out or pass its arch",
                 value=self.options.start,
+                option="start",
             ) from error
         self.average = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
 
@@ -166,19 +168,20 @@ class Training:
             about = bytes(tensors["about"].tolist())
         except (OSError, KeyError, ValueError, SafetensorError) as error:
             raise CorruptFile(
-                f"{path} is no checkpoint, delete it or name another --out", value=str(path)
+                f"{path} is not a checkpoint, delete it or name another folder", value=str(path), option="out"
             ) from error
         if about != self.about:
             raise UsageError(
-                f"{path} is of a training on other volumes or with other knobs: delete it, or name another "
-                "--out",
+                f"{path} is of a training on other volumes or with other options: delete it, or name another "
+                "folder",
                 value=str(path),
+                option="out",
             )
         try:
             self._restore(tensors)
         except (KeyError, ValueError, RuntimeError) as error:
             raise CorruptFile(
-                f"{path} is damaged, delete it or name another --out", value=str(path)
+                f"{path} is damaged, delete it or name another folder", value=str(path), option="out"
             ) from error
 
     def _restore(self, tensors: dict[str, Tensor]) -> None:

@@ -38,7 +38,9 @@ def checked(word: str | None) -> str | None:
         return None
     term = word.strip().upper() if isinstance(word, str) else ""
     if not _TERM.fullmatch(term):
-        raise UsageError(f"modality {word!r:.80} is no DICOM term, allowed: CT, MR, PT …", value=word)
+        raise UsageError(
+            f"{word!r:.80} is not a DICOM term, allowed: CT, MR, PT …", value=word, option="modality"
+        )
     return term
 
 
@@ -52,7 +54,9 @@ def agreed(stated: str, wished: str | None) -> str:
     """
     if stated and wished not in (None, stated):
         raise UsageError(
-            f"modality {wished!r} contradicts the source, which says {stated!r}: leave it out", value=wished
+            f"{wished!r} contradicts the source, which says {stated!r}: leave it out",
+            value=wished,
+            option="modality",
         )
     return stated or wished or ""
 
@@ -73,7 +77,8 @@ def settled(volume: Volume, wished: str | None, span: Range) -> tuple[Volume, li
     Examples
     --------
     >>> import numpy as np
-    >>> volume, notices = settled(Volume.from_array(np.array([[[-1000, 1200]]], np.int16)), None, Range(-1000, 1200))
+    >>> source = Volume.from_array(np.array([[[-1000, 1200]]], np.int16))
+    >>> volume, notices = settled(source, None, Range.of(source))
     >>> volume.modality, volume.unit, len(notices)
     ('CT', 'HU', 1)
     """
@@ -82,5 +87,5 @@ def settled(volume: Volume, wished: str | None, span: Range) -> tuple[Volume, li
         return replace(volume, modality=modality), list(volume.notices)
     if not like_hounsfield(span, volume):
         return replace(volume, modality=modality), list(volume.notices)
-    notice = "the values look like Hounsfield units: taken for CT (--modality says otherwise)"
+    notice = "the values look like Hounsfield units: taken for CT, unless a modality is given"
     return replace(volume, modality="CT", unit=HOUNSFIELD), [*volume.notices, *([] if wished else [notice])]

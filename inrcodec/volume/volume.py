@@ -137,7 +137,7 @@ class Volume:
         if affine is None:
             affine = _affine_of(spacing, ndim)
         elif spacing is not None:
-            raise UsageError("spacing and affine both given, the affine holds the spacing: pass one of them")
+            raise UsageError("the affine holds the spacing: pass one of them", option=("spacing", "affine"))
         return cls(
             array=values.reshape((1, *values.shape)) if ndim == 2 else values,
             affine=np.asarray(affine, dtype=np.float64),
@@ -322,8 +322,10 @@ def _affine_of(spacing: Sequence[float] | None, ndim: int) -> NDArray[np.float64
     if len(edges) != ndim:
         order = "(z, y, x)" if ndim == 3 else "(y, x)"
         raise UsageError(
-            f"spacing {tuple(edges)} for an array of {ndim} dimensions, pass {order} in mm", value=edges
+            f"{tuple(edges)} for an array of {ndim} dimensions, pass {order} in mm",
+            value=edges,
+            option="spacing",
         )
     if not all(np.isfinite(v) and v > 0 for v in edges):
-        raise UsageError(f"spacing {tuple(edges)} must be positive millimetres", value=edges)
+        raise UsageError(f"{tuple(edges)} must be positive millimetres", value=edges, option="spacing")
     return np.diag([*reversed(edges), *[1.0] * (4 - ndim)])

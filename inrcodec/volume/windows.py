@@ -59,11 +59,11 @@ def checked(value: object) -> Focus:
     if not ends:
         near = did_you_mean(value, [ALL, *WINDOWS]) if isinstance(value, str) else ""
         hint = near or f", allowed: {ALL}, {', '.join(WINDOWS)} or LO:HI"
-        raise UsageError(f"focus {value!r} is no window{hint}", value=value)
+        raise UsageError(f"{value!r} is not a window{hint}", value=value, option="focus")
     low, high = ends
     if not low < high:
         meant = f"did you mean {word((high, low))}?" if low > high else "give it a lower and an upper end"
-        raise UsageError(f"focus {word((low, high))} is an empty window, {meant}", value=value)
+        raise UsageError(f"{word((low, high))} is an empty window, {meant}", value=value, option="focus")
     return low, high
 
 
@@ -91,18 +91,20 @@ def unit_window(focus: Focus, volume: Volume, span: Range) -> tuple[Window | Non
     low, high = sorted((v - span.low) * (2 / (span.high - span.low)) - 1 for v in _stored(window, volume))
     if low >= 1 or high <= -1:
         raise UsageError(
-            f"focus {_named(focus)} is outside the volume's values, {word(_physical(span, volume))}; "
+            f"{_named(focus)} is outside the volume's values, {word(_physical(span, volume))}; "
             "choose a window among them",
             value=focus,
+            option="focus",
         )
     low, high = max(low, -1.0), min(high, 1.0)
     if (low, high) == (-1.0, 1.0):
         return None, [*notices, f"focus {_named(focus)} holds all values of the volume: as without focus"]
     if high - low < NARROWEST:
         raise UsageError(
-            f"focus {_named(focus)} is too narrow for values of {word(_physical(span, volume))}; "
+            f"{_named(focus)} is too narrow for values of {word(_physical(span, volume))}; "
             "choose a wider window",
             value=focus,
+            option="focus",
         )
     return (low, high), notices
 
@@ -130,9 +132,10 @@ def _of_modality(focus: Focus, volume: Volume, span: Range) -> list[str]:
     low, high = _physical(span, volume)
     if volume.modality:
         raise UsageError(
-            f"focus {_named(focus)} is a window of CT, the volume is {volume.modality} with values of "
+            f"{_named(focus)} is a window of CT, the volume is {volume.modality} with values of "
             f"{word((low, high))}; did you mean a window LO:HI among them?",
             value=focus,
+            option="focus",
         )
     if like_hounsfield(span, volume):
         return []

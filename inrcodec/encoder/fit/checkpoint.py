@@ -91,6 +91,7 @@ class Checkpoint:
             raise UsageError(
                 f"{self.path} is both the output and the checkpoint, name another checkpoint",
                 value=str(self.path),
+                option="resume",
             )
         check_file(self.path, force=True)
         self._header()
@@ -120,9 +121,10 @@ class Checkpoint:
         kept = header.about
         if kept["first"] != self._first:
             raise UsageError(
-                f"checkpoint {self.path} is of another input or other options: its digest is "
+                f"{self.path} is of another input or other options: its digest is "
                 f"{kept['first'][:12]!r}, here it is {self._first[:12]!r}; {REMEDY}",
                 value=str(self.path),
+                option="resume",
             )
         if kept["fit"] != digest:
             self._writes = int(kept["fits"]) <= self._fits
@@ -141,8 +143,9 @@ class Checkpoint:
         """
         if self.path.exists():
             raise UsageError(
-                f"checkpoint {self.path} is of another input, this one has nothing to fit; {REMEDY}",
+                f"{self.path} is of another input, this one has nothing to fit; {REMEDY}",
                 value=str(self.path),
+                option="resume",
             )
 
     def note(self, last: bool = False) -> None:
@@ -188,7 +191,11 @@ class Checkpoint:
         if not self.path.exists():
             return None
         if not self.path.is_file():
-            raise UsageError(f"{self.path} is no regular file, name another checkpoint", value=str(self.path))
+            raise UsageError(
+                f"{self.path} is not a regular file, name another checkpoint",
+                value=str(self.path),
+                option="resume",
+            )
         try:
             with self.path.open("rb") as stream:
                 size = int.from_bytes(stream.read(8), "little")
@@ -206,9 +213,10 @@ class Checkpoint:
             raise self._corrupt("no metadata of a fit")
         if about["version"] != __version__:
             raise UsageError(
-                f"checkpoint {self.path} was written by version {about['version'][:20]!r}, "
+                f"{self.path} was written by version {about['version'][:20]!r}, "
                 f"this is {__version__!r}; {REMEDY}",
                 value=about["version"],
+                option="resume",
             )
         return _Header(about, header, 8 + size)
 

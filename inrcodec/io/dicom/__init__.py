@@ -72,7 +72,7 @@ def _choices(source: Path, found: list[Image], images: list[Image]) -> tuple[str
         more = f" and {len(folders) - 1} more" if len(folders) > 1 else ""
         notices.append(f"the images were found in the subfolder {folders[0]}{more} of {source}")
     if others:
-        notices.append(f"{others} other series in {source} left out, --series UID chooses")
+        notices.append(f"{others} other series in {source} left out, choose by the UID of the series")
     return tuple(notices)
 
 

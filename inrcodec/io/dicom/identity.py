@@ -110,8 +110,9 @@ def from_template(template: str | os.PathLike[str], modality: str) -> Dataset:
     if not modality:
         raise UsageError(
             f"the volume does not say its modality and the template is {header.get('Modality') or 'silent'}: "
-            "give --modality (Volume.modality) if you know that they are of the same kind",
+            "give it if you know that they are of the same kind",
             value=str(header.get("Modality") or ""),
+            option="modality",
         )
     if header.get("Modality", modality) != modality:
         raise UsageError(

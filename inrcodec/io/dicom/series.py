@@ -109,14 +109,14 @@ def choose_series(images: list[Image], wanted: str | None = None) -> list[Image]
         if len(chosen) != 1:
             cause = "is not there" if not chosen else "is the number of several"
             raise InputError(
-                f"series {wanted} {cause}, name one by UID:{_listing(groups)}", value=list(groups)
+                f"{wanted} {cause}, name one by UID:{_listing(groups)}", value=list(groups), option="series"
             )
     else:
         chosen = _likely(groups)
         if len(chosen) != 1:
             listing = _listing({uid: groups[uid] for uid in chosen})
-            message = f"{len(chosen)} series, choose one with --series UID (series=UID):{listing}"
-            raise InputError(message, value=chosen)
+            message = f"{len(chosen)} are there, choose one by its UID:{listing}"
+            raise InputError(message, value=chosen, option="series")
     for uid in groups.keys() - set(chosen):
         logger.info("left out series %s", _line(uid, groups[uid]))
     series = groups[chosen[0]]

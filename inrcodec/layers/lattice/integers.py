@@ -58,7 +58,7 @@ class Scale:
         if self.dtype.kind == "f" and self.unit == 0 and self.dtype.itemsize not in PATTERNS:
             raise InputError(
                 f"the bits of {self.dtype.name} are not coded: convert the volume to float32, or bound the "
-                "error instead (--max-error)",
+                "error instead (max_error)",
                 value=self.dtype.name,
             )
         span = (self.high - self.low) / self.unit if self.unit else 0.0

@@ -158,7 +158,7 @@ def manifest(model: str) -> Manifest:
         names = [*known, LANCZOS]
         raise ModelNotFound(
             f"no super-resolution model {model!r} in this version{did_you_mean(model, names)}; there are "
-            f"{', '.join(names)}: --sr lanczos does without, another version may have it",
+            f"{', '.join(names)}: another version may have it; sr 'lanczos' does without",
             value=model,
         )
     return known[model]
@@ -205,7 +205,7 @@ def load(model: str, digest: bytes) -> SRDenseNet:
     if here != digest or here.hex() != known.sha256:
         raise ModelNotFound(
             f"the weights of model {model!r} here have SHA-256 {here.hex()[:16]}…, the file was written with "
-            f"{digest.hex()[:16]}…; install the version that wrote it, or decode with --sr lanczos",
+            f"{digest.hex()[:16]}…; install the version that wrote it, or decode with sr 'lanczos'",
             value=here.hex(),
         )
     try:

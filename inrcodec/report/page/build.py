@@ -13,7 +13,7 @@ from importlib.resources import files
 from math import isclose, isfinite
 from typing import Any
 
-from inrcodec.encoder import measure
+from inrcodec import file
 from inrcodec.errors import InputError
 from inrcodec.file import Decoder
 from inrcodec.format.header import LANCZOS, Header
@@ -23,6 +23,7 @@ from inrcodec.report import plots
 from inrcodec.report.page import charts, compare, views
 from inrcodec.report.text import decibels
 from inrcodec.volume.modality import settled
+from inrcodec.volume.value_range import Range
 from inrcodec.volume.volume import Volume
 
 TEMPLATE = files("inrcodec.report.page") / "template.html"
@@ -87,7 +88,7 @@ def build(
     if source is not None:
         source = _same_kind(source, decoded)
         found = compare.compared(source, decoded)
-    equal = measure.digest_of(decoded.array) == decoder.header.digest
+    equal = file.digest_of(decoded.array) == decoder.header.digest
     data = views.planes(decoded, source) | {"presets": _presets(decoded), "compared": found is not None}
     text = TEMPLATE.read_text(encoding="utf-8")
     parts = {
@@ -120,7 +121,7 @@ def _same_kind(source: Volume, decoded: Volume) -> Volume:
             "encoded",
             value=source.modality,
         )
-    return settled(source, decoded.modality or None)[0]
+    return settled(source, decoded.modality or None, Range.of(source))[0]
 
 
 def _presets(volume: Volume) -> dict[str, tuple[float, float]]:
