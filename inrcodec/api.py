@@ -25,7 +25,7 @@ from inrcodec.file import Decoder
 from inrcodec.format import container, summary
 from inrcodec.layers.decode_options import DecodeOptions, Precision, Quality
 from inrcodec.progress import Progress, Stages
-from inrcodec.volume.modality import checked
+from inrcodec.volume.modality import parse_modality
 from inrcodec.volume.volume import Volume
 
 Source = str | PathLike[str] | NDArray[Any] | Volume
@@ -128,7 +128,7 @@ def encode_report(
     from inrcodec.encoder import pipeline  # torch and scipy: not for those who only ask for a header
     from inrcodec.encoder.facts import Facts
 
-    wishes, modality = _resolved(options, knobs), checked(modality)
+    wishes, modality = _resolved(options, knobs), parse_modality(modality)
     if wishes.checkpoint is not None:
         wishes.checkpoint.check()
     stages = Stages(progress)
@@ -150,7 +150,7 @@ def plan(
     from inrcodec.encoder import pipeline
     from inrcodec.encoder.facts import Facts
 
-    wishes, modality = _resolved(options, knobs), checked(modality)
+    wishes, modality = _resolved(options, knobs), parse_modality(modality)
     volume = io.read(source, spacing=spacing, series=series)
     return pipeline.forecast(Facts.of(volume, modality), wishes)
 
@@ -245,14 +245,15 @@ def open(source: File, max_bytes: int | None = None) -> Decoder:
 
     With ``max_bytes`` no more of it is read, and it may end there.
     """
-    if max_bytes is None:
-        return Decoder(*container.read(source))
-    return Decoder(*container.read_beginning(source, validate.integer("max_bytes", max_bytes, 1, 2**63 - 1)))
+    if max_bytes is not None:
+        validate.integer("max_bytes", max_bytes, 1, 2**63 - 1)
+    return Decoder(*container.open_sections(source, max_bytes))
 
 
 def info(source: File) -> dict[str, Any]:
     """Header and ledger of a file as plain types; imports neither torch nor scipy."""
-    return summary.facts(*container.read(source))
+    header, sections = container.open_sections(source)
+    return summary.facts(header, sections.lengths)
 
 
 def preview(source: File) -> NDArray[np.uint8]:
@@ -292,7 +293,7 @@ def html_report(
     found = None if reference is None else io.read(reference, series=series)
     title = name or (Path(source).name if isinstance(source, str | PathLike) else "volume.inrv")
     how = DecodeOptions(device=device, threads=threads)
-    return build(title, summary.facts(decoder.header, decoder.sections), decoder, found, how)
+    return build(title, summary.facts(decoder.header, decoder.sections.lengths), decoder, found, how)
 
 
 def verify(source: File, *, device: str = "cpu", threads: int | None = None) -> dict[str, Any]:
@@ -307,6 +308,7 @@ def verify(source: File, *, device: str = "cpu", threads: int | None = None) -> 
     """
     validate.check_device(device)
     decoder = open(source)
+    decoder.sections.check()
     equal = file.digest(decoder, device=device, threads=threads) == decoder.header.digest
     return {"ok": equal, "digest": "equal" if equal else "differs"}
 

@@ -9,7 +9,7 @@ The low-res half needs neither torch nor scipy, so that a preview does not wait 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import cached_property
 from hashlib import blake2b
@@ -21,6 +21,7 @@ from inrcodec.entropy import laplace
 from inrcodec.entropy.padding import Planes
 from inrcodec.errors import UsageError
 from inrcodec.format.header import Header
+from inrcodec.format.sections import Sections
 from inrcodec.layers.base.siren.codec import SirenTiles
 from inrcodec.layers.decode_options import REFERENCE, DecodeOptions
 from inrcodec.layers.lattice import layer
@@ -28,6 +29,7 @@ from inrcodec.layers.superres import registry
 from inrcodec.layers.upsample import SLAB, Fullres, Slab
 from inrcodec.progress import Progress
 from inrcodec.validate import did_you_mean
+from inrcodec.volume.affine import coarser
 from inrcodec.volume.box import Box, Shape, lowres_shape
 from inrcodec.volume.value_range import Range
 from inrcodec.volume.volume import Volume
@@ -49,7 +51,7 @@ class Decoder:
     sections : bodies by section ID.
     """
 
-    def __init__(self, header: Header, sections: Mapping[str, bytes]) -> None:
+    def __init__(self, header: Header, sections: Sections) -> None:
         self.header, self.sections = header, sections
         self.shape: Shape = header.shape
         self.low_shape = lowres_shape(header.shape, header.factor)
@@ -190,7 +192,7 @@ class Decoder:
                 option="lowres",
             )
         stored = self.span.to_stored(self.lowres(threads, progress=progress), np.dtype(self.header.dtype))
-        volume = self._volume(stored, _coarser(self.header.affine, self.header.factor))
+        volume = self._volume(stored, coarser(self.header.affine, self.header.factor))
         about = {k: v for k, v in volume.description.items() if k not in FULL_RES_FACTS}
         return replace(volume, padding=None, description=about)
 
@@ -219,14 +221,6 @@ class Decoder:
             unit=h.unit,
             description=h.description,
         )
-
-
-def _coarser(affine: Float, factor: Shape) -> Float:
-    """The affine of the low-res grid: voxels ``factor`` times as large, centred on what they cover."""
-    z, y, x = factor
-    scale = np.diag([x, y, z, 1.0])
-    scale[:3, 3] = [(x - 1) / 2, (y - 1) / 2, (z - 1) / 2]
-    return np.asarray(affine @ scale)
 
 
 def digest(decoder: Decoder, *, device: str = "cpu", threads: int | None = None) -> bytes:

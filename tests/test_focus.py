@@ -41,7 +41,7 @@ def volume(modality="CT", rescale=(1.0, 0.0)):
 def test_a_window_is_a_name_or_its_ends(wish, means):
     options = EncodeOptions(focus=wish)
     assert options.focus == means and eval(repr(options)) == options
-    assert windows.checked(windows.word(options.focus)) == means
+    assert windows.parse_focus(windows.format_focus(options.focus)) == means
 
 
 @pytest.mark.parametrize(
@@ -122,11 +122,11 @@ def test_a_window_of_hounsfield_units_in_an_unknown_modality_is_taken_with_a_wor
 
 
 def test_errors_are_told_of_the_windows_that_mean_something():
-    assert set(windows.told("all", volume(), SPAN)) == set(windows.WINDOWS)
-    assert set(windows.told("all", volume(""), SPAN)) == set(windows.WINDOWS)
-    assert windows.told("all", volume("MR"), SPAN) == {}
-    assert windows.told((0.0, 80.0), volume("MR", (2.0, 10.0)), SPAN) == {"0:80": (-5.0, 35.0)}
-    assert windows.told("all", volume(rescale=(-1.0, 0.0)), SPAN)["brain"] == (-80.0, 0.0)
+    assert set(windows.error_windows("all", volume(), SPAN)) == set(windows.WINDOWS)
+    assert set(windows.error_windows("all", volume(""), SPAN)) == set(windows.WINDOWS)
+    assert windows.error_windows("all", volume("MR"), SPAN) == {}
+    assert windows.error_windows((0.0, 80.0), volume("MR", (2.0, 10.0)), SPAN) == {"0:80": (-5.0, 35.0)}
+    assert windows.error_windows("all", volume(rescale=(-1.0, 0.0)), SPAN)["brain"] == (-80.0, 0.0)
 
 
 def test_window_errors_are_means_over_what_the_source_has_there():

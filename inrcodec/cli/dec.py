@@ -70,38 +70,31 @@ def _decode(args: argparse.Namespace) -> None:
     check_device(args.device)
     refuse_stream(args.output, "a volume is written to a file or folder")
     refuse_same_file(args.input, args.output)
-    from inrcodec import api, io
+    from inrcodec import io
     from inrcodec.file import Decoder
     from inrcodec.format import container
-    from inrcodec.volume.modality import agreed, checked
+    from inrcodec.volume.modality import parse_modality, reconcile
 
-    wished = checked(args.modality)
+    wished = parse_modality(args.modality)
     io.refuse_modality(args.output, wished)
     source = input_bytes(args.input)
-    if args.max_bytes is None:
-        data = container.load(source)  # once: the file may change while it is decoded
-        header, sections = container.read(data)
-    else:
-        data = container.load_beginning(source, args.max_bytes)
-        header, sections = container.read_beginning(data, args.max_bytes)
+    header, sections = container.open_sections(source, args.max_bytes)
     decoder = Decoder(header, sections)
     decoder.refuse_other_model(args.sr)
-    modality = agreed(header.modality, wished)
+    modality = reconcile(header.modality, wished)
     io.check_sink(args.output, args.force, template=args.template, modality=modality)
     with StageBar(quiet=args.quiet, verbose=args.verbose) as bar:
-        volume = api.decode_volume(
-            data,
-            max_bytes=args.max_bytes,
-            **_knobs(args),
-            progress=bar,
-        )
+        if args.lowres:
+            volume = decoder.lowres_volume(threads=args.threads, progress=bar)
+        else:
+            volume = decoder.volume(DecodeOptions(**_knobs(args)), bar)
         bar("write", 0.0)
         io.write(
             replace(volume, modality=modality),
             args.output,
             template=args.template,
             force=args.force,
-            provenance=_provenance(args, volume, decoder, len(data)),
+            provenance=_provenance(args, volume, decoder, container.file_size(sections.lengths)),
         )
         bar("write", 1.0)
     result = _result(args, volume, bar.seconds)

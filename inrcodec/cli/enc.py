@@ -170,9 +170,9 @@ def _check_model(options: EncodeOptions) -> None:
 
 
 def _about_source(args: argparse.Namespace) -> dict[str, Any]:
-    from inrcodec.volume.modality import checked
+    from inrcodec.volume.modality import parse_modality
 
-    return {"spacing": args.spacing, "series": args.series, "modality": checked(args.modality)}
+    return {"spacing": args.spacing, "series": args.series, "modality": parse_modality(args.modality)}
 
 
 def _check_output(args: argparse.Namespace) -> None:

@@ -19,8 +19,8 @@ from threadpoolctl import threadpool_limits
 
 from inrcodec.encoder.options import ResolvedOptions
 from inrcodec.errors import InputError, TargetNotReached, UsageError
-from inrcodec.format.container import STREAM
 from inrcodec.format.header import LARGEST_STEP
+from inrcodec.format.sections import STREAM
 from inrcodec.layers.lattice import codec, scan
 from inrcodec.layers.lattice.codec import Lattice, Source
 from inrcodec.layers.lattice.integers import Scale

@@ -12,6 +12,8 @@ from functools import cached_property
 from inrcodec.encoder import forecast
 from inrcodec.encoder.forecast import Sample
 from inrcodec.entropy.padding import encode_bits
+from inrcodec.errors import CorruptFile, InputError
+from inrcodec.format.fields import LONGEST_TEXT, MOST_ENTRIES, SCALARS, TEXT
 from inrcodec.volume import metrics, modality
 from inrcodec.volume.padding import padding_masks
 from inrcodec.volume.value_range import Range
@@ -41,7 +43,7 @@ class Facts:
 
         Parameters
         ----------
-        stated : modality, as `modality.checked` returns it; of sources that do not state one.
+        stated : modality, as `modality.parse_modality` returns it; of sources that do not state one.
 
         Raises
         ------
@@ -50,8 +52,9 @@ class Facts:
         UsageError
             The source states another modality.
         """
-        span = Range.of(volume)
-        known, notices = modality.settled(volume, stated, span)
+        refuse_unstorable(volume)
+        span = volume.value_range
+        known, notices = modality.with_modality(volume, stated)
         masks = padding_masks(known)
         return cls(known, span, b"" if masks is None else encode_bits(masks), tuple(notices))
 
@@ -68,3 +71,16 @@ class Facts:
     def sample(self) -> Sample:
         """Boxes of the volume that forecasts are made from."""
         return forecast.sample(self.volume, self.span)
+
+
+def refuse_unstorable(volume: Volume) -> None:
+    """Refuse texts of a volume from memory that no file can hold."""
+    for what, kind, value in (("unit", TEXT, volume.unit), ("description", SCALARS, volume.description)):
+        try:
+            kind.emit(value)
+        except CorruptFile as error:
+            raise InputError(
+                f"the volume's {what} {value!r:.80} cannot be stored: texts are printable ASCII of up to "
+                f"{LONGEST_TEXT} characters, numbers finite, entries at most {MOST_ENTRIES}",
+                value=value,
+            ) from error

@@ -92,7 +92,7 @@ def report(found: Measured, seconds: Mapping[str, float]) -> EncodeReport:
     header, facts, total = found.header, found.plan.facts, len(found.blob)
     volume, scale = facts.volume, abs(header.rescale[0])
     lowres = found.result.windows if found.lowres is None else found.lowres.windows
-    sections = {"HEAD": header.to_bytes(), **found.sections}
+    lengths = {"HEAD": len(header.to_bytes()), **{name: len(body) for name, body in found.sections.items()}}
     return EncodeReport(
         shape=volume.shape,
         dtype=volume.array.dtype.name,
@@ -100,7 +100,7 @@ def report(found: Measured, seconds: Mapping[str, float]) -> EncodeReport:
         source_bytes=volume.source_bytes,
         voxel_bytes=volume.array.nbytes,
         file_bytes=total,
-        sections=bytes_by_part(sections, total),
+        sections=bytes_by_part(lengths, total),
         ratio=volume.array.nbytes / total,
         bpv=8 * total / volume.array.size,
         psnr=header.psnr,
@@ -112,7 +112,7 @@ def report(found: Measured, seconds: Mapping[str, float]) -> EncodeReport:
         unit=header.unit,
         mean_errors={name: mean * scale for name, mean in found.result.windows.means.items()},
         mean_errors_lowres={name: mean * scale for name, mean in lowres.means.items()},
-        focus=windows.word(found.plan.options.focus),
+        focus=windows.format_focus(found.plan.options.focus),
         through_sr=found.plan.options.through_sr,
         seconds=dict(seconds),
         factor=header.factor,
@@ -150,7 +150,7 @@ def networks_plan(plan: Plan, size: int | None, seconds: float) -> dict[str, Any
         "sr": plan.header.sr,
         "ensemble": plan.header.sr_ensemble,
         "through_sr": plan.options.through_sr,
-        "focus": windows.word(plan.options.focus),
+        "focus": windows.format_focus(plan.options.focus),
         "predicted_bytes": size,
         "seconds": seconds,
     }

@@ -23,6 +23,7 @@ from inrcodec.errors import TargetNotReached
 from inrcodec.file import DIGEST_BYTES, Decoder, raw_bytes
 from inrcodec.format import container
 from inrcodec.format.header import Header
+from inrcodec.format.sections import Sections
 from inrcodec.layers.decode_options import DecodeOptions
 from inrcodec.layers.superres import registry
 from inrcodec.layers.superres.conditioning import telling
@@ -40,7 +41,7 @@ class Outcome:
         facts = plan.facts
         self.source = facts.volume.array
         self.errors = Errors(facts.peak)
-        self.windows = WindowErrors(windows.told(plan.options.focus, facts.volume, facts.span))
+        self.windows = WindowErrors(windows.error_windows(plan.options.focus, facts.volume, facts.span))
         self._hash = blake2b(digest_size=DIGEST_BYTES)
 
     def add(self, start: int, stop: int, stored: NDArray[np.generic]) -> None:
@@ -118,7 +119,7 @@ def networks(fitted: Fitted, progress: Progress | None = None) -> Measured:
     On the CPU, wherever it was fitted: that is the reference decode, whose digest the file states.
     """
     plan, sections = fitted.plan, fitted.sections
-    lowres = Decoder(plan.header, sections).lowres(plan.options.threads)
+    lowres = Decoder(plan.header, Sections(sections)).lowres(plan.options.threads)
     header, lanczos, model = _upsampled(plan, sections, lowres, progress)
     helped = model is not None and model.errors.mse < lanczos.errors.mse
     result = model if model is not None and helped else lanczos
@@ -167,7 +168,7 @@ def refinement(
     result = Outcome(plan)
     report = None if progress is None else lambda _, done: progress("verify", done)
     how = DecodeOptions(threads=plan.options.threads)
-    for slab in Decoder(header, sections).decoded(how, progress=report):
+    for slab in Decoder(header, Sections(sections)).decoded(how, progress=report):
         result.add(slab.start, slab.stop, slab.stored)
     largest, bound = result.errors.largest * abs(header.rescale[0]), header.bound
     if bound is not None and largest > bound:
@@ -215,7 +216,7 @@ def _upsampled(
     has_model = header.sr != registry.LANCZOS
     lanczos, model = Outcome(plan), Outcome(plan) if has_model else None
     how = DecodeOptions(threads=plan.options.threads)
-    for slab in Decoder(header, sections).slabs(lowres, how, plain=True):
+    for slab in Decoder(header, Sections(sections)).slabs(lowres, how, plain=True):
         lanczos.add(slab.start, slab.stop, slab.plain)
         if model is not None:
             model.add(slab.start, slab.stop, slab.stored)
@@ -238,7 +239,7 @@ def _stating(header: Header, result: Outcome) -> Header:
 def _lowres_errors(plan: Plan, lowres: Float) -> LowresErrors:
     facts, clean = plan.facts, plan.lowres.values
     low, half = facts.span.low, (facts.span.high - facts.span.low) / 2
-    inside = WindowErrors(windows.told(plan.options.focus, facts.volume, facts.span))
+    inside = WindowErrors(windows.error_windows(plan.options.focus, facts.volume, facts.span))
     for pair in zip(clean, lowres, strict=True):
         inside.add(*(low + (unit + 1) * half for unit in pair))
     scale = half / (facts.peak or 1.0)

@@ -110,7 +110,7 @@ def fields_of(name: str, facts: Facts, options: ResolvedOptions) -> Mapping[str,
     return {
         "sr": name,
         "sr_sha256": bytes.fromhex(known.sha256),
-        "sr_window": known.window or window_of(facts.volume, facts.span),
+        "sr_window": known.window or window_of(facts.volume),
         "sr_ensemble": ensemble_of(known, options),
     }
 

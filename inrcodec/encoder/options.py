@@ -189,7 +189,7 @@ class EncodeOptions:
             )
         if self.resume is not None:
             self._settle("resume", validate.path("resume", self.resume))
-        self._settle("focus", focusing.checked(self.focus))
+        self._settle("focus", focusing.parse_focus(self.focus))
         conflicts.refuse(self, _triple_of(self.factor))
 
     @classmethod
