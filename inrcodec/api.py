@@ -93,7 +93,7 @@ def encode(
     """
     if target is not None:
         io.refuse_other_ending(target)
-        io.check_writable(target, force)
+        io.check_file(target, force)
     wishes = _wished(options, knobs)
     if wishes.resume is not None:
         checkpoint.Checkpoint(wishes.resume).check(target)
