@@ -10,7 +10,7 @@ from os import PathLike
 from pathlib import Path
 
 from inrcodec import api, io, validate
-from inrcodec.encoder.measure import digest_of
+from inrcodec.file import digest_of
 from inrcodec.format import summary
 from inrcodec.layers.decode_options import DecodeOptions
 from inrcodec.layers.superres import registry
