@@ -15,12 +15,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from encoded import FACTOR, Encodings, within
-from figures import Figure, Section
+from shared import FACTOR, Encodings, Figure, Section, encoded, lowres_of, within
 from torch import Tensor, nn
 
-from inrcodec import api
-from inrcodec.encoder import pipeline
 from inrcodec.encoder.fit import loop
 from inrcodec.errors import FitFailed
 from inrcodec.layers.base.siren import tiles
@@ -132,7 +129,7 @@ def time_to_psnr(encodings: Encodings, args: Namespace) -> Section:
 def _learning(volume: Volume, factor: tuple[int, int, int], args: Namespace) -> Iterator[dict[str, float]]:
     """Iterations, seconds and PSNR of the recipe as it goes on."""
     span = Range.of(volume)
-    recipe = Recipe(pipeline.downsample(volume, span, factor).values, args.seed)
+    recipe = Recipe(lowres_of(volume, factor), args.seed)
     count = args.paper_iterations if args.paper_psnr is None else args.paper_timed
     peak = metrics.peak_of(span.low, span.high, volume.array.dtype)
     scale = (span.high - span.low) / 2 / peak
@@ -153,7 +150,7 @@ def _fits(
     """Steps, seconds and PSNR of fits of growing length, until one reaches the mark."""
     fixed: dict[str, Any] = {"factor": factor, "seed": args.seed, "threads": args.threads, "sr": "lanczos"}
     for steps in args.ladder:
-        report = api.encode_report(volume, steps=steps, **fixed)[1]
+        report = encoded(volume, steps=steps, **fixed)[1]
         seconds, psnr = report.seconds["fit"], report.psnr_lowres
         print(f"  fit: {steps} steps, {seconds:.1f} s, {psnr:.2f} dB", flush=True)
         yield {"steps": steps, "seconds": seconds, "psnr": psnr}

@@ -22,8 +22,18 @@ from time import monotonic
 
 import numpy as np
 import peer_codecs
-from encoded import cropped, parsed_region, twelve_bits
-from figures import Figure, Section, run
+from shared import (
+    RESULTS,
+    Figure,
+    Section,
+    cropped,
+    encoded,
+    parsed_region,
+    parser_of,
+    run,
+    skipped,
+    twelve_bits,
+)
 
 from inrcodec import Volume, api, io
 from inrcodec._version import __version__
@@ -101,7 +111,7 @@ def psnrs(volumes: Named, args: argparse.Namespace) -> Section:
         for wished in LADDER:
             if not reached[0] <= wished <= reached[-1]:
                 continue
-            blob, report = api.encode_report(volume, psnr=wished, threads=args.threads, time_budget=60.0)
+            blob, report = encoded(volume, psnr=wished, threads=args.threads, time_budget=60.0)
             peer = float(np.exp(np.interp(report.psnr, reached, np.log(sizes))))
             kind = "refinement" if report.sections["refinement"] else "networks"
             words = f"{report.psnr:.2f} dB in {len(blob):,} bytes ({kind}), SPERR {peer:,.0f}"
@@ -160,7 +170,7 @@ def speed(volumes: Named, args: argparse.Namespace) -> Section:
     for name, volume in volumes:
         encoded, decoded = [], []
         for _ in range(3):
-            blob, report = api.encode_report(volume, lossless=True, threads=args.threads)
+            blob, report = encoded(volume, lossless=True, threads=args.threads)
             encoded.append(volume.array.size / report.seconds["refine"] / 1e6)
             start = monotonic()
             api.decode(blob, threads=args.threads)
@@ -206,19 +216,15 @@ SECTIONS = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("volumes", type=Path, nargs="+")
     parser.add_argument("--crop", type=parsed_region, metavar="Z,Y,X")
     parser.add_argument("--only", nargs="+", choices=SECTIONS, default=list(SECTIONS))
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
+    parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
-    for path in args.volumes:
-        if not path.exists():
-            print(f"skipped: {path} is not here")
-            return
+    if skipped(*args.volumes):
+        return
     args.out.mkdir(parents=True, exist_ok=True)
     volumes = []
     for path in args.volumes:
