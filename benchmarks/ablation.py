@@ -55,7 +55,7 @@ def measure(volume: Volume, job: Job, options: ResolvedOptions) -> str:
     encoded = pipeline.written(volume, job, options, fitted)
     decoder = Decoder(encoded.header, encoded.sections)
     squares = np.square((decoder.lowres() - encoded.lowres) / 2)  # of the range
-    rings = rings_of(decoder.boxes, decoder.low_shape, decoder.active)
+    rings = rings_of(decoder.base.boxes, decoder.low_shape, decoder.active)
     at, rest = (squares[rings[name]] for name in ("at a cut", "elsewhere"))
     seam = at.mean() / rest.mean() if at.size else float("nan")
     size = len(encoded.sections["WGHT"])

@@ -178,7 +178,7 @@ def judge(result: Result, volume: Volume, blob: bytes) -> None:
         return
     result.error = float(np.square(clean - decoded)[active].mean())
     result.visible = VISIBLE * amplitude(clean[active]) ** 2
-    for k, box in enumerate(decoder.boxes):
+    for k, box in enumerate(decoder.base.boxes):
         tile = tiles.tile(active, box)
         if tile is None:
             result.errors.append(0.0)
@@ -189,7 +189,7 @@ def judge(result: Result, volume: Volume, blob: bytes) -> None:
         result.errors.append(error)
         result.variances.append(variance)
         offence = wrong_with(error, truth, tile, result.visible)
-        if offence and np.isfinite(error) and error < variance and len(truth) < decoder.layout.weights:
+        if offence and np.isfinite(error) and error < variance and len(truth) < decoder.base.layout.weights:
             result.excused += 1
         elif offence:
             result.offences.append(f"tile {k} {offence}: {error:.3g} of {variance:.3g}")

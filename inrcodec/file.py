@@ -12,24 +12,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
-from os import cpu_count
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 from inrcodec.entropy import laplace
 from inrcodec.entropy.padding import Planes
-from inrcodec.errors import CorruptFile, UsageError
-from inrcodec.format import index
+from inrcodec.errors import UsageError
 from inrcodec.format.header import Header
-from inrcodec.layers.base.siren import activity, companding, siren, stream, tiles, weights
-from inrcodec.layers.base.siren.siren import Layout
+from inrcodec.layers.base.siren.codec import SirenTiles
 from inrcodec.layers.decode_options import REFERENCE, DecodeOptions
 from inrcodec.layers.lattice import layer
 from inrcodec.layers.superres import registry
 from inrcodec.layers.upsample import SLAB, Fullres, Slab
-from inrcodec.parallel import InterruptiblePool
 from inrcodec.progress import Progress
 from inrcodec.validate import did_you_mean
 from inrcodec.volume.box import Box, Shape, lowres_shape
@@ -56,17 +51,13 @@ class Decoder:
         self.header, self.sections = header, sections
         self.shape: Shape = header.shape
         self.low_shape = lowres_shape(header.shape, header.factor)
-        self.layout = Layout(header.layers, header.width, header.omega)
+        self.base = SirenTiles(header, sections)
         self.span = Range(float(header.low), float(header.high))
 
-    @cached_property
+    @property
     def active(self) -> Bool:
         """Low-res voxels that a network stands for."""
-        cells = None
-        if "MASK" in self.sections:
-            grid = [-(-n // c) for n, c in zip(self.low_shape, self.header.cell, strict=True)]
-            cells = laplace.decode_mask(self.sections["MASK"], (grid[0], grid[1], grid[2]))
-        return activity.active_voxels(cells, self.header.cell, self.low_shape)
+        return self.base.active
 
     @cached_property
     def padding(self) -> Planes | None:
@@ -74,20 +65,6 @@ class Decoder:
         if "PADM" not in self.sections:
             return None
         return laplace.decode_bits(self.sections["PADM"], self.shape)
-
-    @cached_property
-    def boxes(self) -> list[Box]:
-        return tiles.boxes(self.low_shape, self.header.tiles, self.header.cuts)
-
-    @cached_property
-    def streams(self) -> list[bytes]:
-        """Each tile's bytes."""
-        return index.split(self.sections["INDX"], self.sections["WGHT"], len(self.boxes))
-
-    def weights(self, tile: int) -> list[Float]:
-        """The float64 tensors of one tile's network, from its own bytes."""
-        codes, integers = stream.read_tile(self.streams[tile], self.layout.sizes)
-        return weights.dequantize(self.layout, integers, codes)
 
     def lowres(
         self, threads: int | None = None, z: slice = slice(None), progress: Progress | None = None
@@ -99,33 +76,8 @@ class Decoder:
         ndarray, (z, y, x), float64.
         """
         start, stop, _ = z.indices(self.low_shape[0])
-        out = np.full((max(0, stop - start), *self.low_shape[1:]), float(self.header.background))
-        wanted = [k for k, b in enumerate(self.boxes) if b.low[0] < stop and b.high[0] > start]
-
-        active, pieces = self.active, self.streams  # decoded once, before the threads
-
-        def fill(k: int) -> None:
-            weights = self.weights(k) if pieces[k] else []  # first: nothing is laid out for a damaged stream
-            tile = tiles.tile(active, self.boxes[k])
-            if (tile is None) != (not pieces[k]):
-                raise CorruptFile(
-                    f"tile {k} has a stream of {len(pieces[k])} bytes but "
-                    f"{'no' if tile is None else 'some'} active voxels; the file is damaged",
-                    value=k,
-                )
-            if tile is not None:
-                first, last = np.searchsorted(tile.index[:, 0], [start, stop])
-                values = siren.decode(self.layout, weights, tile, slice(int(first), int(last)))
-                values = companding.expand(self.header.companding, values)
-                places = tile.index[first:last]
-                out[places[:, 0] - start, places[:, 1], places[:, 2]] = values
-
-        # One thread a product: the bits then cannot depend on how a BLAS shares the work out.
-        with threadpool_limits(1, "blas"), InterruptiblePool(threads or cpu_count()) as pool:
-            for done, _ in enumerate(pool.map(fill, wanted), 1):
-                if progress:
-                    progress("lowres", done / len(wanted))
-        return out
+        box = Box((start, 0, 0), (max(start, stop), *self.low_shape[1:]))
+        return self.base.read(box, threads=threads, progress=progress)
 
     def slabs(
         self,

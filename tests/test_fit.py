@@ -7,9 +7,9 @@ import torch
 from inrcodec.encoder.fit import loop, trainer, warm_start
 from inrcodec.encoder.fit.soap import Adam, ClippedSoap
 from inrcodec.errors import FitFailed, TargetNotReached
-from inrcodec.layers.base.siren import siren, stream, tiles
+from inrcodec.layers.base.siren import siren, tiles
 from inrcodec.layers.base.siren.siren import Layout
-from inrcodec.layers.base.siren.weights import dequantize
+from inrcodec.layers.base.siren.weights import dequantize, write_tile
 
 SHAPE = (8, 16, 16)
 Z, Y, X = (np.linspace(-1, 1, n) for n in SHAPE)
@@ -59,7 +59,7 @@ def test_same_seed_same_integers_and_another_seed_others():
 
 
 def stored(codes, integers):
-    return sum(len(stream.write_tile(c, q)) for c, q in zip(codes, integers, strict=True))
+    return sum(len(write_tile(c, q)) for c, q in zip(codes, integers, strict=True))
 
 
 @pytest.mark.parametrize("share", [0.6, 0.9])

@@ -28,11 +28,11 @@ from inrcodec.encoder.options import ResolvedOptions
 from inrcodec.encoder.plan import Plan
 from inrcodec.entropy import laplace
 from inrcodec.errors import CorruptFile, InputError, TargetNotReached
-from inrcodec.format import container, index, limits
+from inrcodec.format import container, limits
 from inrcodec.format.fields import LONGEST_TEXT, MOST_ENTRIES, SCALARS, TEXT
 from inrcodec.format.header import NOISE_STEPS, Header
 from inrcodec.layers import resample
-from inrcodec.layers.base.siren import activity, companding, stream, tiles
+from inrcodec.layers.base.siren import activity, codec, companding, tiles, weights
 from inrcodec.layers.base.siren.siren import Layout
 from inrcodec.layers.superres import registry
 from inrcodec.layers.superres.conditioning import telling
@@ -232,9 +232,8 @@ def aimed(volume: Volume, job: Job, options: ResolvedOptions, progress: Progress
 
 def written(volume: Volume, job: Job, options: ResolvedOptions, networks: Fitted | None) -> Encoded:
     """The sections of a job's networks; a box of pure background has an empty stream."""
-    streamed = iter(map(stream.write_tile, networks.codes, networks.integers) if networks else ())
-    lengths, weights = index.join([next(streamed) if t is not None else b"" for t in job.tiles])
-    sections = {**job.masks, "INDX": lengths, "WGHT": weights}
+    codes, integers = (networks.codes, networks.integers) if networks else ((), ())
+    sections = {**job.masks, **codec.encode(job.tiles, codes, integers)}
     span = Range(job.header.low, job.header.high)
     windows = focus.told(options.focus, volume, span)
     return Encoded(job.header, sections, job.low.values, job.low.aimed, windows, job.notices, job.choice)
@@ -285,7 +284,7 @@ def fitted(
         batch=options.batch_per_tile,
         rate=job.plan.rate,
         room=job.room,
-        measure=lambda codes, integers: sum(map(len, map(stream.write_tile, codes, integers))),
+        measure=lambda codes, integers: sum(map(len, map(weights.write_tile, codes, integers))),
         learning_rate=options.learning_rate if options.optimizer == "adam" else None,
         seed=options.seed,
         device=options.device,

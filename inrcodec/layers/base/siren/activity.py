@@ -25,7 +25,9 @@ def background_of(lowres: Float) -> float:
     step = 2 * TOLERANCE * amplitude(lowres)
     bins = np.floor((values + 1) / step).astype(np.int64)
     commonest = int(np.bincount(np.maximum(bins, 0)).argmax())
-    return float(np.clip(np.median(values[bins == commonest]), -1.0, 1.0))
+    inside = values[bins == commonest]
+    # Resampling rounds: all that the lowest bin holds may lie a hair below -1.
+    return float(np.clip(np.median(inside), -1.0, 1.0)) if inside.size else -1.0
 
 
 def cell_for(shape: Shape, edge: int) -> Shape:
