@@ -254,7 +254,8 @@ class Option:
     Attributes
     ----------
     kind : the values that it takes.
-    help : one line, lower case, no point at the end.
+    help : what it is in about 30 characters, lower case, no point at the end.
+    detail : what else to know; not in the short help.
     group : heading in the full help and in the manual.
     metavar : stands for the value; by default the kind's.
     unit : of the value.
@@ -270,6 +271,7 @@ class Option:
     kind: Kind
     help: str
     group: str
+    detail: str = ""
     metavar: str = ""
     unit: str = ""
     otherwise: str = ""
@@ -299,11 +301,22 @@ class Option:
         return str(self.default)
 
     @property
+    def value(self) -> str:
+        """What stands for the value in help, such as "N"."""
+        return self.metavar or self.kind.metavar
+
+    @property
     def line(self) -> str:
-        """Help, range and default as one line."""
+        """Help, detail, range and default as one line."""
         rest = [self.range, f"default: {self.without_it}" if self.without_it else ""]
         more = "; ".join(filter(None, rest))
-        return f"{self.help} ({more})" if more else self.help
+        text = "; ".join(filter(None, [self.help, self.detail]))
+        return f"{text} ({more})" if more else text
+
+    def brief(self, width: int) -> str:
+        """As much of the line as fits."""
+        ranged = f"{self.help} ({self.range})" if self.range else self.help
+        return next((text for text in (self.line, ranged) if len(text) <= width), self.help)
 
 
 def row(default: Any, kind: Kind, help: str, group: str, **columns: Any) -> Any:
@@ -378,6 +391,7 @@ def lists_keywords(*tables: type) -> Callable[[T], T]:
 
 
 def _sentence(option: Option) -> str:
+    words = "; ".join(filter(None, [option.help, option.detail]))
     more = f" ({option.range})" if option.range else ""
-    otherwise = f" Default: {option.otherwise}." if option.otherwise else ""
-    return f"{option.help[0].upper()}{option.help[1:]}{more}.{otherwise}"
+    otherwise = f" Without it: {option.otherwise}." if option.otherwise else ""
+    return f"{words[0].upper()}{words[1:]}{more}.{otherwise}"

@@ -102,7 +102,9 @@ CONFLICTS = [
 
 @pytest.mark.parametrize("options", CONFLICTS, ids=str)
 def test_a_conflict_ends_with_the_remedy(options):
-    with pytest.raises(UsageError, match=r"(did you mean .+\?|give one of them|leave one of them out|or set base)$"):
+    with pytest.raises(
+        UsageError, match=r"(did you mean .+\?|give one of them|leave one of them out|or set base)$"
+    ):
         EncodeOptions.from_preset(**options)
 
 
@@ -257,7 +259,9 @@ ROWS = [*encoding.OPTIONS.values(), *encoding.SOURCE_OPTIONS.values(), *decoding
 
 @pytest.mark.parametrize("option", ROWS, ids=lambda option: option.name)
 def test_a_row_is_whole(option):
-    assert option.help[0] != option.help[0].upper() or not option.help[0].isalpha() or option.help[:2].isupper()
+    assert (
+        option.help[0] != option.help[0].upper() or not option.help[0].isalpha() or option.help[:2].isupper()
+    )
     assert not option.help.endswith(".") and option.group
     assert option.kind.is_switch or option.metavar or option.kind.metavar
     for name in option.needs:

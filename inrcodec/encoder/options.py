@@ -54,12 +54,12 @@ __all__ = [
 MAX_STEPS = 10_000_000
 MAX_SEED = LARGEST  # what torch takes
 
-SOURCE = "Source"
-TARGET = "Target (at most one; by default the preset's networks decide)"
-EFFORT = "Effort"
-NETWORKS = "Networks"
-SUPERRES = "Super-resolution"
-MACHINE = "Machine"
+SOURCE = "source"
+TARGET = "target, at most one"
+EFFORT = "effort"
+NETWORKS = "networks"
+SUPERRES = "super-resolution"
+MACHINE = "machine"
 
 
 class SourceKeywords(TypedDict, total=False):
@@ -96,6 +96,12 @@ class EncodeKeywords(SourceKeywords, total=False):
     resume: str | PathLike[str] | None
 
 
+def _modality(_: str, value: object) -> str | None:
+    from inrcodec.volume.modality import checked  # imports NumPy, for those who need it
+
+    return checked(value)
+
+
 @lists_keywords()
 @dataclass(frozen=True, kw_only=True)
 class SourceOptions:
@@ -109,7 +115,7 @@ class SourceOptions:
     spacing: Sequence[float] | None = row(
         None,
         Kind("above 0", lambda _, value: value, validate.parse_floats, "Z,Y,X"),  # by what reads the source
-        "voxel spacing of arrays and NumPy files",
+        "voxel spacing, of NumPy files",
         SOURCE,
         unit="mm",
         otherwise="1 mm",
@@ -118,19 +124,23 @@ class SourceOptions:
     series: str | None = row(
         None,
         Kind("", lambda _, value: value),
-        "Series Instance UID, where a DICOM folder holds several series",
+        "which series of a folder",
         SOURCE,
+        detail="its Series Instance UID, or its number",
         metavar="UID",
     )
     modality: str | None = row(
         None,
-        Kind("a DICOM term", lambda _, value: value),
-        "CT, MR …: of sources that do not say it (NIfTI, NumPy)",
+        Kind("CT, MR …", _modality),
+        "of NIfTI and NumPy files, which lack it",
         SOURCE,
         metavar="TERM",
         otherwise="CT, if the values look like Hounsfield units",
         main=True,
     )
+
+    def __post_init__(self) -> None:
+        validate.check_all(self)
 
 
 @lists_keywords()
@@ -151,16 +161,18 @@ class EncodeOptions:
     preset: str = row(
         "balanced",  # minutes on two cores for a whole head; "best" takes five times longer
         validate.choice(PRESETS),
-        "how much work the fit may be, and all that is not given",
+        "effort of the fit",
         EFFORT,
+        detail="a preset has a value for every option that is not given",
         metavar="NAME",
         main=True,
     )
     ratio: float | None = row(
         None,
         number(1.0, open_at_low=True),
-        "at least this compression ratio, bytes of the voxels by bytes of the file",
+        "at least this compression ratio",
         TARGET,
+        detail="bytes of the voxels by bytes of the file",
         metavar="R",
         main=True,
         exclusive="target",
@@ -178,8 +190,9 @@ class EncodeOptions:
     psnr: float | None = row(
         None,
         number(5.0, 150.0),
-        "at least this PSNR over the whole volume against its own peak, in few bytes",
+        "at least this PSNR",
         TARGET,
+        detail="over the whole volume, against its own peak, in few bytes",
         metavar="DB",
         unit="dB",
         main=True,
@@ -188,10 +201,10 @@ class EncodeOptions:
     max_error: float | None = row(
         None,
         number(0.0),
-        "no voxel is off by more than this",
+        "largest error of any voxel",
         TARGET,
         metavar="E",
-        unit="in the volume's unit (HU for CT)",
+        unit="HU, for CT",
         main=True,
         exclusive="target",
     )
@@ -201,8 +214,9 @@ class EncodeOptions:
     base: bool = row(
         False,
         SWITCH,
-        "networks in front of the refinement, for a preview from the first bytes, at more bytes in all",
+        "networks in front of the refinement",
         TARGET,
+        detail="for a preview from the first bytes; the file is larger",
         needs=("lossless", "max_error", "psnr"),
     )
     steps: int | None = row(
@@ -216,8 +230,9 @@ class EncodeOptions:
     time_budget: float | None = row(
         None,
         number(0.0, open_at_low=True),
-        "end the fit after this time; reading the source and checking the file come on top",
+        "end the fit after this time",
         EFFORT,
+        detail="reading the source and checking the file come on top",
         metavar="S",
         unit="s",
         main=True,
@@ -228,7 +243,6 @@ class EncodeOptions:
         triples(limits.FACTOR, or_one=True),
         "down-sampling of each axis",
         NETWORKS,
-        main=True,
         for_networks=True,
         otherwise="by voxel spacing and target",
     )
@@ -263,25 +277,25 @@ class EncodeOptions:
             lambda _, value: windows.checked(value),
             metavar="WINDOW",
         ),
-        "values that matter most: a window by name, for CT, or by its ends in the volume's unit",
+        "values that matter most",
         NETWORKS,
-        main=True,
+        detail="a window by name, for CT, or by its ends in the volume's unit",
         for_networks=True,
     )
     sr: str | None = row(
         None,
         validate.MODEL,
-        "ID of the super-resolution model, or 'lanczos' for none",
+        "ID of a model, or 'lanczos' for none",
         SUPERRES,
-        main=True,
         for_networks=True,
         otherwise="'auto', by modality and factor",
     )
     ensemble: int | None = row(
         None,
         validate.ENSEMBLE,
-        "mirror images that the model's result is averaged over; the decoder takes that many times longer",
+        "mirror images that are averaged",
         SUPERRES,
+        detail="the decoder computes the model as many times",
         metavar="N",
         without=("sr", "lanczos"),
         for_networks=True,
@@ -290,26 +304,29 @@ class EncodeOptions:
     through_sr: bool | None = row(
         None,
         SWITCH,
-        "fit to the low-res volume whose up-sampling is best, not to plain down-sampling",
+        "fit for the best up-sampled volume",
         SUPERRES,
+        detail="not for the volume that plain down-sampling gives",
         for_networks=True,
         otherwise="by preset",
     )
-    seed: int = row(0, whole(0, MAX_SEED, "0 to 2^63 - 1"), "of all randomness; stored in the file", MACHINE)
+    seed: int = row(0, whole(0, MAX_SEED, "0 to 2^63 - 1"), "of all randomness, stored in the file", MACHINE)
     device: str = row("cpu", validate.DEVICE, "where the networks are fitted", MACHINE)
     threads: int | None = row(
         None,
         validate.THREADS,
-        "threads of the computation; they change no byte",
+        "threads of the computation",
         MACHINE,
+        detail="they change no byte",
         otherwise="one a core",
         main=True,
     )
     resume: str | PathLike[str] | None = row(
         None,
         validate.PATH,
-        "checkpoint: the state of the fit is kept there, and taken from there if it exists",
+        "checkpoint of the fit",
         MACHINE,
+        detail="its state is kept there, and taken from there if the file exists",
         for_networks=True,
     )
 
@@ -338,10 +355,11 @@ class EncodeOptions:
 
         Raises
         ------
-        UsageError
-            torch has no such device here.
+        UsageError, ModelNotFound
+            There is no such device or model here.
         """
         validate.check_device(self.device)
+        self._check_model()
         preset = PRESETS[self.preset]
         values: dict[str, Any] = {f.name: getattr(self, f.name, None) for f in fields(ResolvedOptions)}
         factor, sr = self.factor, None if self.sr == "auto" else self.sr
@@ -355,6 +373,12 @@ class EncodeOptions:
         }
         filled = {f.name: getattr(preset, f.name) for f in fields(Settings) if values[f.name] is None}
         return ResolvedOptions(**values | filled)
+
+    def _check_model(self) -> None:
+        if self.sr not in (None, "auto", "lanczos"):
+            from inrcodec.layers.superres.registry import manifest
+
+            manifest(self.sr)
 
     def _checkpoint(self) -> Checkpoint | None:
         """A new one for each encoding: it counts the fits."""

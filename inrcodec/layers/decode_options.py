@@ -20,7 +20,7 @@ Quality: TypeAlias = Literal["full", "base", "preview"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 QUALITIES: tuple[Quality, ...] = get_args(Quality)
 
-VERSION, MODEL, MACHINE = "Which version of the volume", "Super-resolution", "Machine"
+VERSION, MODEL, MACHINE = "version of the volume", "super-resolution", "machine"
 
 
 class DecodeKeywords(TypedDict, total=False):
@@ -53,17 +53,18 @@ class DecodeOptions:
     quality: Quality = row(
         "full",
         choice(QUALITIES),
-        "full: all that the file holds; base: without its refinement; preview: the fastest look at it",
+        "which version",
         VERSION,
+        detail="full: all that the file holds; base: without its refinement; preview: the fastest look",
         metavar="NAME",
         main=True,
         without=("lowres", True),
     )
-    lowres: bool = row(False, SWITCH, "the low-res volume, without up-sampling", VERSION, main=True)
+    lowres: bool = row(False, SWITCH, "the low-res volume, not up-sampled", VERSION, main=True)
     sr: str | None = row(
         None,
         validate.MODEL,
-        "'lanczos' up-samples without the model that the file names",
+        "'lanczos' for up-sampling without a model",
         MODEL,
         otherwise="the file's model",
         main=True,
@@ -72,8 +73,9 @@ class DecodeOptions:
     ensemble: int | None = row(
         None,
         validate.ENSEMBLE,
-        "mirror images that the model's result is averaged over; fewer are faster",
+        "mirror images that are averaged",
         MODEL,
+        detail="the model is computed as many times; fewer are faster",
         metavar="N",
         otherwise="the file's number, which is the reference",
         without=("lowres", True),
@@ -81,16 +83,18 @@ class DecodeOptions:
     precision: Precision = row(
         "float32",  # the reference; the other is within 0.05 dB of it
         choice(PRECISIONS),
-        "of the model; bfloat16 is faster on processors that have it, within 0.05 dB",
+        "arithmetic of the model",
         MODEL,
+        detail="bfloat16 is faster on processors that have it, within 0.05 dB",
         metavar="TYPE",
     )
     device: str = row("cpu", validate.DEVICE, "where the model is computed", MACHINE)
     threads: int | None = row(
         None,
         validate.THREADS,
-        "threads of the computation; they change no voxel",
+        "threads of the computation",
         MACHINE,
+        detail="they change no voxel",
         otherwise="one a core",
         main=True,
     )
