@@ -101,7 +101,7 @@ def _quality(volume: Volume, stack: np.ndarray, decoded: np.ndarray, low: int) -
     """Errors in physical units; PSNR and SSIM of values from 0 on."""
     span, scale = Range.of(volume), abs(volume.rescale[0])
     peak = peak_of(span.low, span.high, volume.array.dtype)
-    errors, windows = Errors(peak), WindowErrors(focus.told(focus.ALL, volume, span))
+    errors, windows = Errors(peak), WindowErrors(focus.error_windows(focus.ALL, volume, span))
     absolute = 0.0
     for source, found in zip(stack, decoded, strict=True):
         errors.add(source, found)

@@ -28,7 +28,7 @@ from inrcodec.layers.decode_options import OPTIONS as DECODE_OPTIONS
 from inrcodec.layers.decode_options import DecodeKeywords, DecodeOptions
 from inrcodec.progress import Progress, Stages
 from inrcodec.validate import lists_keywords
-from inrcodec.volume.modality import settled
+from inrcodec.volume.modality import with_modality
 from inrcodec.volume.volume import Volume
 
 Source: TypeAlias = str | PathLike[str] | NDArray[Any] | Volume
@@ -206,8 +206,12 @@ def decode_volume(
     """
     validate.refuse_unknown(keywords, DECODE_OPTIONS)
     options = DecodeOptions(**keywords)
-    validate.check_device(options.device)
-    file = open(source, max_bytes)
+    options.check_device()
+    return volume_of(open(source, max_bytes), options, progress)
+
+
+def volume_of(file: Decoder, options: DecodeOptions, progress: Progress | None = None) -> Volume:
+    """The volume of an open file, as :func:`decode_volume` returns it."""
     if options.lowres:
         return file.lowres_volume(threads=options.threads, progress=progress)
     return file.volume(options, progress)
@@ -265,7 +269,7 @@ def _resolved(
 
 def _read(source: Source, about: SourceOptions) -> tuple[Volume, list[str]]:
     """The volume with its modality, and what the user should know."""
-    return settled(io.read(source, spacing=about.spacing, series=about.series), about.modality)
+    return with_modality(io.read(source, spacing=about.spacing, series=about.series), about.modality)
 
 
 def _encoded(
@@ -287,7 +291,7 @@ def _encoded(
     record = ledger.of(volume, header, sections, found, len(blob))
     return blob, EncodeReport(
         **record,
-        focus=windows.word(options.focus),
+        focus=windows.format_focus(options.focus),
         through_sr=options.through_sr,
         seconds=stages.seconds,
         notices=notices + encoded.notices + pipeline.model_left_out(encoded, found),

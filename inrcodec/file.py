@@ -27,6 +27,7 @@ from inrcodec.layers.superres import registry
 from inrcodec.layers.upsample import SLAB, Fullres, Slab
 from inrcodec.progress import Progress
 from inrcodec.validate import did_you_mean
+from inrcodec.volume.affine import coarser
 from inrcodec.volume.box import Box, Shape, lowres_shape
 from inrcodec.volume.value_range import Range
 from inrcodec.volume.volume import Volume
@@ -188,7 +189,7 @@ class Decoder:
                 option="lowres",
             )
         stored = self.span.to_stored(self.lowres(threads, progress=progress), np.dtype(self.header.dtype))
-        volume = self._volume(stored, _coarser(self.header.affine, self.header.factor))
+        volume = self._volume(stored, coarser(self.header.affine, self.header.factor))
         about = {k: v for k, v in volume.description.items() if k not in FULL_RES_FACTS}
         return replace(volume, padding=None, description=about)
 
@@ -217,11 +218,3 @@ class Decoder:
             unit=h.unit,
             description=h.description,
         )
-
-
-def _coarser(affine: Float, factor: Shape) -> Float:
-    """The affine of the low-res grid: voxels ``factor`` times as large, centred on what they cover."""
-    z, y, x = factor
-    scale = np.diag([x, y, z, 1.0])
-    scale[:3, 3] = [(x - 1) / 2, (y - 1) / 2, (z - 1) / 2]
-    return np.asarray(affine @ scale)

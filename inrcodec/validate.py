@@ -170,7 +170,7 @@ def _parsed(number: Callable[[str], object], word: str) -> object:
     return parts[0] if len(parts) == 1 else tuple(parts)
 
 
-def _ints(word: str) -> object:
+def parse_ints(word: str) -> object:
     return _parsed(int, word)
 
 
@@ -179,7 +179,7 @@ def parse_floats(word: str) -> object:
 
 
 def whole(low: int, high: int, allowed: str = "") -> Kind:
-    return Kind(allowed or f"{low:,} to {high:,}", lambda n, v: integer(n, v, low, high), _ints, "N")
+    return Kind(allowed or f"{low:,} to {high:,}", lambda n, v: integer(n, v, low, high), parse_ints, "N")
 
 
 def number(low: float, high: float = math.inf, *, open_at_low: bool = False) -> Kind:
@@ -209,7 +209,7 @@ def choice(values: Iterable[T]) -> Kind:
             require(False, name, value, f"{allowed}{hint}")
         return found  # type: ignore[return-value]
 
-    return Kind(allowed, check, _ints if isinstance(known[0], int) else str)
+    return Kind(allowed, check, parse_ints if isinstance(known[0], int) else str)
 
 
 def triples(high: int, *, most: int | None = None, or_one: bool = False) -> Kind:
@@ -223,7 +223,7 @@ def triples(high: int, *, most: int | None = None, or_one: bool = False) -> Kind
         return found
 
     allowed = f"1 to {high:,}" + ("" if most is None else ", in all too")
-    return Kind(allowed, check, _ints, "N|Z,Y,X" if or_one else "Z,Y,X")
+    return Kind(allowed, check, parse_ints, "N|Z,Y,X" if or_one else "Z,Y,X")
 
 
 def _switch(name: str, value: object) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from conftest import encoded
 from dicom_maker import write_series
 
 import inrcodec
@@ -48,7 +49,7 @@ VOLUMES = {
 @pytest.mark.parametrize("name", VOLUMES)
 def test_what_is_decoded_has_the_shape_and_type_of_what_was_encoded(name):
     source = VOLUMES[name]
-    blob, report = api.encode_report(source, factor=None if min(source.shape) < 4 else 2, **QUICK)
+    blob, report = encoded(source, factor=None if min(source.shape) < 4 else 2, **QUICK)
     decoded = inrcodec.decode(blob, threads=1)
     assert decoded.shape == source.shape
     assert decoded.dtype == source.dtype.newbyteorder("=")
@@ -62,7 +63,7 @@ def test_what_is_decoded_has_the_shape_and_type_of_what_was_encoded(name):
 
 def test_constants_are_exact_and_cost_no_network():
     for name in ("constant", "one voxel", "nothing but padding"):
-        blob, report = api.encode_report(VOLUMES[name], **QUICK)
+        blob, report = encoded(VOLUMES[name], **QUICK)
         assert np.array_equal(inrcodec.decode(blob), VOLUMES[name])
         assert report.psnr == float("inf") and report.sections["network"] <= 100
 
@@ -92,10 +93,10 @@ def test_geometry_rescale_and_modality_come_back():
 @pytest.mark.parametrize("tiles", [(1, 1, 1), (1, 3, 2)])
 def test_same_seed_same_file_whatever_the_threads_and_another_seed_another(tiles):
     source = io.read("tests/data/mr-t1.nii.gz")
-    knobs = {"steps": 120, "factor": 2, "width": 32, "tiles": tiles}
-    one, two = (inrcodec.encode(source, threads=t, seed=5, **knobs) for t in (1, 2))
+    options = {"steps": 120, "factor": 2, "width": 32, "tiles": tiles}
+    one, two = (inrcodec.encode(source, threads=t, seed=5, **options) for t in (1, 2))
     assert one == two
-    assert one != inrcodec.encode(source, threads=1, seed=6, **knobs)
+    assert one != inrcodec.encode(source, threads=1, seed=6, **options)
 
 
 def test_same_voxels_whatever_the_threads_and_slices_asked_for():
@@ -119,7 +120,7 @@ def test_the_encoder_keeps_the_better_of_model_and_lanczos(monkeypatch):
         ),
     )
     source = Volume.from_array(VOLUMES["int16"], modality="CT")
-    blob, report = api.encode_report(source, steps=60, threads=1, factor=4)
+    blob, report = encoded(source, steps=60, threads=1, factor=4)
     assert report.sr == "lanczos" and report.psnr == report.psnr_lanczos
     assert any("Lanczos is used" in notice for notice in report.notices)
     with_lanczos = inrcodec.decode(blob, sr="lanczos")
@@ -129,19 +130,19 @@ def test_the_encoder_keeps_the_better_of_model_and_lanczos(monkeypatch):
 def test_a_narrow_gain_is_held_against_a_fit_without_the_model():
     """Blocks that no model was made for: one gains on its own fit, and another fit does better without."""
     blocks = np.where((np.indices((20, 32, 32)) // 4).sum(0) % 2, 1000, -1000).astype(np.int16)
-    knobs = {"factor": (1, 4, 4), "steps": 300, "modality": "CT", "threads": 1}
-    _, narrow = api.encode_report(blocks, **knobs, time_budget=1000.0)  # with a budget there is no other fit
+    options = {"factor": (1, 4, 4), "steps": 300, "modality": "CT", "threads": 1}
+    _, narrow = encoded(blocks, **options, time_budget=1000.0)  # with a budget there is no other fit
     assert narrow.sr == "ct-2d-x4" and 0 < narrow.psnr - narrow.psnr_lanczos < target_search.NARROW
-    plain, without = api.encode_report(blocks, sr="lanczos", **knobs)
+    plain, without = encoded(blocks, sr="lanczos", **options)
     assert without.psnr > narrow.psnr
-    blob, report = api.encode_report(blocks, **knobs)
+    blob, report = encoded(blocks, **options)
     assert blob == plain and any("Lanczos is used" in notice for notice in report.notices)
 
 
 def test_a_file_with_a_model_decodes_without_it():
     head = io.read("tests/data/vhf-head.nii.gz")
     source = replace(head, array=head.array[:16, 150:246, 180:276])
-    blob, report = api.encode_report(source, steps=600, threads=1, width=40)
+    blob, report = encoded(source, steps=600, threads=1, width=40)
     assert report.sr == "ct-3d-x4" and report.psnr > report.psnr_lanczos
     plain = inrcodec.decode(blob, sr="lanczos")
     errors = (plain.astype(float) - source.array) ** 2
@@ -151,7 +152,7 @@ def test_a_file_with_a_model_decodes_without_it():
 
 
 def test_the_report_counts_every_byte():
-    blob, report = api.encode_report(VOLUMES["padded"], **QUICK)
+    blob, report = encoded(VOLUMES["padded"], **QUICK)
     assert sum(report.sections.values()) == report.file_bytes == len(blob)
     assert report.ratio == VOLUMES["padded"].nbytes / len(blob)
     assert {"read", "downsample", "fit", "verify"} <= report.seconds.keys()
@@ -169,24 +170,24 @@ def test_a_ratio_is_a_size_and_an_impossible_one_writes_nothing(tmp_path):
     source = VOLUMES["int16"]
     assert source.nbytes / len(inrcodec.encode(source, ratio=30, steps=600, threads=1)) >= 30
     with pytest.raises(TargetNotReached):
-        inrcodec.encode(source, tmp_path / "x.inrv", ratio=200, **QUICK)
+        inrcodec.encode_file(source, tmp_path / "x.inrv", ratio=200, **QUICK)
     assert not list(tmp_path.iterdir())
 
 
 def test_sources_and_files_of_every_kind(tmp_path):
     np.save(tmp_path / "a.npy", VOLUMES["int16"])
     target = tmp_path / "a.inrv"
-    report = inrcodec.encode(tmp_path / "a.npy", target, spacing=(3, 1, 1), **QUICK)
+    report = inrcodec.encode_file(tmp_path / "a.npy", target, spacing=(3, 1, 1), **QUICK)
     assert report.file_bytes == target.stat().st_size and report.source_bytes
     whole = inrcodec.decode(target)
     assert np.array_equal(inrcodec.decode(target.read_bytes()), whole)
     assert np.array_equal(inrcodec.decode(streams.BytesIO(target.read_bytes())), whole)
     assert inrcodec.decode_volume(str(target)).spacing == (3, 1, 1)
     with pytest.raises(InrvError, match="exists"):
-        inrcodec.encode(VOLUMES["int16"], target, **QUICK)
+        inrcodec.encode_file(VOLUMES["int16"], target, **QUICK)
 
 
-def test_options_and_knobs_go_together_and_misspellings_do_not():
+def test_options_and_keywords_go_together_and_misspelt_ones_are_refused():
     options = inrcodec.EncodeOptions.from_preset("fast", steps=60, threads=1)
     blob = inrcodec.encode(VOLUMES["uint8"], options=options, width=12)
     assert inrcodec.info(blob)["codec"]["width"] == 12
@@ -197,7 +198,7 @@ def test_options_and_knobs_go_together_and_misspellings_do_not():
 def test_the_plan_is_what_is_done():
     source = VOLUMES["int16"]
     planned = inrcodec.plan(source, **QUICK)
-    report = api.encode_report(source, **QUICK)[1]
+    report = encoded(source, **QUICK)[1]
     for name in ("factor", "tiles", "layers", "width"):
         assert planned[name] == getattr(report, name), name
     assert report.sr in (planned["sr"], "lanczos")  # a model is tried, and may be left out
@@ -206,7 +207,7 @@ def test_the_plan_is_what_is_done():
 
 def test_the_preview_is_the_central_lowres_slice():
     blob = inrcodec.encode(VOLUMES["uint8"], factor=2, **QUICK)
-    picture = inrcodec.preview(blob)
+    picture = inrcodec.open(blob).preview()
     low = inrcodec.decode(blob, lowres=True)
     assert picture.shape == low.shape[1:] and picture.dtype == np.uint8
     assert np.corrcoef(picture.ravel(), low[len(low) // 2].ravel())[0, 1] > 0.99
@@ -275,7 +276,7 @@ def test_a_size_that_is_too_small_names_the_least(tiny_array):
 def test_a_target_is_not_named_as_another_format(tmp_path, tiny_array):
     for name in ("a.nii.gz", "a.NPY", "a.dcm"):
         with pytest.raises(UsageError, match=r"did you mean .*a\.inrv"):
-            inrcodec.encode(tiny_array, tmp_path / name)
+            inrcodec.encode_file(tiny_array, tmp_path / name)
     assert not list(tmp_path.iterdir())
 
 
@@ -301,5 +302,5 @@ def test_seconds_of_a_model_are_told_where_there_is_one(tiny_blob):
 
 
 def test_the_low_res_volume_has_no_model_to_leave_out(tiny_blob):
-    with pytest.raises(UsageError, match="no meaning for the low-res volume"):
+    with pytest.raises(UsageError, match="has no meaning with lowres"):
         inrcodec.decode(tiny_blob, lowres=True, sr="lanczos")

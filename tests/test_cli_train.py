@@ -9,6 +9,7 @@ from hashlib import sha256
 import numpy as np
 import pytest
 import torch
+from conftest import encoded
 from test_training import FACTOR, options, texture
 
 import inrcodec
@@ -54,7 +55,7 @@ def test_a_model_of_ones_own_encodes_and_decodes(model, monkeypatch):
     knobs = {"factor": 2, "steps": 600, "width": 30, "modality": "CT"}
     monkeypatch.setenv(registry.OWN, str(model))
     assert registry.choose("CT", FACTOR) == "my-model"
-    blob, report = inrcodec.api.encode_report(texture((40, 48, 48)), **knobs)
+    blob, report = encoded(texture((40, 48, 48)), **knobs)
     assert report.sr == "my-model" and report.psnr > report.psnr_lanczos
     decoded = inrcodec.decode(blob)
     plain = inrcodec.decode(blob, sr="lanczos")

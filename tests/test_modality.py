@@ -14,7 +14,7 @@ import inrcodec
 from inrcodec.cli import dec, enc
 from inrcodec.errors import UsageError
 from inrcodec.format import container
-from inrcodec.volume.modality import checked, settled
+from inrcodec.volume.modality import parse_modality, with_modality
 from inrcodec.volume.volume import Volume
 
 SAMPLE = Path(__file__).parent / "data" / "vhf-head-dicom"
@@ -41,20 +41,20 @@ SETTLED = [
 
 @pytest.mark.parametrize(("source", "wished", "modality", "unit", "notices"), SETTLED)
 def test_a_modality_is_settled(source, wished, modality, unit, notices):
-    found, said = settled(source, wished)
+    found, said = with_modality(source, wished)
     assert (found.modality, found.unit, len(said)) == (modality, unit, notices)
     assert np.array_equal(found.array, source.array)
 
 
 def test_a_source_is_not_contradicted():
     with pytest.raises(UsageError, match="'CT' contradicts the source, which says 'MR'"):
-        settled(volume(0, 10, modality="MR"), "CT")
+        with_modality(volume(0, 10, modality="MR"), "CT")
 
 
 @pytest.mark.parametrize("word", ["", "C,T", "x" * 17, "größe", 3])
 def test_a_word_that_dicom_could_not_write_is_refused(word):
     with pytest.raises(UsageError, match="DICOM term"):
-        checked(word)
+        parse_modality(word)
 
 
 def test_what_is_taken_for_ct_is_so_in_file_report_and_series(tmp_path, capsys):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import inrcodec
 from inrcodec.volume import metrics
 from inrcodec.volume.padding import padding_masks
 from inrcodec.volume.value_range import Range, unit_rows
@@ -53,6 +54,14 @@ def test_nothing_but_padding_and_constants_have_a_range():
     )
     flat = Range.of(Volume.from_array(np.full((1, 2, 2), 7, np.uint8)))
     assert flat.to_stored(flat.to_unit(np.array([7])), np.dtype("uint8")) == 7
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("shape", [(7, 24, 24), (7, 9, 24)])
+def test_a_constant_whose_low_res_values_round_below_the_range_is_encoded(shape):
+    """Lanczos weights add up to 1 but for rounding: -1 becomes -1.0000000000000002."""
+    flat = np.full(shape, 7, np.int16)
+    assert (inrcodec.decode(inrcodec.encode(flat, factor=(1, 8, 8), steps=20, threads=1)) == 7).all()
 
 
 @pytest.mark.parametrize(

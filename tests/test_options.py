@@ -1,4 +1,4 @@
-"""Options: given ones are kept, the others filled in from the preset, impossible ones refused with a remedy."""
+"""Options: given ones are kept, others come from the preset, impossible ones are refused."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ import pytest
 import inrcodec
 from inrcodec import Volume
 from inrcodec.cli import info
-from inrcodec.report.page import charts, compare, views
+from inrcodec.report.page import charts, compare, html_report, views
 
 QUICK = {"factor": 2, "tiles": (1, 1, 1), "width": 10, "steps": 60, "sr": "lanczos", "threads": 1}
 
@@ -202,28 +202,28 @@ def test_a_source_that_was_rescaled_since_is_compared_by_its_values():
 
 def test_another_volume_is_refused(blob):
     with pytest.raises(inrcodec.InputError, match="12 x 24 x 28"):
-        inrcodec.html_report(blob, np.zeros((12, 24, 27), np.int16) + labelled((12, 24, 27)))
+        html_report(blob, np.zeros((12, 24, 27), np.int16) + labelled((12, 24, 27)))
 
 
 def test_a_reference_of_another_modality_is_refused(blob, ball):
     with pytest.raises(inrcodec.InputError, match="the reference is MR, the file CT"):
-        inrcodec.html_report(blob, replace(ball, modality="MR", unit=""))
+        html_report(blob, replace(ball, modality="MR", unit=""))
 
 
 def test_a_volume_that_was_not_encoded_is_told(ball):
     blob = inrcodec.encode(ball, lossless=True)
     warned = "id='warning'"
-    assert warned not in inrcodec.html_report(blob, ball)
-    assert warned in inrcodec.html_report(blob, replace(ball, array=ball.array[..., ::-1]))
+    assert warned not in html_report(blob, ball)
+    assert warned in html_report(blob, replace(ball, array=ball.array[..., ::-1]))
 
 
 def test_the_page_says_whether_the_digest_is_equal(blob):
-    assert "Decoded here bit for bit" in inrcodec.html_report(blob)
+    assert "Decoded here bit for bit" in html_report(blob)
 
 
 def test_a_unit_is_text_in_the_charts_too(ball):
     strange = replace(ball, unit="$\\foo$", modality="", array=ball.array + np.int16(5000))
-    assert "$\\foo$" in inrcodec.html_report(inrcodec.encode(strange, **QUICK), strange)
+    assert "$\\foo$" in html_report(inrcodec.encode(strange, **QUICK), strange)
 
 
 def test_a_strange_file_name_is_a_title(tmp_path, blob):
@@ -236,12 +236,12 @@ def test_a_strange_file_name_is_a_title(tmp_path, blob):
 def test_charts_say_which_extra_they_need(blob, ball, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(inrcodec.MissingExtra, match="plots"):
-        inrcodec.html_report(blob, ball)
-    assert "Slices" in inrcodec.html_report(blob)  # no charts, no Matplotlib
+        html_report(blob, ball)
+    assert "Slices" in html_report(blob)  # no charts, no Matplotlib
 
 
 def test_a_page_needs_nothing_else(blob, ball):
-    page = inrcodec.html_report(blob, ball, name="ball.inrv")
+    page = html_report(blob, ball, name="ball.inrv")
     assert "default-src 'none'" in page
     loaded = re.search(r"""(src|href|url)\s*[=(]\s*["']?(?!["'#])""", page)
     assert loaded is None, loaded
@@ -249,7 +249,7 @@ def test_a_page_needs_nothing_else(blob, ball):
 
 
 def test_a_page_tells_the_ledger(blob, ball):
-    page, facts = inrcodec.html_report(blob, ball, name="ball.inrv"), inrcodec.info(blob)
+    page, facts = html_report(blob, ball, name="ball.inrv"), inrcodec.info(blob)
     assert "<title>ball.inrv</title>" in page
     assert f"{len(blob):,} bytes" in page and f"{facts['quality']['psnr']:.2f} dB" in page
     assert facts["quality"]["digest"] in page
@@ -258,17 +258,17 @@ def test_a_page_tells_the_ledger(blob, ball):
 
 
 def test_the_same_file_gives_the_same_page(blob, ball):
-    assert inrcodec.html_report(blob, ball) == inrcodec.html_report(blob, ball)
+    assert html_report(blob, ball) == html_report(blob, ball)
 
 
 def test_limitations_are_those_of_the_file(ball, blob):
-    assert "lossy" in inrcodec.html_report(blob) and "guess" not in inrcodec.html_report(blob)
-    assert "bit for bit" in inrcodec.html_report(inrcodec.encode(ball, lossless=True))
-    assert "off by more than 4 HU" in inrcodec.html_report(inrcodec.encode(ball, max_error=4))
+    assert "lossy" in html_report(blob) and "guess" not in html_report(blob)
+    assert "bit for bit" in html_report(inrcodec.encode(ball, lossless=True))
+    assert "off by more than 4 HU" in html_report(inrcodec.encode(ball, max_error=4))
 
 
 def test_words_are_only_words(blob):
-    page = inrcodec.html_report(blob, name="</title><script>alert(1)</script>")
+    page = html_report(blob, name="</title><script>alert(1)</script>")
     assert "<script>alert" not in page and "&lt;script&gt;alert" in page
     assert page.count("<script") == 2  # data and program
 

@@ -26,7 +26,9 @@ def every_step(monkeypatch):
 
 
 def encode(array, path, target=None, **knobs):
-    return inrcodec.encode(array, target, spacing=(2.0, 1.0, 1.0), resume=path, **{**TINY, **knobs})
+    if target is None:
+        return inrcodec.encode(array, spacing=(2.0, 1.0, 1.0), resume=path, **{**TINY, **knobs})
+    return inrcodec.encode_file(array, target, spacing=(2.0, 1.0, 1.0), resume=path, **{**TINY, **knobs})
 
 
 def interrupt(array, path, at="fit", share=0.5, **knobs):

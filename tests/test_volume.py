@@ -8,6 +8,10 @@ import numpy as np
 import pytest
 
 from inrcodec.errors import InputError, MissingExtra, UsageError
+from inrcodec.io.itk import to_simpleitk
+from inrcodec.io.nifti import to_nibabel
+from inrcodec.volume.affine import is_singular, plane_of
+from inrcodec.volume.value_range import Range
 from inrcodec.volume.volume import DTYPES, Volume
 
 TILTED = np.array([[0.5, 0, 0, -10], [0, 0.5, 0.3, 20], [0, 0, 2, 30], [0, 0, 0, 1]])
@@ -150,6 +154,44 @@ def test_spacing_and_affine_exclude_each_other():
         Volume.from_array(np.zeros((2, 2, 2)), spacing=(1, 1, 1), affine=np.eye(4))
 
 
+@pytest.mark.parametrize(("slant", "refused"), [(0.9e-6, True), (1.1e-6, False)])
+def test_axes_are_parallel_below_the_tolerance_of_the_specification(slant, refused):
+    """Alike for volumes and for headers, in micrometres and in metres."""
+    for size in (1e-3, 1.0, 1e3):
+        axes = size * np.array([[1, 1, 0], [0, slant, 0], [0, 0, 1]])
+        assert is_singular(axes) == refused
+
+
+@pytest.mark.parametrize(
+    ("columns", "plane"),
+    [
+        ([(0.5, 0, 0), (0, 0.5, 0), (0, 0, 3)], "axial"),
+        ([(0.5, 0, 0), (0, 0.46, 0.2), (0, -1, 3)], "axial"),
+        ([(0.5, 0, 0), (0, 0, -0.5), (0, 3, 0)], "coronal"),
+        ([(0, 0.5, 0), (0, 0, -0.5), (-3, 0, 0)], "sagittal"),
+    ],
+    ids=["axial", "tilted", "coronal", "sagittal"],
+)
+def test_the_affine_says_which_plane_the_slices_are(columns, plane):
+    affine = np.eye(4)
+    affine[:3, :3] = np.array(columns).T
+    affine[:3, 3] = -100
+    assert plane_of(affine) == plane
+
+
+def test_an_array_without_a_place_has_no_plane():
+    assert plane_of(Volume.from_array(np.zeros((2, 3, 4)), spacing=(3, 1, 1)).affine) == ""
+
+
+def test_the_range_is_looked_for_once_and_kept_by_a_new_label(monkeypatch):
+    volume = Volume.from_array(np.arange(24, dtype=np.int16).reshape(2, 3, 4))
+    assert volume.value_range == Range(0.0, 23.0)
+    monkeypatch.setattr(Range, "of", None)
+    labelled = volume.relabelled(modality="CT", unit="HU")
+    assert (labelled.modality, labelled.unit, labelled.value_range) == ("CT", "HU", Range(0.0, 23.0))
+    assert (volume.modality, volume.unit) == ("", "") and labelled.array is volume.array
+
+
 def test_spacing_is_in_the_order_of_the_array():
     volume = Volume.from_array(np.zeros((2, 3, 4)), spacing=(3.0, 0.5, 0.25))
     assert volume.spacing == (3.0, 0.5, 0.25)
@@ -192,7 +234,7 @@ def test_physical_values_are_rescaled(dtype, expected):
 @pytest.mark.parametrize("dtype", ["int16", "float16", "int64"])
 def test_nibabel_gets_the_same_place_and_values(dtype):
     volume = Volume(np.arange(24).reshape(2, 3, 4).astype(dtype), TILTED)
-    image = volume.to_nibabel()
+    image = to_nibabel(volume)
     np.testing.assert_allclose(np.diag([-1, -1, 1, 1]) @ image.affine, volume.affine, atol=1e-6)
     np.testing.assert_array_equal(np.asarray(image.dataobj).T, volume.array)
 
@@ -201,7 +243,7 @@ def test_simpleitk_gets_the_same_place_and_values():
     pytest.importorskip("SimpleITK")
     affine = np.array([[0.0, 0.5, 0, -10], [-0.25, 0, 0, 20], [0, 0, 2, 30], [0, 0, 0, 1]])
     volume = Volume(np.arange(24, dtype=np.int16).reshape(2, 3, 4), affine, rescale=(2, -1))
-    image = volume.to_simpleitk()
+    image = to_simpleitk(volume)
     np.testing.assert_allclose(
         image.TransformIndexToPhysicalPoint((3, 2, 1)), (volume.affine @ [3, 2, 1, 1])[:3], atol=1e-12
     )
@@ -211,4 +253,4 @@ def test_simpleitk_gets_the_same_place_and_values():
 def test_a_missing_simpleitk_names_its_extra(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "SimpleITK", None)
     with pytest.raises(MissingExtra, match=r"inrcodec\[itk\]"):
-        Volume.from_array(np.zeros((2, 2, 2))).to_simpleitk()
+        to_simpleitk(Volume.from_array(np.zeros((2, 2, 2))))

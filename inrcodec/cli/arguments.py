@@ -15,9 +15,9 @@ from typing import Any, NoReturn
 from inrcodec._version import __version__
 from inrcodec.cli.exits import exit_codes
 from inrcodec.errors import UsageError
-from inrcodec.validate import Option
+from inrcodec.validate import Option, parse_ints
 
-__all__ = ["STREAM", "Parser", "given"]
+__all__ = ["STREAM", "Parser", "given", "parse_ints"]
 
 STREAM = "-"
 """As INPUT: standard input. As OUTPUT: standard output."""
@@ -45,13 +45,13 @@ class Parser(argparse.ArgumentParser):
             allow_abbrev=False,  # --si must not mean --size today and something else tomorrow
         )
         self.rows: dict[str, Option] = {}
-        self.groups: dict[str, list[argparse.Action]] = {}
         self.brief: list[argparse.Action] = []  # what the short help lists
 
     def add(self, *flags: str, group: str = "", main: bool = False, **how: Any) -> None:
         """Add an argument as `add_argument` does; `group` is its heading, `main` puts it into ``--help``."""
-        action = self.add_argument(*flags, **how)
-        self.groups.setdefault(group, []).append(action)
+        groups = {found.title: found for found in self._action_groups}
+        place = groups[group] if group in groups else self.add_argument_group(group) if group else self
+        action = place.add_argument(*flags, **how)
         if main:
             self.brief.append(action)
 
@@ -134,11 +134,10 @@ class Parser(argparse.ArgumentParser):
     def format_help_all(self) -> str:
         """The full help: every option by group with its range and default, and the exit codes."""
         formatter = self._begun()
-        for heading, actions in self.groups.items():
-            if heading:
-                formatter.start_section(heading)
-                formatter.add_arguments(actions)
-                formatter.end_section()
+        for group in self._action_groups[1:]:  # after the arguments by place
+            formatter.start_section(group.title)
+            formatter.add_arguments(group._group_actions)
+            formatter.end_section()
         formatter.add_text(exit_codes())
         return formatter.format_help()
 
@@ -147,13 +146,13 @@ class Parser(argparse.ArgumentParser):
         formatter.add_usage(self._usage(), [], [])
         formatter.add_text(self.description)
         formatter.start_section("arguments")
-        formatter.add_arguments(self.groups[""])
+        formatter.add_arguments(self._get_positional_actions())
         formatter.end_section()
         return formatter
 
     def _usage(self) -> str:
         required = [f"{a.option_strings[0]} {a.metavar}" for a in self._actions if _is_required_flag(a)]
-        places = [f"{a.metavar}{' …' if a.nargs == '+' else ''}" for a in self.groups[""]]
+        places = [f"{a.metavar}{' …' if a.nargs == '+' else ''}" for a in self._get_positional_actions()]
         return " ".join([self.prog, *required, "[options]", *places])
 
 

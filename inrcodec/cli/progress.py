@@ -1,7 +1,7 @@
 """Progress on a terminal: a bar for each stage, and the seconds that each stage took.
 
-In: the library's calls `(stage, fraction)`. Out: a bar on stderr. Invariant: only a terminal sees a bar; a log
-sees one line for each stage, and only with ``-v``.
+In: the library's calls `(stage, fraction)`. Out: a bar on stderr. Invariant: only a terminal sees a bar; a
+log sees one line for each stage, and only with ``-v``.
 """
 
 from __future__ import annotations

@@ -12,15 +12,16 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from inrcodec.cli.arguments import Parser, add_machine, add_manners, whole_numbers
+from inrcodec.cli.arguments import Parser, given, parse_ints
 from inrcodec.cli.exits import run
 from inrcodec.cli.progress import StageBar
 from inrcodec.cli.stdio import put_json, say
 from inrcodec.errors import UsageError
+from inrcodec.layers.decode_options import OPTIONS as DECODE_OPTIONS
 from inrcodec.layers.superres.architectures import COMPACT, NAMES
 from inrcodec.training.options import CLEAN, LOSSES, TrainOptions
-from inrcodec.validate import check_device
 
+MACHINE = {name: DECODE_OPTIONS[name] for name in ("device", "threads")}
 KNOBS = (
     "fit_steps",
     "clean",
@@ -31,7 +32,6 @@ KNOBS = (
     "loss",
     "report",
     "seed",
-    "device",
     "curve",
     "force",
 )
@@ -39,21 +39,20 @@ KNOBS = (
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `inrv-train` and return its exit code."""
-    return run(_parser(), _train, argv)
+    return run(parser(), _train, argv)
 
 
-def _parser() -> Parser:
-    parser = Parser("inrv-train", "Train a super-resolution model on volumes.")
-    parser.add_argument("input", nargs="+", metavar="VOLUME", help="anything that inrv-enc reads")
-    parser.add_argument("--out", required=True, metavar="DIR", help="folder for the model; also to go on")
-    parser.add_argument(
-        "--factor", required=True, type=whole_numbers, metavar="N|Z,Y,X", help="to bring back"
-    )
-    parser.add_argument("--arch", default=COMPACT, metavar="NAME", help=f"{', '.join(NAMES)} (compact)")
-    parser.add_argument("--modality", required=True, metavar="CT|MR|...", help="of all volumes")
-    parser.add_argument("--id", metavar="ID", help="name of the model (my-MODALITY-…)")
-    parser.add_argument("--start", metavar="ID", help="model whose weights to begin with (random ones)")
-    data = parser.add_argument_group("data")
+def parser() -> Parser:
+    """The parser of `inrv-train`."""
+    made = Parser("inrv-train", "Train a super-resolution model on volumes.")
+    made.add_argument("input", nargs="+", metavar="VOLUME", help="anything that inrv-enc reads")
+    made.add_argument("--out", required=True, metavar="DIR", help="folder for the model; also to go on")
+    made.add_argument("--factor", required=True, type=parse_ints, metavar="N|Z,Y,X", help="to bring back")
+    made.add_argument("--arch", default=COMPACT, metavar="NAME", help=f"{', '.join(NAMES)} (compact)")
+    made.add_argument("--modality", required=True, metavar="CT|MR|...", help="of all volumes")
+    made.add_argument("--id", metavar="ID", help="name of the model (my-MODALITY-…)")
+    made.add_argument("--start", metavar="ID", help="model whose weights to begin with (random ones)")
+    data = made.add_argument_group("data")
     data.add_argument(
         "--held-out", nargs="*", default=[], metavar="VOLUME", help="to report on (one in five)"
     )
@@ -61,7 +60,7 @@ def _parser() -> Parser:
     data.add_argument("--licence", nargs="*", default=[], metavar="NAME=TEXT", help="for the model card")
     data.add_argument(
         "--fits",
-        type=whole_numbers,
+        type=parse_ints,
         default=(20, 28, 40),
         metavar="W,W,..",
         help="widths of real fits; 0: none",
@@ -70,25 +69,25 @@ def _parser() -> Parser:
     data.add_argument(
         "--clean", type=float, default=CLEAN, metavar="SHARE", help=f"of patches not degraded ({CLEAN})"
     )
-    knobs = parser.add_argument_group("training")
+    knobs = made.add_argument_group("training")
     knobs.add_argument("--steps", type=int, default=20_000, metavar="N", help="of the training (20000)")
     knobs.add_argument("--minutes", type=float, metavar="M", help="end after M minutes at most")
     knobs.add_argument("--batch", type=int, default=4, metavar="N", help="patches a step (4)")
     knobs.add_argument(
-        "--patch", type=whole_numbers, default=(12, 24, 24), metavar="Z,Y,X", help="low-res voxels"
+        "--patch", type=parse_ints, default=(12, 24, 24), metavar="Z,Y,X", help="low-res voxels"
     )
     knobs.add_argument("--rate", type=float, default=2e-3, metavar="R", help="peak learning rate (0.002)")
     knobs.add_argument("--loss", choices=LOSSES, default="mse", help="(mse)")
     knobs.add_argument("--report", type=int, default=500, metavar="N", help="steps between reports (500)")
     knobs.add_argument("--curve", action="store_true", help="draw the gains over the steps as PNG")
     knobs.add_argument("--seed", type=int, default=0, metavar="N", help="of all randomness (0)")
-    add_machine(parser)
-    add_manners(parser)
-    return parser
+    made.add_rows(MACHINE)
+    made.add_manners(force="replace an existing model")
+    return made
 
 
 def _train(args: argparse.Namespace) -> None:
-    check_device(args.device)
+    machine = given(args, MACHINE)
     options = TrainOptions(
         volumes=list(map(Path, args.input)),
         held_out=list(map(Path, args.held_out)),
@@ -100,7 +99,8 @@ def _train(args: argparse.Namespace) -> None:
         start=args.start,
         fits=[width for width in _several(args.fits) if width],
         patch=_three(args.patch, "patch"),
-        threads=args.threads or os.cpu_count() or 1,
+        device=machine.get("device", "cpu"),
+        threads=machine.get("threads") or os.cpu_count() or 1,
         offsets={name: _number(value) for name, value in _pairs(args.offset, "offset")},
         licences=dict(_pairs(args.licence, "licence")),
         **{name: getattr(args, name) for name in KNOBS},
@@ -120,11 +120,11 @@ def _train(args: argparse.Namespace) -> None:
     said(f"{path}\nto use it: INRCODEC_MODELS={options.out} inrv-enc … --sr {options.model}; so too inrv-dec")
 
 
-def _several(found: int | tuple[int, ...]) -> tuple[int, ...]:
-    return (found,) if isinstance(found, int) else found
+def _several(found: object) -> tuple[int, ...]:
+    return found if isinstance(found, tuple) else (found,)
 
 
-def _three(found: int | tuple[int, ...], name: str) -> tuple[int, int, int]:
+def _three(found: object, name: str) -> tuple[int, int, int]:
     several = _several(found)
     several = several * 3 if len(several) == 1 else several
     if len(several) != 3:

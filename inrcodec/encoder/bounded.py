@@ -100,7 +100,7 @@ def bare(volume: Volume, span: Range, options: ResolvedOptions) -> Encoded:
     header = pipeline.header_of(volume, span, low, model_choice.PLAIN, options)
     lengths, weights = index.join([b""])
     sections = {**pipeline.masks_of(volume, low), "INDX": lengths, "WGHT": weights}
-    return Encoded(header, sections, nothing, nothing, windows.told(options.focus, volume, span))
+    return Encoded(header, sections, nothing, nothing, windows.error_windows(options.focus, volume, span))
 
 
 def refined(

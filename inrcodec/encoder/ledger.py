@@ -143,7 +143,7 @@ def plan(volume: Volume, job: Job, options: ResolvedOptions) -> dict[str, Any]:
         "sr": job.header.sr,
         "ensemble": job.header.sr_ensemble,
         "through_sr": options.through_sr,
-        "focus": windows.word(options.focus),
+        "focus": windows.format_focus(options.focus),
         "predicted_bytes": job.predicted,
         "notices": job.notices,
     }

@@ -96,10 +96,10 @@ class EncodeKeywords(SourceKeywords, total=False):
     resume: str | PathLike[str] | None
 
 
-def _modality(_: str, value: object) -> str | None:
-    from inrcodec.volume.modality import checked  # imports NumPy, for those who need it
+def _modality(_: str, value: Any) -> str | None:
+    from inrcodec.volume.modality import parse_modality  # imports NumPy, for those who need it
 
-    return checked(value)
+    return parse_modality(value)
 
 
 @lists_keywords()
@@ -274,7 +274,7 @@ class EncodeOptions:
         windows.ALL,
         Kind(
             f"{windows.ALL}, {', '.join(windows.WINDOWS)} or LO:HI",
-            lambda _, value: windows.checked(value),
+            lambda _, value: windows.parse_focus(value),
             metavar="WINDOW",
         ),
         "values that matter most",

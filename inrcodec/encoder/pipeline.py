@@ -112,7 +112,7 @@ def span_of(volume: Volume, options: ResolvedOptions) -> Range:
     ------
     InputError, UsageError
     """
-    span = Range.of(volume)
+    span = volume.value_range
     focus.unit_window(options.focus, volume, span)
     return span
 
@@ -235,7 +235,7 @@ def written(volume: Volume, job: Job, options: ResolvedOptions, networks: Fitted
     codes, integers = (networks.codes, networks.integers) if networks else ((), ())
     sections = {**job.masks, **codec.encode(job.tiles, codes, integers)}
     span = Range(job.header.low, job.header.high)
-    windows = focus.told(options.focus, volume, span)
+    windows = focus.error_windows(options.focus, volume, span)
     return Encoded(job.header, sections, job.low.values, job.low.aimed, windows, job.notices, job.choice)
 
 

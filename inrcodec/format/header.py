@@ -23,6 +23,7 @@ from inrcodec.errors import CorruptFile, UnsupportedFile
 from inrcodec.format import header_checks, limits, messagepack
 from inrcodec.format.fields import AFFINE, INTEGER, NUMBER, SCALARS, TEXT, Kind, integers, numbers, octets
 from inrcodec.volume import volume
+from inrcodec.volume.affine import is_singular
 from inrcodec.volume.box import Shape, lowres_shape
 
 Scalar = int | float | str
@@ -281,7 +282,7 @@ def _impossible(header: Header) -> Iterator[tuple[str, bool]]:
     """Names of what can be out of range, and whether it is."""
     yield "shape", min(header.shape) < 1
     yield "number of dimensions", header.ndim not in (2, 3) or (header.ndim == 2 and header.shape[0] != 1)
-    yield "affine", _is_singular(header.affine[:3, :3])
+    yield "affine", is_singular(header.affine[:3, :3])
     yield "rescale", header.rescale[0] == 0
     smallest, largest = _limits_of(header.dtype)
     yield "range", not smallest <= header.low <= header.high <= largest
@@ -357,15 +358,6 @@ def _is_narrow(low: float, high: float) -> bool:
     if not (isfinite(distance) and distance > 0 and isfinite(2 / distance)):
         return True
     return distance < NARROWEST_WINDOW * max(abs(low), abs(high))
-
-
-def _is_singular(axes: NDArray[np.float64]) -> bool:
-    """Whether voxel axes are parallel; relative to their lengths, as micrometre voxels are not."""
-    with np.errstate(over="ignore"):
-        lengths = np.linalg.norm(axes, axis=0)
-    if not lengths.all() or not np.isfinite(lengths).all():
-        return True
-    return bool(abs(np.linalg.det(axes / lengths)) < 1e-6)
 
 
 def _limits_of(dtype: str) -> tuple[float, float]:

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from inrcodec.errors import InputError
 from inrcodec.io.atomic import atomic_write
 from inrcodec.io.provenance import Provenance
+from inrcodec.volume.affine import LPS_RAS
 from inrcodec.volume.padding import find_padding
-from inrcodec.volume.volume import LPS_RAS, Volume, checked_array
+from inrcodec.volume.volume import Volume, checked_array
 
 # nibabel is typed in parts only.
 Header = Any
@@ -90,6 +91,23 @@ def write(
             fill(cast(BinaryIO, packed))
 
     atomic_write(path, fill_compressed if str(path).lower().endswith(".gz") else fill, force)
+
+
+def to_nibabel(volume: Volume) -> Image:
+    """A `nibabel.Nifti1Image` of a volume: physical values, axes (x, y, z), RAS affine in mm.
+
+    Examples
+    --------
+    >>> to_nibabel(Volume.from_array(np.zeros((2, 3, 4), np.int16))).shape
+    (4, 3, 2)
+    """
+    from nibabel.nifti1 import Nifti1Image
+
+    values = volume.values().T
+    make: Any = Nifti1Image
+    image = make(values, LPS_RAS @ volume.affine, dtype=values.dtype)
+    image.header.set_xyzt_units("mm")
+    return image
 
 
 def _open(path: Path) -> Image:

@@ -102,6 +102,10 @@ class DecodeOptions:
     def __post_init__(self) -> None:
         validate.check_all(self)
 
+    def check_device(self) -> None:
+        """Raise `UsageError` where torch has no such device."""
+        validate.check_device(self.device)
+
 
 OPTIONS = validate.table(DecodeOptions)
 REFERENCE = DecodeOptions()  # what a file is measured by

@@ -29,9 +29,9 @@ from inrcodec.progress import Progress
 from inrcodec.training import degrade
 from inrcodec.training.options import CT, TrainOptions
 from inrcodec.volume.box import Shape
-from inrcodec.volume.value_range import Range, window_of
+from inrcodec.volume.value_range import window_of
 from inrcodec.volume.volume import Volume
-from inrcodec.volume.windows import like_hounsfield
+from inrcodec.volume.windows import looks_like_ct
 
 Float32 = NDArray[np.float32]
 
@@ -141,7 +141,7 @@ class Loader:
             wished == CT
             and offset is None
             and not volume.modality
-            and not like_hounsfield(Range.of(volume), volume)
+            and not looks_like_ct(volume.value_range, volume)
         ):
             raise InputError(
                 f"{name} does not say that it is CT, and its values do not look like HU; pass "

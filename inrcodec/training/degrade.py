@@ -37,8 +37,7 @@ def decoded(volume: Volume, factor: Shape, **knobs: Any) -> NDArray[np.float64]:
     -------
     ndarray, (z, y, x), float64.
     """
-    blob, _ = api.encode_report(volume, factor=factor, sr="lanczos", through_sr=False, **knobs)
-    decoder = api.open(blob)
+    decoder = api.open(api.encode(volume, factor=factor, sr="lanczos", through_sr=False, **knobs))
     span = decoder.span
     return span.low + (decoder.lowres() + 1) * ((span.high - span.low) / 2)
 

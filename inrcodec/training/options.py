@@ -20,7 +20,7 @@ from inrcodec.format.limits import WIDTH
 from inrcodec.io.atomic import check_file
 from inrcodec.layers.superres.architectures import COMPACT, DEEP, named
 from inrcodec.volume.box import Shape
-from inrcodec.volume.modality import checked
+from inrcodec.volume.modality import parse_modality
 
 Loss: TypeAlias = Literal["mse", "l1"]
 LOSSES: tuple[Loss, ...] = get_args(Loss)
@@ -111,7 +111,7 @@ class TrainOptions:
         return [v for v in volumes if v not in kept], kept
 
     def _check_knobs(self) -> None:
-        object.__setattr__(self, "modality", checked(self.modality))
+        object.__setattr__(self, "modality", parse_modality(self.modality))
         object.__setattr__(self, "factor", validate.triple("factor", self.factor, limits.FACTOR))
         named(self.arch, self.factor)
         for name, high in (

@@ -1,6 +1,7 @@
 """Boxes and shapes: (z, y, x) index ranges on a grid, and the grid's low-res version.
 
-In: shapes and factors.  Out: shapes and boxes.  The one law: plain integers.
+In: shapes and factors.  Out: shapes and boxes.
+Invariant: plain integers; boxes include their lower corner and not their upper one.
 """
 
 from __future__ import annotations
@@ -19,12 +20,13 @@ def lowres_shape(shape: Shape, factor: Shape) -> Shape:
 
 @dataclass(frozen=True)
 class Box:
-    """Voxels ``low <= (z, y, x) < high`` of the low-res volume."""
+    """Voxels ``low <= (z, y, x) < high`` of a grid."""
 
     low: Shape
     high: Shape
 
     @property
     def slices(self) -> tuple[slice, slice, slice]:
+        """Index of these voxels in an array (z, y, x)."""
         z, y, x = (slice(a, b) for a, b in zip(self.low, self.high, strict=True))
         return z, y, x

@@ -1,90 +1,90 @@
 """Which modality a volume is of: as its source says, as the user says, or as its values show.
 
-In: a volume as it was read, and the user's word.  Out: the volume with a modality, and its unit.
-The one law: what a source says is never overruled; what nobody says is written down as soon as it is acted
-on, so that the file, the ledger and a DICOM series speak of the same kind of image.
+In: a volume as it was read, and the modality that the user gives.  Out: the volume with a modality and its
+unit.
+Invariant: what a source says is never overruled; what nobody says is written down as soon as it is acted on,
+so that the file, the report and a DICOM series agree.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 
 from inrcodec.errors import UsageError
-from inrcodec.volume.value_range import Range
 from inrcodec.volume.volume import LONGEST_MODALITY, Volume
-from inrcodec.volume.windows import like_hounsfield
+from inrcodec.volume.windows import looks_like_ct
 
-__all__ = ["agreed", "checked", "settled"]
+__all__ = ["parse_modality", "reconcile", "with_modality"]
 
 HOUNSFIELD = "HU"
 _TERM = re.compile(rf"[A-Z0-9_ ]{{1,{LONGEST_MODALITY}}}")  # DICOM's code strings
 
 
-def checked(word: str | None) -> str | None:
-    """The user's word as DICOM writes it, in capitals; ``None`` stays.
+def parse_modality(text: str | None) -> str | None:
+    """A modality as DICOM writes it, in capitals; ``None`` stays.
 
     Raises
     ------
     UsageError
-        No word that DICOM could write.
+        Nothing that DICOM could write.
 
     Examples
     --------
-    >>> checked("mr")
+    >>> parse_modality("mr")
     'MR'
     """
-    if word is None:
+    if text is None:
         return None
-    term = word.strip().upper() if isinstance(word, str) else ""
+    term = text.strip().upper() if isinstance(text, str) else ""
     if not _TERM.fullmatch(term):
         raise UsageError(
-            f"{word!r:.80} is not a DICOM term, allowed: CT, MR, PT …", value=word, option="modality"
+            f"{text!r:.80} is not a DICOM term, allowed: CT, MR, PT …", value=text, option="modality"
         )
     return term
 
 
-def agreed(stated: str, wished: str | None) -> str:
-    """The modality that a source states, or else the user's word.
+def reconcile(stated: str, given: str | None) -> str:
+    """The modality that a source states ("" if none), or else the user's; "" where neither does.
 
     Raises
     ------
     UsageError
         They differ.
     """
-    if stated and wished not in (None, stated):
+    if stated and given not in (None, stated):
         raise UsageError(
-            f"{wished!r} contradicts the source, which says {stated!r}: leave it out",
-            value=wished,
+            f"{given!r} contradicts the source, which says {stated!r}: leave it out",
+            value=given,
             option="modality",
         )
-    return stated or wished or ""
+    return stated or given or ""
 
 
-def settled(volume: Volume, wished: str | None) -> tuple[Volume, list[str]]:
-    """The volume with the modality that it will be taken for, and what the user should know.
+def with_modality(volume: Volume, given: str | None) -> tuple[Volume, list[str]]:
+    """A volume with the modality that it is taken for, and notices for the user.
 
     Parameters
     ----------
-    volume : as it was read; NIfTI and NumPy say no modality.
-    wished : as `checked` returns it.
+    volume : Volume
+        As it was read; NIfTI and NumPy state no modality.
+    given : str or None
+        The user's, as `parse_modality` returns it.
 
     Raises
     ------
     UsageError
-        The source says another modality.
+        The source states another modality.
 
     Examples
     --------
     >>> import numpy as np
-    >>> volume, notices = settled(Volume.from_array(np.array([[[-1000, 1200]]], np.int16)), None)
+    >>> volume, notices = with_modality(Volume.from_array(np.array([[[-1000, 1200]]], np.int16)), None)
     >>> volume.modality, volume.unit, len(notices)
     ('CT', 'HU', 1)
     """
-    modality = agreed(volume.modality, wished)
-    if volume.modality or modality not in ("", "CT"):
-        return replace(volume, modality=modality), list(volume.notices)
-    if not like_hounsfield(Range.of(volume), volume):
-        return replace(volume, modality=modality), list(volume.notices)
-    notice = "the values look like Hounsfield units: taken for CT, unless a modality is given"
-    return replace(volume, modality="CT", unit=HOUNSFIELD), [*volume.notices, *([] if wished else [notice])]
+    modality, unit, notices = reconcile(volume.modality, given), volume.unit, list(volume.notices)
+    if not volume.modality and modality in ("", "CT") and looks_like_ct(volume.value_range, volume):
+        if not given:
+            notices.append("the values look like Hounsfield units: taken for CT, unless a modality is given")
+        modality, unit = "CT", HOUNSFIELD
+    return volume.relabelled(modality=modality, unit=unit), notices

@@ -1,38 +1,50 @@
-"""Stored values to floats in [-1, 1] and back, and the padding that is no signal.
+"""Stored values to floats in [-1, 1] and back.
 
 In: slices of a volume as stored.  Out: unit floats, and stored values of the same dtype again.
-The one law: exactly invertible for every integer that float64 holds; padding never enters the floats.
+Invariant: exactly invertible for every integer that float64 holds; padding never enters the floats.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from inrcodec.errors import InputError
-from inrcodec.volume.volume import Volume
+
+if TYPE_CHECKING:
+    from inrcodec.volume.volume import Volume
 
 Float = NDArray[np.float64]
 Bool = NDArray[np.bool_]
 
-
-SAMPLE = 1 << 21  # values from which on not all are looked at; then at least half as many are
+SAMPLE = 1 << 21  # values; percentiles of more of them are taken of an even sample of at least half as many
 SMALLEST = 1e-4  # of [-1, 1]: an amplitude below it is that of a constant
-HEADROOM = 1.25  # of a window above what all but a thousandth of the values reach
-NARROWEST = 0.02  # of [-1, 1]: a window below it would be that of background alone
-THIN_SLICES = 32  # slices that a window is found on
+HEADROOM = 1.25  # upper end of a model's window over the 99.9th percentile, from the lowest value
+NARROWEST = 0.02  # of [-1, 1]: a narrower window would be that of background alone
+WINDOW_SLICES = 32  # slices, evenly spread, that a model's window is measured on
 
 
 @dataclass(frozen=True)
 class Range:
-    """The smallest and largest stored value that is signal; they map to -1 and +1."""
+    """The smallest and largest stored value that is not padding; they map to -1 and +1."""
 
     low: float
     high: float
 
     @classmethod
-    def of(cls, volume: Volume) -> "Range":
-        """The range of a volume's unpadded values; a slice at a time, so that no copy is made."""
+    def of(cls, volume: Volume) -> Range:
+        """The range of a volume's values without its padding (`Volume.value_range` keeps it).
+
+        A slice at a time, so that no copy is made.
+
+        Raises
+        ------
+        InputError
+            The values span more than float64 can scale to [-1, 1], or less.
+        """
         lows, highs = [], []
         for z in range(volume.shape[0]):
             plane = volume.array[z]
@@ -40,17 +52,17 @@ class Range:
             if valid.size:
                 lows.append(valid.min().item())
                 highs.append(valid.max().item())
-        if not lows:  # nothing but padding: the padding is all there is to say
+        if not lows:  # nothing but padding
             return cls(float(volume.padding or 0), float(volume.padding or 0))
-        found = cls(float(min(lows)), float(max(highs)))
-        span = found.high - found.low
+        low, high = float(min(lows)), float(max(highs))
+        span = high - low
         if not np.isfinite(span) or (span and not np.isfinite(2 / span)):
             raise InputError(
-                f"values from {found.low:g} to {found.high:g} span more or less than float64 can scale; "
+                f"values from {low:g} to {high:g} cannot be scaled to [-1, 1] in float64; "
                 "scale them to a usual range first",
                 value=span,
             )
-        return found
+        return cls(low, high)
 
     def to_unit(self, stored: NDArray[np.generic]) -> Float:
         """Stored values to float64 in [-1, 1]; a constant volume is -1 everywhere."""
@@ -77,7 +89,7 @@ class Range:
 
 
 def sampled(values: Float) -> Float:
-    """All values in one row, or evenly spread ones where there are many: for statistics that need no more."""
+    """All values, flat, or an even sample where there are many: for percentiles."""
     flat = values.reshape(-1)
     return flat[:: flat.size // SAMPLE | 1]
 
@@ -94,13 +106,13 @@ def amplitude(unit: Float) -> float:
 
 
 def window_of(volume: Volume) -> tuple[float, float]:
-    """Physical values that a network of no absolute unit is to see as -1 and 1: MR has no Hounsfield scale.
+    """Physical values that a model for images without an absolute unit (MR) sees as -1 and 1.
 
-    From the lowest value to a quarter above the 99.9th percentile, where a bright vessel is not all there is;
-    the same for a volume and for a part of it that holds the same tissue.
+    From the lowest value to a quarter above the 99.9th percentile, so that one bright vessel does not set
+    it: about the same for a volume and for a part of it that holds the same tissue.
     """
-    span, (slope, intercept) = Range.of(volume), volume.rescale
-    values = sampled(unit_part(volume, span, (slice(None, None, -(-volume.shape[0] // THIN_SLICES)),)))
+    span, (slope, intercept) = volume.value_range, volume.rescale
+    values = sampled(unit_part(volume, span, (slice(None, None, -(-volume.shape[0] // WINDOW_SLICES)),)))
     values = values if slope > 0 else -values  # from the lowest physical value up
     reach = min(2.0, HEADROOM * (float(np.percentile(values, 99.9)) + 1))
     lowest, highest = sorted(end * slope + intercept for end in (span.low, span.high))

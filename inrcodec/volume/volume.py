@@ -1,20 +1,23 @@
-"""The volume that goes down the corridor and comes back: an array and what its numbers mean.
+"""A volume: an array and what its numbers mean.
 
-In: an array, its spacing or affine. Out: a frozen `Volume`. The one law: it knows no file format and nothing
-about a patient.
+In: an array, its spacing or affine.  Out: a frozen `Volume`.
+Invariant: it knows no file format and nothing about a patient.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
-from importlib import import_module
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from inrcodec.errors import InputError, MissingExtra, UsageError
+from inrcodec.errors import InputError, UsageError
+from inrcodec.volume.affine import checked_affine, spacing_of
+from inrcodec.volume.value_range import Range
 
 # numpy kinds i, u, f with these item sizes; longdouble is left out, its width differs between machines.
 DTYPES = frozenset(
@@ -26,7 +29,6 @@ DTYPES = frozenset(
     )
 )
 
-LPS_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])  # its own inverse
 LONGEST_MODALITY = 16  # characters of DICOM's code strings
 LARGEST_INTEGER = 2**53  # up to which float64, in which everything is computed, holds every integer
 
@@ -154,9 +156,8 @@ class Volume:
 
     @property
     def spacing(self) -> tuple[float, float, float]:
-        """Distance between neighbours along (z, y, x) in mm; along z with the way of a tilt."""
-        x, y, z = (float(v) for v in np.linalg.norm(self.affine[:3, :3], axis=0))
-        return z, y, x
+        """Distance between neighbouring voxels along (z, y, x) in mm."""
+        return spacing_of(self.affine)
 
     def physical(self) -> NDArray[Any]:
         """Stored values rescaled: float32, or float64 where the stored type holds more than float32 can."""
@@ -169,40 +170,30 @@ class Volume:
             values += np.asarray(intercept, values.dtype)
         return values
 
-    def to_nibabel(self) -> Any:
-        """Image of nibabel (RAS, axes x, y, z), physical values."""
-        from nibabel.nifti1 import Nifti1Image
+    def values(self) -> NDArray[Any]:
+        """Physical values for programs without half floats: integers stay integers where nothing is rescaled.
 
-        values = self._values().T
-        make: Any = Nifti1Image
-        image = make(values, LPS_RAS @ self.affine, dtype=values.dtype)
-        image.header.set_xyzt_units("mm")
-        return image
-
-    def to_simpleitk(self) -> Any:
-        """3-D image of SimpleITK, physical values.
-
-        Raises
-        ------
-        MissingExtra
-            SimpleITK is not installed.
+        Returns
+        -------
+        ndarray, (z, y, x)
+            The stored array (float16 as float32) where slope and intercept are 1 and 0, else `physical`.
         """
-        try:
-            itk: Any = import_module("SimpleITK")
-        except ImportError as error:
-            raise MissingExtra("SimpleITK is not installed", extra="itk") from error
-        image = itk.GetImageFromArray(self._values())
-        spacing = np.array(self.spacing[::-1])
-        image.SetSpacing(spacing.tolist())
-        image.SetOrigin(self.affine[:3, 3].tolist())
-        image.SetDirection((self.affine[:3, :3] / spacing).ravel().tolist())
-        return image
-
-    def _values(self) -> NDArray[Any]:
         if self.rescale != (1.0, 0.0):
             return self.physical()
-        # Neither NIfTI nor ITK has half floats; float32 holds them exactly.
         return self.array.astype(np.float32) if self.array.dtype == np.float16 else self.array
+
+    @cached_property
+    def value_range(self) -> Range:
+        """The smallest and largest stored value that is not padding; looked for once."""
+        return Range.of(self)
+
+    def relabelled(self, *, modality: str, unit: str) -> Volume:
+        """The same voxels with another modality and unit; nothing is copied, checked or looked for again."""
+        check_modality(modality)
+        volume = copy(self)
+        object.__setattr__(volume, "modality", modality)
+        object.__setattr__(volume, "unit", unit)
+        return volume
 
 
 def check_type(array: NDArray[Any], name: str = "the array") -> None:
@@ -295,26 +286,6 @@ def check_modality(modality: str) -> None:
             "characters such as 'CT', or ''",
             value=modality,
         )
-
-
-def checked_affine(affine: ArrayLike) -> NDArray[np.float64]:
-    """Read-only (4, 4) float64 copy of an affine.
-
-    Raises
-    ------
-    InputError
-        Wrong shape, not finite, singular, or a last row that is not (0, 0, 0, 1).
-    """
-    matrix = np.array(affine, dtype=np.float64)
-    if matrix.shape != (4, 4) or not np.isfinite(matrix).all() or not np.array_equal(matrix[3], (0, 0, 0, 1)):
-        raise InputError(f"not an affine of 4 x 4 finite numbers: {matrix.tolist()}", value=matrix)
-    lengths = np.linalg.norm(matrix[:3, :3], axis=0)
-    # Relative to the voxel's edges: micrometre voxels are not singular, parallel axes are.
-    if not lengths.all() or abs(np.linalg.det(matrix[:3, :3] / lengths)) < 1e-6:
-        raise InputError(f"the affine is singular: {matrix.tolist()}", value=matrix)
-    matrix += 0.0  # no -0.0: equal affines have equal bytes
-    matrix.setflags(write=False)
-    return matrix
 
 
 def _affine_of(spacing: Sequence[float] | None, ndim: int) -> NDArray[np.float64]:

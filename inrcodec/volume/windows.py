@@ -1,10 +1,10 @@
-"""Which values matter: a window of physical values, by name or by its ends.
+"""Windows of physical values, by name or by their ends.
 
-In: the user's word, a volume and the range of its values.  Out: the window in unit values, and the windows
-whose errors are worth telling.
-The one law: a window that means nothing for the volume is refused, with the way out.
+In: a window as the user gives it, a volume and the range of its values.  Out: the window in unit values, and
+the windows whose errors are reported.
+Invariant: a window that means nothing for the volume is refused, with the remedy.
 
-Imports neither torch nor NumPy: options are checked before either is wanted.
+Imports neither torch nor NumPy: options are checked before either is needed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from inrcodec.volume.value_range import Range
     from inrcodec.volume.volume import Volume
 
-__all__ = ["ALL", "WINDOWS", "Focus", "Window", "checked", "like_hounsfield", "told", "unit_window", "word"]
+__all__ = ["ALL", "WINDOWS", "Focus", "Window", "error_windows", "format_focus", "looks_like_ct"]
+__all__ += ["parse_focus", "unit_window"]
 
 Window: TypeAlias = tuple[float, float]
 Focus: TypeAlias = str | Window
@@ -29,19 +30,19 @@ Focus: TypeAlias = str | Window
 ALL = "all"
 WINDOWS: Mapping[str, Window] = MappingProxyType(
     {
-        "brain": (0.0, 80.0),  # as radiologists set it: width 80 about 40
-        "soft-tissue": (-160.0, 240.0),  # width 400 about 40
-        "lung": (-1000.0, -200.0),  # parenchyma; the window of 1500 about -600 has soft tissue in it as well
-        "bone": (-450.0, 1050.0),  # width 1500 about 300
+        "brain": (0.0, 80.0),  # width 80, level 40
+        "soft-tissue": (-160.0, 240.0),  # 400 / 40
+        "lung": (-1000.0, -200.0),  # 800 / -600: parenchyma; the usual 1500 / -600 shows soft tissue as well
+        "bone": (-450.0, 1050.0),  # 1500 / 300
     }
 )
-"""Hounsfield units, for CT."""
+"""Windows of CT in Hounsfield units, lower and upper end: to focus on, to report errors in, to show."""
 
 NARROWEST = 2**-13  # of [-1, 1], between the ends of a window: half a unit of a 12-bit scan
 
 
-def checked(value: object) -> Focus:
-    """The wish in its plain form: "all", a window's name, or two floats that ascend.
+def parse_focus(value: object) -> Focus:
+    """A focus in its plain form: "all", a window's name, or two ascending floats.
 
     Parameters
     ----------
@@ -50,7 +51,7 @@ def checked(value: object) -> Focus:
     Raises
     ------
     UsageError
-        None of these, with what was probably meant.
+        Anything else; the message says what was probably meant.
     """
     if isinstance(value, str) and (value == ALL or value in WINDOWS):
         return value
@@ -62,27 +63,34 @@ def checked(value: object) -> Focus:
         raise UsageError(f"{value!r} is not a window{hint}", value=value, option="focus")
     low, high = ends
     if not low < high:
-        meant = f"did you mean {word((high, low))}?" if low > high else "give it a lower and an upper end"
-        raise UsageError(f"{word((low, high))} is an empty window, {meant}", value=value, option="focus")
+        meant = (
+            f"did you mean {format_focus((high, low))}?" if low > high else "give a lower and an upper end"
+        )
+        raise UsageError(
+            f"{format_focus((low, high))} is an empty window, {meant}", value=value, option="focus"
+        )
     return low, high
 
 
-def word(focus: Focus) -> str:
-    """The wish as it is written on the command line."""
+def format_focus(focus: Focus) -> str:
+    """A focus as text that `parse_focus` reads."""
     return focus if isinstance(focus, str) else f"{focus[0]:.10g}:{focus[1]:.10g}"
 
 
 def unit_window(focus: Focus, volume: Volume, span: Range) -> tuple[Window | None, list[str]]:
-    """The window in unit values, and what the user should know.
+    """A focus in unit values, and notices for the user.
 
     Returns
     -------
-    (low, high), ascending, within [-1, 1]; None for "all", and where the window holds every value.
+    window : (low, high) or None
+        Ascending, within [-1, 1]; None for "all" and for a window that holds every value.
+    notices : list of str
 
     Raises
     ------
     UsageError
-        A window of Hounsfield units for what is no CT; one outside the volume's values, or too narrow.
+        A window in Hounsfield units for another modality than CT; one outside the volume's values, or too
+        narrow.
     """
     if focus == ALL or span.low == span.high:
         return None, []
@@ -91,7 +99,7 @@ def unit_window(focus: Focus, volume: Volume, span: Range) -> tuple[Window | Non
     low, high = sorted((v - span.low) * (2 / (span.high - span.low)) - 1 for v in _stored(window, volume))
     if low >= 1 or high <= -1:
         raise UsageError(
-            f"{_named(focus)} is outside the volume's values, {word(_physical(span, volume))}; "
+            f"{_named(focus)} is outside the volume's values, {format_focus(_physical(span, volume))}; "
             "choose a window among them",
             value=focus,
             option="focus",
@@ -101,7 +109,7 @@ def unit_window(focus: Focus, volume: Volume, span: Range) -> tuple[Window | Non
         return None, [*notices, f"focus {_named(focus)} holds all values of the volume: as without focus"]
     if high - low < NARROWEST:
         raise UsageError(
-            f"{_named(focus)} is too narrow for values of {word(_physical(span, volume))}; "
+            f"{_named(focus)} is too narrow for values of {format_focus(_physical(span, volume))}; "
             "choose a wider window",
             value=focus,
             option="focus",
@@ -109,35 +117,35 @@ def unit_window(focus: Focus, volume: Volume, span: Range) -> tuple[Window | Non
     return (low, high), notices
 
 
-def told(focus: Focus, volume: Volume, span: Range) -> dict[str, Window]:
-    """Windows whose errors the ledger tells, in stored units: of CT the usual ones, and the user's own."""
-    hounsfield = volume.modality == "CT" or (not volume.modality and like_hounsfield(span, volume))
+def error_windows(focus: Focus, volume: Volume, span: Range) -> dict[str, Window]:
+    """Windows whose mean errors are reported, in stored units: for CT all of `WINDOWS`, and the focus."""
+    hounsfield = volume.modality == "CT" or (not volume.modality and looks_like_ct(span, volume))
     windows = dict(WINDOWS) if hounsfield else {}
     if focus != ALL:
-        windows[word(focus)] = _window(focus)
+        windows[format_focus(focus)] = _window(focus)
     stored = {name: sorted(_stored(window, volume)) for name, window in windows.items()}
     return {name: (low, high) for name, (low, high) in stored.items()}
 
 
-def like_hounsfield(span: Range, volume: Volume) -> bool:
-    """Whether values look like a CT's: air near -1000, and something denser than soft tissue."""
+def looks_like_ct(span: Range, volume: Volume) -> bool:
+    """Whether values look like Hounsfield units: air near -1000, and something denser than soft tissue."""
     low, high = _physical(span, volume)
     return -1100 <= low <= -900 and high > 200
 
 
 def _of_modality(focus: Focus, volume: Volume, span: Range) -> list[str]:
-    """A window of Hounsfield units needs a CT; one in a volume that does not say is the user's word."""
+    """A named window needs a CT; where the modality is unknown, it is taken in the volume's units."""
     if not isinstance(focus, str) or volume.modality == "CT":
         return []
     low, high = _physical(span, volume)
     if volume.modality:
         raise UsageError(
             f"{_named(focus)} is a window of CT, the volume is {volume.modality} with values of "
-            f"{word((low, high))}; did you mean a window LO:HI among them?",
+            f"{format_focus((low, high))}; did you mean a window LO:HI among them?",
             value=focus,
             option="focus",
         )
-    if like_hounsfield(span, volume):
+    if looks_like_ct(span, volume):
         return []
     return [f"the modality is unknown: focus {_named(focus)} is taken in the volume's units"]
 
@@ -147,7 +155,7 @@ def _window(focus: Focus) -> Window:
 
 
 def _named(focus: Focus) -> str:
-    return f"{focus} ({word(_window(focus))})" if isinstance(focus, str) else word(focus)
+    return f"{focus} ({format_focus(_window(focus))})" if isinstance(focus, str) else format_focus(focus)
 
 
 def _stored(window: Window, volume: Volume) -> list[float]:
@@ -166,7 +174,7 @@ def _physical(span: Range, volume: Volume) -> Window:
 def _floats(parts: Sequence[object]) -> list[float]:
     """All parts as finite floats, or none."""
     try:
-        found = [float(part) for part in parts if not isinstance(part, bool)]  # type: ignore[arg-type]
+        ends = [float(part) for part in parts if not isinstance(part, bool)]  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError):
         return []
-    return found if len(found) == 2 and all(map(isfinite, found)) else []
+    return ends if len(ends) == 2 and all(map(isfinite, ends)) else []

@@ -22,7 +22,7 @@ from inrcodec.layers.superres import registry
 from inrcodec.report import plots
 from inrcodec.report.page import charts, compare, views
 from inrcodec.report.text import decibels
-from inrcodec.volume.modality import settled
+from inrcodec.volume.modality import with_modality
 from inrcodec.volume.volume import Volume
 
 TEMPLATE = files("inrcodec.report.page") / "template.html"
@@ -120,7 +120,7 @@ def _same_kind(source: Volume, decoded: Volume) -> Volume:
             "encoded",
             value=source.modality,
         )
-    return settled(source, decoded.modality or None)[0]
+    return with_modality(source, decoded.modality or None)[0]
 
 
 def _presets(volume: Volume) -> dict[str, tuple[float, float]]:

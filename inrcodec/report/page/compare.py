@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from inrcodec.errors import InputError
 from inrcodec.volume import windows as focus
 from inrcodec.volume.metrics import Errors, WindowErrors, peak_of
-from inrcodec.volume.value_range import Range
 from inrcodec.volume.volume import Volume
 
 BINS = 101  # of the histogram: an odd number, so that one is about zero
@@ -60,9 +59,9 @@ def compared(source: Volume, decoded: Volume) -> Comparison:
             "was encoded",
             value=source.shape,
         )
-    span, slope = Range.of(source), source.rescale[0]
+    span, slope = source.value_range, source.rescale[0]
     peak = peak_of(span.low, span.high, source.array.dtype)
-    whole, windows = Errors(peak), WindowErrors(focus.told(focus.ALL, source, span))
+    whole, windows = Errors(peak), WindowErrors(focus.error_windows(focus.ALL, source, span))
     by_slice, total, absolute, equal, reach = [], 0.0, 0.0, 0, 0.0
     for before, after in _slices(source, decoded):
         single = Errors(peak)

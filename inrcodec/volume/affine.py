@@ -1,0 +1,95 @@
+"""Where voxels lie in the patient.
+
+In: affines, (4, 4) float64, from the voxel index (x, y, z, 1) to millimetres along the patient's axes L, P
+and S (LPS: DICOM's and ITK's).  Out: checked, coarser or named ones.
+Invariant: an affine that passed the check can be inverted, whatever the unit of its lengths.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from inrcodec.errors import InputError
+
+if TYPE_CHECKING:
+    from inrcodec.volume.box import Shape
+
+Affine = NDArray[np.float64]
+
+LPS_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+"""From LPS to RAS (NIfTI's axes) and back: it is its own inverse."""
+
+PARALLEL = 1e-6
+"""Determinant of the unit vectors along the voxel axes below which they count as parallel (specification,
+field `volume.affine`): far below any gantry tilt, far above the rounding of a float32 affine."""
+
+PLANES = ("sagittal", "coronal", "axial")
+"""Planes by the patient's axis that they are across: L, P, S."""
+
+
+def is_singular(axes: Affine) -> bool:
+    """Whether voxel axes, the columns of a (3, 3) matrix in mm, are parallel.
+
+    Relative to their lengths: micrometre voxels are not singular.
+    """
+    with np.errstate(over="ignore"):
+        lengths = np.linalg.norm(axes, axis=0)
+    if not lengths.all() or not np.isfinite(lengths).all():
+        return True
+    return bool(abs(np.linalg.det(axes / lengths)) < PARALLEL)
+
+
+def checked_affine(affine: ArrayLike) -> Affine:
+    """Read-only (4, 4) float64 copy of an affine, without a negative zero: equal affines have equal bytes.
+
+    Raises
+    ------
+    InputError
+        Wrong shape, not finite, singular, or a last row that is not (0, 0, 0, 1).
+    """
+    matrix = np.array(affine, dtype=np.float64)
+    if matrix.shape != (4, 4) or not np.isfinite(matrix).all() or not np.array_equal(matrix[3], (0, 0, 0, 1)):
+        raise InputError(f"not an affine of 4 x 4 finite numbers: {matrix.tolist()}", value=matrix)
+    if is_singular(matrix[:3, :3]):
+        raise InputError(f"the affine is singular: {matrix.tolist()}", value=matrix)
+    matrix += 0.0
+    matrix.setflags(write=False)
+    return matrix
+
+
+def spacing_of(affine: Affine) -> tuple[float, float, float]:
+    """Distance between neighbouring voxels along (z, y, x) in mm; along z with the slant of a gantry."""
+    x, y, z = (float(v) for v in np.linalg.norm(affine[:3, :3], axis=0))
+    return z, y, x
+
+
+def coarser(affine: Affine, factor: Shape) -> Affine:
+    """The affine of the low-res grid: voxels larger by `factor` (z, y, x), centred on what they cover."""
+    z, y, x = factor
+    scale = np.diag([x, y, z, 1.0])
+    scale[:3, 3] = [(x - 1) / 2, (y - 1) / 2, (z - 1) / 2]
+    return np.asarray(affine @ scale)
+
+
+def is_placed(affine: Affine) -> bool:
+    """Whether an affine says more than a spacing: arrays without a place lie along the axes at the origin."""
+    return not np.array_equal(affine, np.diag(np.abs(np.diag(affine))))
+
+
+def plane_of(affine: Affine) -> str:
+    """Which of `PLANES` the slices along z are nearest to; "" where the affine does not say.
+
+    Examples
+    --------
+    >>> plane_of(np.array([[0, 0, 3.0, -40], [0.5, 0, 0, -90], [0, -0.5, 0, 120], [0, 0, 0, 1]]))
+    'sagittal'
+    >>> plane_of(np.diag([0.5, 0.5, 3.0, 1.0]))
+    ''
+    """
+    if not is_placed(affine):
+        return ""
+    normal = np.cross(affine[:3, 0], affine[:3, 1])
+    return PLANES[int(np.argmax(np.abs(normal)))]
