@@ -119,10 +119,10 @@ def encode_file(
         See :mod:`inrcodec.errors` for the kinds; `WriteError` comes before the work, where it can.
     """
     path = target if isinstance(target, str | PathLike) else None
+    about, resolved = _resolved(options, keywords, path)
     if path is not None:
         io.refuse_other_ending(path)
         io.check_writable(path, force)
-    about, resolved = _resolved(options, keywords, path)
     blob, report = _encoded(source, about, resolved, progress)
     if isinstance(target, str | PathLike):
         io.atomic_write(target, blob, force=force)

@@ -145,7 +145,7 @@ def test_a_series_says_where_its_fine_detail_comes_from(model, words, says, hide
     header, sections = container.read(tiny / "in.inrv")
     named = replace(header, sr=model)
     monkeypatch.setattr(container, "read", lambda data: (named, sections))
-    monkeypatch.setattr(api, "decode_volume", lambda *args, **knobs: volume)
+    monkeypatch.setattr(api, "volume_of", lambda *args, **knobs: volume)
     assert dec.main([str(tiny / "in.inrv"), str(tiny / "series"), *words, "-q"]) == 0
     derivation = pydicom.dcmread(next((tiny / "series").iterdir())).DerivationDescription
     assert says in derivation

@@ -53,7 +53,7 @@ ENDS = [
     (2, "enc {}/in.npy {}/out.inrv --modality C,T", "error: --modality: 'C,T' is not a DICOM term"),
     (2, "enc {}/in.npy {}/out.inrv --preset balance", "did you mean 'balanced'"),
     (2, "enc {}/in.npy {}/out.inrv --factor 9", "from 1 to 8"),
-    (2, "enc {}/in.npy {}/out.inrv --factor x", "invalid"),
+    (2, "enc {}/in.npy {}/out.inrv --factor x", "error: --factor: 'x' is not"),
     (2, "enc {}/in.npy {}/out.inrv --ratio 100 --size 100", "error: --ratio, --size: "),
     (
         2,
@@ -146,7 +146,7 @@ def test_a_command_ends_with_its_code_and_says_why(code, line, says, folder, cap
 
 @pytest.mark.parametrize("template", ["none", "gap"], ids=["missing", "of another modality"])
 def test_a_wrong_template_is_refused_before_the_decode(template, folder, capfd, monkeypatch):
-    monkeypatch.setattr(api, "decode_volume", lambda *args, **knobs: pytest.fail("decoded"))
+    monkeypatch.setattr(api, "volume_of", lambda *args, **knobs: pytest.fail("decoded"))
     code, _, err = run(f"dec {{}}/mr.inrv {{}}/out --template {{}}/{template}", folder, capfd)
     assert code in (2, 3), err
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
+from copy import copy
 from difflib import get_close_matches
 from re import compile as pattern
+from shutil import get_terminal_size
 from typing import Any, NoReturn
 
 from inrcodec._version import __version__
@@ -82,7 +84,7 @@ class Parser(argparse.ArgumentParser):
             help="each stage and its seconds, tracebacks",
         )
         self.add("-h", "--help", group="help", main=True, action="help", help="show this help")
-        self.add("--help-all", group="help", main=True, action=_HelpAll, help="all options and exit codes")
+        self.add("--help-all", group="help", main=True, action=_HelpAll, help="show all options")
         self.add(
             "--version",
             group="help",
@@ -122,13 +124,14 @@ class Parser(argparse.ArgumentParser):
         """The short help: one line for each main option."""
         formatter = self._begun()
         formatter.start_section("options")
-        width = WIDTH - COLUMN - 2
+        width = _columns() - COLUMN - 2
         for action in self.brief:
-            row = self.rows.get(action.dest)
-            action.help, full = row.brief(width).replace("%", "%%") if row else action.help, action.help
-            formatter.add_argument(action)
-            action.help = full
+            short = copy(action)
+            if action.dest in self.rows:
+                short.help = self.rows[action.dest].brief(width).replace("%", "%%")
+            formatter.add_argument(short)
         formatter.end_section()
+        formatter.add_text(f"{self.prog} --help-all: every option with its range and default, the exit codes")
         return formatter.format_help()
 
     def format_help_all(self) -> str:
@@ -178,12 +181,12 @@ class _Formatter(argparse.RawDescriptionHelpFormatter):
         return ", ".join(action.option_strings or [str(action.metavar)]) + value
 
 
-def _formatter(prog: str) -> argparse.HelpFormatter:
-    import shutil
+def _columns() -> int:
+    return min(WIDTH, max(60, get_terminal_size().columns)) - 1
 
-    return _Formatter(
-        prog, max_help_position=COLUMN, width=min(WIDTH, max(60, shutil.get_terminal_size().columns))
-    )
+
+def _formatter(prog: str) -> argparse.HelpFormatter:
+    return _Formatter(prog, max_help_position=COLUMN, width=_columns())
 
 
 def _is_required_flag(action: argparse.Action) -> bool:

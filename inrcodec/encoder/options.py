@@ -5,9 +5,8 @@ In: options by name, from Python or the command line.  Out: `EncodeOptions` as t
 Invariant: conflicting, impossible or misspelt options are refused here, with the way out, so that no later
 step has to ask.  Imports neither torch nor NumPy.
 
-To add an option: one row in `EncodeOptions` and its type in `EncodeKeywords`; where the encoder needs it,
-its field in `ResolvedOptions` (or in `presets.Settings`, if presets differ in it) and the code that uses it.
-Signatures, docstrings, the parser, ``--help``, the manual and the tests of the table follow from the row.
+To add an option: one row in `EncodeOptions` and its type in `EncodeKeywords`; its field in
+`presets.ResolvedOptions` (or `presets.Settings`, if presets differ in it); and the code that uses it. Signatures, docstrings, the parser, ``--help``, the manual and the tests of the table follow from the row.
 
 Examples
 --------
@@ -31,7 +30,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from inrcodec import validate
 from inrcodec.encoder import conflicts
-from inrcodec.encoder.presets import PRESETS, Preset, Settings, Triple
+from inrcodec.encoder.presets import PRESETS, Preset, ResolvedOptions, Settings, Triple
 from inrcodec.format import limits
 from inrcodec.validate import LARGEST, SWITCH, Kind, lists_keywords, number, row, triples, whole
 from inrcodec.volume import windows
@@ -391,29 +390,3 @@ class EncodeOptions:
 
 OPTIONS = validate.table(EncodeOptions)
 SOURCE_OPTIONS = validate.table(SourceOptions)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ResolvedOptions(Settings):
-    """`EncodeOptions` with the preset's values filled in.
-
-    None still means "by rule": `factor` from the voxel spacing, `tiles` from the number of active voxels,
-    `sr` from the modality, `ensemble` from the `work` that the preset allows. `sr_wished` is False where the
-    user named no model; such a choice may fall back, with a notice.
-    """
-
-    preset: str
-    steps_wished: bool
-    sr_wished: bool
-    ensemble: int | None
-    ratio: float | None
-    size: int | None
-    psnr: float | None
-    max_error: float | None
-    base: bool
-    focus: Focus
-    seed: int
-    device: str
-    threads: int | None
-    time_budget: float | None
-    checkpoint: Checkpoint | None

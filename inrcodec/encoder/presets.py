@@ -1,4 +1,4 @@
-"""Presets: the values that one word stands for.
+"""Presets, and what the encoder works with once one is filled in.
 
 In: a name.  Out: a value for every option that is not given, and what the preset fixes.
 Invariant: a default has its reason beside it.  Imports neither torch nor NumPy.
@@ -9,11 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from inrcodec.validate import Triple
+from inrcodec.volume.windows import Focus
 
-__all__ = ["PRESETS", "Preset", "Settings", "Triple"]
+if TYPE_CHECKING:
+    from inrcodec.encoder.fit.checkpoint import Checkpoint
+
+__all__ = ["PRESETS", "Preset", "ResolvedOptions", "Settings", "Triple"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +52,32 @@ class Preset(Settings):
     """
 
     fixed: Mapping[str, tuple[object, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResolvedOptions(Settings):
+    """`EncodeOptions` with the preset's values filled in.
+
+    None still means "by rule": `factor` from the voxel spacing, `tiles` from the number of active voxels,
+    `sr` from the modality, `ensemble` from the `work` that the preset allows. `sr_wished` is False where the
+    user named no model; such a choice may fall back, with a notice.
+    """
+
+    preset: str
+    steps_wished: bool
+    sr_wished: bool
+    ensemble: int | None
+    ratio: float | None
+    size: int | None
+    psnr: float | None
+    max_error: float | None
+    base: bool
+    focus: Focus
+    seed: int
+    device: str
+    threads: int | None
+    time_budget: float | None
+    checkpoint: Checkpoint | None
 
 
 PRESETS: Mapping[str, Preset] = MappingProxyType(
