@@ -26,6 +26,7 @@ from inrcodec.encoder.fit import loop
 from inrcodec.encoder.options import EncodeOptions, ResolvedOptions
 from inrcodec.encoder.pipeline import Job
 from inrcodec.file import Decoder
+from inrcodec.format.sections import Sections
 from inrcodec.layers.base.siren import tiles
 from inrcodec.layers.base.siren.siren import Layout
 from inrcodec.volume.metrics import psnr
@@ -53,7 +54,7 @@ def measure(volume: Volume, job: Job, options: ResolvedOptions) -> str:
     seconds = process_time() - start
     assert isinstance(fitted, loop.Fitted)
     encoded = pipeline.written(volume, job, options, fitted)
-    decoder = Decoder(encoded.header, encoded.sections)
+    decoder = Decoder(encoded.header, Sections(encoded.sections))
     squares = np.square((decoder.lowres() - encoded.lowres) / 2)  # of the range
     rings = rings_of(decoder.base.boxes, decoder.low_shape, decoder.active)
     at, rest = (squares[rings[name]] for name in ("at a cut", "elsewhere"))

@@ -122,7 +122,7 @@ def encode_file(
     about, resolved = _resolved(options, keywords, path)
     if path is not None:
         io.refuse_other_ending(path)
-        io.check_writable(path, force)
+        io.check_file(path, force)
     blob, report = _encoded(source, about, resolved, progress)
     if isinstance(target, str | PathLike):
         io.atomic_write(target, blob, force=force)
@@ -226,15 +226,15 @@ def open(source: File, max_bytes: int | None = None) -> Decoder:
     max_bytes : int, optional
         Read no more of it than this; it may end there.
     """
-    if max_bytes is None:
-        return Decoder(*container.read(source))
-    most = validate.integer("max_bytes", max_bytes, 1, validate.LARGEST)
-    return Decoder(*container.read_beginning(source, most))
+    if max_bytes is not None:
+        validate.integer("max_bytes", max_bytes, 1, validate.LARGEST)
+    return Decoder(*container.open_sections(source, max_bytes))
 
 
 def info(source: File) -> dict[str, Any]:
     """Header, quality and bytes of a file as plain types; imports neither torch nor scipy."""
-    return summary.facts(*container.read(source))
+    header, sections = container.open_sections(source)
+    return summary.facts(header, sections.lengths)
 
 
 def verify(source: File, *, device: str = "cpu", threads: int | None = None) -> dict[str, Any]:
@@ -251,6 +251,7 @@ def verify(source: File, *, device: str = "cpu", threads: int | None = None) -> 
 
     validate.check_device(device)
     file = open(source)
+    file.sections.check()
     equal = measure.digest(file, device=device, threads=threads) == file.header.digest
     return {"ok": equal, "digest": "equal" if equal else "differs"}
 

@@ -9,7 +9,7 @@ The low-res half needs neither torch nor scipy, so that a preview does not wait 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import cached_property
 
@@ -20,6 +20,7 @@ from inrcodec.entropy import laplace
 from inrcodec.entropy.padding import Planes
 from inrcodec.errors import UsageError
 from inrcodec.format.header import Header
+from inrcodec.format.sections import Sections
 from inrcodec.layers.base.siren.codec import SirenTiles
 from inrcodec.layers.decode_options import REFERENCE, DecodeOptions
 from inrcodec.layers.lattice import layer
@@ -48,7 +49,7 @@ class Decoder:
     sections : bodies by section ID.
     """
 
-    def __init__(self, header: Header, sections: Mapping[str, bytes]) -> None:
+    def __init__(self, header: Header, sections: Sections) -> None:
         self.header, self.sections = header, sections
         self.shape: Shape = header.shape
         self.low_shape = lowres_shape(header.shape, header.factor)

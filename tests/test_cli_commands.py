@@ -140,12 +140,13 @@ DETAILS = [
 @pytest.mark.parametrize(("model", "words", "says", "hides"), DETAILS)
 def test_a_series_says_where_its_fine_detail_comes_from(model, words, says, hides, tiny, monkeypatch):
     from inrcodec import api
+    from inrcodec.file import Decoder
 
     volume = api.decode_volume(tiny / "in.inrv", lowres="--lowres" in words)
     header, sections = container.read(tiny / "in.inrv")
     named = replace(header, sr=model)
-    monkeypatch.setattr(container, "read", lambda data: (named, sections))
-    monkeypatch.setattr(api, "volume_of", lambda *args, **knobs: volume)
+    monkeypatch.setattr(container, "open_sections", lambda *_: (named, sections))
+    monkeypatch.setattr(Decoder, "volume", lambda *_: volume)
     assert dec.main([str(tiny / "in.inrv"), str(tiny / "series"), *words, "-q"]) == 0
     derivation = pydicom.dcmread(next((tiny / "series").iterdir())).DerivationDescription
     assert says in derivation
@@ -168,7 +169,8 @@ def test_a_low_res_series_says_nothing_of_the_full_resolution(tmp_path):
 
 def test_decoding_reads_its_file_once(tiny, monkeypatch):
     loads = []
-    monkeypatch.setattr(container, "_load", lambda stream: loads.append(stream) or stream.read())
+    opened = container.opened
+    monkeypatch.setattr(container, "opened", lambda source: loads.append(source) or opened(source))
     assert dec.main([str(tiny / "in.inrv"), str(tiny / "series"), "-q"]) == 0
     assert len(loads) == 1
 

@@ -161,7 +161,19 @@ def test_every_cut_and_flipped_byte_of_a_refined_file_is_seen(refined: bytes) ->
         flipped[place] ^= 0x41
         for damaged in (refined[:place], bytes(flipped)):
             with pytest.raises(InrvError):
-                inrcodec.decode(damaged)
+                inrcodec.verify(damaged)
+
+
+def test_a_damaged_refined_file_is_refused_or_decodes_alike(refined: bytes) -> None:
+    """Sections that the refinement does not need are not read, so damage there changes nothing."""
+    whole = inrcodec.decode(refined, threads=1)
+    for place in range(0, len(refined), 3):
+        flipped = bytearray(refined)
+        flipped[place] ^= 0x41
+        with suppress(InrvError):
+            assert np.array_equal(inrcodec.decode(bytes(flipped), threads=1), whole)
+        with pytest.raises(InrvError):
+            inrcodec.decode(refined[:place], threads=1)
 
 
 def test_parts_of_damaged_files_are_read_as_far_as_they_are_sound(refined: bytes) -> None:

@@ -64,16 +64,11 @@ def _decode(args: argparse.Namespace) -> None:
     refuse_stream(args.output, "a volume is written to a file or folder")
     refuse_same_file(args.input, args.output)
     from inrcodec import api, io
-    from inrcodec.format import container
     from inrcodec.volume.modality import parse_modality, reconcile
 
     requested = parse_modality(args.modality)
     io.refuse_modality(args.output, requested)
-    source = input_bytes(args.input)  # once: the file may change while it is decoded
-    data = (
-        container.load(source) if args.max_bytes is None else container.load_beginning(source, args.max_bytes)
-    )
-    file = api.open(data, args.max_bytes)
+    file = api.open(input_bytes(args.input), args.max_bytes)
     file.refuse_other_model(options.sr)
     modality = reconcile(file.header.modality, requested)
     io.check_sink(args.output, args.force, template=args.template, modality=modality)
@@ -85,7 +80,9 @@ def _decode(args: argparse.Namespace) -> None:
             args.output,
             template=args.template,
             force=args.force,
-            provenance=_provenance(args.output, volume.array, len(data), file, options),
+            provenance=_provenance(
+                args.output, volume.array, container.file_size(file.sections.lengths), file, options
+            ),
         )
         bar("write", 1.0)
     result = {
@@ -102,10 +99,9 @@ def _decode(args: argparse.Namespace) -> None:
     say(facts(result), quiet=args.quiet or args.json)
 
 
-def _provenance(
-    output: str, array: NDArray[Any], size: int, file: Decoder, options: DecodeOptions
-) -> Provenance | None:
+def _provenance(output: str, array: NDArray[Any], file: Decoder, options: DecodeOptions) -> Provenance | None:
     """What a sink must say of a lossy copy, for the very voxels that it holds; nothing of a lossless one."""
+    from inrcodec.format import container
     from inrcodec.io.provenance import Provenance
 
     whole_lattice = options.quality == "full" and file.is_from_lattice(options) and not file.missing
@@ -115,7 +111,7 @@ def _provenance(
     if bound == 0:
         return None
     return Provenance(
-        ratio=array.nbytes / size,
+        ratio=array.nbytes / container.file_size(file.sections.lengths),
         detail=_detail(options, file, whole=whole_lattice),
         bound="" if bound is None else f"{shortest(bound)} {file.header.unit}".strip(),
     )

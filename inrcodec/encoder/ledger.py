@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from inrcodec.encoder.options import ResolvedOptions
-from inrcodec.format.summary import PARTS, bytes_by_part
+from inrcodec.format.summary import bytes_by_part
 from inrcodec.volume import windows
 
 if TYPE_CHECKING:
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from inrcodec.encoder.pipeline import Job
     from inrcodec.format.header import Header
     from inrcodec.volume.volume import Volume
-
-PARTS |= {"LIDX": "refinement", "LATT": "refinement"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +101,7 @@ def of(
         "source_bytes": volume.source_bytes,
         "voxel_bytes": volume.array.nbytes,
         "file_bytes": total,
-        "sections": bytes_by_part(sections, total),
+        "sections": bytes_by_part({name: len(body) for name, body in sections.items()}, total),
         "ratio": volume.array.nbytes / total,
         "bpv": 8 * total / volume.array.size,
         "psnr": header.psnr,

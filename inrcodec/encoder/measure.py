@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from inrcodec.file import Decoder
 from inrcodec.format.header import Header
+from inrcodec.format.sections import Sections
 from inrcodec.layers.decode_options import DecodeOptions
 from inrcodec.layers.superres import registry
 from inrcodec.layers.superres.conditioning import telling
@@ -88,7 +89,7 @@ def reached(
     lowres : taken for what the networks decode to; by default they are evaluated.
     aim : what the networks were fitted to; by default the target.
     """
-    decoder = Decoder(header, sections)
+    decoder = Decoder(header, Sections(sections))
     lowres = decoder.lowres(threads) if lowres is None else lowres
     fitted = target if aim is None else aim
     header = decoder.header = telling(header, _error(lowres, fitted, decoder.active))
@@ -141,7 +142,7 @@ def decoded(
     peak = metrics.peak_of(float(header.low), float(header.high), volume.array.dtype)
     told = None if progress is None else lambda _, done: progress("verify", done)
     found, digests = Outcome(Errors(peak), WindowErrors(windows)), blake2b(digest_size=DIGEST_BYTES)
-    for slab in Decoder(header, sections).decoded(DecodeOptions(threads=threads), progress=told):
+    for slab in Decoder(header, Sections(sections)).decoded(DecodeOptions(threads=threads), progress=told):
         source = volume.array[slab.start : slab.stop]
         found.errors.add(source, slab.stored)
         found.windows.add(source, slab.stored)

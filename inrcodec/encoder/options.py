@@ -6,7 +6,8 @@ Invariant: conflicting, impossible or misspelt options are refused here, with th
 step has to ask.  Imports neither torch nor NumPy.
 
 To add an option: one row in `EncodeOptions` and its type in `EncodeKeywords`; its field in
-`presets.ResolvedOptions` (or `presets.Settings`, if presets differ in it); and the code that uses it. Signatures, docstrings, the parser, ``--help``, the manual and the tests of the table follow from the row.
+`presets.ResolvedOptions` (or `presets.Settings`, if presets differ in it); and the code that uses it.
+Signatures, docstrings, the parser, ``--help``, the manual and the tests of the table follow from the row.
 
 Examples
 --------

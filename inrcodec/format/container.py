@@ -1,7 +1,8 @@
 """Sections to a file and back.
 
-In: sections, or the bytes of a file. Out: the other. The one law: nothing is believed before its
-checksum, nothing is read before its length was checked, and nothing follows the last byte.
+In: sections, or the bytes of a file.  Out: the other.
+The one law: nothing is trusted before its checksum, nothing is read before its length was checked, and
+nothing follows the last byte.
 
 Layout, little-endian: `PREFIX`, then an `ENTRY` for each section, the CRC-32 of all that, the sections'
 bodies.
@@ -13,17 +14,16 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from io import BytesIO
 from math import prod
 from struct import Struct
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 from zlib import crc32
 
-from inrcodec.errors import CorruptFile, InputError, LimitExceeded, UnsupportedFile, UsageError
+from inrcodec.errors import CorruptFile, LimitExceeded, UnsupportedFile, UsageError
 from inrcodec.format import limits
 from inrcodec.format.header import Header
-
-Source = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO
+from inrcodec.format.sections import ADVICE, STREAM, Entry, Place, Sections
+from inrcodec.format.source import ByteSource, Source, opened
 
 MAGIC = b"\x89INRV\r\n\x1a"  # not UTF-8, shows text-mode damage, ends a listing: the PNG spirit
 # What transfers in text mode make of it: line ends changed either way, the high bit cleared, or the first
@@ -37,21 +37,10 @@ MAJOR, MINOR = 1, 0
 PREFIX = Struct("<8sHHIQ")  # magic, major, minor, number of sections, bytes of the file
 ENTRY = Struct("<4sQI")  # ID, length, CRC-32
 CHECK = Struct("<I")
-STREAM = Struct("<II")  # row of LIDX: length, CRC-32
 KNOWN = ("HEAD", "MASK", "PADM", "INDX", "WGHT", "LIDX", "LATT")
 GRADUAL = "LATT"  # of use in part: its streams have checksums of their own
 REQUIRED = ("HEAD", "INDX", "WGHT")
 _ID = re.compile(r"[A-Za-z][A-Za-z0-9]{3}")
-_CHUNK = 1 << 20
-_ADVICE = "get the file again"
-
-
-class Entry(NamedTuple):
-    """A row of the section table."""
-
-    name: str
-    length: int
-    crc: int
 
 
 class Table(NamedTuple):
@@ -93,11 +82,16 @@ def size(sections: Sequence[tuple[str, bytes]]) -> int:
     >>> size([("HEAD", b"..."), ("note", b"hello")])
     68
     """
-    return _start(len(sections)) + sum(len(body) for _, body in sections)
+    return table_size(len(sections)) + sum(len(body) for _, body in sections)
 
 
-def _start(count: int) -> int:
-    """Offset of the first body behind a table of ``count`` sections."""
+def file_size(lengths: Mapping[str, int]) -> int:
+    """Bytes of a file with sections of these lengths."""
+    return table_size(len(lengths)) + sum(lengths.values())
+
+
+def table_size(count: int) -> int:
+    """Bytes in front of the first body of ``count`` sections."""
     return PREFIX.size + ENTRY.size * count + CHECK.size
 
 
@@ -113,136 +107,85 @@ def unpack(data: bytes) -> dict[str, bytes]:
     LimitExceeded
         A section or the file is longer than the format allows.
     """
-    return _bodies(data, _read_table(BytesIO(data)))
+    return dict(_sections(opened(data), None)[1])
 
 
 def load(source: Source) -> bytes:
-    """All bytes of a file, once its table was found sound.
-
-    Parameters
-    ----------
-    source : path, bytes, or binary file object
-        A file object is read from where it stands to its end.
-
-    Returns
-    -------
-    bytes
+    """All bytes of a file whose table is sound; no section is checked yet.
 
     Raises
     ------
     InputError
         No such file, or it cannot be read.
     CorruptFile, UnsupportedFile, LimitExceeded
-        See `unpack`; the bodies' checksums are not looked at here.
+        See `unpack`.
     """
-    if isinstance(source, bytes | bytearray | memoryview):
-        data = bytes(source)
-        _read_table(BytesIO(data))
-        return data
-    try:
-        if isinstance(source, str | os.PathLike):
-            with open(source, "rb") as stream, _named(source):
-                return _load(stream)
-        return _load(source)
-    except OSError as error:
-        name = source if isinstance(source, str | os.PathLike) else getattr(source, "name", "the stream")
-        raise InputError(f"cannot read {name}: {error.strerror or error}", value=str(name)) from error
+    with _named(source):
+        file = opened(source)
+        table, _ = _sections(file, None)
+        return file.read(0, table.total)
 
 
-def read(source: Source) -> tuple[Header, dict[str, bytes]]:
+def read(source: Source) -> tuple[Header, Sections]:
     """Header and sections of a file; all that can be checked without decoding was checked.
 
     Raises
     ------
     InrvError
-        See `load`, `unpack`, `Header.from_bytes`, `limits.check_header`.
+        See `open_sections`.
     """
-    data = load(source)
-    with _named(source):
-        return _read(data)
+    header, sections = open_sections(source)
+    sections.check()
+    return header, sections
 
 
-def _read(data: bytes) -> tuple[Header, dict[str, bytes]]:
-    table = _read_table(BytesIO(data))
-    sections = _bodies(data, table)
-    return _header_of(table, sections), sections
+def open_sections(source: Source, most: int | None = None) -> tuple[Header, Sections]:
+    """Header and sections of a file, of which nothing but the table and the header was read and checked.
 
-
-def _header_of(table: Table, sections: Mapping[str, bytes]) -> Header:
-    """The header, if what the table names is what it speaks of."""
-    lengths = {entry.name: entry.length for entry in table.entries}
-    missing = [name for name in REQUIRED if name not in lengths]
-    if missing:
-        raise CorruptFile(f"file has no section {missing[0]}, {_ADVICE}", value=missing)
-    header = Header.from_bytes(sections["HEAD"], table.minor)
-    limits.check_header(header, "MASK" in lengths)
-    _check_fit(header, lengths, sections.get("LIDX"))
-    return header
-
-
-def read_beginning(source: Source, most: int) -> tuple[Header, dict[str, bytes]]:
-    """Header and those sections that lie within the first bytes of a file, however long it is.
-
-    The last section may be there in part, if it is one of streams that are checked one by one.
-
-    Raises
-    ------
-    InputError, CorruptFile, UnsupportedFile, LimitExceeded
-        As :func:`read`, but for what lies beyond.
-    UsageError
-        The header is not within the first bytes.
-    """
-    with _named(source):
-        data = load_beginning(source, most)
-        _refuse_too_few(data, most)
-        table = _read_table(BytesIO(data))
-        sections, position = {}, _start(len(table.entries))
-        for name, length, crc in table.entries:
-            body = data[position : position + length]
-            position += length
-            if len(body) == length and crc32(body) != crc:
-                raise CorruptFile(f"section {name} has a wrong checksum, {_ADVICE}", value=name)
-            if len(body) == length or (name == GRADUAL and body):
-                sections[name] = body
-        if "HEAD" not in sections:
-            raise _too_few(most, _start(len(table.entries)) + table.entries[0].length)
-        return _header_of(table, sections), sections
-
-
-def _refuse_too_few(data: bytes, most: int) -> None:
-    """Refuse to read less than the table."""
-    if len(data) < most:  # the file ends before that: it is no matter of the wish
-        return
-    least = PREFIX.size
-    if most >= least and data.startswith(MAGIC):
-        least = _start(min(PREFIX.unpack_from(data)[3], limits.SECTIONS))
-    if most < least:
-        raise _too_few(most, least)
-
-
-def _too_few(most: int, least: int) -> UsageError:
-    return UsageError(
-        f"the first {most} bytes end within the header, read {least} at least", value=most, option="max_bytes"
-    )
-
-
-def load_beginning(source: Source, most: int) -> bytes:
-    """The first bytes of a file.
+    Parameters
+    ----------
+    source : path, bytes, or binary file object.
+    most : bytes that are read at most; the file may end there.
 
     Raises
     ------
     InputError
         No such file, or it cannot be read.
+    CorruptFile, UnsupportedFile, LimitExceeded
+        See `unpack`, `Header.from_bytes`, `limits.check_header`.
+    UsageError
+        The header is not within the first ``most`` bytes.
     """
-    if isinstance(source, bytes | bytearray | memoryview):
-        return bytes(source[:most])
+    with _named(source):
+        table, sections = _sections(opened(source), most)
+        stated = {entry.name: entry.length for entry in table.entries}
+        missing = [name for name in REQUIRED if name not in stated]
+        if missing:
+            raise CorruptFile(f"file has no section {missing[0]}, {ADVICE}", value=missing)
+        header = Header.from_bytes(sections["HEAD"], table.minor)
+        limits.check_header(header, "MASK" in stated)
+        _check_fit(header, stated)
+        return header, sections
+
+
+def _sections(source: ByteSource, most: int | None) -> tuple[Table, Sections]:
+    """The table, and the sections that lie within the first ``most`` bytes."""
     try:
-        if isinstance(source, str | os.PathLike):
-            with open(source, "rb") as stream:
-                return stream.read(most)
-        return source.read(most)
-    except OSError as error:
-        raise InputError(f"cannot read {source}: {error.strerror or error}", value=str(source)) from error
+        table = _read_table(source, most)
+        extent = source.extent(table.total + 1 if most is None else min(most, table.total))
+    finally:
+        source.close()
+    if most is None and extent != table.total:
+        raise _truncated(extent, table.total) if extent < table.total else _extended(table.total)
+    places, start = {}, table_size(len(table.entries))
+    for entry in table.entries:
+        there = min(max(extent - start, 0), entry.length)
+        if there == entry.length or (entry.name == GRADUAL and there):
+            places[entry.name] = Place(start, there, entry)
+        start += entry.length
+    if table.entries and "HEAD" not in places:
+        raise _cut(extent, most, table_size(len(table.entries)) + table.entries[0].length)
+    return table, Sections({}, source, places)
 
 
 @contextmanager
@@ -251,79 +194,48 @@ def _named(source: Source) -> Iterator[None]:
     try:
         yield
     except (CorruptFile, UnsupportedFile, LimitExceeded) as error:
-        if isinstance(source, str | os.PathLike):
-            error.args = (f"{os.fspath(source)}: {error}",)
+        if isinstance(source, str | os.PathLike) and not error.message.startswith(f"{source}: "):
+            error.message = f"{source}: {error.message}"
         raise
 
 
-def _check_fit(header: Header, lengths: Mapping[str, int], streams: bytes | None) -> None:
-    """Refuse sections that the header does not speak of; ``streams`` is the body of LIDX, if it was read."""
+def _check_fit(header: Header, lengths: Mapping[str, int]) -> None:
+    """Refuse sections that the header does not describe."""
     tiles, steps = prod(header.tiles), len(header.refine_steps)
     if lengths["INDX"] != 4 * tiles:
         length = lengths["INDX"]
-        raise CorruptFile(f"index of {length} bytes does not fit {tiles} tiles, {_ADVICE}", value=length)
+        raise CorruptFile(f"index of {length} bytes does not fit {tiles} tiles, {ADVICE}", value=length)
     if not bool(steps) == ("LIDX" in lengths) == ("LATT" in lengths):
-        raise CorruptFile(f"header and sections differ on whether there is a refinement, {_ADVICE}")
+        raise CorruptFile(f"header and sections differ on whether there is a refinement, {ADVICE}")
     if lengths.get("LIDX", 0) != STREAM.size * steps:
         length = lengths["LIDX"]
-        raise CorruptFile(f"index of {length} bytes does not fit the refinement, {_ADVICE}", value=length)
-    if streams is not None and sum(n for n, _ in STREAM.iter_unpack(streams)) != lengths["LATT"]:
-        raise CorruptFile(f"index and streams of the refinement differ in length, {_ADVICE}")
+        raise CorruptFile(f"index of {length} bytes does not fit the refinement, {ADVICE}", value=length)
     if "PADM" in lengths and header.padding is None:
-        raise CorruptFile(f"file has a padding mask but no padding value, {_ADVICE}")
+        raise CorruptFile(f"file has a padding mask but no padding value, {ADVICE}")
 
 
-def _load(stream: BinaryIO) -> bytes:
-    """Read a stream whole; never more than its table claims and one byte."""
-    head = _Echo(stream)
-    table = _read_table(head)
-    left = table.total - len(head.seen)
-    while left > 0:
-        chunk = stream.read(min(left, _CHUNK))
-        if not chunk:
-            raise _truncated(len(head.seen), table.total)
-        head.seen += chunk
-        left -= len(chunk)
-    if stream.read(1):
-        raise _extended(table.total)
-    return bytes(head.seen)
-
-
-class _Echo:
-    """Exact reads from a stream, kept, so that what was parsed need not be read again."""
-
-    def __init__(self, stream: BinaryIO) -> None:
-        self.stream = stream
-        self.seen = bytearray()
-
-    def read(self, size: int) -> bytes:
-        start = len(self.seen)
-        while len(self.seen) - start < size:
-            chunk = self.stream.read(size - (len(self.seen) - start))
-            if not chunk:
-                break
-            self.seen += chunk
-        return bytes(self.seen[start:])
-
-
-def _read_table(stream: BytesIO | _Echo) -> Table:
+def _read_table(source: ByteSource, most: int | None) -> Table:
     """Parse and check what precedes the first section."""
-    prefix = stream.read(PREFIX.size)
+
+    def read(start: int, length: int) -> bytes:
+        return source.read(start, length if most is None else max(0, min(length, most - start)))
+
+    prefix = read(0, PREFIX.size)
     _check_magic(prefix)
     if len(prefix) < PREFIX.size:
-        raise _truncated(len(prefix), PREFIX.size)
+        raise _cut(len(prefix), most, PREFIX.size)
     _, major, minor, count, total = PREFIX.unpack(prefix)
     if major != MAJOR:
         raise UnsupportedFile(
             f"file has format version {major}.{minor}, this reads {MAJOR}.x: update inrcodec", value=major
         )
     limits.check("number of sections", count, limits.SECTIONS)
-    rows = stream.read(ENTRY.size * count)
-    stored = stream.read(CHECK.size)
-    if len(rows) + len(stored) < ENTRY.size * count + CHECK.size:
-        raise _truncated(len(prefix) + len(rows) + len(stored), total)
+    rows = read(PREFIX.size, ENTRY.size * count + CHECK.size)
+    if len(rows) < ENTRY.size * count + CHECK.size:
+        raise _cut(len(prefix) + len(rows), most, table_size(count), total)
+    rows, stored = rows[: -CHECK.size], rows[-CHECK.size :]
     if crc32(prefix + rows) != CHECK.unpack(stored)[0]:
-        raise CorruptFile(f"section table has a wrong checksum, {_ADVICE}")
+        raise CorruptFile(f"section table has a wrong checksum, {ADVICE}")
     entries = [Entry(name.decode("latin-1"), length, crc) for name, length, crc in ENTRY.iter_unpack(rows)]
     _check_entries(entries, total)
     return Table(minor, total, entries)
@@ -341,7 +253,7 @@ def _check_magic(prefix: bytes) -> None:
             value=magic,
         )
     if len(magic) == len(MAGIC) and sum(a != b for a, b in zip(magic, MAGIC, strict=True)) <= DAMAGED:
-        raise CorruptFile(f"file is damaged (starts {magic.hex(' ')}), {_ADVICE}", value=magic)
+        raise CorruptFile(f"file is damaged (starts {magic.hex(' ')}), {ADVICE}", value=magic)
     raise CorruptFile(
         f"not an .inrv file (starts {magic.hex(' ')}), pass one that inrv-enc wrote", value=magic
     )
@@ -352,11 +264,11 @@ def _check_entries(entries: list[Entry], total: int) -> None:
     names = [entry.name for entry in entries]
     for name in names:
         if not _ID.fullmatch(name):
-            raise CorruptFile(f"section ID {name!r} is no ID, {_ADVICE}", value=name)
+            raise CorruptFile(f"section ID {name!r} is no ID, {ADVICE}", value=name)
     if names[:1] != ["HEAD"]:
-        raise CorruptFile(f"first section is {names[:1]}, not HEAD, {_ADVICE}", value=names)
+        raise CorruptFile(f"first section is {names[:1]}, not HEAD, {ADVICE}", value=names)
     if len(set(names)) != len(names):
-        raise CorruptFile(f"a section is there twice: {names}, {_ADVICE}", value=names)
+        raise CorruptFile(f"a section is there twice: {names}, {ADVICE}", value=names)
     for name in names:
         if name[0].isupper() and name not in KNOWN:
             raise UnsupportedFile(f"file needs section {name}, unknown here: update inrcodec", value=name)
@@ -364,34 +276,29 @@ def _check_entries(entries: list[Entry], total: int) -> None:
         ceiling = limits.HEADER if entry.name == "HEAD" else limits.SECTION
         limits.check(f"length of section {entry.name}", entry.length, ceiling)
     limits.check("length of the file", total, limits.FILE)
-    expected = _start(len(entries)) + sum(entry.length for entry in entries)
+    expected = table_size(len(entries)) + sum(entry.length for entry in entries)
     if total != expected:
         raise CorruptFile(
-            f"sections add up to {expected} bytes, the file claims {total}, {_ADVICE}", value=total
+            f"sections add up to {expected} bytes, the file claims {total}, {ADVICE}", value=total
         )
 
 
-def _bodies(data: bytes, table: Table) -> dict[str, bytes]:
-    if len(data) < table.total:
-        raise _truncated(len(data), table.total)
-    if len(data) > table.total:
-        raise _extended(table.total)
-    position = _start(len(table.entries))
-    sections = {}
-    for name, length, crc in table.entries:
-        body = data[position : position + length]
-        if crc32(body) != crc:
-            raise CorruptFile(f"section {name} has a wrong checksum, {_ADVICE}", value=name)
-        sections[name] = body
-        position += length
-    return sections
+def _cut(found: int, most: int | None, needed: int, total: int | None = None) -> CorruptFile | UsageError:
+    """The file ends before ``needed`` bytes, or no more than ``most`` were to be read."""
+    if most is None or found < most:
+        return _truncated(found, needed if total is None else total)
+    return UsageError(
+        f"the first {most} bytes end within the header, read {needed} at least",
+        value=most,
+        option="max_bytes",
+    )
 
 
 def _truncated(found: int, wanted: int) -> CorruptFile:
-    return CorruptFile(f"file ends after {found} of {wanted} bytes, {_ADVICE}", value=found)
+    return CorruptFile(f"file ends after {found} of {wanted} bytes, {ADVICE}", value=found)
 
 
 def _extended(total: int) -> CorruptFile:
     return CorruptFile(
-        f"file goes on after its {total} bytes, cut off what was added or {_ADVICE}", value=total
+        f"file goes on after its {total} bytes, cut off what was added or {ADVICE}", value=total
     )

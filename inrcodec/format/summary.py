@@ -1,6 +1,6 @@
 """What a file says of itself, in plain types.
 
-In: a header and its sections.  Out: a dictionary that turns into JSON.
+In: a header and the lengths of the sections.  Out: a dictionary that turns into JSON.
 The one law: all bytes are counted; imports neither torch nor scipy.
 """
 
@@ -15,21 +15,29 @@ from inrcodec.format import container
 from inrcodec.format.header import Header
 from inrcodec.format.header_checks import ONE
 
-PARTS = {"HEAD": "header", "MASK": "mask", "PADM": "padding", "INDX": "network", "WGHT": "network"}
+PARTS = {
+    "HEAD": "header",
+    "MASK": "mask",
+    "PADM": "padding",
+    "INDX": "network",
+    "WGHT": "network",
+    "LIDX": "refinement",
+    "LATT": "refinement",
+}
 
 
-def bytes_by_part(sections: Mapping[str, bytes], total: int) -> dict[str, int]:
+def bytes_by_part(lengths: Mapping[str, int], total: int) -> dict[str, int]:
     """Bytes of each part of the file; "container" is what is left: magic, table and checksums."""
     parts = dict.fromkeys(["header", "network", "mask", "padding", "refinement"], 0)
-    for name, body in sections.items():
+    for name, length in lengths.items():
         if name in PARTS:
-            parts[PARTS[name]] += len(body)
+            parts[PARTS[name]] += length
     return parts | {"container": total - sum(parts.values())}
 
 
-def facts(header: Header, sections: Mapping[str, bytes]) -> dict[str, Any]:
+def facts(header: Header, lengths: Mapping[str, int]) -> dict[str, Any]:
     """What a file says of itself, in plain types: geometry, how it was coded, what was reached, its bytes."""
-    total = container.size(list(sections.items()))
+    total = container.file_size(lengths)
     voxels = int(np.prod(header.shape))
     voxel_bytes = voxels * np.dtype(header.dtype).itemsize
     return {
@@ -68,7 +76,7 @@ def facts(header: Header, sections: Mapping[str, bytes]) -> dict[str, Any]:
             "digest": header.digest.hex(),
         },
         "encoder": {"version": header.version, "seed": header.seed},
-        "bytes": bytes_by_part(sections, total) | {"file": total},
+        "bytes": bytes_by_part(lengths, total) | {"file": total},
         "voxel_bytes": voxel_bytes,
         "ratio": voxel_bytes / total,
         "bpv": 8 * total / voxels,

@@ -11,23 +11,21 @@ back less than they cost (crop of the dev head, 16 kB of networks: 12 kB fewer o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from math import prod
-from os import cpu_count
 from typing import Any
-from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 from inrcodec.errors import CorruptFile
-from inrcodec.format.container import STREAM
 from inrcodec.format.header import Header
+from inrcodec.format.sections import Sections
 from inrcodec.layers.lattice import codec, scan
 from inrcodec.layers.lattice.codec import Lattice
 from inrcodec.layers.lattice.integers import Scale
+from inrcodec.parallel import one_blas_thread, thread_count
 from inrcodec.progress import Progress
 from inrcodec.volume.box import Shape
 
@@ -38,7 +36,7 @@ STAGE = "refine"
 
 def decode(
     header: Header,
-    sections: Mapping[str, bytes],
+    sections: Sections,
     *,
     voxels: int | None = None,
     threads: int | None = None,
@@ -62,9 +60,9 @@ def decode(
         A stream has a wrong checksum, does not hold what it should, or not even the first is there.
     """
     lattice, scale = _lattice(header)
-    streams = _streams(sections)[: None if voxels is None else stages_within(header, voxels)]
-    with threadpool_limits(1, "blas"):
-        known = codec.decode(streams, header.shape, lattice, threads or cpu_count() or 1, _staged(progress))
+    streams = _streams(sections, None if voxels is None else stages_within(header, voxels))
+    with one_blas_thread():
+        known = codec.decode(streams, header.shape, lattice, thread_count(threads), _staged(progress))
     return scale.stored(known)
 
 
@@ -76,15 +74,12 @@ def stages_within(header: Header, voxels: int) -> int:
     return counts
 
 
-def whole_streams(sections: Mapping[str, bytes]) -> int:
+def whole_streams(sections: Sections) -> int:
     """How many streams are there from end to end."""
-    if not {"LIDX", "LATT"} <= sections.keys():
-        return 0
-    ends = np.cumsum([length for length, _ in STREAM.iter_unpack(sections["LIDX"])])
-    return int(np.searchsorted(ends, len(sections["LATT"]), side="right"))
+    return len(sections.streams())
 
 
-def coarse(header: Header, sections: Mapping[str, bytes], voxels: int, threads: int) -> Array:
+def coarse(header: Header, sections: Sections, voxels: int, threads: int) -> Array:
     """Stored values of the lattice that the first streams bring, (z, y, x), without what lies between."""
     streams = min(stages_within(header, voxels), whole_streams(sections))
     left = header.refine_axes[streams - 1 :]
@@ -102,26 +97,16 @@ def _lattice(header: Header) -> tuple[Lattice, Scale]:
     return Lattice(axes=header.refine_axes, steps=header.refine_steps, most=scale.most), scale
 
 
-def _streams(sections: Mapping[str, bytes]) -> list[bytes]:
-    """The streams that are whole, each checked."""
-    streams: list[bytes] = []
-    start, body = 0, sections["LATT"]
-    for length, crc in STREAM.iter_unpack(sections["LIDX"]):
-        stream = body[start : start + length]
-        if len(stream) < length:
-            break
-        if crc32(stream) != crc:
-            raise CorruptFile(
-                f"stream {len(streams)} of the refinement has a wrong checksum, get the file again", value=crc
-            )
-        streams.append(stream)
-        start += length
-    if not streams:
+def _streams(sections: Sections, most: int | None) -> list[bytes]:
+    """The first streams that are whole, each checked."""
+    rows = sections.streams()[:most]
+    if not rows:
+        there = sections.lengths["LATT"]
         raise CorruptFile(
-            f"the refinement ends after {len(body)} bytes, before its first stream does; get the file again",
-            value=len(body),
+            f"the refinement ends after {there} bytes, before its first stream does; get the file again",
+            value=there,
         )
-    return streams
+    return [sections.stream(row) for row in rows]
 
 
 def _staged(progress: Progress | None) -> Callable[[float], None] | None:

@@ -1,0 +1,168 @@
+"""Where the bytes of a file come from: a path, bytes in memory, or a binary stream.
+
+In: a source, and ranges of bytes.  Out: those bytes.
+The one law: no byte is read that was not requested, and none twice from what cannot be rewound.
+
+A path is opened for each read and closed again, so that no handle is left open, a fork or a thread shares
+none, and a file that was replaced in between is noticed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from stat import S_ISREG
+from threading import Lock
+from typing import BinaryIO, Protocol
+
+from inrcodec.errors import InputError
+
+Source = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO
+
+_CHUNK = 1 << 20  # bytes of one read: a stream that ends early costs no more memory than it holds
+
+
+class ByteSource(Protocol):
+    """Ranges of a file's bytes; safe to use from several threads."""
+
+    name: str
+    """Of the file, for messages; "" for bytes in memory."""
+
+    def read(self, start: int, length: int) -> bytes:
+        """The bytes from ``start`` on; fewer than ``length`` where the file ends before."""
+
+    def extent(self, most: int) -> int:
+        """How many bytes the file has, or ``most`` if it has more; no byte beyond is read afterwards."""
+
+    def close(self) -> None:
+        """Let go of a handle, if one is held."""
+        return
+
+
+def opened(source: Source) -> ByteSource:
+    """The bytes of a source.
+
+    Parameters
+    ----------
+    source : path, bytes, or binary file object
+        A file object is read from its current position on, and belongs to the reader until that is done.
+
+    Raises
+    ------
+    InputError
+        There is no such file, or it cannot be read.
+    """
+    if isinstance(source, bytes | bytearray | memoryview):
+        return _Memory(bytes(source))
+    if not isinstance(source, str | os.PathLike):
+        name = str(getattr(source, "name", "the stream"))
+        with _readable(name):
+            seekable = bool(getattr(source, "seekable", bool)())
+            return _Seekable(source, name) if seekable else _Pipe(source, name)
+    name = os.fspath(source)
+    with _readable(name):
+        if S_ISREG(os.stat(name).st_mode):
+            return _File(name)
+        return _Pipe(open(name, "rb"), name, owned=True)  # a folder is refused here
+
+
+class _Memory(ByteSource):
+    def __init__(self, data: bytes) -> None:
+        self.name, self._data = "", data
+
+    def read(self, start: int, length: int) -> bytes:
+        return self._data[start : start + length]
+
+    def extent(self, most: int) -> int:
+        return min(len(self._data), most)
+
+
+class _File(ByteSource):
+    """A regular file, which must not change between two reads."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        with open(name, "rb") as file:
+            self._state = _state(file)
+
+    def read(self, start: int, length: int) -> bytes:
+        with _readable(self.name), open(self.name, "rb") as file:
+            if _state(file) != self._state:
+                raise InputError(
+                    f"{self.name} has changed since it was opened, open it again", value=self.name
+                )
+            file.seek(start)
+            return file.read(length)
+
+    def extent(self, most: int) -> int:
+        return min(self._state[2], most)
+
+
+def _state(file: BinaryIO) -> tuple[int, int, int, int]:
+    found = os.fstat(file.fileno())
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+
+
+class _Seekable(ByteSource):
+    """A file object; what lies before its position when it came is not part of the file."""
+
+    def __init__(self, stream: BinaryIO, name: str) -> None:
+        self.name, self._stream, self._lock = name, stream, Lock()
+        self._origin = stream.tell()
+
+    def read(self, start: int, length: int) -> bytes:
+        with self._lock, _readable(self.name):
+            self._stream.seek(self._origin + start)
+            return _read(self._stream, length)
+
+    def extent(self, most: int) -> int:
+        with self._lock, _readable(self.name):
+            return min(self._stream.seek(0, os.SEEK_END) - self._origin, most)
+
+
+class _Pipe(ByteSource):
+    """A stream that cannot be rewound: what was read is kept."""
+
+    def __init__(self, stream: BinaryIO, name: str, *, owned: bool = False) -> None:
+        self.name, self._stream, self._lock = name, stream, Lock()
+        self._seen, self._owned = bytearray(), owned
+
+    def read(self, start: int, length: int) -> bytes:
+        with self._lock, _readable(self.name):
+            self._fill(start + length)
+            return bytes(self._seen[start : start + length])
+
+    def extent(self, most: int) -> int:
+        with self._lock, _readable(self.name):
+            self._fill(most)
+        self.close()
+        return min(len(self._seen), most)
+
+    def close(self) -> None:
+        if self._owned:
+            self._stream.close()
+
+    def _fill(self, count: int) -> None:
+        if count > len(self._seen) and not getattr(self._stream, "closed", False):
+            self._seen += _read(self._stream, count - len(self._seen))
+
+
+def _read(stream: BinaryIO, length: int) -> bytes:
+    """Up to ``length`` bytes of a stream that may hand out fewer at a time."""
+    found = bytearray()
+    while len(found) < length:
+        chunk = stream.read(min(length - len(found), _CHUNK))
+        if not chunk:
+            break
+        found += chunk
+    return bytes(found)
+
+
+@contextmanager
+def _readable(name: str) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError) as error:  # the second is of a closed stream
+        cause = getattr(error, "strerror", None) or error
+        raise InputError(f"cannot read {name}: {cause}", value=name) from error
