@@ -114,8 +114,8 @@ def folder(tiny):
     (tiny / "extended.inrv").write_bytes(blob + b"\0")
     (tiny / "newer.inrv").write_bytes(blob[:8] + (2).to_bytes(2, "little") + blob[10:])
     header, sections = container.read(blob)
-    sections["HEAD"] = replace(header, modality="MR").to_bytes()
-    (tiny / "mr.inrv").write_bytes(container.pack(list(sections.items())))
+    bodies = {**sections, "HEAD": replace(header, modality="MR").to_bytes()}
+    (tiny / "mr.inrv").write_bytes(container.pack(list(bodies.items())))
     (tiny / "old.png").write_bytes(b"old")
     np.save(tiny / "nan.npy", np.full((4, 8, 8), np.nan))
     shutil.copytree(DATA / "vhf-head-dicom", tiny / "gap")

@@ -134,7 +134,7 @@ def test_the_output_cannot_be_the_checkpoint(tiny_array, tmp_path):
 WAITING = """
 import sys
 from threading import Event
-from inrcodec import checkpoint, encoder, reaching
+from inrcodec.encoder.fit import checkpoint
 from inrcodec.cli.enc import main
 
 note, steps = checkpoint.Checkpoint.note, []
@@ -167,7 +167,7 @@ def test_a_command_that_was_interrupted_goes_on(number, tiny, capfd):
         finally:
             process.kill()
     assert process.returncode == 130
-    assert f"the fit was kept in {tiny / 'kept'}" in err
+    assert f"the fit is kept in {tiny / 'kept'}" in err
     assert sorted(os.listdir(tiny)) == ["in.inrv", "in.npy", "kept"]
     assert main([*words, "-q"]) == 0, capfd.readouterr().err
     assert (tiny / "out.inrv").read_bytes() == (tiny / "in.inrv").read_bytes()

@@ -80,9 +80,7 @@ def _decode(args: argparse.Namespace) -> None:
             args.output,
             template=args.template,
             force=args.force,
-            provenance=_provenance(
-                args.output, volume.array, container.file_size(file.sections.lengths), file, options
-            ),
+            provenance=_provenance(args.output, volume.array, file, options),
         )
         bar("write", 1.0)
     result = {
