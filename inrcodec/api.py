@@ -9,7 +9,7 @@ In: sources and options.  Out: bytes, arrays, volumes, reports.  Invariant: no a
 from __future__ import annotations
 
 from os import PathLike
-from typing import Any, BinaryIO, Protocol, TypeAlias, Unpack
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TypeAlias, Unpack
 
 from numpy.typing import NDArray
 
@@ -22,14 +22,16 @@ from inrcodec.encoder.options import (
     ResolvedOptions,
     SourceOptions,
 )
-from inrcodec.file import Decoder
+from inrcodec.file import Decoder, digest
 from inrcodec.format import container, summary
 from inrcodec.layers.decode_options import OPTIONS as DECODE_OPTIONS
 from inrcodec.layers.decode_options import DecodeKeywords, DecodeOptions
 from inrcodec.progress import Progress, Stages
 from inrcodec.validate import lists_keywords
-from inrcodec.volume.modality import with_modality
 from inrcodec.volume.volume import Volume
+
+if TYPE_CHECKING:
+    from inrcodec.encoder.facts import Facts
 
 Source: TypeAlias = str | PathLike[str] | NDArray[Any] | Volume
 File: TypeAlias = str | PathLike[str] | bytes | BinaryIO
@@ -150,10 +152,10 @@ def plan(
     -------
     dict of plain types, lengths in voxels, sizes in bytes, times in seconds
     """
+    from inrcodec.encoder import pipeline  # torch and SciPy: not for those who only read a header
+
     about, resolved = _resolved(options, keywords)
-    volume, notices = _read(source, about)
-    found = _forecast(volume, resolved)
-    return found | {"modality": volume.modality, "notices": notices + found["notices"]}
+    return pipeline.forecast(_facts(source, about), resolved)
 
 
 @lists_keywords(DecodeOptions)
@@ -247,12 +249,10 @@ def verify(source: File, *, device: str = "cpu", threads: int | None = None) -> 
     -------
     dict with "digest", "equal" or "differs", and "ok", whether it is equal; a wrong checksum raises.
     """
-    from inrcodec.encoder import measure
-
     validate.check_device(device)
     file = open(source)
     file.sections.check()
-    equal = measure.digest(file, device=device, threads=threads) == file.header.digest
+    equal = digest(file, device=device, threads=threads) == file.header.digest
     return {"ok": equal, "digest": "equal" if equal else "differs"}
 
 
@@ -268,42 +268,18 @@ def _resolved(
     return source, resolved
 
 
-def _read(source: Source, about: SourceOptions) -> tuple[Volume, list[str]]:
-    """The volume with its modality, and what the user should know."""
-    return with_modality(io.read(source, spacing=about.spacing, series=about.series), about.modality)
+def _facts(source: Source, about: SourceOptions) -> Facts:
+    from inrcodec.encoder.facts import Facts
+
+    return Facts.of(io.read(source, spacing=about.spacing, series=about.series), about.modality)
 
 
 def _encoded(
     source: Source, about: SourceOptions, options: ResolvedOptions, progress: Progress | None
 ) -> tuple[bytes, EncodeReport]:
-    from inrcodec.encoder import ledger, pipeline, target_search
-    from inrcodec.encoder import plan as planning
-    from inrcodec.volume import windows
+    from inrcodec.encoder import pipeline
 
     stages = Stages(progress)
-    volume, notices = _read(source, about)
+    facts = _facts(source, about)
     stages("read", 1.0)
-    encoded, found = target_search.encode(volume, options, stages)
-    header = pipeline.finished(encoded, found)
-    sections = {"HEAD": header.to_bytes(), **encoded.sections}
-    blob = container.pack(list(sections.items()))
-    container.read(blob)  # what no reader would take is never written
-    planning.hold_to(options, volume, len(blob))
-    record = ledger.of(volume, header, sections, found, len(blob))
-    return blob, EncodeReport(
-        **record,
-        focus=windows.format_focus(options.focus),
-        through_sr=options.through_sr,
-        seconds=stages.seconds,
-        notices=notices + encoded.notices + pipeline.model_left_out(encoded, found),
-        reason=encoded.choice.reason if encoded.choice else "",
-        considered=encoded.choice.rows() if encoded.choice else [],
-    )
-
-
-def _forecast(volume: Volume, options: ResolvedOptions) -> dict[str, Any]:
-    from inrcodec.encoder import ledger, pipeline
-
-    if options.max_error is not None and not options.base:
-        return ledger.plan_of_refinement(volume, options.max_error)
-    return ledger.plan(volume, pipeline.prepare(volume, options), options)
+    return pipeline.encode(facts, options, stages)
