@@ -161,7 +161,7 @@ def test_same_volume_same_file_whatever_the_threads():
 def test_other_instructions_decode_the_same(tmp_path, instructions):
     array = some("int16", (12, 40, 40))
     path = tmp_path / "v.inrv"
-    inrcodec.encode(array, path, max_error=3)
+    inrcodec.encode_file(array, path, max_error=3)
     script = "import sys, inrcodec; print(inrcodec.verify(sys.argv[1])['digest'])"
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", script, str(path)],
@@ -199,7 +199,7 @@ def test_more_bytes_are_nearer_and_all_are_everything(head):
 
 def test_a_file_that_ends_early_is_corrupt_unless_that_was_asked_for(tmp_path):
     path = tmp_path / "v.inrv"
-    inrcodec.encode(some("int16", (12, 30, 30)), path, lossless=True)
+    inrcodec.encode_file(some("int16", (12, 30, 30)), path, lossless=True)
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(CorruptFile, match="ends after"):
