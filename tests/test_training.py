@@ -11,7 +11,7 @@ import torch
 
 import inrcodec
 from inrcodec import Volume
-from inrcodec.encoder.fit.checkpoint import Checkpoint, kept
+from inrcodec.encoder.fit.checkpoint import Checkpoint, keeping
 from inrcodec.errors import CorruptFile, FitFailed, InputError, ModelNotFound, UsageError
 from inrcodec.layers import resample
 from inrcodec.layers.superres.architectures import NAMES, named
@@ -224,6 +224,16 @@ def test_what_cannot_be_trained_is_refused_before_the_first_fit(
         run.train(options(volumes, tmp_path, fits=(8,), **changes))
 
 
+def test_thread_counts_are_the_callers_afterwards(volumes, tmp_path, monkeypatch):
+    """The count of a training stayed for the rest of the process."""
+    before, seen = torch.get_num_threads(), []
+    monkeypatch.setattr(Trainer, "run", lambda *_: seen.append(torch.get_num_threads()))
+    monkeypatch.setattr("inrcodec.training.log.scores", lambda *_: [])
+    monkeypatch.setattr(run, "scores", lambda *_: [])
+    run.train(options(volumes, tmp_path, threads=before + 1))
+    assert seen == [before + 1] and torch.get_num_threads() == before
+
+
 def test_a_volume_that_holds_no_patch_is_refused_before_the_first_fit(volumes, tmp_path, monkeypatch):
     np.save(volumes[0], texture()[:8])
     np.save(volumes[1], texture()[:8])
@@ -349,7 +359,7 @@ def trained(chosen, steps):
 
 def written(trainer, path):
     """A checkpoint of a training that was stopped here."""
-    with kept(Checkpoint(path), trainer, lambda: "digest") as note:
+    with keeping(Checkpoint(path), trainer, lambda: "digest") as note:
         note(True)
 
 
@@ -408,7 +418,7 @@ def test_a_resumed_training_is_the_same_training(training_options, tmp_path):
     written(half, tmp_path / "c")
     torch.manual_seed(99)
     rest = Trainer(TINY, training_options)
-    with kept(Checkpoint(tmp_path / "c"), rest, lambda: "digest") as note:
+    with keeping(Checkpoint(tmp_path / "c"), rest, lambda: "digest") as note:
         assert rest.steps == 3
         rest.run(patches, note, lambda: None)
     assert rest.steps == 6
@@ -430,7 +440,7 @@ def test_other_checkpoints_are_refused(training_options, tmp_path):
     written(trained(training_options, 1)[0], path)
     with (
         pytest.raises(UsageError, match="other options"),
-        kept(Checkpoint(path), Trainer(TINY, training_options), lambda: "another"),
+        keeping(Checkpoint(path), Trainer(TINY, training_options), lambda: "another"),
     ):
         pass
     with pytest.raises(CorruptFile, match="not a tensor"):
@@ -447,7 +457,7 @@ def test_a_training_that_diverges_is_an_error_and_leaves_no_checkpoint(training_
         p.data.fill_(torch.nan)
     with (
         pytest.raises(FitFailed, match="smaller"),
-        kept(Checkpoint(tmp_path / "c"), trainer, lambda: "digest") as note,
+        keeping(Checkpoint(tmp_path / "c"), trainer, lambda: "digest") as note,
     ):
         trainer.run(patches, note, lambda: None)
     assert not (tmp_path / "c").exists()
