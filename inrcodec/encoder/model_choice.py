@@ -104,7 +104,7 @@ def ensemble_of(known: registry.Manifest, options: ResolvedOptions) -> int:
 
     Along z there is nothing to mirror for a model that works slice by slice.
     """
-    serving = [n for n in ENSEMBLES if n < 8 or known.architecture.get("dims") != 2]
-    each = known.parameters / prod(known.factor)  # multiply-adds for a voxel, where the head is sub-pixel
+    serving = [n for n in ENSEMBLES if n < 8 or known.architecture.dims != 2]
+    each = known.architecture.multiply_adds / prod(known.factor)  # for a full-res voxel
     most = options.ensemble or options.work / each
     return max([n for n in serving if n <= most], default=1)

@@ -30,8 +30,10 @@ LAYERS = 16
 WIDTH = 1024
 WEIGHTS = 1 << 24  # of all networks together
 CELLS = 1 << 20  # of the activity mask: its coder is a plain loop
+INTEGERS = 1 << 32  # bytes of a refinement's integers: all of them are in memory
 FIRST = 1 << 12  # voxels of a refinement's first lattice, which is one block
 WORK = 1 << 42  # multiply-adds of the low-res decode: a quarter of an hour on one core
+SUPERRES_WORK = 1 << 48  # multiply-adds of the super-resolution, ensemble included: hours on one core
 
 
 def check_header(header: Header, masked: bool = True) -> None:
