@@ -71,6 +71,16 @@ class Manifest:
         """(z, y, x) up-sampling factors."""
         return self.architecture.factor
 
+    def check_work(self, lowres: Shape, ensemble: int) -> None:
+        """Refuse a volume that takes too long, from its low-res shape and the mirror images alone.
+
+        Raises
+        ------
+        LimitExceeded
+        """
+        work = self.architecture.multiply_adds * prod(lowres) * ensemble
+        limits.check("number of multiply-adds of the super-resolution", work, limits.SUPERRES_WORK)
+
 
 def manifests() -> dict[str, Manifest]:
     """All models by ID, user models first; they also replace bundled models of the same ID.
@@ -191,7 +201,7 @@ def matching(model: str, digest: bytes) -> Manifest:
 
 
 def check_work(header: Header, ensemble: int | None = None) -> None:
-    """Refuse a super-resolution that takes too long, from the header and the model's card alone.
+    """Refuse a super-resolution that takes too long, from the header and the model's card.
 
     Parameters
     ----------
@@ -202,9 +212,8 @@ def check_work(header: Header, ensemble: int | None = None) -> None:
     LimitExceeded, ModelNotFound
     """
     if header.sr != LANCZOS:
-        each = matching(header.sr, header.sr_sha256).architecture.multiply_adds
-        work = each * prod(header.lowres_shape) * (ensemble or header.sr_ensemble)
-        limits.check("number of multiply-adds of the super-resolution", work, limits.SUPERRES_WORK)
+        known = matching(header.sr, header.sr_sha256)
+        known.check_work(header.lowres_shape, ensemble or header.sr_ensemble)
 
 
 def load(model: str, digest: bytes) -> SRDenseNet:
