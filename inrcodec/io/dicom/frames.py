@@ -105,7 +105,7 @@ def _enhanced(image: Image, count: int) -> list[Frame]:
 
 
 def _frame(image: Image, index: int, holders: Sequence[Dataset | None]) -> Frame:
-    """A frame, from what holds the attributes of each of `_GROUPS`: a functional group, or the whole header."""
+    """A frame, from what holds the attributes of each of `_GROUPS`: a group, or the whole header."""
     place, orientation, measures, transform = holders
     slope, intercept = _rescale(transform, image.header, image.path)
     return Frame(
