@@ -130,7 +130,7 @@ def test_an_ensemble_is_as_large_as_the_presets_work_allows(model, preset, ensem
     assert fields["sr_ensemble"] == ensemble
     if preset != "paper":
         assert model_choice.ensemble_of(known, options(preset=preset, ensemble=2)) == 2
-        most = 4 if known.architecture["dims"] == 2 else 8
+        most = 4 if known.architecture.dims == 2 else 8
         assert model_choice.ensemble_of(known, options(preset=preset, ensemble=8)) == most
 
 
