@@ -8,8 +8,8 @@ import nibabel
 import numpy as np
 import pytest
 import torch
+from conftest import encoded
 
-from inrcodec import api
 from inrcodec.encoder import back_projection, planner
 from inrcodec.encoder.back_projection import _Upsampled, compensated
 from inrcodec.encoder.facts import Facts
@@ -191,11 +191,11 @@ def test_the_fit_is_to_another_volume_and_the_plain_one_stays_the_measure(head):
 
 
 def test_the_report_says_so(head):
-    _, report = api.encode_report(head, steps=20, factor=4, through_sr=True)
+    _, report = encoded(head, steps=20, factor=4, through_sr=True)
     assert report.through_sr and back_projection.STAGE in report.seconds
-    assert not api.encode_report(head, steps=20, factor=4, through_sr=False)[1].through_sr
+    assert not encoded(head, steps=20, factor=4, through_sr=False)[1].through_sr
 
 
 def test_a_psnr_is_reached_through_it(head):
-    _, report = api.encode_report(head, steps=200, factor=4, through_sr=True, sr="lanczos", psnr=24)
+    _, report = encoded(head, steps=200, factor=4, through_sr=True, sr="lanczos", psnr=24)
     assert report.psnr >= 24

@@ -26,7 +26,9 @@ def every_step(monkeypatch):
 
 
 def encode(array, path, target=None, **knobs):
-    return inrcodec.encode(array, target, spacing=(2.0, 1.0, 1.0), resume=path, **{**TINY, **knobs})
+    if target is None:
+        return inrcodec.encode(array, spacing=(2.0, 1.0, 1.0), resume=path, **{**TINY, **knobs})
+    return inrcodec.encode_file(array, target, spacing=(2.0, 1.0, 1.0), resume=path, **{**TINY, **knobs})
 
 
 def interrupt(array, path, at="fit", share=0.5, **knobs):
@@ -163,7 +165,7 @@ def test_a_command_that_was_interrupted_goes_on(number, tiny, capfd):
         finally:
             process.kill()
     assert process.returncode == 130
-    assert f"the fit was kept in {tiny / 'kept'}" in err
+    assert f"the fit is kept in {tiny / 'kept'}" in err
     assert sorted(os.listdir(tiny)) == ["in.inrv", "in.npy", "kept"]
     assert main([*words, "-q"]) == 0, capfd.readouterr().err
     assert (tiny / "out.inrv").read_bytes() == (tiny / "in.inrv").read_bytes()
