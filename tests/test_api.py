@@ -15,7 +15,7 @@ from dicom_maker import write_series
 import inrcodec
 from inrcodec import api, file, io
 from inrcodec.encoder import pipeline
-from inrcodec.encoder.measure import Measured
+from inrcodec.encoder.measured import Measured
 from inrcodec.encoder.options import EncodeOptions
 from inrcodec.errors import CorruptFile, InputError, InrvError, TargetNotReached, UsageError
 from inrcodec.format import container
