@@ -44,7 +44,6 @@ from shared import (
     Section,
     apart,
     cropped,
-    encoded,
     lowres_of,
     parsed_region,
     parser_of,
@@ -53,6 +52,7 @@ from shared import (
     skipped,
     timed,
     twelve_bits,
+    with_report,
 )
 
 from inrcodec import Volume, api, io
@@ -117,7 +117,7 @@ def engine(material: Volume, args: argparse.Namespace) -> Section:
     """The slice as `inrv-enc` would store it: networks of the same depths, in a size instead of a width."""
     figures, plane = [], _slice_of(material, args)
     for depth, told in PUBLISHED.items():
-        blob, report = encoded(plane, layers=depth, size=SIZE, seed=args.seed, device=args.device)
+        blob, report = with_report(plane, layers=depth, size=SIZE, seed=args.seed, device=args.device)
         words = f"{len(blob):,} bytes, factor {report.factor[1]}, {report.sr}, {report.seconds['fit']:.0f} s"
         least = round(told["ours"][0], 2)
         figures.append(
@@ -229,7 +229,7 @@ def _ours(source: Volume, depth: int, args: argparse.Namespace) -> Arm:
     """A file, and what it decodes to."""
     wishes: dict[str, Any] = {"preset": "paper", "layers": depth, "seed": args.seed, "device": args.device}
     wishes |= {"sr": args.sr} if args.sr else {}
-    blob, report = encoded(source, steps=args.iterations, **wishes)
+    blob, report = with_report(source, steps=args.iterations, **wishes)
     errors = Errors(_peak(source))
     errors.add(source.array, api.decode_volume(blob).array)
     print(f"  {depth} x {WIDTH}: {len(blob):,} bytes, {report.sr}", flush=True)

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from shared import FACTOR, Encodings, Figure, Section, encoded, lowres_of, within
+from shared import FACTOR, Encodings, Figure, Section, lowres_of, with_report, within
 from torch import Tensor, nn
 
 from inrcodec.encoder.fit import loop
@@ -150,7 +150,7 @@ def _fits(
     """Steps, seconds and PSNR of fits of growing length, until one reaches the mark."""
     fixed: dict[str, Any] = {"factor": factor, "seed": args.seed, "threads": args.threads, "sr": "lanczos"}
     for steps in args.ladder:
-        report = encoded(volume, steps=steps, **fixed)[1]
+        report = with_report(volume, steps=steps, **fixed)[1]
         seconds, psnr = report.seconds["fit"], report.psnr_lowres
         print(f"  fit: {steps} steps, {seconds:.1f} s, {psnr:.2f} dB", flush=True)
         yield {"steps": steps, "seconds": seconds, "psnr": psnr}

@@ -27,12 +27,12 @@ from shared import (
     Figure,
     Section,
     cropped,
-    encoded,
     parsed_region,
     parser_of,
     run,
     skipped,
     twelve_bits,
+    with_report,
 )
 
 from inrcodec import Volume, api, io
@@ -111,7 +111,7 @@ def psnrs(volumes: Named, args: argparse.Namespace) -> Section:
         for wished in LADDER:
             if not reached[0] <= wished <= reached[-1]:
                 continue
-            blob, report = encoded(volume, psnr=wished, threads=args.threads, time_budget=60.0)
+            blob, report = with_report(volume, psnr=wished, threads=args.threads, time_budget=60.0)
             peer = float(np.exp(np.interp(report.psnr, reached, np.log(sizes))))
             kind = "refinement" if report.sections["refinement"] else "networks"
             words = f"{report.psnr:.2f} dB in {len(blob):,} bytes ({kind}), SPERR {peer:,.0f}"
@@ -170,7 +170,7 @@ def speed(volumes: Named, args: argparse.Namespace) -> Section:
     for name, volume in volumes:
         encoded, decoded = [], []
         for _ in range(3):
-            blob, report = encoded(volume, lossless=True, threads=args.threads)
+            blob, report = with_report(volume, lossless=True, threads=args.threads)
             encoded.append(volume.array.size / report.seconds["refine"] / 1e6)
             start = monotonic()
             api.decode(blob, threads=args.threads)

@@ -1,7 +1,7 @@
 """What the benchmarks share: volumes, encodings, figures beside targets, and processes that are measured.
 
 volume     twelve_bits, cropped, parsed_region, lowres_of, psnr_of
-encoding   encoded, Encodings
+encoding   with_report, Encodings
 figures    Figure, Section, run; skipped for data that is not here
 cost       apart, timed, command, peak_of_tensors
 """
@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
+from io import BytesIO
 from multiprocessing import get_context
 from pathlib import Path
 from time import monotonic
@@ -91,9 +92,11 @@ def within(factor: Shape, volume: Volume) -> Shape:
 # ------------------------------------------------------------------------------------------- encoding
 
 
-def encoded(volume: Volume, **options: Any) -> tuple[bytes, EncodeReport]:
-    """The file of a volume, and its report."""
-    return api.encode_report(volume, **options)
+def with_report(source: api.Source, **options: Any) -> tuple[bytes, EncodeReport]:
+    """The bytes of a file, and its report."""
+    stream = BytesIO()
+    report = api.encode_file(source, stream, **options)
+    return stream.getvalue(), report
 
 
 @dataclass(frozen=True)
@@ -132,7 +135,7 @@ class Encodings:
         fixed = None if factor is None else within(factor, volume)
         key = (id(volume), fixed, *sorted(options.items()))
         if key not in self._made:
-            blob, report = encoded(volume, factor=fixed, **self.options, **options)
+            blob, report = with_report(volume, factor=fixed, **self.options, **options)
             self._made[key] = Encoding(blob, report, volume)
         return self._made[key]
 

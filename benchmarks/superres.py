@@ -29,11 +29,11 @@ from shared import (
     Region,
     Section,
     cropped,
-    encoded,
     parser_of,
     run,
     skipped,
     twelve_bits,
+    with_report,
 )
 
 from inrcodec import Volume, api, io
@@ -248,7 +248,7 @@ def floor(encodings: Encodings, args: argparse.Namespace) -> Section:
                 "through_sr": True,
                 "threads": args.threads,
             }
-            found = [encoded(volume, sr=sr, **knobs)[1].psnr for sr in ("auto", "lanczos")]
+            found = [with_report(volume, sr=sr, **knobs)[1].psnr for sr in ("auto", "lanczos")]
             if found[1] - found[0] > worst:
                 worst, words = (
                     found[1] - found[0],
