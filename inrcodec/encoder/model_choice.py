@@ -54,7 +54,7 @@ def model_for(facts: Facts, factor: Shape, options: ResolvedOptions) -> tuple[st
     volume = facts.volume
     if options.sr == registry.LANCZOS or facts.is_constant:
         return registry.LANCZOS, notices
-    if options.sr is not None and options.sr_wished:
+    if options.sr is not None and options.sr_given:
         return _requested_model(options.sr, facts, factor), notices
     model = registry.choose(volume.modality, factor, options.sr)
     known = registry.manifests().get(model)
