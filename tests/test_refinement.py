@@ -235,6 +235,14 @@ def test_a_file_without_networks_says_so():
     assert inrcodec.decode(blob, quality="preview").shape == (12, 30, 30)
 
 
+def test_info_of_a_file_without_networks_reports_none(bounded):
+    alone = inrcodec.info(inrcodec.encode(some("int16", (12, 30, 30)), lossless=True))
+    assert alone["codec"].keys() == {"network", "refinement_steps"} and alone["codec"]["network"] is None
+    assert alone["quality"]["psnr_lanczos"] is None
+    behind = inrcodec.info(bounded[1])["codec"]
+    assert behind["network"] == "siren" and behind["factor"] == [2, 2, 2] and behind["refinement_steps"]
+
+
 def test_sections_and_header_agree_on_the_refinement(bounded):
     _, sections = container.read(bounded[1])
     for left in (("LIDX",), ("LATT",), ("LIDX", "LATT")):
@@ -331,7 +339,7 @@ def test_bounds_that_are_multiples_of_the_slope_hold(slope):
 @pytest.mark.parametrize("slope", [1.0, 0.1, 1 / 3, -0.7, 1e-3, 1e6, 1e-300])
 @pytest.mark.parametrize("bound", [0.0, 1e-3, 0.35, 7.0, 1e9, 1e17, 1e20, 1e308])
 def test_a_bound_in_stored_units_is_found_without_a_search(bound, slope, dtype):
-    """The largest whose product keeps the promise, or all there is, however far beyond 2^53 the quotient is."""
+    """The largest whose product keeps the promise, or all there is, also where the quotient is beyond 2^53."""
     volume = Volume(some(dtype), np.eye(4), rescale=(slope, 0.0))
     span = Range.of(volume)
     found = stored_bound(volume, span, bound)
