@@ -339,7 +339,7 @@ def test_bounds_that_are_multiples_of_the_slope_hold(slope):
 @pytest.mark.parametrize("slope", [1.0, 0.1, 1 / 3, -0.7, 1e-3, 1e6, 1e-300])
 @pytest.mark.parametrize("bound", [0.0, 1e-3, 0.35, 7.0, 1e9, 1e17, 1e20, 1e308])
 def test_a_bound_in_stored_units_is_found_without_a_search(bound, slope, dtype):
-    """The largest whose product keeps the promise, or all there is, also where the quotient is beyond 2^53."""
+    """The largest whose product keeps the promise, or all there is, also for quotients beyond 2^53."""
     volume = Volume(some(dtype), np.eye(4), rescale=(slope, 0.0))
     span = Range.of(volume)
     found = stored_bound(volume, span, bound)

@@ -52,7 +52,7 @@ class Layer:
     @property
     def is_exact(self) -> bool:
         """Whether no voxel is quantised."""
-        return max(self.fields["refine_steps"]) == 1
+        return bool(max(self.fields["refine_steps"]) == 1)
 
 
 class Refiner:
