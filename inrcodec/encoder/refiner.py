@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inrcodec.format import limits
-from inrcodec.format.header import LARGEST_STEP
+from inrcodec.format.header_checks import LARGEST_STEP
 from inrcodec.format.sections import STREAM
 from inrcodec.layers.lattice import codec, scan
 from inrcodec.layers.lattice.codec import Lattice, Source
