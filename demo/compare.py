@@ -22,7 +22,7 @@ from inrcodec import io
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 from low_pass import low_pass_error
 
-WINDOWS = {"bone": (-450.0, 1050.0), "brain": (0.0, 80.0)}  # HU; the second is merciless to errors of 10 HU
+WINDOWS = {"bone": (-450.0, 1050.0), "soft-tissue": (-160.0, 240.0), "brain": (0.0, 80.0)}  # HU
 PEAK = 4095.0  # of CT of 12 bits
 AIR = -500.0  # HU
 MARGIN = 4  # voxels around what is not air
