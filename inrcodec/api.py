@@ -17,9 +17,7 @@ from typing import Any, BinaryIO, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from inrcodec import io, validate
-from inrcodec.encoder import ledger, measure
-from inrcodec.encoder import plan as planning
+from inrcodec import file, io, validate
 from inrcodec.encoder.fit import checkpoint
 from inrcodec.encoder.ledger import EncodeReport
 from inrcodec.encoder.options import EncodeOptions, ResolvedOptions
@@ -27,8 +25,7 @@ from inrcodec.file import Decoder
 from inrcodec.format import container, summary
 from inrcodec.layers.decode_options import DecodeOptions, Precision, Quality
 from inrcodec.progress import Progress, Stages
-from inrcodec.volume import windows
-from inrcodec.volume.modality import parse_modality, with_modality
+from inrcodec.volume.modality import parse_modality
 from inrcodec.volume.volume import Volume
 
 Source = str | PathLike[str] | NDArray[Any] | Volume
@@ -96,7 +93,7 @@ def encode(
     """
     if target is not None:
         io.refuse_other_ending(target)
-        io.check_writable(target, force)
+        io.check_file(target, force)
     wishes = _wished(options, knobs)
     if wishes.resume is not None:
         checkpoint.Checkpoint(wishes.resume).check(target)
@@ -128,34 +125,16 @@ def encode_report(
 
     A checkpoint is left to the caller, who removes it when the bytes are where they should be.
     """
-    from inrcodec.encoder import (
-        pipeline,
-        target_search,  # torch and scipy: not for those who only ask for a header
-    )
+    from inrcodec.encoder import pipeline  # torch and scipy: not for those who only ask for a header
+    from inrcodec.encoder.facts import Facts
 
     wishes, modality = _resolved(options, knobs), parse_modality(modality)
     if wishes.checkpoint is not None:
         wishes.checkpoint.check()
     stages = Stages(progress)
-    volume, notices = with_modality(io.read(source, spacing=spacing, series=series), modality)
+    volume = io.read(source, spacing=spacing, series=series)
     stages("read", 1.0)
-    encoded, found = target_search.encode(volume, wishes, stages)
-    header = pipeline.finished(encoded, found)
-    sections = {"HEAD": header.to_bytes(), **encoded.sections}
-    blob = container.pack(list(sections.items()))
-    container.read(blob)  # what no reader would take is never written
-    planning.hold_to(wishes, volume, len(blob))
-    record = ledger.of(volume, header, sections, found, len(blob))
-    chosen = windows.format_focus(wishes.focus)
-    return blob, EncodeReport(
-        **record,
-        focus=chosen,
-        through_sr=wishes.through_sr,
-        seconds=stages.seconds,
-        notices=notices + encoded.notices + pipeline.model_left_out(encoded, found),
-        reason=encoded.choice.reason if encoded.choice else "",
-        considered=encoded.choice.rows() if encoded.choice else [],
-    )
+    return pipeline.encode(Facts.of(volume, modality), wishes, stages)
 
 
 def plan(
@@ -169,14 +148,11 @@ def plan(
 ) -> dict[str, Any]:
     """What :func:`encode` would do: factor, low-res shape, tiles, network, model, predicted bytes."""
     from inrcodec.encoder import pipeline
+    from inrcodec.encoder.facts import Facts
 
     wishes, modality = _resolved(options, knobs), parse_modality(modality)
-    volume, notices = with_modality(io.read(source, spacing=spacing, series=series), modality)
-    if wishes.max_error is not None and not wishes.base:
-        found = ledger.plan_of_refinement(volume, wishes.max_error)
-    else:
-        found = ledger.plan(volume, pipeline.prepare(volume, wishes), wishes)
-    return found | {"modality": volume.modality, "notices": notices + found["notices"]}
+    volume = io.read(source, spacing=spacing, series=series)
+    return pipeline.forecast(Facts.of(volume, modality), wishes)
 
 
 def decode(
@@ -333,7 +309,7 @@ def verify(source: File, *, device: str = "cpu", threads: int | None = None) -> 
     validate.check_device(device)
     decoder = open(source)
     decoder.sections.check()
-    equal = measure.digest(decoder, device=device, threads=threads) == decoder.header.digest
+    equal = file.digest(decoder, device=device, threads=threads) == decoder.header.digest
     return {"ok": equal, "digest": "equal" if equal else "differs"}
 
 

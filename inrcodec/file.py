@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cached_property
+from hashlib import blake2b
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +37,7 @@ from inrcodec.volume.volume import Volume
 Float = NDArray[np.float64]
 Bool = NDArray[np.bool_]
 
+DIGEST_BYTES = 16
 PREVIEW_VOXELS = 1 << 18  # of the lattice that a preview is made of, at most
 FULL_RES_FACTS = ("thickness",)  # of a volume's description: not true of its low-res version
 
@@ -219,3 +221,23 @@ class Decoder:
             unit=h.unit,
             description=h.description,
         )
+
+
+def digest(decoder: Decoder, *, device: str = "cpu", threads: int | None = None) -> bytes:
+    """The digest of a file's decoded volume, here and now."""
+    found = blake2b(digest_size=DIGEST_BYTES)
+    how = DecodeOptions(device=device, threads=threads)
+    for slab in decoder.decoded(how):
+        found.update(raw_bytes(slab.stored))
+    return found.digest()
+
+
+def digest_of(array: NDArray[np.generic]) -> bytes:
+    """The digest of a volume that has been decoded."""
+    return blake2b(raw_bytes(array), digest_size=DIGEST_BYTES).digest()
+
+
+def raw_bytes(stored: NDArray[np.generic]) -> memoryview:
+    """C order, little-endian, whatever the machine; a view where the memory is that already."""
+    little = stored.astype(stored.dtype.newbyteorder("<"), order="C", copy=False)
+    return little.reshape(-1).view(np.uint8).data

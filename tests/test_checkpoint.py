@@ -312,7 +312,7 @@ def test_a_place_that_cannot_be_written_is_refused_before_anything_is_done(tmp_p
         with pytest.raises(WriteError):
             Checkpoint(path).check()
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(UsageError, match="no regular file"):
+    with pytest.raises(UsageError, match="not a regular file"):
         Checkpoint(tmp_path / "pipe").check()
 
 

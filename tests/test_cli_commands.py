@@ -200,9 +200,9 @@ def test_info_prints_a_table_or_json_to_stdout(tiny, capsys):
 
 @pytest.mark.parametrize("words", [[], ["-q"], ["--json"]], ids=str)
 def test_a_digest_that_differs_is_said_and_is_not_ok(words, tiny, capsys, monkeypatch):
-    from inrcodec.encoder import measure
+    from inrcodec import file
 
-    monkeypatch.setattr(measure, "digest", lambda *args, **knobs: b"other")
+    monkeypatch.setattr(file, "digest", lambda *args, **knobs: b"other")
     assert info.main([str(tiny / "in.inrv"), "--verify", *words]) == 0
     out, err = capsys.readouterr()
     for said in ("digest differs", "all checksums are right", "Another machine", "one stored unit"):

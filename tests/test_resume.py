@@ -13,7 +13,7 @@ from conftest import TINY
 
 import inrcodec
 from inrcodec.cli.enc import main
-from inrcodec.encoder import pipeline, target_search
+from inrcodec.encoder import fitted, measure, pipeline, plan
 from inrcodec.encoder.fit import checkpoint
 from inrcodec.errors import CorruptFile, UsageError, WriteError
 
@@ -63,20 +63,18 @@ def test_the_checkpoint_outlives_a_target_that_cannot_be_written(tiny_array, tmp
     assert (tmp_path / "kept").exists()
 
 
-def fitted_twice(volume, options, progress=None):
-    """An encoding whose second fit goes on from its first, as those for a PSNR do."""
-    job = pipeline.prepare(volume, options, progress)
-    first = pipeline.fitted(job, options, progress)
+def fitted_twice(facts, options, progress):
+    """An encoding whose second fit starts from its first, as those for a PSNR do."""
+    here = plan.make(facts, options, progress)
+    first = fitted.fit(here, progress)
     progress("between", 1.0)
-    second = pipeline.fitted(job, options, progress, first)
-    encoded = pipeline.written(volume, job, options, second)
-    return encoded, target_search._measured(volume, encoded, options, progress)
+    return measure.networks(fitted.fit(here, progress, first), progress)
 
 
 def test_an_encoding_of_several_fits_goes_on_with_the_one_that_was_interrupted(
     tiny_array, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(target_search, "encode", fitted_twice)
+    monkeypatch.setattr(pipeline, "_networks", fitted_twice)
     whole = encode(tiny_array, None)
     stages = []
 
@@ -132,7 +130,7 @@ def test_the_output_cannot_be_the_checkpoint(tiny_array, tmp_path):
 WAITING = """
 import sys
 from threading import Event
-from inrcodec import checkpoint, encoder, reaching
+from inrcodec.encoder.fit import checkpoint
 from inrcodec.cli.enc import main
 
 note, steps = checkpoint.Checkpoint.note, []

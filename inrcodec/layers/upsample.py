@@ -12,7 +12,6 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
-from os import cpu_count
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,7 +24,7 @@ from inrcodec.layers import resample
 from inrcodec.layers.decode_options import REFERENCE, DecodeOptions
 from inrcodec.layers.superres import registry
 from inrcodec.layers.superres.conditioning import noise_of, window_of
-from inrcodec.parallel import InterruptiblePool
+from inrcodec.parallel import InterruptiblePool, thread_count
 from inrcodec.volume.value_range import Range
 
 if TYPE_CHECKING:
@@ -77,7 +76,7 @@ class Fullres:
         how : with "lanczos" the network is left out; by default it is the header's.
         plain : whether the slabs are to hold the slices by Lanczos alone too.
         """
-        threads = how.threads or cpu_count() or 1
+        threads = thread_count(how.threads)
         layers = self._residuals(how, threads)
         begun: deque[tuple[Slab, list[Future[None]]]] = deque()
         with InterruptiblePool(threads) as pool:

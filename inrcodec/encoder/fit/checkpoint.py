@@ -63,10 +63,12 @@ class Checkpoint:
     ----------
     path : path
         The file; it need not exist.
+    option : str
+        The keyword that errors name.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
+    def __init__(self, path: str | os.PathLike[str], option: str = "resume") -> None:
+        self.path, self.option = Path(path), option
         self._first, self._fit, self._fits = "", "", 0  # digests, and the number of fits so far
         self._source: Resumable | None = None
         self._state: State | None = None
@@ -91,7 +93,7 @@ class Checkpoint:
             raise UsageError(
                 f"{self.path} is both the output and the checkpoint, name another checkpoint",
                 value=str(self.path),
-                option="resume",
+                option=self.option,
             )
         check_file(self.path, force=True)
         self._header()
@@ -124,7 +126,7 @@ class Checkpoint:
                 f"{self.path} is of another input or other options: its digest is "
                 f"{kept['first'][:12]!r}, here it is {self._first[:12]!r}; {REMEDY}",
                 value=str(self.path),
-                option="resume",
+                option=self.option,
             )
         if kept["fit"] != digest:
             self._writes = int(kept["fits"]) <= self._fits
@@ -145,7 +147,7 @@ class Checkpoint:
             raise UsageError(
                 f"{self.path} is of another input, this one has nothing to fit; {REMEDY}",
                 value=str(self.path),
-                option="resume",
+                option=self.option,
             )
 
     def note(self, last: bool = False) -> None:
@@ -194,7 +196,7 @@ class Checkpoint:
             raise UsageError(
                 f"{self.path} is not a regular file, name another checkpoint",
                 value=str(self.path),
-                option="resume",
+                option=self.option,
             )
         try:
             with self.path.open("rb") as stream:
@@ -216,7 +218,7 @@ class Checkpoint:
                 f"{self.path} was written by version {about['version'][:20]!r}, "
                 f"this is {__version__!r}; {REMEDY}",
                 value=about["version"],
-                option="resume",
+                option=self.option,
             )
         return _Header(about, header, 8 + size)
 

@@ -14,12 +14,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from math import prod
-from os import cpu_count
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 from inrcodec.errors import CorruptFile
 from inrcodec.format.header import Header
@@ -27,6 +25,7 @@ from inrcodec.format.sections import Sections
 from inrcodec.layers.lattice import codec, scan
 from inrcodec.layers.lattice.codec import Lattice
 from inrcodec.layers.lattice.integers import Scale
+from inrcodec.parallel import one_blas_thread, thread_count
 from inrcodec.progress import Progress
 from inrcodec.volume.box import Shape
 
@@ -62,8 +61,8 @@ def decode(
     """
     lattice, scale = _lattice(header)
     streams = _streams(sections, None if voxels is None else stages_within(header, voxels))
-    with threadpool_limits(1, "blas"):
-        known = codec.decode(streams, header.shape, lattice, threads or cpu_count() or 1, _staged(progress))
+    with one_blas_thread():
+        known = codec.decode(streams, header.shape, lattice, thread_count(threads), _staged(progress))
     return scale.stored(known)
 
 

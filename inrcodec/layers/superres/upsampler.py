@@ -11,7 +11,7 @@ beyond the volume the last voxel is repeated.  Background gets no residual: it n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import combinations, product
@@ -20,16 +20,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from inrcodec import parallel
 from inrcodec.layers.decode_options import Precision
 from inrcodec.layers.superres.network import SRDenseNet
-from inrcodec.parallel import InterruptiblePool
+from inrcodec.parallel import InterruptiblePool, torch_pool
 
 Float = NDArray[np.float64]
 Float32 = NDArray[np.float32]
 Bool = NDArray[np.bool_]
 Place = tuple[slice, slice, slice]
-Pool = Callable[[Callable[[Place], Float32], list[Place]], list[Float32]]
 
 BLOCK = (16, 32, 32)  # low-res voxels at most: 26k with the halo, about 40 MB of activations a thread
 HALO = 2  # voxels: what the training's loss leaves out at the rim of a patch
@@ -92,19 +90,19 @@ class Upsampler:
         """The residual, a layer after the other; the next is computed while one is in use."""
         spans = spans_of(len(self.low))
         threads = 1 if self.device != "cpu" else self.threads
-        with parallel.single_threaded(threads) as pool, InterruptiblePool(1) as ahead:
-            coming = ahead.submit(self._layer, spans[0], pool)
+        with torch_pool(threads) as pool, InterruptiblePool(1) as ahead:
+            upcoming = ahead.submit(self._layer, spans[0], pool)
             for span in [*spans[1:], None]:
-                layer = coming.result()
+                layer = upcoming.result()
                 if span is not None:
-                    coming = ahead.submit(self._layer, span, pool)
+                    upcoming = ahead.submit(self._layer, span, pool)
                 yield layer
 
-    def _layer(self, z: slice, pool: Pool) -> Layer:
+    def _layer(self, z: slice, pool: InterruptiblePool) -> Layer:
         fz, fy, fx = self.factor
         places = places_of(self.active, z)
-        found = pool(self._block, places)
-        blocks = [((y.start * fy, x.start * fx), b) for (_, y, x), b in zip(places, found, strict=True)]
+        residuals = pool.map(self._block, places)
+        blocks = [((y.start * fy, x.start * fx), r) for (_, y, x), r in zip(places, residuals, strict=True)]
         return Layer(z.start * fz, z.stop * fz, blocks)
 
     @torch.no_grad()

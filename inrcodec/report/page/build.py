@@ -13,7 +13,7 @@ from importlib.resources import files
 from math import isclose, isfinite
 from typing import Any
 
-from inrcodec.encoder import measure
+from inrcodec import file
 from inrcodec.errors import InputError
 from inrcodec.file import Decoder
 from inrcodec.format.header import LANCZOS, Header
@@ -87,7 +87,7 @@ def build(
     if source is not None:
         source = _same_kind(source, decoded)
         found = compare.compared(source, decoded)
-    equal = measure.digest_of(decoded.array) == decoder.header.digest
+    equal = file.digest_of(decoded.array) == decoder.header.digest
     data = views.planes(decoded, source) | {"presets": _presets(decoded), "compared": found is not None}
     text = TEMPLATE.read_text(encoding="utf-8")
     parts = {
