@@ -29,7 +29,7 @@ def option_tables():
 
 @pytest.mark.parametrize("command", ["enc", "dec", "info", "train"])
 def test_every_flag_of_a_command_is_in_its_tables(option_tables, command):
-    made = option_tables.markdown(command)
+    made = option_tables.options(command)
     flags = [flag for action in option_tables.parser_of(command)._actions for flag in action.option_strings]
     assert flags
     for flag in flags:

@@ -24,7 +24,17 @@ from inrcodec.cli.arguments import Parser
 from inrcodec.cli.exits import EXITS
 from inrcodec.encoder.presets import PRESETS, Settings
 
-SHOWN = ("steps", "layers", "usual_width", "optimizer", "batch_per_tile", "factor", "tiles", "sr", "through_sr")
+SHOWN = (
+    "steps",
+    "layers",
+    "usual_width",
+    "optimizer",
+    "batch_per_tile",
+    "factor",
+    "tiles",
+    "sr",
+    "through_sr",
+)
 
 
 def parser_of(command: str) -> Parser:
@@ -68,7 +78,9 @@ def exit_codes() -> str:
 def presets() -> str:
     """Return what the presets stand for as a Markdown table."""
     known = [field.name for field in fields(Settings) if field.name in SHOWN]
-    rows = [[f"`{name}`", *(_word(getattr(preset, key)) for key in known)] for name, preset in PRESETS.items()]
+    rows = [
+        [f"`{name}`", *(_word(getattr(preset, key)) for key in known)] for name, preset in PRESETS.items()
+    ]
     return "\n".join(_table(("preset", *(name.replace("_", " ") for name in known)), rows))
 
 
