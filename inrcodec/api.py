@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from os import PathLike
-from pathlib import Path
 from typing import Any, BinaryIO, overload
 
 import numpy as np
@@ -257,43 +256,8 @@ def info(source: File) -> dict[str, Any]:
 
 
 def preview(source: File) -> NDArray[np.uint8]:
-    """The central axial low-res slice, (y, x), windowed to 0..255; imports neither torch nor scipy."""
+    """The central low-res slice, (y, x), windowed to 0..255; imports neither torch nor scipy."""
     return open(source).preview()
-
-
-def html_report(
-    source: File,
-    reference: Source | None = None,
-    *,
-    name: str = "",
-    series: str | None = None,
-    device: str = "cpu",
-    threads: int | None = None,
-) -> str:
-    """One HTML page about a file: slices, errors, bytes, how it was encoded; it needs no network.
-
-    Parameters
-    ----------
-    source : path, bytes or binary file object.
-    reference : what was encoded, as for :func:`encode`; with it the page has differences and charts.
-    name : for the title; without it, that of the path.
-    series : of the reference, where a DICOM folder holds several.
-
-    Raises
-    ------
-    InputError
-        The reference has another shape.
-    MissingExtra
-        There is a reference, and Matplotlib is not installed (extra "plots").
-    """
-    from inrcodec.report.page import build
-
-    validate.check_device(device)
-    decoder = open(source)
-    found = None if reference is None else io.read(reference, series=series)
-    title = name or (Path(source).name if isinstance(source, str | PathLike) else "volume.inrv")
-    how = DecodeOptions(device=device, threads=threads)
-    return build(title, summary.facts(decoder.header, decoder.sections.lengths), decoder, found, how)
 
 
 def verify(source: File, *, device: str = "cpu", threads: int | None = None) -> dict[str, Any]:

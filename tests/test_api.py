@@ -4,6 +4,7 @@ import io as streams
 import json
 import re
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -258,7 +259,7 @@ def test_a_stream_for_a_tile_of_nothing_is_refused():
 def test_no_patient_data_in_the_file(tmp_path):
     import pydicom
 
-    for path in sorted((io.Path("tests/data/vhf-head-dicom")).iterdir())[:6]:
+    for path in sorted(Path("tests/data/vhf-head-dicom").iterdir())[:6]:
         dataset = pydicom.dcmread(path)
         dataset.PatientName, dataset.PatientID = "Secret^Name", "SECRET-ID"
         dataset.InstitutionName, dataset.StudyDate = "Secret Hospital", "20261123"

@@ -224,6 +224,16 @@ def test_what_cannot_be_trained_is_refused_before_the_first_fit(
         run.train(options(volumes, tmp_path, fits=(8,), **changes))
 
 
+def test_thread_counts_are_the_callers_afterwards(volumes, tmp_path, monkeypatch):
+    """The count of a training stayed for the rest of the process."""
+    before, seen = torch.get_num_threads(), []
+    monkeypatch.setattr(Trainer, "run", lambda *_: seen.append(torch.get_num_threads()))
+    monkeypatch.setattr("inrcodec.training.log.scores", lambda *_: [])
+    monkeypatch.setattr(run, "scores", lambda *_: [])
+    run.train(options(volumes, tmp_path, threads=before + 1))
+    assert seen == [before + 1] and torch.get_num_threads() == before
+
+
 def test_a_volume_that_holds_no_patch_is_refused_before_the_first_fit(volumes, tmp_path, monkeypatch):
     np.save(volumes[0], texture()[:8])
     np.save(volumes[1], texture()[:8])

@@ -11,11 +11,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from inrcodec import validate
 from inrcodec.encoder.fit.checkpoint import Checkpoint, digest_of, kept
 from inrcodec.layers.superres import registry
+from inrcodec.parallel import torch_threads
 from inrcodec.progress import Progress
 from inrcodec.training import card, dataset
 from inrcodec.training.dataset import TrainingVolume
@@ -54,8 +53,8 @@ def train(
         A volume cannot be used, the checkpoint belongs to another training, or the training diverged.
     """
     validate.check_device(options.device)
-    torch.set_num_threads(options.threads)
-    return _train(options, say, progress)
+    with torch_threads(options.threads):
+        return _train(options, say, progress)
 
 
 def checkpoint_of(options: TrainOptions) -> Path:
