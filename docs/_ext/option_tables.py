@@ -47,12 +47,13 @@ def options(command: str) -> str:
     """Return the reference of one command as Markdown."""
     parser = parser_of(command)
     lines: list[str] = []
-    for heading, actions in parser.groups.items():
-        if heading:
+    for group in parser._action_groups:
+        actions = group._group_actions
+        if actions and actions[0].option_strings:
+            title = (group.title or "").capitalize()
             rows = [_row(parser, action) for action in actions]
-            title = heading[0].upper() + heading[1:]
             lines += ["", f"**{title}**", "", *_table(("option", "meaning", "values", "without it"), rows)]
-        else:
+        elif actions:
             rows = [(f"`{action.metavar}`", action.help or "") for action in actions]
             lines += ["", *_table(("argument", "meaning"), rows)]
     return "\n".join(lines)
