@@ -164,6 +164,9 @@ def test_slices_of_no_known_place_have_no_anatomical_names():
     assert [plane["name"] for plane in found["planes"]] == ["across-z", "across-y", "across-x"]
     assert found["planes"][0]["right"] == ["first x", "last x"]
     assert found["planes"][1]["down"] == ["last z", "first z"]
+    formless = Volume(labelled(), affine_of((-1, -2, 3)), description={"nifti_sform": 0, "nifti_qform": 0})
+    plane = views.planes(formless, None)["planes"][0]
+    assert (plane["name"], plane["right"]) == ("across-z", ["last x", "first x"])
 
 
 @pytest.mark.parametrize(
@@ -174,6 +177,7 @@ def test_slices_of_no_known_place_have_no_anatomical_names():
         (affine_of((-1, -2, 3)), "axial slices"),
         (np.eye(4), "slices of unknown orientation"),
     ],
+    ids=["sagittal", "coronal", "axial", "unknown"],
 )
 def test_the_page_and_the_facts_tell_the_plane(affine, told):
     volume = Volume(labelled(), affine)

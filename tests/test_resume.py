@@ -115,7 +115,7 @@ def test_a_checkpoint_of_another_volume_is_refused(tiny_array, tmp_path):
 
 def test_a_file_that_is_no_checkpoint_is_refused_before_the_volume_is_read(tiny_array, tmp_path):
     (tmp_path / "kept").write_bytes(b"my only copy")
-    with pytest.raises(CorruptFile, match="no checkpoint"):
+    with pytest.raises(CorruptFile, match="not a checkpoint"):
         inrcodec.encode(tmp_path / "missing.npy", resume=tmp_path / "kept")
     assert (tmp_path / "kept").read_bytes() == b"my only copy"
 
@@ -174,7 +174,7 @@ def test_a_command_that_was_interrupted_goes_on(number, tiny, capfd):
     ("resume", "code", "words"),
     [
         ("-", 2, "'-' is not possible"),
-        ("{}/in.npy", 4, "no checkpoint"),
+        ("{}/in.npy", 4, "not a checkpoint"),
         ("{}/out.inrv", 2, "both the output and the checkpoint"),
         ("{}/missing/kept", 7, "does not exist"),
         ("{}", 7, "is a folder"),

@@ -11,7 +11,7 @@ import torch
 
 import inrcodec
 from inrcodec import Volume
-from inrcodec.encoder.fit.checkpoint import Checkpoint, kept
+from inrcodec.encoder.fit.checkpoint import Checkpoint, keeping
 from inrcodec.errors import CorruptFile, FitFailed, InputError, ModelNotFound, UsageError
 from inrcodec.layers import resample
 from inrcodec.layers.superres.architectures import NAMES, named
@@ -359,7 +359,7 @@ def trained(chosen, steps):
 
 def written(trainer, path):
     """A checkpoint of a training that was stopped here."""
-    with kept(Checkpoint(path), trainer, lambda: "digest") as note:
+    with keeping(Checkpoint(path), trainer, lambda: "digest") as note:
         note(True)
 
 
@@ -418,7 +418,7 @@ def test_a_resumed_training_is_the_same_training(training_options, tmp_path):
     written(half, tmp_path / "c")
     torch.manual_seed(99)
     rest = Trainer(TINY, training_options)
-    with kept(Checkpoint(tmp_path / "c"), rest, lambda: "digest") as note:
+    with keeping(Checkpoint(tmp_path / "c"), rest, lambda: "digest") as note:
         assert rest.steps == 3
         rest.run(patches, note, lambda: None)
     assert rest.steps == 6
@@ -440,7 +440,7 @@ def test_other_checkpoints_are_refused(training_options, tmp_path):
     written(trained(training_options, 1)[0], path)
     with (
         pytest.raises(UsageError, match="other options"),
-        kept(Checkpoint(path), Trainer(TINY, training_options), lambda: "another"),
+        keeping(Checkpoint(path), Trainer(TINY, training_options), lambda: "another"),
     ):
         pass
     with pytest.raises(CorruptFile, match="not a tensor"):
@@ -457,7 +457,7 @@ def test_a_training_that_diverges_is_an_error_and_leaves_no_checkpoint(training_
         p.data.fill_(torch.nan)
     with (
         pytest.raises(FitFailed, match="smaller"),
-        kept(Checkpoint(tmp_path / "c"), trainer, lambda: "digest") as note,
+        keeping(Checkpoint(tmp_path / "c"), trainer, lambda: "digest") as note,
     ):
         trainer.run(patches, note, lambda: None)
     assert not (tmp_path / "c").exists()

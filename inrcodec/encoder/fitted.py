@@ -26,7 +26,7 @@ class Fitted:
     """
 
     plan: Plan
-    networks: loop.Fitted | None
+    networks: loop.FittedTiles | None
 
     @property
     def sections(self) -> Mapping[str, bytes]:
@@ -34,6 +34,11 @@ class Fitted:
         found = self.networks
         codes, integers = (found.codes, found.integers) if found else ((), ())
         return {**self.plan.masks, **codec.encode(self.plan.tiles, codes, integers)}
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What the user should know about the choices, and about the fit."""
+        return (*self.plan.notices, *(self.networks.notices if self.networks else ()))
 
 
 def fit(plan: Plan, progress: Progress | None = None, start: Fitted | None = None) -> Fitted:
@@ -58,16 +63,16 @@ def fit(plan: Plan, progress: Progress | None = None, start: Fitted | None = Non
         return Fitted(plan, None)
     settings = loop.FitSettings(
         steps=plan.networks.steps if warm is None else -(-plan.networks.steps // 2),
-        begin=0.0 if warm is None else 0.5,
+        start_at=0.0 if warm is None else 0.5,
         batch=options.batch_per_tile,
-        rate=plan.networks.rate,
-        room=plan.budget,
-        measure=lambda codes, integers: sum(map(len, map(weights.write_tile, codes, integers))),
+        lmbda=plan.networks.rate,
+        budget=plan.budget,
+        stored_size=lambda codes, integers: sum(map(len, map(weights.write_tile, codes, integers))),
         learning_rate=options.learning_rate if options.optimizer == "adam" else None,
         seed=options.seed,
         device=options.device,
         threads=options.threads,
-        seconds=options.time_budget,
+        time_budget=options.time_budget,
         checkpoint=options.checkpoint,
     )
     values = [plan.targets(tuple(t.index.T)) for t in present]

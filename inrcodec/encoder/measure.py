@@ -138,7 +138,7 @@ def networks(fitted: Fitted, progress: Progress | None = None) -> Measured:
         lanczos,
         model,
         _lowres_errors(plan, lowres),
-        (*plan.notices, *notices),
+        (*fitted.notices, *notices),
     )
 
 

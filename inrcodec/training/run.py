@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from inrcodec import validate
-from inrcodec.encoder.fit.checkpoint import Checkpoint, digest_of, kept
+from inrcodec.encoder.fit.checkpoint import Checkpoint, digest_of, keeping
 from inrcodec.layers.superres import registry
 from inrcodec.parallel import torch_threads
 from inrcodec.progress import Progress
@@ -72,7 +72,7 @@ def _train(options: TrainOptions, say: Callable[[str], None], progress: Progress
     say(f"training on {_names(training)}; held out: {_names(held_out)}")
     patches = Patches(training, trainer.arch, options.patch, options.seed, options.clean)
     checkpoint = Checkpoint(checkpoint_of(options), option="out")
-    with kept(checkpoint, trainer, lambda: _digest(options, training, held_out)) as note:
+    with keeping(checkpoint, trainer, lambda: _digest(options, training, held_out)) as note:
         if trainer.steps:
             say(f"resumed at step {trainer.steps:,} from {checkpoint.path}")
         log = Log(options.out / f"{options.model}.log.csv", trainer, held_out, options.threads)
