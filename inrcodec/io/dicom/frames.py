@@ -1,7 +1,8 @@
 """Where each plane of a series lies and what its numbers mean.
 
-In: headers of one series, classic (a file a slice) or enhanced (many frames a file). Out: one `Frame` a
-plane. The one law: a plane is what its own header says, and a series whose planes disagree is refused.
+In: headers of one series, classic (a file a slice) or enhanced (many frames a file).  Out: a `Frame` for each
+plane.
+Invariant: a plane is what its own header says, and a series whose planes disagree is refused.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ class Frame:
     position: NDArray[np.float64] | None  # centre of the first pixel, LPS mm
     orientation: NDArray[np.float64] | None  # (2, 3): directions along a row and along a column
     spacing: tuple[float, float] | None  # mm between rows, between columns
-    thickness: float  # mm, 1 if not told
+    thickness: float  # mm, 1 if the header has none
     slope: float
     intercept: float
 
@@ -53,7 +54,7 @@ def frames_of(images: list[Image]) -> list[Frame]:
     for image in images:
         try:
             frames += _frames_of_file(image)
-        except (ValueError, TypeError, AttributeError, OverflowError) as error:  # a number that is none
+        except (ValueError, TypeError, AttributeError, OverflowError) as error:  # a number that is not one
             raise InputError(
                 f"{image.path} has a malformed header: {error}", value=str(image.path)
             ) from error
@@ -227,6 +228,6 @@ def _rescale(header: Dataset | None, fallback: Dataset, path: Path) -> tuple[flo
     )
     if scale[0] == 0 or not np.isfinite(scale).all():
         raise InputError(
-            f"{path} has rescale slope {scale[0]} and intercept {scale[1]}, no scale", value=scale
+            f"{path} has rescale slope {scale[0]} and intercept {scale[1]}, which do not scale", value=scale
         )
     return scale

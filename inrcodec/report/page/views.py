@@ -22,7 +22,7 @@ POSITIONS = 40  # slices along an axis at most: 3 to 6 MB a page for a head with
 LONGEST = 320  # pixels along a side at most
 LEVELS = 65_535  # steps of the values: every integer of 16 bits is exact
 EMPTY = 0.1  # of the usual range above its lower end: air and its noise, which need no margin
-USUAL = (1.0, 99.5)  # percentiles: one bright voxel is no range
+USUAL = (1.0, 99.5)  # percentiles, so that one bright voxel does not set the range
 SAMPLE = 2_000_000  # voxels that the percentiles are taken of
 WAYS = ("RL", "AP", "FH")  # where the patient's axes L, P and S come from and run to
 
@@ -32,7 +32,7 @@ Box = list[tuple[int, int]]
 
 @dataclass(frozen=True)
 class Scale:
-    """What a code stands for: ``low + step * code``, in physical units."""
+    """The value of a code: ``low + step * code``, in physical units."""
 
     low: float
     step: float
@@ -101,7 +101,7 @@ def usual_of(volume: Volume) -> tuple[float, float]:
 
 
 def planes(decoded: Volume, source: Volume | None) -> dict[str, Any]:
-    """All that the page draws, in plain types.
+    """Everything that the page draws, in plain types.
 
     Parameters
     ----------
@@ -112,8 +112,8 @@ def planes(decoded: Volume, source: Volume | None) -> dict[str, Any]:
     box = _content(volumes[-1], turn)
     thin = [axis for axis in (0, 1, 2) if decoded.shape[turn.order[axis]] == 1]
     across = thin[:1] or [0, 1, 2]  # an image has one plane
-    found = [_plane(volumes, scale, turn, axis, box) for axis in across]
-    return {"low": scale.low, "step": scale.step, "unit": decoded.unit, "planes": found}
+    cuts = [_plane(volumes, scale, turn, axis, box) for axis in across]
+    return {"low": scale.low, "step": scale.step, "unit": decoded.unit, "planes": cuts}
 
 
 def _plane(volumes: list[Volume], scale: Scale, turn: Turn, axis: int, box: Box) -> dict[str, Any]:
@@ -181,6 +181,6 @@ def _content(volume: Volume, turn: Turn) -> Box:
         inside &= seen != volume.padding
     box = []
     for axis in (0, 1, 2):
-        found = np.flatnonzero(inside.any(axis=tuple(k for k in (0, 1, 2) if k != axis)))
-        box.append((int(found[0]), int(found[-1]) + 1) if len(found) else (0, seen.shape[axis]))
+        places = np.flatnonzero(inside.any(axis=tuple(k for k in (0, 1, 2) if k != axis)))
+        box.append((int(places[0]), int(places[-1]) + 1) if len(places) else (0, seen.shape[axis]))
     return box
