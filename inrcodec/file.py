@@ -126,6 +126,8 @@ class Decoder:
                 option="quality",
             )
         how = replace(how, sr=registry.LANCZOS) if how.quality == "preview" else how
+        if how.sr != registry.LANCZOS:
+            registry.check_work(self.header, how.ensemble)  # before the networks are evaluated
         yield from self.slabs(self.lowres(how.threads, progress=progress), how, progress=progress)
 
     @property

@@ -200,9 +200,9 @@ def test_info_prints_a_table_or_json_to_stdout(tiny, capsys):
 
 @pytest.mark.parametrize("words", [[], ["-q"], ["--json"]], ids=str)
 def test_a_digest_that_differs_is_said_and_is_not_ok(words, tiny, capsys, monkeypatch):
-    from inrcodec import file
+    from inrcodec import api
 
-    monkeypatch.setattr(file, "digest", lambda *args, **knobs: b"other")
+    monkeypatch.setattr(api, "digest", lambda *args, **knobs: b"other")
     assert info.main([str(tiny / "in.inrv"), "--verify", *words]) == 0
     out, err = capsys.readouterr()
     for said in ("digest differs", "all checksums are right", "Another machine", "one stored unit"):
@@ -239,7 +239,7 @@ def test_a_preview_is_the_central_slice(tiny, tiny_blob, capsys):
     with Image.open(tiny / "out.png") as image:
         assert image.mode == "L"
         shown = np.asarray(image)
-    small = inrcodec.preview(tiny_blob)
+    small = inrcodec.open(tiny_blob).preview()
     times = shown.shape[1] // small.shape[1]
     assert max(shown.shape) >= 256
     assert np.array_equal(shown, np.kron(small, np.ones((times, times), np.uint8)))

@@ -59,7 +59,7 @@ def test_a_word_that_dicom_could_not_write_is_refused(word):
 
 def test_what_is_taken_for_ct_is_so_in_file_report_and_series(tmp_path, capsys):
     array = volume(-1000, 2000).array
-    report = inrcodec.encode(array, tmp_path / "a.inrv", **TINY)
+    report = inrcodec.encode_file(array, tmp_path / "a.inrv", **TINY)
     assert (report.modality, report.unit) == ("CT", "HU")
     assert any("taken for CT" in notice for notice in report.notices)
     decoded = inrcodec.decode_volume(tmp_path / "a.inrv")

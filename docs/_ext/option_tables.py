@@ -24,7 +24,7 @@ GROUPS = {"positional arguments": "Arguments", "options": "General", "optional a
 
 def parser_of(command: str) -> argparse.ArgumentParser:
     """Return the parser of `inrv-<command>`."""
-    return import_module(f"inrcodec.cli.{command}")._parser()
+    return import_module(f"inrcodec.cli.{command}").parser()
 
 
 def rows(action: argparse.Action) -> tuple[str, str]:

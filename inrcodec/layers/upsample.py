@@ -121,6 +121,7 @@ class Fullres:
         sr = how.sr or self.header.sr
         if sr == registry.LANCZOS or self._span.low == self._span.high:
             return None
+        registry.check_work(self.header, how.ensemble)
         from inrcodec.layers.superres.upsampler import Upsampler
 
         if registry.manifest(sr).factor != self.header.factor:

@@ -249,6 +249,20 @@ def checked_array(array: ArrayLike, name: str = "the array") -> NDArray[Any]:
     return values
 
 
+def limits_of(dtype: np.dtype[Any]) -> tuple[float, float]:
+    """Smallest and largest value of a type, as floats; of integers within ±2^53, as float64 has them all."""
+    if dtype.kind == "f":
+        return -float(np.finfo(dtype).max), float(np.finfo(dtype).max)
+    limits = np.iinfo(dtype)
+    return float(max(limits.min, -LARGEST_INTEGER)), float(min(limits.max, LARGEST_INTEGER))
+
+
+def is_held(value: float, dtype: np.dtype[Any]) -> bool:
+    """Whether an array of a type can hold a value, of floats up to rounding."""
+    smallest, largest = limits_of(dtype)
+    return smallest <= value <= largest and (dtype.kind == "f" or value.is_integer())
+
+
 def checked_padding(padding: float | None, dtype: np.dtype[Any]) -> float | None:
     """Padding value that an array of this type can hold.
 
@@ -259,14 +273,7 @@ def checked_padding(padding: float | None, dtype: np.dtype[Any]) -> float | None
     if padding is None:
         return None
     value = float(padding)
-    if dtype.kind == "f":
-        with np.errstate(over="ignore"):
-            held = bool(np.isfinite(dtype.type(value)))
-    else:
-        limits = np.iinfo(dtype)
-        held = value.is_integer() and max(limits.min, -LARGEST_INTEGER) <= value
-        held = held and value <= min(limits.max, LARGEST_INTEGER)
-    if not held:
+    if not is_held(value, dtype):
         raise InputError(
             f"padding {padding:g} is not a value of {dtype}, pass one that the array can hold, or none",
             value=padding,

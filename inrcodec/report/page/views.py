@@ -131,9 +131,13 @@ def _plane(volumes: list[Volume], scale: Scale, turn: Turn, axis: int, box: Box)
     stacks = [scale.codes(v, np.moveaxis(turn.seen(v.array)[tuple(cut)], axis, 0)) for v in volumes]
     if sides[0] == 0:  # rows go from the feet up: the head belongs on top
         stacks = [stack[:, ::-1] for stack in stacks]
-    placed, letters = is_placed(volumes[0].affine), ["zyx"[k] for k in turn.order]
+    placed = is_placed(volumes[0].affine, volumes[0].description)
+    letters = ["zyx"[k] for k in turn.order]
     down, right = (
-        list(WAYS[2 - k]) if placed else [f"first {letters[k]}", f"last {letters[k]}"] for k in sides
+        list(WAYS[2 - k])
+        if placed
+        else [f"{end} {letters[k]}" for end in ("first", "last")[:: turn.signs[k]]]
+        for k in sides
     )
     return {
         "name": PLANES[2 - axis] if placed else f"across-{letters[axis]}",
