@@ -1,7 +1,7 @@
 """What the networks are fitted to, made such that its up-sampled version comes nearer to the source.
 
 In: the source, and its low-res volume.  Out: another low-res volume.
-The one law: only what the decoder will see counts: padding, and what it clips, has no say.
+Invariant: only what the decoder will see counts: padding, and what it clips, has no say.
 
 Down-sampling and up-sampling are not made for each other: a low-res volume that is a little sharper than the
 plain one gives a better full-res volume, with a super-resolution network or with Lanczos alone.  Half the

@@ -1,7 +1,7 @@
 """Which model a volume is tried with, and what the header says of it.
 
 In: a volume, its factor and the options.  Out: an ID, and header fields.
-The one law: a model is only tried; what is kept is decided by decoding (`check`).  Imports no torch.
+Invariant: a model is only tried; what is kept is decided by decoding (`check`).  Imports no torch.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def fields_of(name: str, facts: Facts, options: ResolvedOptions) -> Mapping[str,
 
 
 def ensemble_of(known: registry.Manifest, options: ResolvedOptions) -> int:
-    """Mirror images for a model: as wished, else as many as the preset's work for a voxel allows.
+    """Mirror images for a model: as many as requested, else as many as the preset's work for a voxel allows.
 
     Along z there is nothing to mirror for a model that works slice by slice.
     """
