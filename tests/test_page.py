@@ -1,7 +1,6 @@
 """The page of a file: packed slices, orientation, numbers, escapes; and the flags that ask for it.
 
-In: small volumes and files. Out: nothing. The one law: what stands on the page is what was decoded, and no
-word from a file is anything but text.
+Invariant: what is on the page is what was decoded, and no word from a file is anything but text.
 """
 
 import json

@@ -13,7 +13,7 @@ from conftest import TINY
 
 import inrcodec
 from inrcodec.cli.enc import main
-from inrcodec.encoder import fitted, measure, pipeline, plan
+from inrcodec.encoder import fitted, measure, pipeline, planner
 from inrcodec.encoder.fit import checkpoint
 from inrcodec.errors import CorruptFile, UsageError, WriteError
 
@@ -67,7 +67,7 @@ def test_the_checkpoint_outlives_a_target_that_cannot_be_written(tiny_array, tmp
 
 def fitted_twice(facts, options, progress):
     """An encoding whose second fit starts from its first, as those for a PSNR do."""
-    here = plan.make(facts, options, progress)
+    here = planner.make(facts, options, progress)
     first = fitted.fit(here, progress)
     progress("between", 1.0)
     return measure.networks(fitted.fit(here, progress, first), progress)

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from inrcodec.errors import InputError, UsageError
 from inrcodec.volume.affine import checked_affine, spacing_of
+from inrcodec.volume.box import Shape
 from inrcodec.volume.value_range import Range
 
 # numpy kinds i, u, f with these item sizes; longdouble is left out, its width differs between machines.
@@ -150,7 +151,7 @@ class Volume:
         )
 
     @property
-    def shape(self) -> tuple[int, int, int]:
+    def shape(self) -> Shape:
         """Voxels along (z, y, x)."""
         z, y, x = self.array.shape
         return z, y, x

@@ -27,7 +27,8 @@ SAMPLE = 2_000_000  # voxels that the percentiles are taken of
 WAYS = ("RL", "AP", "FH")  # where the patient's axes L, P and S come from and run to
 
 Codes = NDArray[np.uint16]
-Box = list[tuple[int, int]]
+Ends = list[tuple[int, int]]
+"""First and last place plus one along S, P and L."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ def planes(decoded: Volume, source: Volume | None) -> dict[str, Any]:
     return {"low": scale.low, "step": scale.step, "unit": decoded.unit, "planes": cuts}
 
 
-def _plane(volumes: list[Volume], scale: Scale, turn: Turn, axis: int, box: Box) -> dict[str, Any]:
+def _plane(volumes: list[Volume], scale: Scale, turn: Turn, axis: int, box: Ends) -> dict[str, Any]:
     """Slices across one of the axes S, P and L."""
     shape = [volumes[0].shape[k] for k in turn.order]
     spacing = [volumes[0].spacing[k] for k in turn.order]
@@ -156,7 +157,7 @@ def _plane(volumes: list[Volume], scale: Scale, turn: Turn, axis: int, box: Box)
     }
 
 
-def _shown(turn: Turn, axis: int, box: Box, shape: list[int]) -> str:
+def _shown(turn: Turn, axis: int, box: Ends, shape: list[int]) -> str:
     """Which of an axis is shown, in words; "" for all of it."""
     n = shape[axis]
     if box[axis] == (0, n):
@@ -174,7 +175,7 @@ def packed(stack: Codes) -> str:
     return b64encode(zlib.compress(parts, 9)).decode("ascii")
 
 
-def _content(volume: Volume, turn: Turn) -> Box:
+def _content(volume: Volume, turn: Turn) -> Ends:
     """The box of what is brighter than the background, along S, P and L; the whole where that is nothing."""
     slope, intercept = volume.rescale
     low, high = usual_of(volume)
