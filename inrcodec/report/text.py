@@ -1,7 +1,7 @@
 """Reports as text: where every byte went, and what it bought.
 
-In: the encoder's report, a plan, or what `info` knows of a file. Out: aligned text for a person. Invariant: all
-bytes are counted and nothing is rounded up; ratios say against what, PSNR says its peak, errors say their unit.
+In: the encoder's report, a plan, or what `info` knows of a file. Out: aligned text. Invariant: all
+bytes are counted, nothing is rounded up; ratios say against what, PSNR says its peak, errors say their unit.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ def _quality(report: EncodeReport) -> list[Row]:
         ),
         *(
             [("  of low-res", f"{decibels(report.psnr_lowres)} ({_fit(report)})")]
-            if _has_networks(report)
+            if report.psnr_lowres is not None
             else []
         ),
         ("largest error", f"{report.max_error:g}{unit}{_promised(report)}"),
