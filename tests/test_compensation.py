@@ -197,5 +197,6 @@ def test_the_report_says_so(head):
 
 
 def test_a_psnr_is_reached_through_it(head):
-    _, report = encoded(head, steps=200, factor=4, through_sr=True, sr="lanczos", psnr=24)
-    assert report.psnr >= 24
+    part = replace(head, array=np.ascontiguousarray(head.array[:12, :40, :40]))
+    _, report = encoded(part, steps=40, factor=4, through_sr=True, sr="lanczos", psnr=20)
+    assert report.psnr >= 20

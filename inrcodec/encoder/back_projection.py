@@ -1,7 +1,7 @@
 """What the networks are fitted to, made such that its up-sampled version comes nearer to the source.
 
 In: the source, and its low-res volume.  Out: another low-res volume.
-The one law: only what the decoder will see counts: padding, and what it clips, has no say.
+Invariant: only what the decoder will see counts: padding, and what it clips, has no say.
 
 Down-sampling and up-sampling are not made for each other: a low-res volume that is a little sharper than the
 plain one gives a better full-res volume, with a super-resolution network or with Lanczos alone.  Half the
@@ -32,7 +32,7 @@ from inrcodec.encoder.plan import Plan
 from inrcodec.format.header import Header
 from inrcodec.layers import resample
 from inrcodec.layers.superres import registry, upsampler
-from inrcodec.layers.superres.conditioning import noise_of, telling, window_of
+from inrcodec.layers.superres.conditioning import noise_of, window_of, with_noise
 from inrcodec.layers.superres.upsampler import Place
 from inrcodec.layers.upsample import span_of
 from inrcodec.progress import Progress
@@ -68,7 +68,7 @@ def project(plan: Plan, progress: Progress | None = None) -> Plan:
     size = plan.networks.bytes if plan.budget is None else plan.budget
     error = forecast.coding_error(facts.sample, low.factor, size)
     error *= low.active.size / max(low.active.sum(), 1)
-    header = telling(plan.header, error)
+    header = with_noise(plan.header, error)
     target = compensated(facts.volume, header, decoded, low.active, threads=threads, progress=progress)
     if target is None:
         notice = f"model {plan.header.sr!r} is no gain on this volume: Lanczos is used"

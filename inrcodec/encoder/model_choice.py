@@ -1,7 +1,7 @@
 """Which model a volume is tried with, and what the header says of it.
 
 In: a volume, its factor and the options.  Out: an ID, and header fields.
-The one law: a model is only tried; what is kept is decided by decoding (`check`).  Imports no torch.
+Invariant: a model is only tried; what is kept is decided by decoding (`check`).  Imports no torch.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from typing import Any
 from inrcodec.encoder.facts import Facts
 from inrcodec.encoder.options import ResolvedOptions
 from inrcodec.errors import UsageError
-from inrcodec.format.header import can_see
 from inrcodec.layers.superres import registry
 from inrcodec.validate import ENSEMBLES
 from inrcodec.volume.box import Shape, lowres_shape
@@ -97,9 +96,7 @@ def _requested_model(name: str, facts: Facts, factor: Shape) -> str:
 
 def _is_blind(model: registry.Manifest, facts: Facts) -> bool:
     """Whether the volume's values are so unlike the model's that its window means nothing among them."""
-    return model.window is not None and not can_see(
-        model.window, facts.volume.rescale, facts.span.low, facts.span.high
-    )
+    return model.window is not None and not facts.span.can_see(model.window, facts.volume.rescale)
 
 
 def fields_of(name: str, facts: Facts, options: ResolvedOptions) -> Mapping[str, Any]:
@@ -118,7 +115,7 @@ def fields_of(name: str, facts: Facts, options: ResolvedOptions) -> Mapping[str,
 
 
 def ensemble_of(known: registry.Manifest, options: ResolvedOptions) -> int:
-    """Mirror images for a model: as wished, else as many as the preset's work for a voxel allows.
+    """Mirror images for a model: as many as requested, else as many as the preset's work for a voxel allows.
 
     Along z there is nothing to mirror for a model that works slice by slice.
     """

@@ -1,7 +1,7 @@
 """How fast a network's first layer should oscillate: omega, from the content of the tiles.
 
 In: low-res values and the tiles that they are cut into.  Out: omega.
-The one law: it follows from the voxels alone, and is a whole number that the header holds in a byte.
+Invariant: it follows from the voxels alone, and is a whole number that the header holds in a byte.
 
 The values of a tile have a root-mean-square frequency, ``rms(gradient) / std``.  Measured at 1 500 and 6 000
 steps, the best omega is about twice it, in radians a unit of the tile's coordinates: 15 for a head (7.0), 18
