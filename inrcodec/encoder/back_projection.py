@@ -32,7 +32,7 @@ from inrcodec.encoder.plan import Plan
 from inrcodec.format.header import Header
 from inrcodec.layers import resample
 from inrcodec.layers.superres import registry, upsampler
-from inrcodec.layers.superres.conditioning import noise_of, telling, window_of
+from inrcodec.layers.superres.conditioning import noise_of, window_of, with_noise
 from inrcodec.layers.superres.upsampler import Place
 from inrcodec.layers.upsample import span_of
 from inrcodec.progress import Progress
@@ -68,7 +68,7 @@ def project(plan: Plan, progress: Progress | None = None) -> Plan:
     size = plan.networks.bytes if plan.budget is None else plan.budget
     error = forecast.coding_error(facts.sample, low.factor, size)
     error *= low.active.size / max(low.active.sum(), 1)
-    header = telling(plan.header, error)
+    header = with_noise(plan.header, error)
     target = projected(facts.volume, header, decoded, low.active, threads=threads, progress=progress)
     if target is None:
         notice = f"model {plan.header.sr!r} is no gain on this volume: Lanczos is used"

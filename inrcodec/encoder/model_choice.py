@@ -13,7 +13,6 @@ from typing import Any
 from inrcodec.encoder.facts import Facts
 from inrcodec.encoder.options import ResolvedOptions
 from inrcodec.errors import UsageError
-from inrcodec.format.header import can_see
 from inrcodec.layers.superres import registry
 from inrcodec.validate import ENSEMBLES
 from inrcodec.volume.box import Shape, lowres_shape
@@ -97,9 +96,7 @@ def _requested_model(name: str, facts: Facts, factor: Shape) -> str:
 
 def _is_out_of_window(model: registry.Manifest, facts: Facts) -> bool:
     """Whether the model's window means nothing among the volume's values."""
-    return model.window is not None and not can_see(
-        model.window, facts.volume.rescale, facts.span.low, facts.span.high
-    )
+    return model.window is not None and not facts.span.can_see(model.window, facts.volume.rescale)
 
 
 def fields_of(name: str, facts: Facts, options: ResolvedOptions) -> Mapping[str, Any]:
