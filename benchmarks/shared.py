@@ -1,9 +1,9 @@
 """What the benchmarks share: volumes, encodings, figures beside targets, and processes that are measured.
 
-    volume     twelve_bits, cropped, parsed_region, lowres_of, psnr_of
-    encoding   with_report, Encodings
-    figures    Figure, Section, run; skipped for data that is not here
-    cost       apart, timed, command, peak_of_tensors
+volume     twelve_bits, cropped, parsed_region, lowres_of, psnr_of
+encoding   with_report, Encodings
+figures    Figure, Section, run; skipped for data that is not here
+cost       apart, timed, command, peak_of_tensors
 """
 
 import argparse

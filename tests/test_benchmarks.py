@@ -23,7 +23,7 @@ import scale  # noqa: E402
 import shared  # noqa: E402
 
 HEAD = ROOT / "tests" / "data" / "vhf-head.nii.gz"
-CROP = "4:16,150:230,180:260"
+CROP = "4:12,170:218,200:248"
 
 
 @pytest.mark.parametrize("main", [paper.main, rows.main, scale.main])
@@ -102,7 +102,7 @@ def test_the_papers_tables(tmp_path, capsys):
 
 
 def test_the_slopes_of_cost(tmp_path, capsys):
-    words = [str(HEAD), "--factors", "8", "6", "--widths", "8", "16", "--steps", "60", "--out", str(tmp_path)]
+    words = [str(HEAD), "--factors", "8", "6", "--widths", "8", "16", "--steps", "10", "--out", str(tmp_path)]
     scale.main([*words, "--only", "network"])
     found = json.loads((tmp_path / "scale-network.json").read_text())
     assert [row["tiles"] for row in found["rows"]] == [8, 8]
@@ -137,7 +137,7 @@ def test_peers_side_by_side(tmp_path, capsys):
     rows = list(csv.DictReader(table.open()))
     assert {row["codec"] for row in rows} == {"inrv", "SPERR"}
     ours = [row for row in rows if row["codec"] == "inrv"]
-    assert all(float(row["psnr"]) > psnr for row, psnr in zip(ours, (50, 52, 54, 56), strict=True))
+    assert all(float(row["psnr"]) >= least for row, least in zip(ours, (50, 52, 54, 56), strict=True))
     assert all(0 < float(row["ssim"]) <= 1 and float(row["mean_error_bone"]) > 0 for row in rows)
     assert all(float(row["encode_MiB"]) >= 0 for row in rows)
     assert len(list(tmp_path.glob("*.png"))) == 1
