@@ -1,8 +1,6 @@
 """Files and folders that are whole or not there at all.
 
-In: a target and what writes to it.  Out: the target, complete.
-Invariant: until the last byte is on disk the target is what it was before, and nothing but the target is ever
-replaced.
+Invariant: until the last byte is on disk the target is what it was before, and nothing else is ever replaced.
 """
 
 from __future__ import annotations
@@ -11,6 +9,7 @@ import contextlib
 import errno
 import os
 import secrets
+import shutil
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,12 +17,13 @@ from typing import BinaryIO
 
 from inrcodec.errors import WriteError
 
+Location = str | os.PathLike[str]
 Writer = Callable[[BinaryIO], object]
 Ours = Callable[[Path], "list[Path]"]
 """Lists the content of a folder that this package wrote; raises `WriteError` if anything is not ours."""
 
 
-def check_file(path: str | os.PathLike[str], force: bool = False) -> None:
+def check_file(path: Location, force: bool = False) -> None:
     """Refuse a target file that could not be written, before the work is done.
 
     Raises
@@ -41,7 +41,7 @@ def check_file(path: str | os.PathLike[str], force: bool = False) -> None:
     _check_parent(target)
 
 
-def atomic_write(path: str | os.PathLike[str], data: bytes | Writer, force: bool = False) -> None:
+def atomic_write(path: Location, data: bytes | Writer, force: bool = False) -> None:
     """Write a file whole: to a temporary file beside the target, then by one rename.
 
     Parameters
@@ -60,17 +60,18 @@ def atomic_write(path: str | os.PathLike[str], data: bytes | Writer, force: bool
     """
     check_file(path, force)
     target = Path(os.path.realpath(path))
+    fill = data if callable(data) else lambda stream: stream.write(data)
     with _as_write_error(target):
         if _is_stream(target):
             with target.open("wb") as stream:
-                _fill(stream, data)
+                fill(stream)
             return
         scratch, old = _scratch(target), stat.S_IMODE(target.stat().st_mode) if target.exists() else None
         try:
             # The system applies the umask: to ask for it is to set it, for all threads.
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
             with os.fdopen(os.open(scratch, flags, 0o666 if old is None else 0o600), "wb") as stream:
-                _fill(stream, data)
+                fill(stream)
                 stream.flush()
                 os.fsync(stream.fileno())
             if old is not None:
@@ -81,7 +82,7 @@ def atomic_write(path: str | os.PathLike[str], data: bytes | Writer, force: bool
         _sync(target.parent)
 
 
-def check_folder(path: str | os.PathLike[str], ours: Ours, force: bool = False) -> None:
+def check_folder(path: Location, ours: Ours, force: bool = False) -> None:
     """Refuse a target folder that could not be written, before the work is done.
 
     Raises
@@ -91,9 +92,8 @@ def check_folder(path: str | os.PathLike[str], ours: Ours, force: bool = False) 
     """
     target = Path(path)
     if target.exists() and not target.is_dir():
-        raise WriteError(
-            f"{target} is a file, name a folder that is empty or not there yet", value=str(target)
-        )
+        cause = f"{target} is a file, name a folder that is empty or not there yet"
+        raise WriteError(cause, value=str(target))
     if target.is_dir() and any(target.iterdir()):
         if not force:
             raise WriteError(f"needed to replace what is in {target}", value=str(target), option="force")
@@ -102,7 +102,7 @@ def check_folder(path: str | os.PathLike[str], ours: Ours, force: bool = False) 
 
 
 @contextlib.contextmanager
-def atomic_folder(path: str | os.PathLike[str], ours: Ours, force: bool = False) -> Iterator[Path]:
+def atomic_folder(path: Location, ours: Ours, force: bool = False) -> Iterator[Path]:
     """Fill a folder whole: yields a temporary folder beside the target, which takes its place on leaving.
 
     Raises
@@ -121,7 +121,7 @@ def atomic_folder(path: str | os.PathLike[str], ours: Ours, force: bool = False)
                 _sync(entry)
             _swap(scratch, target, ours, force)
         finally:
-            _remove(scratch, list(scratch.iterdir()) if scratch.exists() else [])
+            shutil.rmtree(scratch, ignore_errors=True)
         _sync(target.parent)
 
 
@@ -130,7 +130,7 @@ def _swap(scratch: Path, target: Path, ours: Ours, force: bool) -> None:
         os.replace(scratch, target)
         return
     if not force:
-        raise _appeared(target)
+        raise FileExistsError
     old_files = [entry.name for entry in ours(target)]
     aside = scratch.with_name(scratch.name + ".old")
     os.rename(target, aside)
@@ -139,22 +139,10 @@ def _swap(scratch: Path, target: Path, ours: Ours, force: bool) -> None:
     except BaseException:
         os.rename(aside, target)
         raise
-    _remove(aside, [aside / name for name in old_files])
-
-
-def _remove(folder: Path, files: list[Path]) -> None:
-    """Remove the listed files, then the folder; what somebody else put there meanwhile stays."""
-    for entry in files:
-        entry.unlink(missing_ok=True)
-    with contextlib.suppress(OSError):
-        folder.rmdir()
-
-
-def _fill(stream: BinaryIO, data: bytes | Writer) -> None:
-    if callable(data):
-        data(stream)
-    else:
-        stream.write(data)
+    for name in old_files:
+        (aside / name).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # what somebody else put there meanwhile stays
+        aside.rmdir()
 
 
 def _publish(scratch: Path, target: Path, force: bool) -> None:
@@ -164,24 +152,15 @@ def _publish(scratch: Path, target: Path, force: bool) -> None:
         return
     try:
         os.link(scratch, target)  # unlike a rename it fails if the target appeared meanwhile
-        return
-    except FileExistsError as error:
-        raise _appeared(target) from error
-    except OSError:  # a file system without hard links: take the name with an empty file, which is ours
-        try:
-            target.touch(exist_ok=False)
-        except FileExistsError as error:
-            raise _appeared(target) from error
-    try:
-        os.replace(scratch, target)
-    except BaseException:
-        target.unlink(missing_ok=True)
+    except FileExistsError:
         raise
-
-
-def _appeared(target: Path) -> WriteError:
-    message = f"needed to replace {target}, which appeared while it was being written"
-    return WriteError(message, value=str(target), option="force")
+    except OSError:  # a file system without hard links: take the name with an empty file, which is ours
+        target.touch(exist_ok=False)
+        try:
+            os.replace(scratch, target)
+        except BaseException:
+            target.unlink(missing_ok=True)
+            raise
 
 
 def _sync(path: Path) -> None:
@@ -212,10 +191,12 @@ def _check_parent(target: Path) -> None:
 def _as_write_error(target: Path) -> Iterator[None]:
     try:
         yield
+    except FileExistsError as error:
+        message = f"needed to replace {target}, which appeared while it was being written"
+        raise WriteError(message, value=str(target), option="force") from error
     except OSError as error:
-        remedy = {errno.ENOSPC: "free some space", errno.EDQUOT: "free some space"}.get(
-            error.errno or 0, "choose another place or check its permissions"
-        )
+        is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        remedy = "free some space" if is_full else "choose another place or check its permissions"
         cause = (error.strerror or str(error)).lower()
         raise WriteError(f"cannot write {target}: {cause}, {remedy}", value=str(target)) from error
 

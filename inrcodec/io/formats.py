@@ -1,6 +1,5 @@
 """The table of foreign formats, and what follows from it: reading, writing, refusing.
 
-In: a path, an array or a volume.  Out: a `Volume`, or a file of the kind that the path's ending names.
 Invariant: a format is one row here and one module beside it, imported when it is needed.
 """
 
@@ -16,33 +15,23 @@ from typing import Any
 from numpy.typing import NDArray
 
 from inrcodec.errors import InputError, UsageError
-from inrcodec.io.atomic import check_file
+from inrcodec.io.atomic import Location, check_file
 from inrcodec.io.provenance import Provenance
 from inrcodec.volume.volume import Volume
 
-Source = str | os.PathLike[str] | NDArray[Any] | Volume
+Source = Location | NDArray[Any] | Volume
 
 
 @dataclass(frozen=True)
 class Format:
-    """A kind of file.
-
-    Parameters
-    ----------
-    module : str
-        Beside this one; it has ``read(path, **options)``, and ``write(volume, path, **options)`` for a sink.
-    endings : tuple of str
-        Lower case; none: a folder.
-    read_options, write_options : tuple of str
-        Keywords of `read` and `write` that mean something for this format.
-    """
+    """A kind of file; its module has ``read(path, ...)`` and, for a sink, ``write(volume, path, ...)``."""
 
     name: str
-    module: str
-    endings: tuple[str, ...] = ()
+    module: str  # beside this one
+    endings: tuple[str, ...] = ()  # lower case; none: a folder
     sink: bool = True
-    read_options: tuple[str, ...] = ()
-    write_options: tuple[str, ...] = ()
+    read_options: tuple[str, ...] = ()  # keywords of `read` that mean something for this format
+    write_options: tuple[str, ...] = ()  # and of `write`
 
     def load(self) -> Any:
         """The format's module."""
@@ -57,7 +46,6 @@ FORMATS = (
     Format("NumPy archive", "npy", (".npz",), sink=False, read_options=("spacing",)),
 )
 ENDINGS = {ending: form for form in FORMATS for ending in form.endings}
-_SINKS = "a folder (DICOM), .nii, .nii.gz or .npy"
 
 
 def read(source: Source, *, spacing: Sequence[float] | None = None, series: str | None = None) -> Volume:
@@ -102,9 +90,9 @@ def read(source: Source, *, spacing: Sequence[float] | None = None, series: str 
 
 def write(
     volume: Volume,
-    path: str | os.PathLike[str],
+    path: Location,
     *,
-    template: str | os.PathLike[str] | None = None,
+    template: Location | None = None,
     force: bool = False,
     provenance: Provenance | None = None,
 ) -> None:
@@ -134,11 +122,7 @@ def write(
 
 
 def check_sink(
-    path: str | os.PathLike[str],
-    force: bool = False,
-    *,
-    template: str | os.PathLike[str] | None = None,
-    modality: str = "",
+    path: Location, force: bool = False, *, template: Location | None = None, modality: str = ""
 ) -> None:
     """Refuse a target of `write` before the work is done.
 
@@ -162,21 +146,20 @@ def check_sink(
         check_file(path, force)
 
 
-def refuse_modality(path: str | os.PathLike[str], modality: str | None) -> None:
+def refuse_modality(path: Location, modality: str | None) -> None:
     """Refuse a modality for a target that has no place for it; raises `UsageError`."""
     form = _sink_format(path)
     _accepted({"modality": modality}, form.write_options, form.name)
 
 
-def refuse_other_ending(path: str | os.PathLike[str]) -> None:
+def refuse_other_ending(path: Location) -> None:
     """Refuse a name for an `.inrv` file with the ending of another format; raises `UsageError`."""
     name = Path(path).name
     for ending in sorted([*ENDINGS, ".dcm", ".gz", ".zip"], key=len, reverse=True):
         if name.lower().endswith(ending):
             better = Path(path).with_name(name[: -len(ending)] + ".inrv")
-            raise UsageError(
-                f"{path} would be an .inrv file, its ending says {ending}; did you mean {better}?", value=name
-            )
+            cause = f"{path} would be an .inrv file, its ending says {ending}; did you mean {better}?"
+            raise UsageError(cause, value=name)
 
 
 def _source_format(path: Path) -> Format:
@@ -190,16 +173,16 @@ def _source_format(path: Path) -> Format:
     return _by_ending(path) or DICOM
 
 
-def _sink_format(path: str | os.PathLike[str]) -> Format:
+def _sink_format(path: Location) -> Format:
     target = Path(path)
     form = _by_ending(target)
     if form is not None and form.sink and not target.is_dir():
         return form
     if str(path).endswith(("/", os.sep)) or target.is_dir() or not target.suffix:
         return DICOM
-    remedy = (
-        "DICOM is a folder, name it without an ending" if target.suffix.lower() == ".dcm" else f"use {_SINKS}"
-    )
+    remedy = "use a folder (DICOM), .nii, .nii.gz or .npy"
+    if target.suffix.lower() == ".dcm":
+        remedy = "DICOM is a folder, name it without an ending"
     raise UsageError(f"cannot tell what to write from the ending of {target}: {remedy}", value=target.suffix)
 
 

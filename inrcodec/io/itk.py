@@ -1,8 +1,4 @@
-"""ITK, through SimpleITK.
-
-In: a `Volume`.  Out: an image in memory; ITK reads and writes the files.
-Invariant: both have LPS axes, so that no sign changes.
-"""
+"""ITK, through SimpleITK: an image in memory; both have LPS axes, so that no sign changes."""
 
 from __future__ import annotations
 

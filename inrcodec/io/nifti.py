@@ -1,13 +1,11 @@
 """NIfTI: `.nii` and `.nii.gz`.
 
-In: a NIfTI file.  Out: a `Volume`, and NIfTI again.
 Invariant: stored values, slope and affine are read and written as they are, never applied to each other.
 """
 
 from __future__ import annotations
 
 import gzip
-import os
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -15,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inrcodec.errors import InputError
-from inrcodec.io.atomic import atomic_write
+from inrcodec.io.atomic import Location, atomic_write
 from inrcodec.io.provenance import Provenance
 from inrcodec.volume.affine import LPS_RAS
 from inrcodec.volume.padding import find_padding
@@ -31,7 +29,7 @@ _LARGEST_SIDE = 32767  # of NIfTI-1; above it NIfTI-2
 _GZIP_LEVEL = 3  # a 60 Mvoxel CT in 2 s instead of 9 s at level 6, for 5 % more bytes
 
 
-def read(source: str | os.PathLike[str]) -> Volume:
+def read(source: Location) -> Volume:
     """Volume of a NIfTI-1 or NIfTI-2 file.
 
     The affine is nibabel's best (sform, else qform, else spacing) in millimetres; slope and intercept stay
@@ -61,7 +59,7 @@ def read(source: str | os.PathLike[str]) -> Volume:
 
 
 def write(
-    volume: Volume, path: str | os.PathLike[str], *, force: bool = False, provenance: Provenance | None = None
+    volume: Volume, path: Location, *, force: bool = False, provenance: Provenance | None = None
 ) -> None:
     """Write a NIfTI-1 file (NIfTI-2 for more than 32 767 voxels along an axis), compressed if it ends in
     `.gz`.
@@ -125,14 +123,12 @@ def _stored(image: Image, path: Path) -> NDArray[Any]:
     dtype = image.get_data_dtype()
     if dtype.names is not None:
         raise InputError(f"{path} is a colour image ({', '.join(dtype.names)}), pass a grey one", value=dtype)
-    shape = list(image.shape)
+    shape = image.shape
     while len(shape) > 3 and shape[-1] == 1:
-        shape.pop()
+        shape = shape[:-1]
     if len(shape) not in (2, 3):
-        raise InputError(
-            f"{path} is {len(shape)}-D {tuple(shape)}, split it into volumes and pass one at a time",
-            value=tuple(shape),
-        )
+        cause = f"{path} is {len(shape)}-D {shape}, split it into volumes and pass one at a time"
+        raise InputError(cause, value=shape)
     try:
         stored = np.asanyarray(image.dataobj.get_unscaled())
     except Exception as error:  # a decompressor may as well

@@ -1,13 +1,9 @@
-"""NumPy files.
-
-In: `.npy`, or `.npz` with one array.  Out: a `Volume`, and `.npy` again.
-Invariant: nothing is unpickled.
-"""
+"""NumPy files: a `Volume` of `.npy`, or `.npz` with one array, and `.npy` again; nothing is unpickled."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inrcodec.errors import InputError
-from inrcodec.io.atomic import atomic_write
+from inrcodec.io.atomic import Location, atomic_write
 from inrcodec.io.provenance import Provenance
 from inrcodec.volume.padding import find_padding
 from inrcodec.volume.volume import Volume
 
 
-def read(source: str | os.PathLike[str], *, spacing: Sequence[float] | None = None) -> Volume:
+def read(source: Location, *, spacing: Sequence[float] | None = None) -> Volume:
     """Volume of a `.npy` file, or of a `.npz` file that holds one array.
 
     Parameters
@@ -42,18 +38,12 @@ def from_array(
     array: NDArray[Any], *, spacing: Sequence[float] | None = None, source_bytes: int | None = None
 ) -> Volume:
     """Volume of an array, with the padding value that its corners show, if it is a CT."""
-    plain = Volume.from_array(array, spacing=spacing)
-    return Volume(
-        plain.array,
-        plain.affine,
-        padding=find_padding(plain.array),
-        ndim=plain.ndim,
-        source_bytes=source_bytes,
-    )
+    volume = Volume.from_array(array, spacing=spacing)
+    return replace(volume, padding=find_padding(volume.array), source_bytes=source_bytes)
 
 
 def write(
-    volume: Volume, path: str | os.PathLike[str], *, force: bool = False, provenance: Provenance | None = None
+    volume: Volume, path: Location, *, force: bool = False, provenance: Provenance | None = None
 ) -> None:
     """Write the stored values, (z, y, x) or, of an image, (y, x); `.npy` has no place for the rest."""
     del provenance  # there is no place for it

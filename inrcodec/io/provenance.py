@@ -1,8 +1,4 @@
-"""The statement about lossy compression that goes into an output's header.
-
-In: how a volume was compressed.  Out: sentences for DICOM and NIfTI.
-Invariant: a lossy image says that it is one.
-"""
+"""The statement about lossy compression in an output's header: a lossy image says that it is one."""
 
 from __future__ import annotations
 

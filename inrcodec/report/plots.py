@@ -1,8 +1,4 @@
-"""Matplotlib, on demand.
-
-In: a size.  Out: an empty figure, or the error that names the extra.
-Invariant: Matplotlib is imported with the first figure, and no window is ever opened.
-"""
+"""Matplotlib, on demand: imported with the first figure; no window is ever opened."""
 
 from __future__ import annotations
 
@@ -13,12 +9,7 @@ from inrcodec.errors import MissingExtra
 
 
 def require() -> None:
-    """Check that Matplotlib is installed.
-
-    Raises
-    ------
-    MissingExtra
-    """
+    """Check that Matplotlib is installed; raises `MissingExtra`."""
     try:
         import_module("matplotlib")
     except ImportError as error:
@@ -26,11 +17,6 @@ def require() -> None:
 
 
 def figure(width: float, height: float) -> Any:
-    """An empty figure of a width and height in inches.
-
-    Raises
-    ------
-    MissingExtra
-    """
+    """An empty figure of a width and height in inches; raises `MissingExtra`."""
     require()
     return import_module("matplotlib.figure").Figure(figsize=(width, height), layout="constrained")

@@ -1,7 +1,7 @@
 """Where voxels lie in the patient.
 
-In: affines, (4, 4) float64, from the voxel index (x, y, z, 1) to millimetres along the patient's axes L, P
-and S (LPS: DICOM's and ITK's).  Out: checked, coarser or named ones.
+An affine is (4, 4) float64, from the voxel index (x, y, z, 1) to millimetres along the patient's axes L, P
+and S (LPS: DICOM's and ITK's).
 Invariant: an affine that passed the check can be inverted, whatever the unit of its lengths.
 """
 

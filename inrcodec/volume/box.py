@@ -1,8 +1,4 @@
-"""Boxes and shapes: (z, y, x) index ranges on a grid, and the grid's low-res version.
-
-In: shapes and factors.  Out: shapes and boxes.
-Invariant: plain integers; boxes include their lower corner and not their upper one.
-"""
+"""Boxes and shapes: (z, y, x) index ranges on a grid, and the grid's low-res version, in plain integers."""
 
 from __future__ import annotations
 

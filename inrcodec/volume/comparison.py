@@ -1,6 +1,5 @@
 """A decoded volume beside its source: errors over all voxels, by slice, by value.
 
-In: two volumes of one shape.  Out: plain numbers, for tables and charts.
 Invariant: every voxel counts; nothing is sampled.
 """
 
@@ -26,34 +25,18 @@ RARE = 1e-3  # part of a slice's voxels with larger errors than the histogram's 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Decoded minus source, in physical units unless said otherwise.
+    """Decoded minus source, in physical units unless said otherwise."""
 
-    Attributes
-    ----------
-    psnr, peak : float
-        dB (infinite: nothing differs) at a peak in stored units.
-    mean_error, bias, max_error : float
-        Mean of the absolute errors, of the errors, and the largest absolute error.
-    equal : float
-        Part of the voxels without an error, 0 to 1.
-    by_slice : list of float
-        PSNR of each slice along the first axis; infinite where nothing differs.
-    counts, edges : list of int, list of float
-        Histogram of the errors; what lies beyond its ends is in the outermost bins.
-    windows : dict of str to float
-        Mean absolute error of the voxels whose source lies in a window, by its name.
-    """
-
-    psnr: float
-    peak: float
-    mean_error: float
-    bias: float
-    max_error: float
-    equal: float
-    by_slice: list[float]
-    counts: list[int]
-    edges: list[float]
-    windows: dict[str, float]
+    psnr: float  # dB, infinite where nothing differs
+    peak: float  # of the PSNR, in stored units
+    mean_error: float  # of the absolute errors
+    bias: float  # mean of the errors
+    max_error: float  # largest absolute error
+    equal: float  # part of the voxels without an error, 0 to 1
+    by_slice: list[float]  # PSNR of each slice along the first axis
+    counts: list[int]  # histogram of the errors; the outermost bins hold what lies beyond
+    edges: list[float]  # of its bins
+    windows: dict[str, float]  # by name: mean absolute error of the voxels whose source lies in a window
 
 
 def compare(source: Volume, decoded: Volume) -> Comparison:
@@ -64,18 +47,13 @@ def compare(source: Volume, decoded: Volume) -> Comparison:
     InputError
         Shapes or modalities differ: this is not the source of that file.
     """
+    remedy = "pass the volume that was encoded"
     if source.modality and decoded.modality and source.modality != decoded.modality:
-        raise InputError(
-            f"the reference is {source.modality}, the file {decoded.modality}: pass the volume that was "
-            "encoded",
-            value=source.modality,
-        )
+        cause = f"the reference is {source.modality}, the file {decoded.modality}"
+        raise InputError(f"{cause}: {remedy}", value=source.modality)
     if source.shape != decoded.shape:
-        raise InputError(
-            f"the reference has {_across(source)} voxels, the file {_across(decoded)}: pass the volume that "
-            "was encoded",
-            value=source.shape,
-        )
+        cause = f"the reference has {_across(source)} voxels, the file {_across(decoded)}"
+        raise InputError(f"{cause}: {remedy}", value=source.shape)
     source, _ = with_modality(source, decoded.modality or None)
     span, slope = source.value_range, source.rescale[0]
     peak = peak_of(span.low, span.high, source.array.dtype)

@@ -1,6 +1,5 @@
 """How far a decoded volume is from its source.
 
-In: slabs of source and decoded values.  Out: PSNR with its peak, largest and mean error.
 Invariant: the peak is always stated.
 """
 

@@ -1,7 +1,5 @@
 """Which modality a volume is of: as its source says, as the user says, or as its values show.
 
-In: a volume as it was read, and the modality that the user gives.  Out: the volume with a modality and its
-unit.
 Invariant: what a source says is never overruled; what nobody says is written down as soon as it is acted on,
 so that the file, the report and a DICOM series agree.
 """
@@ -14,9 +12,6 @@ from inrcodec.errors import UsageError
 from inrcodec.volume.volume import LONGEST_MODALITY, Volume
 from inrcodec.volume.windows import looks_like_ct
 
-__all__ = ["parse_modality", "reconcile", "with_modality"]
-
-HOUNSFIELD = "HU"
 _TERM = re.compile(rf"[A-Z0-9_ ]{{1,{LONGEST_MODALITY}}}")  # DICOM's code strings
 
 
@@ -37,9 +32,8 @@ def parse_modality(text: str | None) -> str | None:
         return None
     term = text.strip().upper() if isinstance(text, str) else ""
     if not _TERM.fullmatch(term):
-        raise UsageError(
-            f"{text!r:.80} is not a DICOM term, allowed: CT, MR, PT …", value=text, option="modality"
-        )
+        cause = f"{text!r:.80} is not a DICOM term, allowed: CT, MR, PT …"
+        raise UsageError(cause, value=text, option="modality")
     return term
 
 
@@ -52,11 +46,8 @@ def reconcile(stated: str, given: str | None) -> str:
         They differ.
     """
     if stated and given not in (None, stated):
-        raise UsageError(
-            f"{given!r} contradicts the source, which says {stated!r}: leave it out",
-            value=given,
-            option="modality",
-        )
+        cause = f"{given!r} contradicts the source, which says {stated!r}: leave it out"
+        raise UsageError(cause, value=given, option="modality")
     return stated or given or ""
 
 
@@ -86,5 +77,5 @@ def with_modality(volume: Volume, given: str | None) -> tuple[Volume, list[str]]
     if not volume.modality and modality in ("", "CT") and looks_like_ct(volume.value_range, volume):
         if not given:
             notices.append("the values look like Hounsfield units: taken for CT, unless a modality is given")
-        modality, unit = "CT", HOUNSFIELD
+        modality, unit = "CT", "HU"
     return volume.relabelled(modality=modality, unit=unit), notices

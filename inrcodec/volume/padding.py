@@ -1,6 +1,5 @@
 """Which stored value means "no signal here".
 
-In: a stack of stored values.  Out: the padding value, or None.
 Invariant: padding is a region of one exact value, never a value that the scanner measured.
 """
 
@@ -41,10 +40,8 @@ def find_padding(array: NDArray[Any], rescale: tuple[float, float] = (1.0, 0.0))
     slope, intercept = rescale
     corners = array[:, [0, 0, -1, -1], [0, -1, 0, -1]]
     candidate = corners.min() if slope > 0 else corners.max()
-    if (
-        float(candidate) * slope + intercept >= AIR_FLOOR
-        or 2 * np.count_nonzero(corners == candidate) < corners.size
-    ):
+    below_air = float(candidate) * slope + intercept < AIR_FLOOR
+    if not below_air or 2 * np.count_nonzero(corners == candidate) < corners.size:
         return None
     lowest = array.min() if slope > 0 else array.max()
     return float(candidate) if lowest == candidate else None

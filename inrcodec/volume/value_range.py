@@ -1,6 +1,5 @@
 """Stored values to floats in [-1, 1] and back.
 
-In: slices of a volume as stored.  Out: unit floats, and stored values of the same dtype again.
 Invariant: exactly invertible for every integer that float64 holds; padding never enters the floats.
 """
 
@@ -26,8 +25,6 @@ SMALLEST = 1e-4  # of [-1, 1]: an amplitude below it is that of a constant
 HEADROOM = 1.25  # upper end of a model's window over the 99.9th percentile, from the lowest value
 NARROWEST = 0.02  # of [-1, 1]: a narrower window would be that of background alone
 WINDOW_SLICES = 32  # slices, evenly spread, that a model's window is measured on
-
-
 NARROWEST_WINDOW = 1e-6  # of a model, relative to the larger magnitude of its ends
 
 
@@ -50,8 +47,7 @@ class Range:
             The values span more than float64 can scale to [-1, 1], or less.
         """
         lows, highs = [], []
-        for z in range(volume.shape[0]):
-            plane = volume.array[z]
+        for plane in volume.array:
             valid = plane if volume.padding is None else plane[plane != volume.padding]
             if valid.size:
                 lows.append(valid.min().item())
@@ -61,27 +57,34 @@ class Range:
         low, high = float(min(lows)), float(max(highs))
         span = high - low
         if not np.isfinite(span) or (span and not np.isfinite(2 / span)):
-            raise InputError(
-                f"values from {low:g} to {high:g} cannot be scaled to [-1, 1] in float64; "
-                "scale them to a usual range first",
-                value=span,
-            )
+            cause = f"values from {low:g} to {high:g} cannot be scaled to [-1, 1] in float64"
+            raise InputError(f"{cause}; scale them to a usual range first", value=span)
         return cls(low, high)
+
+    @property
+    def scale(self) -> float:
+        """Unit values in a stored unit; 0 for a constant volume."""
+        span = self.high - self.low
+        return 2 / span if span else 0.0
 
     def to_unit(self, stored: NDArray[np.generic]) -> Float:
         """Stored values to float64 in [-1, 1]; a constant volume is -1 everywhere."""
-        span = self.high - self.low
         unit = stored.astype(np.float64)
         unit -= self.low
-        unit *= 2 / span if span else 0.0
+        unit *= self.scale
         unit -= 1.0
         return unit
+
+    def physical(self, rescale: tuple[float, float]) -> tuple[float, float]:
+        """The smallest and the largest physical value."""
+        slope, intercept = rescale
+        low, high = sorted(end * slope + intercept for end in (self.low, self.high))
+        return low, high
 
     def window(self, ends: tuple[float, float], rescale: tuple[float, float]) -> tuple[float, float]:
         """Two physical values in unit values of this range."""
         slope, intercept = rescale
-        span = self.high - self.low
-        first, last = (((v - intercept) / slope - self.low) * (2 / span if span else 0.0) - 1 for v in ends)
+        first, last = (((v - intercept) / slope - self.low) * self.scale - 1 for v in ends)
         return first, last
 
     def can_see(self, window: tuple[float, float], rescale: tuple[float, float]) -> bool:
@@ -134,16 +137,16 @@ def window_of(volume: Volume) -> tuple[float, float]:
     From the lowest value to a quarter above the 99.9th percentile, so that one bright vessel does not set
     it: about the same for a volume and for a part of it that holds the same tissue.
     """
-    span, (slope, intercept) = volume.value_range, volume.rescale
+    span = volume.value_range
     values = sampled(unit_part(volume, span, (slice(None, None, -(-volume.shape[0] // WINDOW_SLICES)),)))
-    values = values if slope > 0 else -values  # from the lowest physical value up
+    values = values if volume.rescale[0] > 0 else -values  # from the lowest physical value up
     reach = min(2.0, HEADROOM * (float(np.percentile(values, 99.9)) + 1))
-    lowest, highest = sorted(end * slope + intercept for end in (span.low, span.high))
+    lowest, highest = span.physical(volume.rescale)
     return lowest, lowest + (highest - lowest) * (reach if reach > NARROWEST else 2.0) / 2
 
 
 def unit_rows(volume: Volume, span: Range, z: int, rows: slice = slice(None)) -> Float:
-    """Rows of slice ``z`` in [-1, 1], with padding filled by the lowest physical value (air, in CT)."""
+    """Rows of slice ``z`` in [-1, 1], padding filled as in `unit_part`."""
     return unit_part(volume, span, (z, rows))
 
 

@@ -1,6 +1,5 @@
 """A volume: an array and what its numbers mean.
 
-In: an array, its spacing or affine.  Out: a frozen `Volume`.
 Invariant: it knows no file format and nothing about a patient.
 """
 
@@ -83,10 +82,8 @@ class Volume:
         check_modality(self.modality)
         slope, intercept = (float(v) for v in self.rescale)
         if slope == 0 or not np.isfinite([slope, intercept]).all():
-            raise InputError(
-                f"rescale slope {slope} and intercept {intercept} do not scale",
-                value=self.rescale,
-            )
+            cause = f"rescale slope {slope} and intercept {intercept} do not scale"
+            raise InputError(cause, value=self.rescale)
         object.__setattr__(self, "rescale", (slope, intercept))
         object.__setattr__(self, "affine", checked_affine(self.affine))
         object.__setattr__(self, "description", dict(self.description))
@@ -127,10 +124,8 @@ class Volume:
         values = array if isinstance(array, np.ma.MaskedArray) else np.asarray(array)
         ndim = values.ndim
         if ndim not in (2, 3):
-            raise InputError(
-                f"the array has {ndim} dimensions {values.shape}, pass one volume (z, y, x) or image (y, x)",
-                value=values.shape,
-            )
+            cause = f"the array has {ndim} dimensions {values.shape}"
+            raise InputError(f"{cause}, pass one volume (z, y, x) or image (y, x)", value=values.shape)
         if affine is None:
             affine = _affine_of(spacing, ndim)
         elif spacing is not None:
@@ -179,11 +174,11 @@ class Volume:
 
     @cached_property
     def value_range(self) -> Range:
-        """The smallest and largest stored value that is not padding; looked for once."""
+        """The smallest and largest stored value that is not padding; computed once."""
         return Range.of(self)
 
     def relabelled(self, *, modality: str, unit: str) -> Volume:
-        """The same voxels with another modality and unit; nothing is copied, checked or looked for again."""
+        """The same voxels with another modality and unit; nothing is copied, checked or computed again."""
         check_modality(modality)
         volume = copy(self)
         object.__setattr__(volume, "modality", modality)
@@ -205,10 +200,8 @@ def checked_array(array: ArrayLike, name: str = "the array") -> NDArray[Any]:
         raise InputError(f"{name} is a masked array, fill it and pass the fill value as padding")
     values = np.asarray(array)
     if values.dtype.newbyteorder("=") not in DTYPES:
-        raise InputError(
-            f"{name} is of type {values.dtype}, convert it to an integer type or float16/32/64",
-            value=values.dtype,
-        )
+        cause = f"{name} is of type {values.dtype}, convert it to an integer type or float16/32/64"
+        raise InputError(cause, value=values.dtype)
     if values.size == 0:
         raise InputError(f"{name} has no voxels: shape {values.shape}", value=values.shape)
     values = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("="))
@@ -248,30 +241,17 @@ def is_held(value: float, dtype: np.dtype[Any]) -> bool:
 
 
 def checked_padding(padding: float | None, dtype: np.dtype[Any]) -> float | None:
-    """Padding value that an array of this type can hold.
-
-    Raises
-    ------
-    InputError
-    """
+    """Padding value as a float; raises `InputError` if an array of this type cannot hold it."""
     if padding is None:
         return None
-    value = float(padding)
-    if not is_held(value, dtype):
-        raise InputError(
-            f"padding {padding:g} is not a value of {dtype}, pass one that the array can hold, or none",
-            value=padding,
-        )
-    return value
+    if not is_held(float(padding), dtype):
+        cause = f"padding {padding:g} is not a value of {dtype}, pass one that the array can hold, or none"
+        raise InputError(cause, value=padding)
+    return float(padding)
 
 
 def check_modality(modality: str) -> None:
-    """Refuse a modality that DICOM could not write.
-
-    Raises
-    ------
-    InputError
-    """
+    """Refuse a modality that DICOM could not write; raises `InputError`."""
     if len(modality) > LONGEST_MODALITY or not (modality.isascii() and modality.isprintable()):
         raise InputError(
             f"modality {modality!r:.80} is not a DICOM term, pass at most {LONGEST_MODALITY} printable ASCII "
@@ -284,11 +264,8 @@ def _affine_of(spacing: Sequence[float] | None, ndim: int) -> NDArray[np.float64
     edges = [1.0] * ndim if spacing is None else [float(v) for v in spacing]
     if len(edges) != ndim:
         order = "(z, y, x)" if ndim == 3 else "(y, x)"
-        raise UsageError(
-            f"{tuple(edges)} for an array of {ndim} dimensions, pass {order} in mm",
-            value=edges,
-            option="spacing",
-        )
+        cause = f"{tuple(edges)} for an array of {ndim} dimensions, pass {order} in mm"
+        raise UsageError(cause, value=edges, option="spacing")
     if not all(np.isfinite(v) and v > 0 for v in edges):
         raise UsageError(f"{tuple(edges)} must be positive millimetres", value=edges, option="spacing")
     return np.diag([*reversed(edges), *[1.0] * (4 - ndim)])

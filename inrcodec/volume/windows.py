@@ -1,9 +1,6 @@
 """Windows of physical values, by name or by their ends.
 
-In: a window as the user gives it, a volume and the range of its values.  Out: the window in unit values, and
-the windows whose errors are reported.
 Invariant: a window that means nothing for the volume is refused, with the remedy.
-
 Imports neither torch nor NumPy: options are checked before either is needed.
 """
 
@@ -20,9 +17,6 @@ from inrcodec.validate import did_you_mean
 if TYPE_CHECKING:
     from inrcodec.volume.value_range import Range
     from inrcodec.volume.volume import Volume
-
-__all__ = ["ALL", "WINDOWS", "Focus", "Window", "error_windows", "format_focus", "looks_like_ct"]
-__all__ += ["parse_focus", "unit_window"]
 
 Window: TypeAlias = tuple[float, float]
 Focus: TypeAlias = str | Window
@@ -60,16 +54,16 @@ def parse_focus(value: object) -> Focus:
     if not ends:
         near = did_you_mean(value, [ALL, *WINDOWS]) if isinstance(value, str) else ""
         hint = near or f", allowed: {ALL}, {', '.join(WINDOWS)} or LO:HI"
-        raise UsageError(f"{value!r} is not a window{hint}", value=value, option="focus")
+        raise _refusal(f"{value!r} is not a window{hint}", value)
     low, high = ends
     if not low < high:
-        meant = (
-            f"did you mean {format_focus((high, low))}?" if low > high else "give a lower and an upper end"
-        )
-        raise UsageError(
-            f"{format_focus((low, high))} is an empty window, {meant}", value=value, option="focus"
-        )
+        hint = f"did you mean {format_focus((high, low))}?" if low > high else "give a lower and an upper end"
+        raise _refusal(f"{format_focus((low, high))} is an empty window, {hint}", value)
     return low, high
+
+
+def _refusal(message: str, focus: object) -> UsageError:
+    return UsageError(message, value=focus, option="focus")
 
 
 def format_focus(focus: Focus) -> str:
@@ -95,25 +89,16 @@ def unit_window(focus: Focus, volume: Volume, span: Range) -> tuple[Window | Non
     if focus == ALL or span.low == span.high:
         return None, []
     notices = _of_modality(focus, volume, span)
-    window = _window(focus)
-    low, high = sorted((v - span.low) * (2 / (span.high - span.low)) - 1 for v in _stored(window, volume))
+    values = format_focus(span.physical(volume.rescale))
+    low, high = sorted(span.window(_window(focus), volume.rescale))
     if low >= 1 or high <= -1:
-        raise UsageError(
-            f"{_named(focus)} is outside the volume's values, {format_focus(_physical(span, volume))}; "
-            "choose a window among them",
-            value=focus,
-            option="focus",
-        )
+        cause = f"{_named(focus)} is outside the volume's values, {values}"
+        raise _refusal(f"{cause}; choose a window among them", focus)
     low, high = max(low, -1.0), min(high, 1.0)
     if (low, high) == (-1.0, 1.0):
         return None, [*notices, f"focus {_named(focus)} holds all values of the volume: as without focus"]
     if high - low < NARROWEST:
-        raise UsageError(
-            f"{_named(focus)} is too narrow for values of {format_focus(_physical(span, volume))}; "
-            "choose a wider window",
-            value=focus,
-            option="focus",
-        )
+        raise _refusal(f"{_named(focus)} is too narrow for values of {values}; choose a wider window", focus)
     return (low, high), notices
 
 
@@ -123,13 +108,14 @@ def error_windows(focus: Focus, volume: Volume, span: Range) -> dict[str, Window
     windows = dict(WINDOWS) if hounsfield else {}
     if focus != ALL:
         windows[format_focus(focus)] = _window(focus)
-    stored = {name: sorted(_stored(window, volume)) for name, window in windows.items()}
+    slope, intercept = volume.rescale
+    stored = {name: sorted((v - intercept) / slope for v in ends) for name, ends in windows.items()}
     return {name: (low, high) for name, (low, high) in stored.items()}
 
 
 def looks_like_ct(span: Range, volume: Volume) -> bool:
     """Whether values look like Hounsfield units: air near -1000, and something denser than soft tissue."""
-    low, high = _physical(span, volume)
+    low, high = span.physical(volume.rescale)
     return -1100 <= low <= -900 and high > 200
 
 
@@ -137,13 +123,11 @@ def _of_modality(focus: Focus, volume: Volume, span: Range) -> list[str]:
     """A named window needs a CT; where the modality is unknown, it is taken in the volume's units."""
     if not isinstance(focus, str) or volume.modality == "CT":
         return []
-    low, high = _physical(span, volume)
     if volume.modality:
-        raise UsageError(
+        raise _refusal(
             f"{_named(focus)} is a window of CT, the volume is {volume.modality} with values of "
-            f"{format_focus((low, high))}; did you mean a window LO:HI among them?",
-            value=focus,
-            option="focus",
+            f"{format_focus(span.physical(volume.rescale))}; did you mean a window LO:HI among them?",
+            focus,
         )
     if looks_like_ct(span, volume):
         return []
@@ -156,19 +140,6 @@ def _window(focus: Focus) -> Window:
 
 def _named(focus: Focus) -> str:
     return f"{focus} ({format_focus(_window(focus))})" if isinstance(focus, str) else format_focus(focus)
-
-
-def _stored(window: Window, volume: Volume) -> list[float]:
-    """Physical values as they are stored."""
-    slope, intercept = volume.rescale
-    return [(v - intercept) / slope for v in window]
-
-
-def _physical(span: Range, volume: Volume) -> Window:
-    """The volume's smallest and largest physical value."""
-    slope, intercept = volume.rescale
-    low, high = sorted(v * slope + intercept for v in (span.low, span.high))
-    return low, high
 
 
 def _floats(parts: Sequence[object]) -> list[float]:

@@ -1,17 +1,16 @@
 """DICOM: a folder, file or DICOMDIR to a volume, and a volume to a series.
 
-In: a folder as hospitals hand it out.  Out: a `Volume`, or a folder of slices.
 Invariant: a series is read completely and in its own order, or refused with the reason.
 """
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from inrcodec.io.atomic import Location
 from inrcodec.io.dicom.frames import Frame, frames_of
 from inrcodec.io.dicom.geometry import arrange
 from inrcodec.io.dicom.lossy import code, lossy_facts
@@ -23,7 +22,7 @@ from inrcodec.volume.volume import Volume, checked_array
 __all__ = ["check_target", "read", "write"]
 
 
-def read(source: str | os.PathLike[str], *, series: str | None = None) -> Volume:
+def read(source: Location, *, series: str | None = None) -> Volume:
     """Volume of a DICOM series.
 
     Parameters
@@ -46,13 +45,13 @@ def read(source: str | os.PathLike[str], *, series: str | None = None) -> Volume
     every_image = find_images(Path(source))
     images = choose_series(every_image, series)
     frames, affine = arrange(frames_of(images))
-    pixels = read_pixels(frames)
+    array, rescale, padding = read_pixels(frames)
     return Volume(
-        array=checked_array(pixels.array, str(source)),
+        array=checked_array(array, str(source)),
         affine=affine,
-        rescale=pixels.rescale,
+        rescale=rescale,
         modality=str(frames[0].header.get("Modality") or ""),
-        padding=pixels.padding,
+        padding=padding,
         ndim=2 if len(frames) == 1 else 3,
         unit=_unit(frames[0]),
         source_bytes=sum(image.path.stat().st_size for image in images),

@@ -1,7 +1,6 @@
 """Where each plane of a series lies and what its numbers mean.
 
-In: headers of one series, classic (a file a slice) or enhanced (many frames a file).  Out: a `Frame` for each
-plane.
+Headers are classic (a file a slice) or enhanced (many frames a file).
 Invariant: a plane is what its own header says, and a series whose planes disagree is refused.
 """
 
@@ -57,9 +56,8 @@ def frames_of(images: list[Image]) -> list[Frame]:
         try:
             frames += _frames_of_file(image)
         except (ValueError, TypeError, AttributeError, OverflowError) as error:  # a number that is not one
-            raise InputError(
-                f"{image.path} has a malformed header: {error}", value=str(image.path)
-            ) from error
+            cause = f"{image.path} has a malformed header: {error}"
+            raise InputError(cause, value=str(image.path)) from error
     _check_alike(frames)
     return frames
 
@@ -84,19 +82,15 @@ def _check_kind(image: Image) -> None:
     if int(header.get("SamplesPerPixel") or 1) != 1 or not kind.startswith("MONOCHROME"):
         raise InputError(f"{image.path} is a colour image ({kind}), pass a monochrome series", value=kind)
     if header.get("ModalityLUTSequence"):
-        raise InputError(
-            f"{image.path} scales values by a table (Modality LUT), only slope and intercept are supported",
-            value=str(image.path),
-        )
+        cause = f"{image.path} scales values by a table (Modality LUT)"
+        raise InputError(f"{cause}, only slope and intercept are supported", value=str(image.path))
 
 
 def _enhanced(image: Image, count: int) -> list[Frame]:
     own = list(image.header.PerFrameFunctionalGroupsSequence)
     if len(own) != count:
-        raise IncompleteSeries(
-            f"{image.path} announces {count} frames and describes {len(own)}, export the series again",
-            value=count,
-        )
+        cause = f"{image.path} announces {count} frames and describes {len(own)}, export the series again"
+        raise IncompleteSeries(cause, value=count)
     shared = (image.header.get("SharedFunctionalGroupsSequence") or [None])[0]
     return [
         _frame(image, index, [_group(item, shared, f"{word}Sequence") for word in _GROUPS])
@@ -107,17 +101,15 @@ def _enhanced(image: Image, count: int) -> list[Frame]:
 def _frame(image: Image, index: int, holders: Sequence[Dataset | None]) -> Frame:
     """A frame, from what holds the attributes of each of `_GROUPS`: a group, or the whole header."""
     place, orientation, measures, transform = holders
-    slope, intercept = _rescale(transform, image.header, image.path)
     return Frame(
-        path=image.path,
-        index=index,
-        header=image.header,
-        position=_numbers(place, "ImagePositionPatient", 3),
-        orientation=_orientation(orientation),
-        spacing=_spacing(measures, "PixelSpacing") or _spacing(measures, "ImagerPixelSpacing"),
-        thickness=_thickness(measures),
-        slope=slope,
-        intercept=intercept,
+        image.path,
+        index,
+        image.header,
+        _numbers(place, "ImagePositionPatient", 3),
+        _orientation(orientation),
+        _spacing(measures, "PixelSpacing") or _spacing(measures, "ImagerPixelSpacing"),
+        _thickness(measures),
+        *_rescale(transform, image.header, image.path),
     )
 
 
@@ -129,9 +121,8 @@ def _check_alike(frames: list[Frame]) -> None:
             if here != there:
                 _refuse("/".join(words), frame, first, f"{here} and {there}")
         if not _close(frame.orientation, first.orientation, COSINE_TOLERANCE):
-            _refuse(
-                "orientations", frame, first, f"{_text(frame.orientation)} and {_text(first.orientation)}"
-            )
+            directions = f"{_text(frame.orientation)} and {_text(first.orientation)}"
+            _refuse("orientations", frame, first, directions)
         limit = SPACING_TOLERANCE * max(first.spacing or (0.0,))
         if not _close(frame.spacing, first.spacing, limit):
             _refuse("pixel spacings", frame, first, f"{frame.spacing} and {first.spacing}")
@@ -158,9 +149,8 @@ def _text(values: NDArray[np.float64] | None) -> str:
 def _group(own: Dataset, shared: Dataset | None, word: str) -> Dataset | None:
     """Functional group of a frame: its own, or else the shared one."""
     for holder in (own, shared):
-        sequence = holder.get(word) if holder is not None else None
-        if sequence:
-            item: Dataset = sequence[0]
+        if holder is not None and holder.get(word):
+            item: Dataset = holder.get(word)[0]
             return item
     return None
 
@@ -184,9 +174,8 @@ def _orientation(header: Dataset | None) -> NDArray[np.float64] | None:
     row, column = numbers[:3], numbers[3:]
     normal = np.cross(row, column)
     if abs(np.linalg.norm(normal) - 1) > 0.05:  # far beyond rounding: not two directions at right angles
-        raise InputError(
-            f"orientation {numbers.tolist()} is not two perpendicular unit vectors", value=numbers
-        )
+        cause = f"orientation {numbers.tolist()} is not two perpendicular unit vectors"
+        raise InputError(cause, value=numbers)
     normal /= np.linalg.norm(normal)
     row = np.cross(column, normal)
     row /= np.linalg.norm(row)
@@ -195,9 +184,7 @@ def _orientation(header: Dataset | None) -> NDArray[np.float64] | None:
 
 def _spacing(header: Dataset | None, word: str) -> tuple[float, float] | None:
     numbers = _numbers(header, word, 2)
-    if numbers is None or not (numbers > 0).all():
-        return None
-    return float(numbers[0]), float(numbers[1])
+    return None if numbers is None or (numbers <= 0).any() else (float(numbers[0]), float(numbers[1]))
 
 
 def _thickness(header: Dataset | None) -> float:
@@ -208,13 +195,10 @@ def _thickness(header: Dataset | None) -> float:
 def _rescale(header: Dataset | None, fallback: Dataset, path: Path) -> tuple[float, float]:
     source = header if header is not None and header.get("RescaleSlope") is not None else fallback
     # Absent or empty elements mean that the stored values are the values.
-    slope, intercept = source.get("RescaleSlope"), source.get("RescaleIntercept")
-    scale = (
-        1.0 if slope in (None, "") else float(slope),
-        0.0 if intercept in (None, "") else float(intercept),
-    )
-    if scale[0] == 0 or not np.isfinite(scale).all():
-        raise InputError(
-            f"{path} has rescale slope {scale[0]} and intercept {scale[1]}, which do not scale", value=scale
-        )
-    return scale
+    given = source.get("RescaleSlope"), source.get("RescaleIntercept")
+    slope = 1.0 if given[0] in (None, "") else float(given[0])
+    intercept = 0.0 if given[1] in (None, "") else float(given[1])
+    if slope == 0 or not np.isfinite([slope, intercept]).all():
+        cause = f"{path} has rescale slope {slope} and intercept {intercept}, which do not scale"
+        raise InputError(cause, value=(slope, intercept))
+    return slope, intercept

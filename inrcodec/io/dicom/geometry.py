@@ -1,8 +1,6 @@
 """Planes in space, in order, as one grid.
 
-In: the planes of a series in any order.  Out: the same planes sorted along the slice normal, and the affine.
-Invariant: order comes from positions, never from names or numbers, and a grid with a gap is refused with the
-place of the gap.
+Invariant: order comes from positions, never from names or numbers; a gap is refused with its place.
 """
 
 from __future__ import annotations
@@ -69,13 +67,12 @@ def arrange(frames: list[Frame]) -> tuple[list[Frame], NDArray[np.float64]]:
 
 
 def _places(frames: list[Frame]) -> NDArray[np.float64]:
-    unplaced = [frame for frame in frames if frame.position is None]
+    unplaced = [str(frame.path) for frame in frames if frame.position is None]
     if unplaced:
         raise IncompleteSeries(
-            f"{len(unplaced)} of {len(frames)} images have no position (0020,0032), "
-            f"such as {unplaced[0].path}: slices cannot be put in order, export the series again or pass an "
-            "array",
-            value=str(unplaced[0].path),
+            f"{len(unplaced)} of {len(frames)} images have no position (0020,0032), such as {unplaced[0]}: "
+            "slices cannot be put in order, export the series again or pass an array",
+            value=unplaced[0],
         )
     return np.stack([frame.position for frame in frames if frame.position is not None])
 
@@ -94,15 +91,12 @@ def _check_duplicates(frames: list[Frame], heights: NDArray[np.float64]) -> None
             "pass one volume at a time in a folder of its own",
             value=int(counts[0]),
         )
-    twice = [int(starts[i]) for i in np.flatnonzero(counts > 1)]
-    listed = "; ".join(
-        f"{heights[i]:.3f} mm ({frames[i].path.name} and {frames[i + 1].path.name})" for i in twice[:_LISTED]
+    twice = starts[counts > 1]
+    listed = _listed(
+        [f"{heights[i]:.3f} mm ({frames[i].path.name} and {frames[i + 1].path.name})" for i in twice]
     )
-    more = f" and {len(twice) - _LISTED} more" if len(twice) > _LISTED else ""
-    raise IncompleteSeries(
-        f"duplicate slices at {listed}{more}: remove all but one of each",
-        value=[float(heights[i]) for i in twice],
-    )
+    cause = f"duplicate slices at {listed}: remove all but one of each"
+    raise IncompleteSeries(cause, value=heights[twice].tolist())
 
 
 def _check_gaps(heights: NDArray[np.float64]) -> None:
@@ -111,23 +105,27 @@ def _check_gaps(heights: NDArray[np.float64]) -> None:
     wide = np.flatnonzero(gaps > GAP * usual)
     if not len(wide):
         return
-    listed = "; ".join(
-        f"between {heights[i]:.3f} and {heights[i + 1]:.3f} mm (about {max(1, round(gaps[i] / usual) - 1)})"
-        for i in wide[:_LISTED]
+    around = [(float(heights[i]), float(heights[i + 1])) for i in wide]
+    missing = np.maximum(1, np.rint(gaps[wide] / usual) - 1)
+    listed = _listed(
+        [f"between {a:.3f} and {b:.3f} mm (about {n:.0f})" for (a, b), n in zip(around, missing, strict=True)]
     )
-    more = f" and {len(wide) - _LISTED} more gaps" if len(wide) > _LISTED else ""
     raise IncompleteSeries(
-        f"missing slices {listed}{more}, where slices are {usual:.3f} mm apart: find the missing files, "
-        "or pass one evenly spaced part in a folder of its own",
-        value=[(float(heights[i]), float(heights[i + 1])) for i in wide],
+        f"missing slices {listed}, where slices are {usual:.3f} mm apart: find the missing files, or pass "
+        "one evenly spaced part in a folder of its own",
+        value=around,
     )
+
+
+def _listed(places: list[str]) -> str:
+    more = len(places) - _LISTED
+    return "; ".join(places[:_LISTED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _usual(gaps: NDArray[np.float64]) -> float:
     """Distance between slices where none is missing: what all gaps are multiples of, else the median."""
-    small = float(
-        np.quantile(gaps, 0.25, method="lower")
-    )  # with every other slice lost, half of the gaps are wide
+    # With every other slice lost, half of the gaps are wide.
+    small = float(np.quantile(gaps, 0.25, method="lower"))
     multiples = gaps / small
     regular = np.abs(multiples - np.rint(multiples)).max() <= JITTER
     return small if regular else float(np.median(gaps))
@@ -136,13 +134,12 @@ def _usual(gaps: NDArray[np.float64]) -> float:
 def _check_regular(places: NDArray[np.float64], step: NDArray[np.float64], edge: float) -> None:
     grid = places[0] + np.arange(len(places))[:, np.newaxis] * step
     off = np.linalg.norm(places - grid, axis=1)
-    worst = int(np.argmax(off))
-    if off[worst] > JITTER * edge:
-        place = ", ".join(f"{v:.3f}" for v in places[worst])
+    if (worst := float(off.max())) > JITTER * edge:
+        place = ", ".join(f"{v:.3f}" for v in places[off.argmax()])
         raise IncompleteSeries(
-            f"irregular slices: the one at ({place}) mm is {off[worst]:.3f} mm off the grid, more than "
+            f"irregular slices: the one at ({place}) mm is {worst:.3f} mm off the grid, more than "
             f"{JITTER:.0%} of a voxel: resample the series or pass an evenly spaced part",
-            value=float(off[worst]),
+            value=worst,
         )
 
 

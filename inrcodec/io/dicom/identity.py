@@ -1,24 +1,19 @@
-"""Whose image it is: taken from a template, or nobody's.
+"""Whose image it is: patient, study and equipment of a template, or nobody's.
 
-In: a folder of the source series, or nothing.  Out: the attributes of patient, study and equipment.
 Invariant: no identity comes from anywhere but the template.
 """
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pydicom
 from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 
 from inrcodec.errors import InputError, UsageError
+from inrcodec.io.atomic import Location
 from inrcodec.io.dicom.series import Image, find_images
-
-if TYPE_CHECKING:
-    from pydicom.dataelem import DataElement
 
 _STUDY = [
     *("SpecificCharacterSet", "StudyInstanceUID", "StudyDate", "StudyTime", "StudyID"),
@@ -36,21 +31,18 @@ _PATIENT_GROUP = 0x0010
 def anonymous() -> Dataset:
     """Identity of nobody: new UIDs, the empty values that the standard allows."""
     identity = Dataset()
-    identity.PatientName = "ANONYMOUS"
-    identity.PatientID = "ANONYMOUS"
+    identity.PatientName = identity.PatientID = "ANONYMOUS"
     identity.PatientBirthDate = identity.PatientSex = ""
     identity.PatientIdentityRemoved = "YES"
     identity.DeidentificationMethod = "No identity in the INRV file"
-    identity.StudyInstanceUID = generate_uid()
+    identity.StudyInstanceUID, identity.FrameOfReferenceUID = generate_uid(), generate_uid()
     identity.StudyDate = identity.StudyTime = identity.StudyID = ""
     identity.AccessionNumber = identity.ReferringPhysicianName = ""
-    identity.FrameOfReferenceUID = generate_uid()
-    identity.PositionReferenceIndicator = ""
-    identity.Manufacturer = ""
+    identity.PositionReferenceIndicator = identity.Manufacturer = ""
     return identity
 
 
-def from_template(template: str | os.PathLike[str], modality: str) -> Dataset:
+def from_template(template: Location, modality: str) -> Dataset:
     """Identity of the patient and study in a folder (or file) of DICOM images.
 
     Parameters
@@ -77,34 +69,23 @@ def from_template(template: str | os.PathLike[str], modality: str) -> Dataset:
     headers = [pydicom.dcmread(image.path, stop_before_pixels=True, force=True) for image in ordered]
     for word in ("PatientID", "PatientName", "StudyInstanceUID"):
         if len({str(header.get(word) or "") for header in headers}) > 1:
-            raise InputError(
-                f"the template {template} holds several values of {word}, pass one study", value=word
-            )
-    header = headers[0]
+            cause = f"the template {template} holds several values of {word}, pass one study"
+            raise InputError(cause, value=word)
+    header, stated = headers[0], str(headers[0].get("Modality") or "")
     if not modality:
         raise UsageError(
-            f"the volume does not say its modality and the template is {header.get('Modality') or 'silent'}: "
-            "give it if you know that they are the same",
-            value=str(header.get("Modality") or ""),
+            f"the volume does not say its modality and the template is {stated or 'silent'}: give it if you "
+            "know that they are the same",
+            value=stated,
             option="modality",
         )
     if header.get("Modality", modality) != modality:
-        raise UsageError(
-            f"the template is {header.Modality} and the volume is {modality}, pass its source series",
-            value=str(header.Modality),
-        )
-    return _identity_of(header)
-
-
-def _identity_of(header: Dataset) -> Dataset:
+        cause = f"the template is {stated} and the volume is {modality}, pass its source series"
+        raise UsageError(cause, value=stated)
     identity = anonymous()
     for word in ("PatientIdentityRemoved", "DeidentificationMethod"):
         delattr(identity, word)
     for element in header:
-        if _belongs(element):
+        if element.tag.group == _PATIENT_GROUP or element.keyword in _STUDY:
             identity[element.tag] = element
     return identity
-
-
-def _belongs(element: DataElement) -> bool:
-    return element.tag.group == _PATIENT_GROUP or element.keyword in _STUDY

@@ -1,7 +1,5 @@
-"""What a DICOM image says of its lossy compressions.
+"""What a DICOM image says of its lossy compressions: read into a volume's description, and written again.
 
-In: the header that was read, or the statement about our own.  Out: facts for a volume's description, or
-attributes.
 Invariant: the statement that an image was compressed with loss is never lost.
 """
 
@@ -15,6 +13,7 @@ from pydicom import Dataset
 from pydicom.valuerep import DSfloat
 
 from inrcodec.format.fields import LONGEST_TEXT
+from inrcodec.io.dicom.series import values_of
 from inrcodec.io.provenance import Provenance
 
 _SEPARATOR = "\\"
@@ -24,8 +23,12 @@ _DERIVATION = 1024  # characters of a short text
 
 def lossy_facts(header: Dataset) -> dict[str, int | float | str]:
     """Methods and ratios of earlier compressions, as texts that fit an `.inrv` header: at most the latest."""
-    methods = [code(value) for value in _values(header, "LossyImageCompressionMethod")]
-    ratios = [f"{number:.6g}" for number in _ratios(header)]
+    methods = [code(value) for value in values_of(header, "LossyImageCompressionMethod")]
+    try:
+        numbers = [float(value) for value in values_of(header, "LossyImageCompressionRatio")]
+    except ValueError:  # malformed, which is no reason to refuse the pixels
+        numbers = []
+    ratios = [f"{number:.6g}" for number in numbers if isfinite(number)]
     # A method and its ratio go together, or the two lists would no longer be of the same steps.
     for kept in range(max(len(methods), len(ratios)), 0, -1):
         texts = _SEPARATOR.join(methods[-kept:]), _SEPARATOR.join(ratios[-kept:])
@@ -56,18 +59,3 @@ def declare_lossy(header: Dataset, description: Mapping[str, Any], provenance: P
         header.LossyImageCompression = "01"
         header.LossyImageCompressionMethod = methods
         header.LossyImageCompressionRatio = ratios
-
-
-def _ratios(header: Dataset) -> list[float]:
-    try:
-        numbers = [float(value) for value in _values(header, "LossyImageCompressionRatio")]
-    except ValueError:  # malformed, which is no reason to refuse the pixels
-        return []
-    return [number for number in numbers if isfinite(number)]
-
-
-def _values(header: Dataset, word: str) -> list[Any]:
-    value = header.get(word)
-    if value in (None, ""):
-        return []
-    return [value] if isinstance(value, (str, float, int)) else list(value)

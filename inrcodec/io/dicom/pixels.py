@@ -1,13 +1,11 @@
 """Pixels of the planes as one array.
 
-In: the planes in order.  Out: stored values (z, y, x), slope and intercept, and the padding value.
 Invariant: no value changes on the way: integers stay exact, and what cannot stay an integer is float32.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
@@ -26,20 +24,12 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 Array = NDArray[Any]
+Rescale = tuple[float, float]  # slope, intercept
 
 _LARGEST_SCALE = 2.0**31  # of a whole slope or intercept: times 16 bits it stays within int64
 
 
-@dataclass(frozen=True, eq=False)
-class Pixels:
-    """Stored values of a series."""
-
-    array: Array  # (z, y, x)
-    rescale: tuple[float, float]
-    padding: float | None
-
-
-def read_pixels(frames: list[Frame]) -> Pixels:
+def read_pixels(frames: list[Frame]) -> tuple[Array, Rescale, float | None]:
     """Pixels of planes that are in order.
 
     Whole slopes and intercepts are applied (int16, or int32 where int16 is too small); a slope that all
@@ -49,6 +39,10 @@ def read_pixels(frames: list[Frame]) -> Pixels:
     ----------
     frames : list of Frame
         Not empty, all of the same size.
+
+    Returns
+    -------
+    Stored values (z, y, x), slope and intercept, and the padding value.
 
     Raises
     ------
@@ -64,11 +58,9 @@ def read_pixels(frames: list[Frame]) -> Pixels:
     whole = all(number.is_integer() and abs(number) < _LARGEST_SCALE for scale in scales for number in scale)
     exact = whole and stored.kind != "f" and stored.itemsize <= 2
     apply = scales != {(1.0, 0.0)} and (exact or len(scales) > 1)
-    if apply:
-        array, rescale = _stack(frames, np.dtype(np.int16 if exact else np.float32), apply=True), (1.0, 0.0)
-    else:
-        array, rescale = _stack(frames, stored, apply=False), next(iter(scales))
-    return Pixels(array, rescale, _padding(frames, array, rescale, applied=apply))
+    dtype = np.dtype(np.int16 if exact else np.float32) if apply else stored
+    array, rescale = _stack(frames, dtype, apply=apply), (1.0, 0.0) if apply else scales.pop()
+    return array, rescale, _padding(frames, array, rescale, applied=apply)
 
 
 def _stack(frames: list[Frame], dtype: np.dtype[Any], *, apply: bool) -> Array:
@@ -80,25 +72,20 @@ def _stack(frames: list[Frame], dtype: np.dtype[Any], *, apply: bool) -> Array:
         if not apply:
             array[place] = values
             continue
-        wide: Array = values.astype(np.float64 if dtype.kind == "f" else np.int64)
-        wide = wide * frame.slope + frame.intercept if dtype.kind == "f" else _whole(wide, frame)
-        if dtype.kind == "i" and array.dtype == np.int16 and not _fits(wide, np.int16):
+        if dtype.kind == "f":
+            array[place] = values.astype(np.float64) * frame.slope + frame.intercept
+            continue
+        wide = values.astype(np.int64) * int(frame.slope) + int(frame.intercept)
+        if not _fits(wide, array.dtype):
             array = array.astype(np.int32)
-        if array.dtype == np.int32 and not _fits(wide, np.int32):
-            raise InputError(
-                f"rescaled values {wide.min()} to {wide.max()} of {frame.path} do not fit in 32 bits"
-            )
+        if not _fits(wide, array.dtype):
+            cause = f"rescaled values {wide.min()} to {wide.max()} of {frame.path} do not fit in 32 bits"
+            raise InputError(cause)
         array[place] = wide
     return array
 
 
-def _whole(values: Array, frame: Frame) -> Array:
-    values *= int(frame.slope)
-    values += int(frame.intercept)
-    return values
-
-
-def _fits(values: Array, dtype: type[np.signedinteger[Any]]) -> bool:
+def _fits(values: Array, dtype: np.dtype[Any]) -> bool:
     limits = np.iinfo(dtype)
     return bool(values.min() >= limits.min and values.max() <= limits.max)
 
@@ -148,9 +135,8 @@ def _stored_type(header: Dataset) -> np.dtype[Any]:
     bits = int(header.get("BitsStored") or header.BitsAllocated)
     size = next((size for size in (1, 2, 4) if bits <= 8 * size), None)
     if size is None or bits < 1:
-        raise InputError(
-            f"pixels of {bits} bits are not supported, export the series with at most 32", value=bits
-        )
+        cause = f"pixels of {bits} bits are not supported, export the series with at most 32"
+        raise InputError(cause, value=bits)
     return np.dtype(f"{'i' if header.PixelRepresentation else 'u'}{size}")
 
 
@@ -178,15 +164,11 @@ def _declared(header: Dataset, word: str) -> int | None:
     return number if limits.min <= number <= limits.max else None
 
 
-def _padding(
-    frames: list[Frame], array: Array, rescale: tuple[float, float], *, applied: bool
-) -> float | None:
+def _padding(frames: list[Frame], array: Array, rescale: Rescale, *, applied: bool) -> float | None:
     values = set()
     for frame in frames:
         value = _declared(frame.header, "PixelPaddingValue")
-        values.add(
-            None if value is None else value * frame.slope + frame.intercept if applied else float(value)
-        )
+        values.add(value if value is None or not applied else value * frame.slope + frame.intercept)
     declared = values.pop() if len(values) == 1 else None
     padding = None if declared is None else confirm_padding(array, declared, rescale)
     if padding is None and str(frames[0].header.get("Modality") or "CT") == "CT":
@@ -195,16 +177,11 @@ def _padding(
 
 
 def _check_decoder(syntax: UID, frame: Frame) -> None:
+    cause = f"{frame.path} is compressed as {syntax.name}"
     try:
         decoder = get_decoder(syntax)
     except NotImplementedError as error:
-        raise InputError(
-            f"{frame.path} is compressed as {syntax.name}, which no decoder reads: export it uncompressed",
-            value=str(syntax),
-        ) from error
+        remedy = "which no decoder reads: export it uncompressed"
+        raise InputError(f"{cause}, {remedy}", value=str(syntax)) from error
     if not decoder.is_available:
-        raise MissingExtra(
-            f"{frame.path} is compressed as {syntax.name}, its decoder is not installed",
-            extra="dicom",
-            value=str(syntax),
-        )
+        raise MissingExtra(f"{cause}, its decoder is not installed", extra="dicom", value=str(syntax))

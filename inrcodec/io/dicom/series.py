@@ -1,6 +1,5 @@
 """Which files of a folder are images, and which series to read.
 
-In: a folder as a hospital hands it out, a file or a DICOMDIR.  Out: the headers of one series.
 Invariant: between two series that could both be meant nothing is guessed; they are listed.
 """
 
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pydicom
+from pydicom.multival import MultiValue
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian, MediaStorageDirectoryStorage
 
 from inrcodec.errors import InputError
@@ -55,7 +55,7 @@ class Image:
     @property
     def is_localizer(self) -> bool:
         """Whether this is a scout, which only serves to plan the scan."""
-        return "LOCALIZER" in [str(v).upper() for v in _values(self.header.get("ImageType"))]
+        return "LOCALIZER" in [str(v).upper() for v in values_of(self.header, "ImageType")]
 
 
 def find_images(source: Path) -> list[Image]:
@@ -108,11 +108,8 @@ def choose_series(images: list[Image], requested: str | None = None) -> list[Ima
         ]
         if len(chosen) != 1:
             cause = "is not there" if not chosen else "is the number of several"
-            raise InputError(
-                f"{requested} {cause}, name one by UID:{_listing(groups)}",
-                value=list(groups),
-                option="series",
-            )
+            message = f"{requested} {cause}, name one by UID:{_listing(groups)}"
+            raise InputError(message, value=list(groups), option="series")
     else:
         chosen = _likely(groups)
         if len(chosen) != 1:
@@ -187,9 +184,7 @@ def _parse(path: Path) -> Image | None:
     if meta.get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage or "Rows" not in header:
         return None  # a DICOMDIR, a report, a presentation state, structures ...
     if "TransferSyntaxUID" not in meta:
-        meta.TransferSyntaxUID = (
-            ImplicitVRLittleEndian  # what a file without meta information is, by definition
-        )
+        meta.TransferSyntaxUID = ImplicitVRLittleEndian  # what such a file is, by definition
     if tail not in _PIXELS and meta.TransferSyntaxUID != DeflatedExplicitVRLittleEndian:
         logger.info("left out %s, it has no pixel data", path)
         return None
@@ -198,9 +193,8 @@ def _parse(path: Path) -> Image | None:
 
 def _looks_like_dicom(start: bytes) -> bool:
     """The magic, or, in files from before it, a first element of group 2 or 8."""
-    if start[_MAGIC_AT:] == b"DICM":
-        return True
-    return len(start) > 8 and start[:2] in (b"\x02\x00", b"\x08\x00") and start[3] == 0
+    is_old = len(start) > 8 and start[:2] in (b"\x02\x00", b"\x08\x00") and start[3] == 0
+    return is_old or start[_MAGIC_AT:] == b"DICM"
 
 
 def _listing(groups: dict[str, list[Image]]) -> str:
@@ -210,18 +204,19 @@ def _listing(groups: dict[str, list[Image]]) -> str:
 
 def _line(uid: str, group: list[Image]) -> str:
     header = group[0].header
+    number, count = header.get("SeriesNumber"), len(group)
     facts = [
-        f"{len(group)} {'file' if len(group) == 1 else 'files'}",
-        f"{header.get('Columns')}x{header.get('Rows')}",
+        f"{count} file{'' if count == 1 else 's'}, {header.get('Columns')}x{header.get('Rows')}",
         str(header.get("Modality") or ""),
-        f"number {header.get('SeriesNumber')}" if header.get("SeriesNumber") is not None else "",
+        "" if number is None else f"number {number}",
         str(header.get("SeriesDescription") or ""),
     ]
-    return f"{uid or '(no UID)'}  {', '.join(fact for fact in facts if fact)}"
+    return f"{uid or '(no UID)'}  {', '.join(filter(None, facts))}"
 
 
-def _values(element: Any) -> list[Any]:
-    """Values of an element that may be absent, single or multiple."""
-    if element is None:
+def values_of(header: Dataset, word: str) -> list[Any]:
+    """Values of an element that may be absent, empty, single or multiple."""
+    value = header.get(word)
+    if value in (None, ""):
         return []
-    return [element] if isinstance(element, str) or not hasattr(element, "__iter__") else list(element)
+    return list(value) if isinstance(value, MultiValue) else [value]

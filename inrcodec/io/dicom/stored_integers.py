@@ -1,7 +1,5 @@
 """Stored values of a volume as the integers that DICOM can hold.
 
-In: an array of any type of `Volume`.  Out: how its planes become 16-bit or 32-bit integers, with slope and
-intercept.
 Invariant: integers stay exactly what they are; only floats that are not whole are rounded, to 65 535 steps.
 """
 

@@ -1,13 +1,11 @@
 """A volume as a folder of DICOM slices.
 
-In: a volume, perhaps a template for the identity and a statement about its compression.  Out: a new series.
 Invariant: a reader finds the same grid and values, and that the image is derived and lossy.
 """
 
 from __future__ import annotations
 
 import datetime
-import os
 import re
 from pathlib import Path
 from typing import Any
@@ -27,7 +25,7 @@ from pydicom.valuerep import DSfloat
 
 from inrcodec._version import __version__
 from inrcodec.errors import WriteError
-from inrcodec.io.atomic import atomic_folder, check_folder
+from inrcodec.io.atomic import Location, atomic_folder, check_folder
 from inrcodec.io.dicom.identity import anonymous, from_template
 from inrcodec.io.dicom.lossy import declare_lossy
 from inrcodec.io.dicom.stored_integers import Coding, coding_of
@@ -44,9 +42,9 @@ _SHEAR = 1e-4
 
 def write(
     volume: Volume,
-    path: str | os.PathLike[str],
+    path: Location,
     *,
-    template: str | os.PathLike[str] | None = None,
+    template: Location | None = None,
     force: bool = False,
     provenance: Provenance | None = None,
 ) -> None:
@@ -88,48 +86,26 @@ def write(
             header.save_as(folder / f"slice_{number + 1:04d}.dcm", enforce_file_format=True)
 
 
-def check_target(
-    path: str | os.PathLike[str],
-    force: bool = False,
-    *,
-    template: str | os.PathLike[str] | None = None,
-    modality: str = "",
-) -> None:
-    """Refuse before the work is done.
-
-    Raises
-    ------
-    WriteError
-        The folder cannot be written.
-    InputError, UsageError
-        The template is not a single study, or of another modality.
-    """
+def check_target(path: Location, force: bool, *, template: Location | None, modality: str) -> None:
+    """Refuse a target or a template of `write` before the work is done; raises what it would."""
     check_folder(path, our_files, force)
     if template is not None:
         from_template(template, modality)
 
 
 def our_files(folder: Path) -> list[Path]:
-    """Content of a folder that `write` made.
-
-    Raises
-    ------
-    WriteError
-        Anything in it is something else.
-    """
+    """Content of a folder that `write` made; raises `WriteError` if anything in it is something else."""
     entries = sorted(folder.iterdir())
     for entry in entries:
-        if not (
-            _NAME.fullmatch(entry.name) and entry.is_file() and not entry.is_symlink() and _is_ours(entry)
-        ):
-            raise WriteError(
-                f"{folder} holds {entry.name}, which was not written by inrcodec: name another folder",
-                value=str(entry),
-            )
+        if not _is_ours(entry):
+            cause = f"{folder} holds {entry.name}, which was not written by inrcodec: name another folder"
+            raise WriteError(cause, value=str(entry))
     return entries
 
 
 def _is_ours(path: Path) -> bool:
+    if not _NAME.fullmatch(path.name) or not path.is_file() or path.is_symlink():
+        return False
     try:
         return str(read_file_meta_info(path).get("ImplementationVersionName", "")).startswith(_WRITER)
     except Exception:  # whatever a foreign file makes the parser raise: it is foreign
@@ -177,11 +153,11 @@ def _describe_image(header: Dataset, volume: Volume, coding: Coding) -> None:
     header.ImageType = ["DERIVED", "SECONDARY", "AXIAL" if header.Modality == "CT" else "OTHER"]
     header.ImageOrientationPatient = _decimals([*row, *column])
     header.PixelSpacing = _decimals([edges[1], edges[0]])
-    normal = np.cross(row, column)
-    thickness = volume.description.get("thickness") or abs(float(axes[:, 2] @ normal))
-    header.SliceThickness = _decimals([float(thickness)])[0]
+    distance = abs(axes[:, 2] @ np.cross(row, column))
+    thickness = volume.description.get("thickness") or distance
+    header.SliceThickness, between = _decimals([thickness, distance])
     if header.Modality == "MR":
-        header.SpacingBetweenSlices = _decimals([abs(float(axes[:, 2] @ normal))])[0]
+        header.SpacingBetweenSlices = between
     header.Rows, header.Columns = volume.shape[1:]
     header.SamplesPerPixel = 1
     header.PhotometricInterpretation = str(volume.description.get("photometric") or "MONOCHROME2")
@@ -192,17 +168,12 @@ def _describe_image(header: Dataset, volume: Volume, coding: Coding) -> None:
         header.RescaleIntercept, header.RescaleSlope = _decimals([coding.intercept, coding.slope])
         header.RescaleType = volume.unit or "US"
     if volume.padding is not None:
-        _declare_padding(header, coding, volume.padding)
+        written, limits = round((volume.padding - coding.low) / coding.step), np.iinfo(coding.dtype)
+        if limits.bits == 16 and limits.min <= written <= limits.max:
+            header.add_new("PixelPaddingValue", "SS" if coding.signed else "US", written)
     if volume.unit == "HU" and "WindowCenter" not in header:
         low, high = WINDOWS["soft-tissue"]
         header.WindowCenter, header.WindowWidth = round((low + high) / 2), round(high - low)
-
-
-def _declare_padding(header: Dataset, coding: Coding, padding: float) -> None:
-    written = round((padding - coding.low) / coding.step)
-    limits = np.iinfo(coding.dtype)
-    if limits.bits == 16 and limits.min <= written <= limits.max:
-        header.add_new("PixelPaddingValue", "SS" if coding.signed else "US", written)
 
 
 def _decimals(values: Any) -> list[DSfloat]:

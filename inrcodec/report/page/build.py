@@ -1,6 +1,5 @@
 """The page itself: parts in their places.
 
-In: `Contents`, plain data about a file, the decoded volume and, where it is known, its source.  Out: HTML.
 Invariant: every text from a file is escaped, and the page may load nothing: its policy forbids it.
 """
 
@@ -53,37 +52,17 @@ ROUNDING = 1e-6  # of PSNR in dB and, relative, of the largest error: two ways t
 
 @dataclass(frozen=True, kw_only=True)
 class Contents:
-    """What a page is about.
+    """What a page is about."""
 
-    Attributes
-    ----------
-    name : str
-        Of the file, for the title.
-    facts : mapping
-        What the file says of itself (:func:`inrcodec.format.summary.facts`).
-    decoded, source : Volume
-        What the decoder gives, and what was encoded where that is known.
-    errors : Comparison or None
-        Of the two.
-    is_equal : bool
-        Whether the decoded voxels have the digest that the file states.
-    has_networks : bool
-        Whether the file holds networks.
-    from_networks : bool
-        Whether the decoded volume came from them rather than from a refinement, which holds every voxel.
-    guess : str
-        What a super-resolution model may invent, "" if none took part.
-    """
-
-    name: str
-    facts: Mapping[str, Any]
+    name: str  # of the file, for the title
+    facts: Mapping[str, Any]  # what the file says of itself (`inrcodec.format.summary.facts`)
     decoded: Volume
-    source: Volume | None = None
-    errors: Comparison | None = None
-    is_equal: bool = True
-    has_networks: bool = True
-    from_networks: bool = True
-    guess: str = ""
+    source: Volume | None = None  # what was encoded, where that is known
+    errors: Comparison | None = None  # of the two
+    is_equal: bool = True  # the decoded voxels have the digest that the file states
+    has_networks: bool = True  # in the file
+    from_networks: bool = True  # the decoded volume came from them, not from a refinement of every voxel
+    guess: str = ""  # what a super-resolution model may invent, "" if none took part
 
 
 def build(page: Contents) -> str:
@@ -119,12 +98,11 @@ def _presets(volume: Volume) -> dict[str, tuple[float, float]]:
 
 def _warning(page: Contents) -> str:
     """Where the reference cannot be what was encoded: the encoder measured another error."""
-    stated = page.facts["quality"]
     if page.errors is None or not page.is_equal:
         return ""
-    if isclose(page.errors.psnr, stated["psnr"], abs_tol=ROUNDING) and page.errors.max_error <= stated[
-        "max_error"
-    ] * (1 + ROUNDING):
+    stated = page.facts["quality"]
+    same_psnr = isclose(page.errors.psnr, stated["psnr"], abs_tol=ROUNDING)
+    if same_psnr and page.errors.max_error <= stated["max_error"] * (1 + ROUNDING):
         return ""
     return f"<p id='warning' role='alert'>{escape(OTHER)}</p>"
 
@@ -154,20 +132,17 @@ def _errors(errors: Comparison, unit: str) -> str:
         "voxels that are equal": f"{100 * errors.equal:.2f} %",
     }
     rows |= {f"mean absolute error, {name}": f"{mean:.4g}{suffix}" for name, mean in errors.windows.items()}
-    return (
-        "<section id='errors'><h2>Errors against the reference</h2>"
-        f"{_table(rows)}<div class='charts'>"
-        f"<figure id='histogram'>{charts.histogram(errors, unit)}"
-        "<figcaption>Error of every voxel; the outermost bars hold what lies beyond.</figcaption></figure>"
-        f"{_by_slice(errors)}</div></section>"
-    )
+    caption = "Error of every voxel; the outermost bars hold what lies beyond."
+    figures = _figure("histogram", charts.histogram(errors, unit), caption)
+    if isfinite(errors.psnr):  # else every slice is identical
+        caption = "PSNR of every slice along z; identical ones leave a gap."
+        figures += _figure("by-slice", charts.by_slice(errors), caption)
+    heading = "<h2>Errors against the reference</h2>"
+    return f"<section id='errors'>{heading}{_table(rows)}<div class='charts'>{figures}</div></section>"
 
 
-def _by_slice(errors: Comparison) -> str:
-    if not isfinite(errors.psnr):
-        return ""  # every slice is identical
-    caption = "<figcaption>PSNR of every slice along z; identical ones leave a gap.</figcaption>"
-    return f"<figure id='by-slice'>{charts.by_slice(errors)}{caption}</figure>"
+def _figure(name: str, chart: str, caption: str) -> str:
+    return f"<figure id='{name}'>{chart}<figcaption>{caption}</figcaption></figure>"
 
 
 def _bytes(parts: Mapping[str, int]) -> str:

@@ -1,6 +1,5 @@
 """Charts of a page, as SVG.
 
-In: a comparison.  Out: SVG elements.
 Invariant: the same file gives the same page; Matplotlib draws without a date and with fixed identifiers.
 """
 

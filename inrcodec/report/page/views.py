@@ -1,6 +1,5 @@
 """Slices of a volume along the patient's axes, packed for a page.
 
-In: volumes on one grid.  Out: planes as a browser unpacks them: 16 bits, differences along rows, deflate.
 Invariant: head up, front up, the patient's right on the left, where the affine says where these are; what is
 left out is stated with the plane.
 """
@@ -13,9 +12,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from nibabel import orientations
 from numpy.typing import NDArray
+from scipy.ndimage import find_objects
 
 from inrcodec.volume.affine import PLANES, is_placed
+from inrcodec.volume.value_range import Range
 from inrcodec.volume.volume import Volume
 
 POSITIONS = 40  # slices along an axis at most: 3 to 6 MB a page for a head with its source
@@ -63,14 +65,11 @@ class Turn:
 
     @classmethod
     def of(cls, affine: NDArray[np.float64]) -> Turn:
-        columns = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)  # of x, y, z; rows L, P, S
-        order, signs, left = [], [], [0, 1, 2]
-        for patient in (2, 1, 0):
-            column = max(left, key=lambda k: abs(columns[patient, k]))
-            left.remove(column)
-            order.append(2 - column)
-            signs.append(1 if columns[patient, column] >= 0 else -1)
-        return cls((order[0], order[1], order[2]), (signs[0], signs[1], signs[2]))
+        orient: Any = orientations.io_orientation  # nibabel is typed in parts only
+        nearest = orient(affine).astype(int)  # of x, y and z: index and sign among L, P and S
+        across, along, up = np.argsort(nearest[:, 0]).tolist()
+        order = (2 - up, 2 - along, 2 - across)
+        return cls(order, (nearest[up, 1], nearest[along, 1], nearest[across, 1]))
 
     def seen(self, array: NDArray[Any]) -> NDArray[Any]:
         """A view with axes S, P and L, ascending."""
@@ -84,30 +83,22 @@ class Turn:
 
 def ends_of(volume: Volume) -> tuple[float, float]:
     """The lowest and the highest physical value."""
-    slope, intercept = volume.rescale
-    low, high = sorted(float(end) * slope + intercept for end in (volume.array.min(), volume.array.max()))
-    return low, high
+    return Range(float(volume.array.min()), float(volume.array.max())).physical(volume.rescale)
 
 
 def usual_of(volume: Volume) -> tuple[float, float]:
     """Where nearly all physical values are, padding left out."""
-    slope, intercept = volume.rescale
     flat = volume.array.reshape(-1)
     sample = flat[:: -(-flat.size // SAMPLE)]
     if volume.padding is not None:
         inside = sample[sample != volume.padding]
         sample = inside if inside.size else sample
-    low, high = sorted(float(end) * slope + intercept for end in np.percentile(sample, USUAL))
-    return low, high
+    low, high = np.percentile(sample, USUAL).tolist()
+    return Range(low, high).physical(volume.rescale)
 
 
 def planes(decoded: Volume, source: Volume | None) -> dict[str, Any]:
-    """Everything that the page draws, in plain types.
-
-    Parameters
-    ----------
-    decoded, source : on the same grid.
-    """
+    """Everything that the page draws of volumes on one grid, in plain types."""
     volumes = [decoded] if source is None else [decoded, source]
     scale, turn = Scale.of(*volumes), Turn.of(decoded.affine)
     box = _content(volumes[-1], turn)
@@ -170,8 +161,7 @@ def packed(stack: Codes) -> str:
     """Codes (n, rows, columns) as base64 of deflate: differences along rows, low bytes, then high ones."""
     steps = stack.copy()
     steps[..., 1:] -= stack[..., :-1]  # modulo 2^16
-    flat = steps.reshape(-1)
-    parts = (flat & 0xFF).astype(np.uint8).tobytes() + (flat >> 8).astype(np.uint8).tobytes()
+    parts = steps.astype("<u2").view(np.uint8).reshape(-1, 2).T.tobytes()
     return b64encode(zlib.compress(parts, 9)).decode("ascii")
 
 
@@ -184,8 +174,5 @@ def _content(volume: Volume, turn: Turn) -> Ends:
     inside = seen > threshold if slope > 0 else seen < threshold
     if volume.padding is not None:
         inside &= seen != volume.padding
-    box = []
-    for axis in (0, 1, 2):
-        places = np.flatnonzero(inside.any(axis=tuple(k for k in (0, 1, 2) if k != axis)))
-        box.append((int(places[0]), int(places[-1]) + 1) if len(places) else (0, seen.shape[axis]))
-    return box
+    found = find_objects(inside.view(np.uint8))
+    return [(part.start, part.stop) for part in found[0]] if found else [(0, n) for n in seen.shape]
