@@ -85,10 +85,7 @@ def atomic_write(path: Location, data: bytes | Writer, force: bool = False) -> N
 def check_folder(path: Location, ours: Ours, force: bool = False) -> None:
     """Refuse a target folder that could not be written, before the work is done.
 
-    Raises
-    ------
-    WriteError
-        It is a file, or holds something (without `force`: anything; with it: anything that is not ours).
+    Raises `WriteError`: it is a file, or holds something (with `force`: something that is not ours).
     """
     target = Path(path)
     if target.exists() and not target.is_dir():
@@ -105,10 +102,7 @@ def check_folder(path: Location, ours: Ours, force: bool = False) -> None:
 def atomic_folder(path: Location, ours: Ours, force: bool = False) -> Iterator[Path]:
     """Fill a folder whole: yields a temporary folder beside the target, which takes its place on leaving.
 
-    Raises
-    ------
-    WriteError
-        As `check_folder`, or the system refused; the old folder is then still there.
+    Raises `WriteError` as `check_folder`, or if the system refuses; the old folder is then still there.
     """
     check_folder(path, ours, force)
     target = Path(os.path.realpath(path))

@@ -54,6 +54,8 @@ def read(source: Source, *, spacing: Sequence[float] | None = None, series: str 
     Parameters
     ----------
     source : path, ndarray or Volume
+        Of DICOM a folder (its subfolders included), a DICOMDIR, or one file: an enhanced multi-frame image is
+        a volume, another a 2-D image.
     spacing : sequence of float, mm, optional
         For arrays, `.npy` and `.npz` only, in the order of their axes; 1 mm without it.
     series : str, optional
@@ -62,8 +64,9 @@ def read(source: Source, *, spacing: Sequence[float] | None = None, series: str 
     Raises
     ------
     InputError
-        Not found, not a volume, or of an unsupported kind; `IncompleteSeries` for missing or duplicate
-        slices.
+        Not found, not a volume (several series, colour, 4-D ...), or of an unsupported kind; as
+        `IncompleteSeries` missing, duplicate or inconsistent slices, as `MissingExtra` a compression whose
+        decoder is not installed.
     UsageError
         `spacing` for a source that has its own, `series` for one that has none.
 
@@ -98,23 +101,28 @@ def write(
 ) -> None:
     """Write a volume; the path's ending says how: `.npy`, `.nii`, `.nii.gz`, or a folder for DICOM.
 
-    The target is complete or not there at all; what was there before stays until then.
+    The target is complete or not there at all; what was there before stays until then. DICOM is a new series,
+    one file a slice: integers as they are (wider types narrowed where the values allow), floats in 65 535
+    steps. NIfTI is NIfTI-2 for more than 32 767 voxels along an axis, with float16 as float32.
 
     Parameters
     ----------
     template : path, optional
-        DICOM only: folder that patient and study are taken from.
+        DICOM only: folder of images that patient and study are taken from. Without it: anonymous.
     force : bool
-        Replace an existing file, or a DICOM folder that this function wrote.
+        Replace an existing file, or a DICOM folder that this function wrote. Nothing else is ever replaced.
     provenance : Provenance, optional
         Statement about lossy compression, for formats that have a place for it.
 
     Raises
     ------
     UsageError
-        Unknown ending, or a template for another kind than DICOM.
+        Unknown ending, a template for another kind than DICOM, or one of another modality.
+    InputError
+        The template is not a single study of DICOM images.
     WriteError
-        The target exists (without `force`) or cannot be written.
+        The target exists (without `force`) or cannot be written, or the volume has no place in DICOM
+        (in-plane shear, 64-bit values).
     """
     form = _sink_format(path)
     options = _accepted({"template": template}, form.write_options, form.name)

@@ -61,15 +61,9 @@ def read(source: Location) -> Volume:
 def write(
     volume: Volume, path: Location, *, force: bool = False, provenance: Provenance | None = None
 ) -> None:
-    """Write a NIfTI-1 file (NIfTI-2 for more than 32 767 voxels along an axis), compressed if it ends in
-    `.gz`.
+    """Write a NIfTI-1 file, or NIfTI-2 for long axes, as `inrcodec.io.write`; compressed if it ends in `.gz`.
 
     float16, which NIfTI does not have, is written as float32. A NIfTI-1 affine is float32.
-
-    Raises
-    ------
-    WriteError
-        As `atomic_write`.
     """
     header = _header(volume, provenance)
     dtype = header.get_data_dtype()

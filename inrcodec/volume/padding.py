@@ -25,17 +25,8 @@ Bool = NDArray[np.bool_]
 def find_padding(array: NDArray[Any], rescale: tuple[float, float] = (1.0, 0.0)) -> float | None:
     """The value outside the scan circle of a CT that does not declare one (-2000, -3024 ...).
 
-    Parameters
-    ----------
-    array : ndarray, (z, y, x)
-        Stored values.
-    rescale : (slope, intercept)
-        To Hounsfield units.
-
-    Returns
-    -------
-    float or None
-        The smallest value, if it is below -1024 and fills at least half of the corners of the slices.
+    It is the smallest stored value of the array (z, y, x), if it is below -1024 Hounsfield units and fills at
+    least half of the corners of the slices.
     """
     slope, intercept = rescale
     corners = array[:, [0, 0, -1, -1], [0, -1, 0, -1]]
@@ -50,15 +41,7 @@ def find_padding(array: NDArray[Any], rescale: tuple[float, float] = (1.0, 0.0))
 def confirm_padding(
     array: NDArray[Any], declared: float, rescale: tuple[float, float] = (1.0, 0.0)
 ) -> float | None:
-    """The declared padding value, if it occurs as a region rather than as single voxels in noise.
-
-    Parameters
-    ----------
-    array : ndarray, (z, y, x)
-        Stored values.
-    declared : float
-        Padding value in the units of `array`.
-    """
+    """The declared stored value, if it fills a region of the array (z, y, x), not single voxels in noise."""
     voxels = runs = 0
     for plane in array:
         here = plane == declared

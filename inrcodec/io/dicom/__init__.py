@@ -23,25 +23,7 @@ __all__ = ["check_target", "read", "write"]
 
 
 def read(source: Location, *, series: str | None = None) -> Volume:
-    """Volume of a DICOM series.
-
-    Parameters
-    ----------
-    source : path
-        Folder (its subfolders included), one file (enhanced multi-frame: a volume, else a 2-D image), or
-        DICOMDIR.
-    series : str, optional
-        Series Instance UID or series number, where a folder holds several.
-
-    Raises
-    ------
-    InputError
-        No image, several series, colour, 4-D, unsupported or unreadable pixels.
-    IncompleteSeries
-        Missing, duplicate or inconsistent slices.
-    MissingExtra
-        A compression whose decoder is not installed.
-    """
+    """Volume of a DICOM series, as `inrcodec.io.read`."""
     every_image = find_images(Path(source))
     images = choose_series(every_image, series)
     frames, affine = arrange(frames_of(images))
@@ -65,7 +47,7 @@ def _choices(source: Path, every_image: list[Image], images: list[Image]) -> tup
     if not source.is_dir():
         return ()
     folders = sorted({str(image.path.parent.relative_to(source)) for image in images} - {"."})
-    others = len({image.series for image in every_image} - {image.series for image in images})
+    others = len({image.series for image in every_image}) - 1
     notices = []
     if folders:
         more = f" and {len(folders) - 1} more" if len(folders) > 1 else ""

@@ -37,19 +37,14 @@ class Frame:
     orientation: NDArray[np.float64] | None  # (2, 3): directions along a row and along a column
     spacing: tuple[float, float] | None  # mm between rows, between columns
     thickness: float  # mm, 1 if the header has none
-    slope: float
-    intercept: float
+    rescale: tuple[float, float]  # slope, intercept
 
 
 def frames_of(images: list[Image]) -> list[Frame]:
     """All planes of a series, in no order.
 
-    Raises
-    ------
-    InputError
-        Colour, or a multi-frame image whose frames have no place.
-    IncompleteSeries
-        Planes of different sizes, spacings or orientations.
+    Raises `InputError` for colour and for a multi-frame image whose frames have no place, `IncompleteSeries`
+    for planes of different sizes, spacings or orientations.
     """
     frames: list[Frame] = []
     for image in images:
@@ -102,14 +97,14 @@ def _frame(image: Image, index: int, holders: Sequence[Dataset | None]) -> Frame
     """A frame, from what holds the attributes of each of `_GROUPS`: a group, or the whole header."""
     place, orientation, measures, transform = holders
     return Frame(
-        image.path,
-        index,
-        image.header,
-        _numbers(place, "ImagePositionPatient", 3),
-        _orientation(orientation),
-        _spacing(measures, "PixelSpacing") or _spacing(measures, "ImagerPixelSpacing"),
-        _thickness(measures),
-        *_rescale(transform, image.header, image.path),
+        path=image.path,
+        index=index,
+        header=image.header,
+        position=_numbers(place, "ImagePositionPatient", 3),
+        orientation=_orientation(orientation),
+        spacing=_spacing(measures, "PixelSpacing") or _spacing(measures, "ImagerPixelSpacing"),
+        thickness=_thickness(measures),
+        rescale=_rescale(transform, image.header, image.path),
     )
 
 

@@ -27,24 +27,10 @@ _FOURTH_AXIS = (
 def arrange(frames: list[Frame]) -> tuple[list[Frame], NDArray[np.float64]]:
     """Sort planes along their normal and find the grid that they lie on.
 
-    Parameters
-    ----------
-    frames : list of Frame
-        Alike in orientation and spacing.
-
-    Returns
-    -------
-    frames : list of Frame
-        Ascending along row direction × column direction.
-    affine : ndarray, (4, 4)
-        Voxel index (x, y, z, 1) to LPS mm. With a tilted gantry its z column is not along the normal.
-
-    Raises
-    ------
-    IncompleteSeries
-        Missing, duplicate or irregularly placed slices, with their positions.
-    InputError
-        No positions, or several images at every position (4-D).
+    Planes, alike in orientation and spacing, are returned ascending along row direction × column direction;
+    the affine (4, 4) is voxel index (x, y, z, 1) to LPS mm. With a tilted gantry its z column is not along
+    the normal. Raises `IncompleteSeries` for missing, duplicate or irregularly placed slices, with their
+    positions; `InputError` without positions, or for several images at every position (4-D).
     """
     if len(frames) == 1:
         return frames, _affine(frames[0], frames[0].position, None)

@@ -43,21 +43,11 @@ def anonymous() -> Dataset:
 
 
 def from_template(template: Location, modality: str) -> Dataset:
-    """Identity of the patient and study in a folder (or file) of DICOM images.
+    """Identity of the patient and study in a folder (or file) of DICOM images, usually the source series.
 
-    Parameters
-    ----------
-    template : path
-        Usually the source series. Its pixels and geometry are not used.
-    modality : str
-        Modality of the volume.
-
-    Raises
-    ------
-    InputError
-        No image, or more than one patient or study.
-    UsageError
-        Images of another modality, or a volume of an unknown one: an MR would become a CT of the patient.
+    Its pixels and geometry are not used. Raises `InputError` without an image, or with more than one patient
+    or study; `UsageError` for images of another modality than the volume's, or a volume of an unknown one: an
+    MR would become a CT of the patient.
     """
     series: dict[str, Image] = {}
     for image in find_images(Path(template)):

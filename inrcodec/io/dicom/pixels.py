@@ -35,26 +35,14 @@ def read_pixels(frames: list[Frame]) -> tuple[Array, Rescale, float | None]:
     Whole slopes and intercepts are applied (int16, or int32 where int16 is too small); a slope that all
     planes share is kept beside the stored values; slopes that differ from plane to plane give float32.
 
-    Parameters
-    ----------
-    frames : list of Frame
-        Not empty, all of the same size.
-
-    Returns
-    -------
-    Stored values (z, y, x), slope and intercept, and the padding value.
-
-    Raises
-    ------
-    InputError
-        Pixels that cannot be read, or a compression that nothing decodes.
-    MissingExtra
-        A compression whose decoder is not installed.
+    Returns stored values (z, y, x), slope and intercept, and the padding value. Raises `InputError` for
+    pixels that cannot be read or a compression that nothing decodes, `MissingExtra` where the decoder is not
+    installed.
     """
     for syntax in {str(frame.header.file_meta.TransferSyntaxUID) for frame in frames}:
         _check_decoder(UID(syntax), frames[0])
     stored = np.result_type(*(_stored_type(frame.header) for frame in frames))
-    scales = {(frame.slope, frame.intercept) for frame in frames}
+    scales = {frame.rescale for frame in frames}
     whole = all(number.is_integer() and abs(number) < _LARGEST_SCALE for scale in scales for number in scale)
     exact = whole and stored.kind != "f" and stored.itemsize <= 2
     apply = scales != {(1.0, 0.0)} and (exact or len(scales) > 1)
@@ -72,10 +60,11 @@ def _stack(frames: list[Frame], dtype: np.dtype[Any], *, apply: bool) -> Array:
         if not apply:
             array[place] = values
             continue
+        slope, intercept = frame.rescale
         if dtype.kind == "f":
-            array[place] = values.astype(np.float64) * frame.slope + frame.intercept
+            array[place] = values.astype(np.float64) * slope + intercept
             continue
-        wide = values.astype(np.int64) * int(frame.slope) + int(frame.intercept)
+        wide = values.astype(np.int64) * int(slope) + int(intercept)
         if not _fits(wide, array.dtype):
             array = array.astype(np.int32)
         if not _fits(wide, array.dtype):
@@ -167,8 +156,8 @@ def _declared(header: Dataset, word: str) -> int | None:
 def _padding(frames: list[Frame], array: Array, rescale: Rescale, *, applied: bool) -> float | None:
     values = set()
     for frame in frames:
-        value = _declared(frame.header, "PixelPaddingValue")
-        values.add(value if value is None or not applied else value * frame.slope + frame.intercept)
+        value, (slope, intercept) = _declared(frame.header, "PixelPaddingValue"), frame.rescale
+        values.add(value if value is None or not applied else value * slope + intercept)
     declared = values.pop() if len(values) == 1 else None
     padding = None if declared is None else confirm_padding(array, declared, rescale)
     if padding is None and str(frames[0].header.get("Modality") or "CT") == "CT":

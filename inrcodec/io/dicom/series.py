@@ -61,15 +61,7 @@ class Image:
 def find_images(source: Path) -> list[Image]:
     """Headers of all images in a folder (with its subfolders), in one file, or beside a DICOMDIR.
 
-    Parameters
-    ----------
-    source : Path
-        Folder, file or DICOMDIR. Other kinds of files are skipped.
-
-    Raises
-    ------
-    InputError
-        There is no image, or a DICOM file cannot be parsed.
+    Other kinds of files are skipped; raises `InputError` without any image, or if DICOM cannot be parsed.
     """
     folder = source.parent if source.name.upper() == "DICOMDIR" else source
     paths = _walk(folder) if folder.is_dir() else [folder]
@@ -84,20 +76,11 @@ def find_images(source: Path) -> list[Image]:
 
 
 def choose_series(images: list[Image], requested: str | None = None) -> list[Image]:
-    """Images of one series.
+    """Images of the series requested by Series Instance UID or series number, or of the only one.
 
-    Parameters
-    ----------
-    images : list of Image
-        Not empty.
-    requested : str, optional
-        Series Instance UID, or a series number. Without it: the only series, leaving out localizers and,
-        beside series in space, those without positions (dose reports, screen captures).
-
-    Raises
-    ------
-    InputError
-        Several series could be meant, or the requested one is not there; they are listed (`value`: UIDs).
+    Localizers are left out and, beside series in space, those without positions (dose reports, screen
+    captures). Raises `InputError` where several could be meant, or the requested one is not there; they are
+    listed (`value`: UIDs).
     """
     groups: dict[str, list[Image]] = {}
     for image in images:

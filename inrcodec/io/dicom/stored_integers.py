@@ -44,13 +44,7 @@ class Coding:
 
 
 def coding_of(volume: Volume) -> Coding:
-    """Narrowest coding that holds all values.
-
-    Raises
-    ------
-    WriteError
-        64-bit integers beyond what DICOM holds.
-    """
+    """Narrowest coding that holds all values; `WriteError` for 64-bit integers beyond what DICOM holds."""
     array = volume.array
     slope, intercept = volume.rescale
     low, high = float(array.min()), float(array.max())

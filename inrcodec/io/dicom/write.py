@@ -48,28 +48,7 @@ def write(
     force: bool = False,
     provenance: Provenance | None = None,
 ) -> None:
-    """Write a volume as a new DICOM series, one file a slice.
-
-    Integers are written as they are (wider types narrowed where the values allow), floats in 65 535 steps.
-
-    Parameters
-    ----------
-    path : path
-        Folder; made, and complete or not there at all.
-    template : path, optional
-        Folder of DICOM images that the patient and the study are taken from. Without it: anonymous.
-    force : bool
-        Replace a folder that an earlier call wrote. Nothing else is ever replaced.
-    provenance : Provenance, optional
-        Marks the series as lossy.
-
-    Raises
-    ------
-    WriteError
-        The folder holds something, or the volume has no place in DICOM (in-plane shear, 64-bit values).
-    InputError, UsageError
-        The template is not a single study of the same modality.
-    """
+    """Write a volume as a new DICOM series, as `inrcodec.io.write`."""
     identity = anonymous() if template is None else from_template(template, volume.modality)
     coding = coding_of(volume)
     header = _series(volume, identity)

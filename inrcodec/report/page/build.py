@@ -174,11 +174,10 @@ def _coding(facts: Mapping[str, Any], has_networks: bool) -> dict[str, Any]:
 
 def _limitations(page: Contents) -> list[str]:
     bound, unit = page.facts["quality"]["bound"], page.decoded.unit
+    lines: tuple[str, ...] = FROM_NETWORKS if page.from_networks else QUANTISED
     if bound is not None:
-        lines = [EXACT if bound == 0 else BOUND.format(bound=bound, unit=f" {unit}" if unit else "")]
-    else:
-        lines = list(FROM_NETWORKS if page.from_networks else QUANTISED)
-    return [*lines, *([page.guess] if page.guess else []), PARTIAL]
+        lines = (EXACT if bound == 0 else BOUND.format(bound=bound, unit=f" {unit}" if unit else ""),)
+    return [*lines, *filter(None, [page.guess]), PARTIAL]
 
 
 def _table(rows: Mapping[str, Any]) -> str:
