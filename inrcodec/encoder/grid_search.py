@@ -109,7 +109,7 @@ class _Grids:
         """Why there is no choice; empty where there may be one."""
         if self.options.factor is not None:
             return "as requested"
-        if self.options.sr_wished and self.options.sr != registry.LANCZOS:
+        if self.options.sr_given and self.options.sr != registry.LANCZOS:
             return "from the spacing; the requested model serves one grid"
         return "from the spacing; too few voxels for another grid" if max(self.first) == 1 else ""
 
