@@ -23,7 +23,7 @@ from inrcodec.file import Decoder
 from inrcodec.format.header import LANCZOS, Header
 from inrcodec.format.sections import Sections
 from inrcodec.layers.decode_options import DecodeOptions
-from inrcodec.layers.superres.conditioning import telling
+from inrcodec.layers.superres.conditioning import with_noise
 from inrcodec.progress import Progress
 
 Float = NDArray[np.float64]
@@ -111,7 +111,7 @@ def _upsampled(
 ) -> tuple[Header, Outcome, Outcome | None]:
     """The header that states the low-res error, and both ways to bring the resolution back."""
     active = plan.lowres.active
-    header = telling(plan.header, squared_error(lowres, plan.lowres.target, active))
+    header = with_noise(plan.header, squared_error(lowres, plan.lowres.target, active))
     has_model = header.sr != LANCZOS
     lanczos, model = Outcome(plan), Outcome(plan) if has_model else None
     how = DecodeOptions(threads=plan.options.threads)
