@@ -1,12 +1,15 @@
-# make demo | test | lint. Each installs what it needs into .venv first.
+# make demo | test | lint | docs | matrix. Each installs what it needs into .venv first.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 TESTED := $(VENV)/.installed-for-tests
+DOCUMENTED := $(VENV)/.installed-for-docs
 OUT := demo/out
+SITE := docs/_build/html
+BRAIN := tests/data/vhf-brain.nii.gz
 
-.PHONY: install demo test lint clean
+.PHONY: install demo test lint docs matrix clean
 
 install: $(INSTALLED)
 
@@ -21,16 +24,19 @@ $(TESTED): $(INSTALLED)
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,dicom,itk,bench]'
 	touch $@
 
-# A real head CT becomes a small file and comes back; pictures side by side and a page about it lie in demo/out.
+$(DOCUMENTED): $(INSTALLED)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[docs]'
+	touch $@
+
+# A real head CT becomes a file with a promise and one of networks; a picture and a page about them lie in demo/out.
 demo: $(INSTALLED)
 	mkdir -p $(OUT)
-	$(BIN)/inrv-enc tests/data/vhf-head.nii.gz $(OUT)/head.inrv --force
-	$(BIN)/inrv-info $(OUT)/head.inrv --force --preview $(OUT)/preview.png
-	$(BIN)/inrv-dec $(OUT)/head.inrv $(OUT)/head.nii.gz --force
-	$(BIN)/python demo/before_after.py tests/data/vhf-head.nii.gz $(OUT)/head.nii.gz $(OUT)/before_after.png
-	$(BIN)/inrv-info $(OUT)/head.inrv --quiet --force --report $(OUT)/report.html --reference tests/data/vhf-head.nii.gz
-	@echo "open $(OUT)/report.html in a browser"
-	@ls -l tests/data/vhf-head.nii.gz $(OUT)/head.inrv | awk '{print $$5, "bytes", $$9}'
+	$(BIN)/inrv-enc $(BRAIN) $(OUT)/within-10-HU.inrv --force --max-error 10
+	$(BIN)/inrv-enc $(BRAIN) $(OUT)/networks.inrv --force --preset fast --factor 2 --size 16000
+	$(BIN)/inrv-info $(OUT)/networks.inrv --quiet --force --report $(OUT)/networks.html --reference $(BRAIN)
+	$(BIN)/python demo/compare.py $(BRAIN) $(OUT)/within-10-HU.inrv $(OUT)/networks.inrv --out $(OUT)/compare.png
+	@echo "picture: $(OUT)/compare.png"
+	@echo "page about the file of networks, for a browser: $(OUT)/networks.html"
 
 test: $(TESTED)
 	$(BIN)/python -m pytest -q
@@ -40,5 +46,18 @@ lint: $(TESTED)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict inrcodec
 
+# The manual as a site. Its pages are executed; a warning is an error.
+docs: $(DOCUMENTED)
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs $(SITE)
+	@echo "open $(SITE)/index.html in a browser"
+
+# The tests as other machines would run them: other instruction sets, other numbers of threads.
+matrix: $(TESTED)
+	for setting in ATEN_CPU_CAPABILITY=default ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=SSE41 \
+		ONEDNN_MAX_CPU_ISA=AVX2 OPENBLAS_CORETYPE=Haswell OPENBLAS_CORETYPE=Zen OMP_NUM_THREADS=1 \
+		OMP_NUM_THREADS=2; do \
+		echo "$$setting"; env "$$setting" $(BIN)/python -m pytest -q || exit 1; \
+	done
+
 clean:
-	rm -rf $(VENV) $(OUT) build dist
+	rm -rf $(VENV) $(OUT) docs/_build build dist

@@ -25,8 +25,7 @@ from inrcodec.encoder import plan as planning
 from inrcodec.encoder.fit import loop
 from inrcodec.encoder.options import EncodeOptions, ResolvedOptions
 from inrcodec.encoder.pipeline import Job
-from inrcodec.file import Decoder
-from inrcodec.format.sections import Sections
+from inrcodec.file import InrvFile
 from inrcodec.layers.base.siren import tiles
 from inrcodec.layers.base.siren.siren import Layout
 from inrcodec.volume.metrics import psnr
@@ -54,9 +53,9 @@ def measure(volume: Volume, job: Job, options: ResolvedOptions) -> str:
     seconds = process_time() - start
     assert isinstance(fitted, loop.Fitted)
     encoded = pipeline.written(volume, job, options, fitted)
-    decoder = Decoder(encoded.header, Sections(encoded.sections))
+    decoder = InrvFile.from_sections(encoded.header, encoded.sections)
     squares = np.square((decoder.lowres() - encoded.lowres) / 2)  # of the range
-    rings = rings_of(decoder.base.boxes, decoder.low_shape, decoder.active)
+    rings = rings_of(decoder.base.boxes, decoder.lowres_shape, decoder.base.active)
     at, rest = (squares[rings[name]] for name in ("at a cut", "elsewhere"))
     seam = at.mean() / rest.mean() if at.size else float("nan")
     size = len(encoded.sections["WGHT"])

@@ -10,7 +10,7 @@ import numpy as np
 from inrcodec import Volume, api
 from inrcodec.encoder import pipeline
 from inrcodec.encoder.ledger import EncodeReport
-from inrcodec.file import Decoder
+from inrcodec.file import InrvFile
 from inrcodec.format import limits
 from inrcodec.volume.value_range import Range
 
@@ -31,7 +31,7 @@ class Encoding:
     volume: Volume
 
     @property
-    def decoder(self) -> Decoder:
+    def decoder(self) -> InrvFile:
         return api.open(self.blob)
 
     def clean_lowres(self) -> np.ndarray[Any, np.dtype[np.float64]]:

@@ -18,12 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inrcodec import io, validate
-from inrcodec.encoder import ledger, measure
+from inrcodec.encoder import ledger
 from inrcodec.encoder import plan as planning
 from inrcodec.encoder.fit import checkpoint
 from inrcodec.encoder.ledger import EncodeReport
 from inrcodec.encoder.options import EncodeOptions, ResolvedOptions
-from inrcodec.file import Decoder
+from inrcodec.file import InrvFile
 from inrcodec.format import container, summary
 from inrcodec.layers.decode_options import DecodeOptions, Precision, Quality
 from inrcodec.progress import Progress, Stages
@@ -96,7 +96,7 @@ def encode(
     """
     if target is not None:
         io.refuse_other_ending(target)
-        io.check_writable(target, force)
+        io.check_file(target, force)
     wishes = _wished(options, knobs)
     if wishes.resume is not None:
         checkpoint.Checkpoint(wishes.resume).check(target)
@@ -258,26 +258,22 @@ def decode_volume(
         ensemble=ensemble,
     )
     validate.check_device(device)
-    decoder = open(source, max_bytes)
-    if lowres:
-        return decoder.lowres_volume(threads=threads, progress=progress)
-    return decoder.volume(how, progress)
+    file = open(source, max_bytes)
+    return file.volume(how, progress)
 
 
-def open(source: File, max_bytes: int | None = None) -> Decoder:
-    """A decoder for parts of a file: low-res slices, slabs, single tiles; nothing is decoded yet.
+def open(source: File, max_bytes: int | None = None) -> InrvFile:
+    """A file to read parts of: boxes, slabs, the low-res volume; nothing but its header is read yet.
 
     With ``max_bytes`` no more of it is read, and it may end there.
     """
-    if max_bytes is not None:
-        validate.integer("max_bytes", max_bytes, 1, 2**63 - 1)
-    return Decoder(*container.open_sections(source, max_bytes))
+    return InrvFile(source, max_bytes=max_bytes)
 
 
 def info(source: File) -> dict[str, Any]:
     """Header and ledger of a file as plain types; imports neither torch nor scipy."""
-    header, sections = container.open_sections(source)
-    return summary.facts(header, sections.lengths)
+    file = open(source)
+    return summary.facts(file.header, file.sections.lengths)
 
 
 def preview(source: File) -> NDArray[np.uint8]:
@@ -313,11 +309,11 @@ def html_report(
     from inrcodec.report.page import build
 
     validate.check_device(device)
-    decoder = open(source)
+    file = open(source)
     found = None if reference is None else io.read(reference, series=series)
     title = name or (Path(source).name if isinstance(source, str | PathLike) else "volume.inrv")
     how = DecodeOptions(device=device, threads=threads)
-    return build(title, summary.facts(decoder.header, decoder.sections.lengths), decoder, found, how)
+    return build(title, summary.facts(file.header, file.sections.lengths), file, found, how)
 
 
 def verify(source: File, *, device: str = "cpu", threads: int | None = None) -> dict[str, Any]:
@@ -331,9 +327,7 @@ def verify(source: File, *, device: str = "cpu", threads: int | None = None) -> 
     dict with "digest", "equal" or "differs", and "ok", whether it is equal; a wrong checksum raises.
     """
     validate.check_device(device)
-    decoder = open(source)
-    decoder.sections.check()
-    equal = measure.digest(decoder, device=device, threads=threads) == decoder.header.digest
+    equal = open(source).verify(DecodeOptions(device=device, threads=threads))
     return {"ok": equal, "digest": "equal" if equal else "differs"}
 
 

@@ -22,7 +22,7 @@ from inrcodec.errors import UsageError
 from inrcodec.format import container
 from inrcodec.format.digest import Digest
 from inrcodec.format.header import LANCZOS, Header
-from inrcodec.layers.base import Base, base_of
+from inrcodec.layers.base.coders import Base, base_of
 from inrcodec.layers.decode_options import REFERENCE, DecodeOptions
 from inrcodec.layers.lattice.layer import Refinement
 from inrcodec.layers.upsample import SLAB, Planes, Slab, Upsampling, check_model, padding_of, span_of
@@ -134,6 +134,11 @@ class InrvFile:
     def modality(self) -> str:
         """DICOM term ("CT", "MR"), "" if unknown."""
         return self.header.modality
+
+    @property
+    def file_bytes(self) -> int:
+        """Size of the file, or of what was read of one that is cut."""
+        return container.file_size(self.sections.lengths)
 
     # --- what there is to decode
 
@@ -386,7 +391,8 @@ class InrvFile:
             plane = self.lowres(slice(middle, middle + 1), threads=1)[0]
         low, high = np.percentile(plane, [1, 99.5])
         grey = np.clip((plane - low) / max(high - low, 1e-9), 0, 1)
-        return np.rint(255 * grey).astype(np.uint8)
+        scaled: NDArray[np.uint8] = np.rint(255 * grey).astype(np.uint8)
+        return scaled
 
     # --- trust
 

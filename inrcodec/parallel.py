@@ -1,17 +1,26 @@
-"""Threads: pools that leave at once on an interrupt, and workers that compute on one thread each.
+"""Threads: pools that stop at once on an interrupt, and how many threads BLAS and torch use.
 
-In: how many threads.  Out: an executor, or a ``map`` over pieces of work.
-The one law: this is the only module that touches thread counts; torch is imported where it computes, never
-for the low-res decode.
+In: a number of threads.  Out: an executor, or a context in which arithmetic runs on one thread.
+Invariant: this is the only module that changes thread counts, and none outlives its context.
+
+OpenBLAS has one count for the whole process: it is reference-counted, so that the first of several concurrent
+decodes sets it and the last restores it.  torch has one count per thread and a default for new threads: each
+thread sets its own, and the default is put back at once.  Neither is held while a generator is suspended.
+torch is not imported here until something computes with it.
 """
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from threading import Lock, Thread
 from types import TracebackType
 from typing import Any, TypeVar
+
+from threadpoolctl import LibController, ThreadpoolController
 
 __all__ = ["InterruptiblePool"]
 
@@ -19,8 +28,8 @@ __all__ = ["InterruptiblePool"]
 class InterruptiblePool(ThreadPoolExecutor):
     """A `ThreadPoolExecutor` that leaves its ``with`` block at once on Ctrl-C.
 
-    An error cancels what has not begun and waits for the rest, as nothing may change behind the caller's
-    back.  An interrupt does not wait: a piece of work can be many seconds long on a busy machine.
+    An error cancels what has not started and waits for the rest, since nothing may change behind the caller's
+    back.  An interrupt does not wait: a task can take many seconds on a busy machine.
     """
 
     def __exit__(
@@ -30,22 +39,129 @@ class InterruptiblePool(ThreadPoolExecutor):
         self.shutdown(wait=not interrupted, cancel_futures=kind is not None)
 
 
-Piece = TypeVar("Piece")
+Task = TypeVar("Task")
 Result = TypeVar("Result")
+Pool = Callable[[Callable[[Task], Result], Iterable[Task]], list[Result]]
 
 
-Pool = Callable[[Callable[[Piece], Result], Iterable[Piece]], list[Result]]
+def thread_count(threads: int | None) -> int:
+    """The requested number of threads; by default one per core."""
+    return threads or os.cpu_count() or 1
+
+
+class _BlasGuard:
+    """BLAS on one thread for as long as anyone needs it."""
+
+    def __init__(self) -> None:
+        self.lock, self.users = Lock(), 0
+        self.before: list[tuple[LibController, int]] = []  # libraries, and their counts when the first came
+
+    def enter(self) -> None:
+        with self.lock:
+            if self.users == 0:
+                libraries = ThreadpoolController().select(user_api="blas").lib_controllers
+                self.before = [(library, library.num_threads) for library in libraries]
+                for library in libraries:
+                    _set_blas(library, 1)
+            self.users += 1
+
+    def leave(self) -> None:
+        with self.lock:
+            self.users -= 1
+            if self.users == 0:
+                self.restore()
+
+    def restore(self) -> None:
+        for library, count in self.before:
+            _set_blas(library, count)
+        self.before = []
+
+
+def _set_blas(library: LibController, count: int) -> None:
+    """Set the count of a library, from whichever thread.
+
+    threadpoolctl 3.8 silently ignores all threads but the one that was first to set a count of OpenBLAS;
+    here the guard's lock keeps them apart.
+    """
+    release = getattr(library, "clear_controlling_thread", lambda *, force: None)
+    release(force=True)
+    library.set_num_threads(count)
+    release(force=True)
+
+
+_blas = _BlasGuard()
+
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """BLAS on one thread: how it shares a product out would change the last bits."""
+    guard = _blas
+    guard.enter()
+    try:
+        yield
+    finally:
+        guard.leave()
+
+
+@contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """torch on ``count`` threads in the calling thread, and in no other."""
+    before = _torch_count()
+    _set_torch(count, before)
+    try:
+        yield
+    finally:
+        _set_torch(before, before)
+
+
+def torch_pool(workers: int) -> InterruptiblePool:
+    """A pool whose workers compute on one torch thread each; the caller's count stays as it is."""
+    return InterruptiblePool(workers, initializer=_set_torch, initargs=(1, _torch_count()))
+
+
+_torch_lock = Lock()  # held while the default of new threads is another
+
+
+def _torch_count() -> int:
+    """torch's count in the calling thread, which takes the default for good at its first use of torch."""
+    import torch
+
+    with _torch_lock:
+        return torch.get_num_threads()
+
+
+def _set_torch(count: int, default: int) -> None:
+    """Set the calling thread's count, while new threads go on taking ``default``."""
+    import torch
+
+    with _torch_lock:
+        torch.get_num_threads()
+        torch.set_num_threads(count)  # and the default with it
+        if count != default:
+            other = Thread(target=torch.set_num_threads, args=(default,))
+            other.start()
+            other.join()
 
 
 @contextmanager
 def single_threaded(workers: int) -> Iterator[Pool[Any, Any]]:
-    """A pool's ``map(function, pieces)``, which waits for all; torch's own threads come back afterwards."""
-    import torch
+    """``map(function, tasks)`` of a pool, waiting for all; torch on one thread here and in its workers."""
+    with torch_pool(workers) as pool, torch_threads(1):
+        yield lambda function, tasks: list(pool.map(function, tasks))
 
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with InterruptiblePool(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        try:
-            yield lambda function, pieces: list(pool.map(function, pieces))
-        finally:
-            torch.set_num_threads(before)
+
+def _after_fork() -> None:
+    """Make a forked child fit to compute.
+
+    Its OpenMP waits for ever for threads that only the parent has, unless it needs none (libgomp and fork are
+    known not to mix); the threads that held BLAS at one are gone too.
+    """
+    global _blas, _torch_lock
+    _blas.restore()
+    _blas, _torch_lock = _BlasGuard(), Lock()
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
+    os.register_at_fork(after_in_child=_after_fork)

@@ -140,13 +140,13 @@ DETAILS = [
 @pytest.mark.parametrize(("model", "words", "says", "hides"), DETAILS)
 def test_a_series_says_where_its_fine_detail_comes_from(model, words, says, hides, tiny, monkeypatch):
     from inrcodec import api
-    from inrcodec.file import Decoder
+    from inrcodec.file import InrvFile
 
     volume = api.decode_volume(tiny / "in.inrv", lowres="--lowres" in words)
     header, sections = container.read(tiny / "in.inrv")
     named = replace(header, sr=model)
     monkeypatch.setattr(container, "open_sections", lambda *_: (named, sections))
-    monkeypatch.setattr(Decoder, "volume", lambda *_: volume)
+    monkeypatch.setattr(InrvFile, "volume", lambda *_: volume)
     assert dec.main([str(tiny / "in.inrv"), str(tiny / "series"), *words, "-q"]) == 0
     derivation = pydicom.dcmread(next((tiny / "series").iterdir())).DerivationDescription
     assert says in derivation

@@ -189,13 +189,13 @@ def test_everything_after_the_networks_sees_linear_values(encoded):
     blob, report = encoded["soft-tissue"][0]
     low = inrcodec.decode(blob, lowres=True).astype(float)
     decoder = inrcodec.open(blob)
-    whole = decoder.lowres(1)
+    whole = decoder.lowres(threads=1)
     assert (
         np.abs(low - (decoder.span.low + (whole + 1) * (decoder.span.high - decoder.span.low) / 2)).max()
         <= 0.51
     )
     for z in range(len(whole)):
-        assert np.array_equal(decoder.lowres(2, slice(z, z + 1)), whole[z : z + 1])
+        assert np.array_equal(decoder.lowres(slice(z, z + 1), threads=2), whole[z : z + 1])
     assert report.mean_errors_lowres["soft-tissue"] < 40
     assert report.psnr_lowres > 30 and low.min() < -600 and low.max() > 1200
     assert inrcodec.verify(blob, threads=2)["digest"] == "equal"

@@ -96,6 +96,68 @@ def test_a_file_system_without_hard_links_will_do(tmp_path, monkeypatch):
     assert names(tmp_path) == ["a"]
 
 
+def test_without_hard_links_a_file_that_appears_meanwhile_is_not_replaced_either(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    target = tmp_path / "a"
+    with pytest.raises(WriteError, match="appeared"):
+        atomic_write(target, lambda stream: target.write_bytes(b"somebody else's"))
+    assert target.read_bytes() == b"somebody else's"
+    assert names(tmp_path) == ["a"]
+
+
+def test_without_hard_links_a_failure_leaves_nothing(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    for name in ("link", "replace"):
+        monkeypatch.setattr(os, name, refuse)
+    with pytest.raises(WriteError, match="not permitted"):
+        atomic_write(tmp_path / "a", b"new")
+    assert names(tmp_path) == []
+
+
+@pytest.fixture
+def journal(monkeypatch):
+    """Inodes as they are synchronised, and "published" where the target takes its name."""
+    entries = []
+
+    def recorded(name, entry):
+        real = getattr(os, name)
+
+        def call(*words):
+            entries.append(entry(*words))
+            return real(*words)
+
+        monkeypatch.setattr(os, name, call)
+
+    recorded("fsync", lambda handle: os.fstat(handle).st_ino)
+    for name in ("link", "replace", "rename"):
+        recorded(name, lambda *_: "published")
+    return entries
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_a_file_and_then_its_folder_are_on_disk(tmp_path, journal, force):
+    atomic_write(tmp_path / "a", b"new", force)
+    assert journal == [(tmp_path / "a").stat().st_ino, "published", tmp_path.stat().st_ino]
+
+
+def test_a_folder_its_files_and_its_place_are_on_disk(tmp_path, journal):
+    fill(tmp_path / "d")
+    inodes = [(tmp_path / "d" / "1").stat().st_ino, (tmp_path / "d").stat().st_ino]
+    assert journal == [*inodes, "published", tmp_path.stat().st_ino]
+
+
+def test_the_mask_of_the_process_is_not_touched(tmp_path, monkeypatch):
+    """It belongs to all threads: files that others make meanwhile would be open to everyone."""
+    monkeypatch.setattr(os, "umask", lambda _: pytest.fail("umask was set"))
+    atomic_write(tmp_path / "a", b"new")
+    fill(tmp_path / "d")
+
+
 def test_links_are_followed(tmp_path):
     (tmp_path / "real").write_bytes(b"old")
     (tmp_path / "link").symlink_to("real")
@@ -168,6 +230,16 @@ def test_a_folder_of_ours_is_replaced_with_force_only(full):
     fill(full, force=True)
     assert names(full) == ["1"]
     assert names(full.parent) == ["d"]
+
+
+def test_a_folder_of_ours_that_appears_meanwhile_is_not_replaced(tmp_path):
+    with (
+        pytest.raises(WriteError, match="appeared"),
+        atomic_folder(tmp_path / "d", anything) as folder,
+    ):
+        (folder / "1").write_bytes(b"new")
+        fill(tmp_path / "d")
+    assert names(tmp_path) == ["d"] and names(tmp_path / "d") == ["1"]
 
 
 def test_a_folder_that_is_not_ours_is_never_replaced(full):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from inrcodec.errors import InputError, InrvError, UsageError, WriteError
-from inrcodec.io import check_sink, check_writable, read, write
+from inrcodec.io import check_file, check_sink, read, write
 from inrcodec.volume.volume import Volume
 
 DATA = Path(__file__).parent / "data"
@@ -57,7 +57,11 @@ def test_a_dicom_file_may_have_any_name(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "cause"),
-    [("missing.nii", "does not exist"), ("a.inrv", "did you mean inrv-dec"), ("a.png", "no DICOM image in")],
+    [
+        ("missing.nii", "does not exist"),
+        ("a.inrv", "did you mean to decode"),
+        ("a.png", "no DICOM image in"),
+    ],
 )
 def test_other_sources_are_refused(tmp_path, name, cause):
     for existing in ("a.inrv", "a.png"):
@@ -133,10 +137,10 @@ def test_a_template_for_an_unknown_modality_is_refused(tmp_path):
 
 
 def test_any_file_can_be_checked(tmp_path):
-    check_writable(tmp_path / "a.inrv")
+    check_file(tmp_path / "a.inrv")
     (tmp_path / "a.inrv").write_bytes(b"old")
     with pytest.raises(WriteError, match="force: needed to replace"):
-        check_writable(tmp_path / "a.inrv")
+        check_file(tmp_path / "a.inrv")
     assert list(tmp_path.iterdir()) == [tmp_path / "a.inrv"]
 
 

@@ -92,7 +92,7 @@ def test_a_template_needs_a_modality_that_is_known(tiny, capsys):
 
 def test_a_modality_is_for_dicom_and_does_not_overrule_the_file(tiny, capsys):
     header, sections = container.read(tiny / "in.inrv")
-    sections["HEAD"] = replace(header, modality="MR").to_bytes()
+    sections = {**sections, "HEAD": replace(header, modality="MR").to_bytes()}
     (tiny / "mr.inrv").write_bytes(container.pack(list(sections.items())))
     assert dec.main([str(tiny / "mr.inrv"), str(tiny / "out"), "--modality", "CT"]) == 2
     assert "contradicts the source" in capsys.readouterr().err

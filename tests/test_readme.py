@@ -1,20 +1,19 @@
-"""The README is true: its blocks run, its tables are the code's, its links lead somewhere."""
+"""The README is true: its blocks run, its links lead somewhere, and it is a door and not the house."""
 
 from __future__ import annotations
 
 import re
 import shlex
-from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
-from inrcodec.cli import dec, enc, exits, info, train
-from inrcodec.encoder.options import EncodeOptions
+from inrcodec.cli import dec, enc, info, train
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text()
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 MAINS = {"inrv-enc": enc.main, "inrv-dec": dec.main, "inrv-info": info.main, "inrv-train": train.main}
+LONGEST = 7_000  # bytes
 
 
 def blocks(language):
@@ -29,11 +28,15 @@ def checkout(tmp_path, monkeypatch):
     return tmp_path
 
 
+def test_it_is_short():
+    assert len(README.encode()) <= LONGEST
+
+
 def test_console_blocks_run_in_order(checkout):
     commands = [
         line[2:] for block in blocks("console") for line in block.splitlines() if line.startswith("$ ")
     ]
-    assert len(commands) >= 3
+    assert len(commands) == 2
     for command in commands:
         program, *words = shlex.split(command)
         assert MAINS[program](words) == 0, command
@@ -41,23 +44,13 @@ def test_console_blocks_run_in_order(checkout):
 
 def test_python_blocks_run(checkout):
     python = blocks("python")
-    assert len(python) >= 2
+    assert python
     for block in python:
         exec(compile(block, "README.md", "exec"), {})
 
 
-def test_the_first_example_has_six_lines():
+def test_the_example_has_six_lines():
     assert len([line for line in blocks("python")[0].splitlines() if line]) <= 6
-
-
-def test_exit_codes_are_the_commands_own():
-    rows = re.findall(r"^\| (\d+) \| (.*) \|$", README, re.MULTILINE)
-    assert tuple((int(code), meaning) for code, meaning in rows) == exits.EXITS
-
-
-def test_every_knob_is_explained():
-    for field in fields(EncodeOptions):
-        assert f"`--{field.name.replace('_', '-')}" in README, field.name
 
 
 def test_every_switch_that_is_named_exists(capsys):
@@ -77,3 +70,9 @@ def test_links_lead_to_files():
 
 def test_limitations_stand_before_results():
     assert README.index("## Limitations") < README.index("## Results")
+
+
+def test_the_make_targets_that_it_names_exist():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for target in re.findall(r"make ([a-z]+)", README):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target

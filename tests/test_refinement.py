@@ -250,26 +250,6 @@ def test_sections_and_header_agree_on_the_refinement(bounded):
 # --- wishes and commands
 
 
-@pytest.mark.parametrize(
-    ("knobs", "words"),
-    [
-        ({"lossless": True, "max_error": 3}, "leave max_error out"),
-        ({"lossless": True, "ratio": 10}, "leave ratio out"),
-        ({"max_error": 3, "size": 1000}, "leave size out"),
-        ({"max_error": 3, "psnr": 50}, "leave psnr out"),
-        ({"max_error": -1}, "max_error -1.*from 0 on"),
-        ({"max_error": float("nan")}, "max_error nan"),
-        ({"lossless": 2}, "lossless 2"),
-        ({"base": True}, "there is none"),
-        ({"lossless": True, "steps": 3}, "steps is of networks"),
-        ({"max_error": 1, "focus": (0, 9)}, "focus is of networks"),
-    ],
-)
-def test_contradictions_are_refused(knobs, words):
-    with pytest.raises(UsageError, match=words):
-        inrcodec.encode(np.zeros((2, 2, 2)), **knobs)
-
-
 def test_commands_promise_and_say_so(tmp_path, capsys, head):
     source, target, back = (tmp_path / name for name in ("h.nii.gz", "h.inrv", "back.nii.gz"))
     io.write(head, source)

@@ -21,7 +21,7 @@ from inrcodec.validate import check_device, integer
 
 if TYPE_CHECKING:
     from inrcodec import io
-    from inrcodec.file import Decoder
+    from inrcodec.file import InrvFile
     from inrcodec.io.provenance import Detail
     from inrcodec.volume.volume import Volume
 
@@ -64,37 +64,32 @@ def _parser() -> Parser:
 
 
 def _decode(args: argparse.Namespace) -> None:
-    DecodeOptions(**_knobs(args))
+    options = DecodeOptions(**_knobs(args))
     if args.max_bytes is not None:
         integer("max_bytes", args.max_bytes, 1, 2**63 - 1)
     check_device(args.device)
     refuse_stream(args.output, "a volume is written to a file or folder")
     refuse_same_file(args.input, args.output)
     from inrcodec import io
-    from inrcodec.file import Decoder
-    from inrcodec.format import container
+    from inrcodec.file import InrvFile
     from inrcodec.volume.modality import parse_modality, reconcile
 
     wished = parse_modality(args.modality)
     io.refuse_modality(args.output, wished)
     source = input_bytes(args.input)
-    header, sections = container.open_sections(source, args.max_bytes)
-    decoder = Decoder(header, sections)
-    decoder.refuse_other_model(args.sr)
-    modality = reconcile(header.modality, wished)
+    file = InrvFile(source, max_bytes=args.max_bytes)
+    file.check_options(options)
+    modality = reconcile(file.header.modality, wished)
     io.check_sink(args.output, args.force, template=args.template, modality=modality)
     with StageBar(quiet=args.quiet, verbose=args.verbose) as bar:
-        if args.lowres:
-            volume = decoder.lowres_volume(threads=args.threads, progress=bar)
-        else:
-            volume = decoder.volume(DecodeOptions(**_knobs(args)), bar)
+        volume = file.volume(options, bar)
         bar("write", 0.0)
         io.write(
             replace(volume, modality=modality),
             args.output,
             template=args.template,
             force=args.force,
-            provenance=_provenance(args, volume, decoder, container.file_size(sections.lengths)),
+            provenance=_provenance(args, volume, file, options),
         )
         bar("write", 1.0)
     result = _result(args, volume, bar.seconds)
@@ -111,33 +106,33 @@ def _knobs(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _provenance(
-    args: argparse.Namespace, volume: Volume, decoder: Decoder, size: int
+    args: argparse.Namespace, volume: Volume, file: InrvFile, how: DecodeOptions
 ) -> io.Provenance | None:
     """What a sink must say of a lossy copy, for the very voxels that it holds; nothing of a lossless one."""
     from inrcodec.io.provenance import Provenance
 
-    header, how = decoder.header, DecodeOptions(**_knobs(args))
-    whole = how.quality == "full" and decoder.is_from_lattice(how) and not decoder.missing
+    header = file.header
+    whole = how.quality == "full" and file.uses_refinement(how) and not file.missing
     bound = header.bound if whole else None
     if volume.array.dtype.kind == "f" and not args.output.lower().endswith((".npy", ".nii", ".nii.gz")):
         bound = None  # DICOM has 65 536 steps for floats
     if bound == 0:
         return None
     return Provenance(
-        ratio=volume.array.nbytes / size,
-        detail=_detail(how, decoder, whole=whole),
+        ratio=volume.array.nbytes / file.file_bytes,
+        detail=_detail(how, file, whole=whole),
         bound="" if bound is None else f"{shortest(bound)} {header.unit}".strip(),
     )
 
 
-def _detail(how: DecodeOptions, decoder: Decoder, *, whole: bool) -> Detail:
+def _detail(how: DecodeOptions, file: InrvFile, *, whole: bool) -> Detail:
     from inrcodec.layers.superres.registry import LANCZOS
 
     if how.lowres:
         return "low-res"
-    if decoder.is_from_lattice(how):
+    if file.uses_refinement(how):
         return "refined" if whole else "coarse"
-    plain = how.quality == "preview" or (how.sr or decoder.header.sr) == LANCZOS
+    plain = how.quality == "preview" or (how.sr or file.header.sr) == LANCZOS
     return "interpolated" if plain else "guessed"
 
 

@@ -9,13 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import partial
 from math import floor, log10, nextafter, sqrt
-from os import cpu_count
 from typing import Any
 from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 from inrcodec.encoder import measure, model_choice, pipeline
 from inrcodec.encoder.measure import Reached
@@ -29,6 +27,7 @@ from inrcodec.layers.lattice import codec, scan
 from inrcodec.layers.lattice.codec import Lattice, Source
 from inrcodec.layers.lattice.integers import Scale
 from inrcodec.layers.lattice.layer import STAGE
+from inrcodec.parallel import one_blas_thread, thread_count
 from inrcodec.progress import Progress
 from inrcodec.volume import metrics, windows
 from inrcodec.volume.metrics import Errors
@@ -199,7 +198,7 @@ class Refiner:
 
     def __init__(self, volume: Volume, low: float, high: float, threads: int | None = None) -> None:
         self.volume, self.low, self.high = volume, low, high
-        self.threads = threads or cpu_count() or 1
+        self.threads = thread_count(threads)
         padding = volume.padding
         self.free = None if padding is None else np.asarray(volume.array == padding)
 
@@ -283,7 +282,7 @@ class Refiner:
             up=tuple(int(up * s) for s in lattice.steps),
             free=self.free,
         )
-        with threadpool_limits(1, "blas"):
+        with one_blas_thread():
             streams, known = codec.encode(
                 source, self.threads, None if progress is None else partial(progress, STAGE)
             )

@@ -9,23 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from hashlib import blake2b
 
 import numpy as np
 from numpy.typing import NDArray
 
-from inrcodec.file import Decoder
+from inrcodec.file import InrvFile
+from inrcodec.format.digest import Digest
 from inrcodec.format.header import Header
-from inrcodec.format.sections import Sections
+from inrcodec.layers.base.siren.codec import SirenTiles
 from inrcodec.layers.decode_options import DecodeOptions
 from inrcodec.layers.superres import registry
 from inrcodec.layers.superres.conditioning import telling
+from inrcodec.layers.upsample import Upsampling, padding_of
 from inrcodec.progress import Progress
 from inrcodec.volume import metrics
 from inrcodec.volume.metrics import Errors, WindowErrors
 from inrcodec.volume.volume import Volume
-
-DIGEST_BYTES = 16
 
 
 @dataclass
@@ -89,24 +88,26 @@ def reached(
     lowres : taken for what the networks decode to; by default they are evaluated.
     aim : what the networks were fitted to; by default the target.
     """
-    decoder = Decoder(header, Sections(sections))
-    lowres = decoder.lowres(threads) if lowres is None else lowres
+    if lowres is None:
+        lowres = InrvFile.from_sections(header, sections).lowres(threads=threads)
+    active = SirenTiles(header, sections).active
     fitted = target if aim is None else aim
-    header = decoder.header = telling(header, _error(lowres, fitted, decoder.active))
+    header = telling(header, _error(lowres, fitted, active))
+    upsampling = Upsampling(header, active, padding_of(header, sections))
     peak = metrics.peak_of(float(header.low), float(header.high), volume.array.dtype)
     names = list(dict.fromkeys([registry.LANCZOS, header.sr]))
     outcomes = {name: Outcome(Errors(peak), WindowErrors(windows or {})) for name in names}
-    hashes = {name: blake2b(digest_size=DIGEST_BYTES) for name in names}
-    for slab in decoder.slabs(lowres, DecodeOptions(threads=threads), plain=True):
+    hashes = {name: Digest() for name in names}
+    for slab in upsampling.slabs(lowres, DecodeOptions(threads=threads), plain=True):
         for name, stored in ((registry.LANCZOS, slab.plain), (header.sr, slab.stored))[: len(names)]:
             source = volume.array[slab.start : slab.stop]
             outcomes[name].errors.add(source, stored)
             outcomes[name].windows.add(source, stored)
-            hashes[name].update(_bytes(stored))
+            hashes[name].add(stored)
         if progress:
             progress("verify", slab.stop / header.shape[0])
     for name, outcome in outcomes.items():
-        outcome.digest = hashes[name].digest()
+        outcome.digest = hashes[name].value
     scale = (float(header.high) - float(header.low)) / 2 / (peak or 1.0)
     inside = WindowErrors(windows or {})
     for clean, decoded in zip(target, lowres, strict=True):
@@ -141,31 +142,11 @@ def decoded(
     """The whole of a file with a refinement, against its source."""
     peak = metrics.peak_of(float(header.low), float(header.high), volume.array.dtype)
     told = None if progress is None else lambda _, done: progress("verify", done)
-    found, digests = Outcome(Errors(peak), WindowErrors(windows)), blake2b(digest_size=DIGEST_BYTES)
-    for slab in Decoder(header, Sections(sections)).decoded(DecodeOptions(threads=threads), progress=told):
+    found, digests = Outcome(Errors(peak), WindowErrors(windows)), Digest()
+    for slab in InrvFile.from_sections(header, sections).slabs(DecodeOptions(threads=threads), progress=told):
         source = volume.array[slab.start : slab.stop]
         found.errors.add(source, slab.stored)
         found.windows.add(source, slab.stored)
-        digests.update(_bytes(slab.stored))
-    found.digest = digests.digest()
+        digests.add(slab.stored)
+    found.digest = digests.value
     return found
-
-
-def digest(decoder: Decoder, *, device: str = "cpu", threads: int | None = None) -> bytes:
-    """The digest of a file's decoded volume, here and now."""
-    found = blake2b(digest_size=DIGEST_BYTES)
-    how = DecodeOptions(device=device, threads=threads)
-    for slab in decoder.decoded(how):
-        found.update(_bytes(slab.stored))
-    return found.digest()
-
-
-def digest_of(array: NDArray[np.generic]) -> bytes:
-    """The digest of a volume that has been decoded."""
-    return blake2b(_bytes(array), digest_size=DIGEST_BYTES).digest()
-
-
-def _bytes(stored: NDArray[np.generic]) -> memoryview:
-    """C order, little-endian, whatever the machine; a view where the memory is that already."""
-    little = stored.astype(stored.dtype.newbyteorder("<"), order="C", copy=False)
-    return little.reshape(-1).view(np.uint8).data

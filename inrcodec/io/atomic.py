@@ -1,7 +1,8 @@
 """Files and folders that are whole or not there at all.
 
-In: a target and what writes to it. Out: the target, complete. The one law: until the last byte is on disk the
-target is what it was before, and nothing but the target is ever replaced.
+In: a target and what writes to it.  Out: the target, complete.
+Invariant: until the last byte is on disk the target is what it was before, and nothing but the target is ever
+replaced.
 """
 
 from __future__ import annotations
@@ -9,8 +10,8 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import secrets
 import stat
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -19,6 +20,7 @@ from inrcodec.errors import WriteError
 
 Writer = Callable[[BinaryIO], object]
 Ours = Callable[[Path], "list[Path]"]
+"""Lists the content of a folder that this package wrote; raises `WriteError` if anything is not ours."""
 
 
 def check_file(path: str | os.PathLike[str], force: bool = False) -> None:
@@ -49,7 +51,7 @@ def atomic_write(path: str | os.PathLike[str], data: bytes | Writer, force: bool
     data : bytes or callable
         The content, or what writes it to the open binary file that it is given.
     force : bool
-        Replace an existing file.
+        Replace an existing file, and keep its permissions.
 
     Raises
     ------
@@ -63,27 +65,24 @@ def atomic_write(path: str | os.PathLike[str], data: bytes | Writer, force: bool
             with target.open("wb") as stream:
                 _fill(stream, data)
             return
-        handle, name = tempfile.mkstemp(prefix=f".{target.name[:100]}.", suffix=".part", dir=target.parent)
+        scratch, old = _scratch(target), stat.S_IMODE(target.stat().st_mode) if target.exists() else None
         try:
-            with os.fdopen(handle, "wb") as stream:
+            # The system applies the umask: to ask for it is to set it, for all threads.
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+            with os.fdopen(os.open(scratch, flags, 0o666 if old is None else 0o600), "wb") as stream:
                 _fill(stream, data)
                 stream.flush()
                 os.fsync(stream.fileno())
-            os.chmod(name, _mode_for(target))
-            _publish(name, target, force)
+            if old is not None:
+                scratch.chmod(old)
+            _publish(scratch, target, force)
         finally:  # an interrupt leaves nothing behind either
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(name)
+            scratch.unlink(missing_ok=True)
+        _sync(target.parent)
 
 
 def check_folder(path: str | os.PathLike[str], ours: Ours, force: bool = False) -> None:
     """Refuse a target folder that could not be written, before the work is done.
-
-    Parameters
-    ----------
-    ours : callable
-        Lists the content of a folder that this package wrote; raises `WriteError` when anything in it is not
-        ours.
 
     Raises
     ------
@@ -114,19 +113,24 @@ def atomic_folder(path: str | os.PathLike[str], ours: Ours, force: bool = False)
     check_folder(path, ours, force)
     target = Path(os.path.realpath(path))
     with _as_write_error(target):
-        scratch = Path(tempfile.mkdtemp(prefix=f".{target.name[:100]}.", suffix=".part", dir=target.parent))
+        scratch = _scratch(target)
+        scratch.mkdir()
         try:
             yield scratch
-            os.chmod(scratch, 0o777 & ~_umask())
-            _swap(scratch, target, ours)
+            for entry in (*scratch.iterdir(), scratch):
+                _sync(entry)
+            _swap(scratch, target, ours, force)
         finally:
             _remove(scratch, list(scratch.iterdir()) if scratch.exists() else [])
+        _sync(target.parent)
 
 
-def _swap(scratch: Path, target: Path, ours: Ours) -> None:
+def _swap(scratch: Path, target: Path, ours: Ours, force: bool) -> None:
     if not target.exists() or not any(target.iterdir()):
         os.replace(scratch, target)
         return
+    if not force:
+        raise _appeared(target)
     old_files = [entry.name for entry in ours(target)]
     aside = scratch.with_name(scratch.name + ".old")
     os.rename(target, aside)
@@ -153,27 +157,55 @@ def _fill(stream: BinaryIO, data: bytes | Writer) -> None:
         stream.write(data)
 
 
-def _publish(name: str, target: Path, force: bool) -> None:
+def _publish(scratch: Path, target: Path, force: bool) -> None:
+    """Give a finished file its name; without `force` only where nothing has that name."""
     if force:
-        os.replace(name, target)
+        os.replace(scratch, target)
         return
     try:
-        os.link(name, target)  # unlike a rename it fails if the target appeared meanwhile
+        os.link(scratch, target)  # unlike a rename it fails if the target appeared meanwhile
+        return
     except FileExistsError as error:
-        message = f"needed to replace {target}, which appeared while it was being written"
-        raise WriteError(message, value=str(target), option="force") from error
-    except OSError:  # a file system without hard links
-        os.rename(name, target)
+        raise _appeared(target) from error
+    except OSError:  # a file system without hard links: take the name with an empty file, which is ours
+        try:
+            target.touch(exist_ok=False)
+        except FileExistsError as error:
+            raise _appeared(target) from error
+    try:
+        os.replace(scratch, target)
+    except BaseException:
+        target.unlink(missing_ok=True)
+        raise
+
+
+def _appeared(target: Path) -> WriteError:
+    message = f"needed to replace {target}, which appeared while it was being written"
+    return WriteError(message, value=str(target), option="force")
+
+
+def _sync(path: Path) -> None:
+    """Have a file's content, or a folder's names, on disk; some systems cannot for folders."""
+    with contextlib.suppress(OSError):
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _scratch(target: Path) -> Path:
+    """A new name beside the target: a rename stays within a file system."""
+    return target.with_name(f".{target.name[:100]}.{secrets.token_hex(6)}.part")
 
 
 def _check_parent(target: Path) -> None:
-    parent = Path(os.path.realpath(target)).parent
-    if not parent.is_dir():
-        raise WriteError(f"folder {parent} does not exist, make it first", value=str(parent))
+    scratch = _scratch(Path(os.path.realpath(target)))
+    if not scratch.parent.is_dir():
+        raise WriteError(f"folder {scratch.parent} does not exist, make it first", value=str(scratch.parent))
     with _as_write_error(target):  # asking for permissions says yes on read-only file systems and to root
-        handle, name = tempfile.mkstemp(prefix=".inrcodec-", suffix=".part", dir=parent)
-        os.close(handle)
-        os.unlink(name)
+        scratch.touch(exist_ok=False)
+        scratch.unlink()
 
 
 @contextlib.contextmanager
@@ -190,15 +222,3 @@ def _as_write_error(target: Path) -> Iterator[None]:
 
 def _is_stream(target: Path) -> bool:
     return target.exists() and not stat.S_ISREG(target.stat().st_mode)
-
-
-def _mode_for(target: Path) -> int:
-    if target.exists():
-        return stat.S_IMODE(target.stat().st_mode)
-    return 0o666 & ~_umask()
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

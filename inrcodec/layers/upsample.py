@@ -13,20 +13,20 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
-from os import cpu_count
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from inrcodec.entropy.padding import Planes, decode_bits
+from inrcodec.entropy.padding import Planes as Planes
+from inrcodec.entropy.padding import decode_bits
 from inrcodec.errors import CorruptFile, UsageError
 from inrcodec.format.header import LANCZOS, Header
 from inrcodec.layers import resample
 from inrcodec.layers.decode_options import REFERENCE, DecodeOptions
 from inrcodec.layers.superres import registry
 from inrcodec.layers.superres.conditioning import noise_of, window_of
-from inrcodec.parallel import InterruptiblePool
+from inrcodec.parallel import InterruptiblePool, thread_count
 from inrcodec.validate import did_you_mean
 from inrcodec.volume.box import Box
 from inrcodec.volume.value_range import Range
@@ -104,7 +104,7 @@ class Upsampling:
         plain : whether the slabs are to hold the slices by Lanczos alone too.
         """
         box = box or Box((0, 0, 0), self.header.shape)
-        threads = options.threads or cpu_count() or 1
+        threads = thread_count(options.threads)
         layers = self._residuals(lowres, options, box, threads)
         begun: deque[tuple[Slab, list[Future[None]]]] = deque()
         with InterruptiblePool(threads) as pool:

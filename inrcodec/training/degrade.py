@@ -38,9 +38,9 @@ def decoded(volume: Volume, factor: Shape, **knobs: Any) -> NDArray[np.float64]:
     ndarray, (z, y, x), float64.
     """
     blob, _ = api.encode_report(volume, factor=factor, sr="lanczos", through_sr=False, **knobs)
-    decoder = api.open(blob)
-    span = decoder.span
-    return span.low + (decoder.lowres() + 1) * ((span.high - span.low) / 2)
+    file = api.open(blob)
+    low, high = file.header.low, file.header.high
+    return low + (file.lowres() + 1) * ((high - low) / 2)
 
 
 def imitate(low: Tensor, level: float, generator: torch.Generator) -> Tensor:

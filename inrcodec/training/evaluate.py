@@ -64,7 +64,7 @@ def _row(network: SRDenseNet, m: Material, threads: int, ensemble: int) -> Row:
             for z in range(layer.start, min(layer.stop, len(full))):
                 found = resample.up(low.astype(np.float64), factor, shape_of(full), z, z + 1)[0]
                 plain += float(np.square(found.clip(-1, 1) - full[z]).sum())
-                layer.add_to(found, z, 0, 1.0)
+                layer.add_to(found, (z, 0, 0), 1.0)
                 model += float(np.square(found.clip(-1, 1) - full[z]).sum())
     lowres = None if m.error is None else psnr(float(m.error.square().mean()) / 4)
     return Row(m.name, m.version, lowres, psnr(plain / full.size / 4), psnr(model / full.size / 4))

@@ -17,10 +17,10 @@ from inrcodec.io.dicom.geometry import arrange
 from inrcodec.io.dicom.lossy import code, lossy_facts
 from inrcodec.io.dicom.pixels import read_pixels
 from inrcodec.io.dicom.series import Image, choose_series, find_images
-from inrcodec.io.dicom.write import write
+from inrcodec.io.dicom.write import check_target, write
 from inrcodec.volume.volume import Volume, checked_array
 
-__all__ = ["read", "write"]
+__all__ = ["check_target", "read", "write"]
 
 
 def read(source: str | os.PathLike[str], *, series: str | None = None) -> Volume:

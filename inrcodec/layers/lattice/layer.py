@@ -12,12 +12,10 @@ from __future__ import annotations
 
 from functools import partial
 from math import prod
-from os import cpu_count
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 from inrcodec.errors import CorruptFile
 from inrcodec.format.header import Header
@@ -25,6 +23,7 @@ from inrcodec.format.sections import Sections
 from inrcodec.layers.lattice import codec, scan
 from inrcodec.layers.lattice.codec import Lattice
 from inrcodec.layers.lattice.integers import Scale
+from inrcodec.parallel import one_blas_thread, thread_count
 from inrcodec.progress import Progress
 from inrcodec.volume.box import Box, Shape
 
@@ -94,9 +93,9 @@ class Refinement:
                 value=there,
             )
         data = [self.sections.stream(row) for row in rows]
-        with threadpool_limits(1, "blas"):
+        with one_blas_thread():
             report = None if progress is None else partial(progress, STAGE)
-            known = codec.decode(data, self.shape, self.lattice, threads or cpu_count() or 1, report)
+            known = codec.decode(data, self.shape, self.lattice, thread_count(threads), report)
         return self.scale.stored(known if box is None else known[box.slices])
 
     def within(self, voxels: int) -> int:

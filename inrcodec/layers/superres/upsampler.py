@@ -11,7 +11,7 @@ beyond the volume the last voxel is repeated.  Background gets no residual: it n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import combinations, product
@@ -20,17 +20,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from inrcodec import parallel
 from inrcodec.layers.decode_options import Precision
 from inrcodec.layers.superres.network import SRDenseNet
-from inrcodec.parallel import InterruptiblePool
+from inrcodec.parallel import InterruptiblePool, torch_pool
 from inrcodec.volume.box import Box, Shape
 
 Float = NDArray[np.float64]
 Float32 = NDArray[np.float32]
 Bool = NDArray[np.bool_]
 Place = tuple[slice, slice, slice]
-Pool = Callable[[Callable[[Place], Float32], list[Place]], list[Float32]]
 
 BLOCK = (16, 32, 32)  # low-res voxels at most: 26k with the halo, about 40 MB of activations a thread
 HALO = 2  # voxels: what the training's loss leaves out at the rim of a patch
@@ -49,7 +47,7 @@ class Layer:
     blocks: list[tuple[tuple[int, int], Float32]]
 
     def add_to(self, rows: Float, first: Shape, scale: float) -> None:
-        """Add ``scale`` times the residual to rows (y, x) of a slice, in place; ``first`` is their first voxel."""
+        """Add ``scale`` times the residual to rows (y, x) of a slice, in place; ``first`` is their corner."""
         z, *corner = first
         for origin, values in self.blocks:
             here, there = [], []
@@ -99,19 +97,19 @@ class Upsampler:
         """
         spans = [z for z in spans_of(len(self.low)) if box is None or _meet(z, self.factor[0], box, 0)]
         threads = 1 if self.device != "cpu" else self.threads
-        with parallel.single_threaded(threads) as pool, InterruptiblePool(1) as ahead:
-            coming = ahead.submit(self._layer, spans[0], box, pool)
+        with torch_pool(threads) as pool, InterruptiblePool(1) as ahead:
+            upcoming = ahead.submit(self._layer, spans[0], box, pool)
             for span in [*spans[1:], None]:
-                layer = coming.result()
+                layer = upcoming.result()
                 if span is not None:
-                    coming = ahead.submit(self._layer, span, box, pool)
+                    upcoming = ahead.submit(self._layer, span, box, pool)
                 yield layer
 
-    def _layer(self, z: slice, box: Box | None, pool: Pool) -> Layer:
+    def _layer(self, z: slice, box: Box | None, pool: InterruptiblePool) -> Layer:
         fz, fy, fx = self.factor
         places = places_in(self.active, z, box, self.factor)
-        found = pool(self._block, places)
-        blocks = [((y.start * fy, x.start * fx), b) for (_, y, x), b in zip(places, found, strict=True)]
+        residuals = pool.map(self._block, places)
+        blocks = [((y.start * fy, x.start * fx), r) for (_, y, x), r in zip(places, residuals, strict=True)]
         return Layer(z.start * fz, z.stop * fz, blocks)
 
     @torch.no_grad()
@@ -186,15 +184,14 @@ def support(active: Bool, box: Box, factor: Shape, taps: Box) -> Box:
         for place in places_in(active, z, box, factor) if _meet(z, factor[0], box, 0) else ():
             low = [max(0, min(a, part.start - HALO)) for a, part in zip(low, place, strict=True)]
             high = [
-                min(n, max(b, part.stop + HALO))
-                for b, part, n in zip(high, place, active.shape, strict=True)
+                min(n, max(b, part.stop + HALO)) for b, part, n in zip(high, place, active.shape, strict=True)
             ]
     return Box((low[0], low[1], low[2]), (high[0], high[1], high[2]))
 
 
 def _meet(part: slice, factor: int, box: Box, axis: int) -> bool:
     """Whether a low-res part and a full-res box share voxels along an axis."""
-    return part.start * factor < box.high[axis] and box.low[axis] < part.stop * factor
+    return bool(part.start * factor < box.high[axis] and box.low[axis] < part.stop * factor)
 
 
 def _memory(network: SRDenseNet) -> torch.memory_format:

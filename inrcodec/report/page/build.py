@@ -13,9 +13,9 @@ from importlib.resources import files
 from math import isclose, isfinite
 from typing import Any
 
-from inrcodec.encoder import measure
 from inrcodec.errors import InputError
-from inrcodec.file import Decoder
+from inrcodec.file import InrvFile
+from inrcodec.format.digest import digest_of
 from inrcodec.format.header import LANCZOS, Header
 from inrcodec.layers.decode_options import DecodeOptions
 from inrcodec.layers.superres import registry
@@ -62,7 +62,7 @@ EXACT = "Every voxel is that of the source, bit for bit."
 
 
 def build(
-    name: str, facts: Mapping[str, Any], decoder: Decoder, source: Volume | None, how: DecodeOptions
+    name: str, facts: Mapping[str, Any], file: InrvFile, source: Volume | None, how: DecodeOptions
 ) -> str:
     """The whole page.
 
@@ -70,7 +70,7 @@ def build(
     ----------
     name : of the file, for the title.
     facts : what the file says of itself (:func:`inrcodec.encoder.ledger.facts`).
-    decoder : of the file.
+    file : whose page it is.
     source : the volume that was encoded, or ``None``: then there are neither differences nor charts.
 
     Raises
@@ -82,23 +82,23 @@ def build(
     """
     if source is not None:
         plots.require()
-    decoded = decoder.volume(how)
+    decoded = file.volume(how)
     found = None
     if source is not None:
         source = _same_kind(source, decoded)
         found = compare.compared(source, decoded)
-    equal = measure.digest_of(decoded.array) == decoder.header.digest
+    equal = digest_of(decoded.array) == file.header.digest
     data = views.planes(decoded, source) | {"presets": _presets(decoded), "compared": found is not None}
     text = TEMPLATE.read_text(encoding="utf-8")
     parts = {
         "title": escape(name),
         "summary": _summary(facts, equal),
-        "warning": _warning(decoder.header, found, equal),
+        "warning": _warning(file.header, found, equal),
         "errors": "" if found is None else _errors(found, decoded.unit),
         "bytes": _bytes(facts),
-        "coding": _table(_coding(facts, decoder.has_networks)),
+        "coding": _table(_coding(facts, file.base is not None)),
         "volume": _table(facts["volume"]),
-        "limitations": _limitations(decoder, decoded.unit),
+        "limitations": _limitations(file.header, decoded.unit),
         "data": json.dumps(data, allow_nan=False).replace("<", "\\u003c"),
     }
     for key, value in parts.items():
@@ -206,8 +206,8 @@ def _coding(facts: Mapping[str, Any], networks: bool) -> dict[str, Any]:
     }
 
 
-def _limitations(decoder: Decoder, unit: str) -> str:
-    header, told = decoder.header, []
+def _limitations(header: Header, unit: str) -> str:
+    told = []
     if header.bound is not None:
         suffix = f" {unit}" if unit else ""
         told.append(EXACT if header.bound == 0 else BOUND.format(bound=header.bound, unit=suffix))

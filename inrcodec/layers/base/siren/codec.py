@@ -10,11 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from os import cpu_count
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 from inrcodec.entropy import laplace
 from inrcodec.errors import CorruptFile
@@ -24,7 +22,7 @@ from inrcodec.layers.base.siren import activity, companding, siren, tiles, weigh
 from inrcodec.layers.base.siren.siren import Layout
 from inrcodec.layers.base.siren.tiles import Tile
 from inrcodec.layers.base.siren.weights import Int32
-from inrcodec.parallel import InterruptiblePool
+from inrcodec.parallel import InterruptiblePool, one_blas_thread, thread_count
 from inrcodec.progress import Progress
 from inrcodec.volume.box import Box, Shape, lowres_shape
 
@@ -118,7 +116,7 @@ class SirenTiles:
             out[tuple((places - np.array(box.low)).T)] = values
 
         # One thread a product: the bits then cannot depend on how a BLAS shares the work out.
-        with threadpool_limits(1, "blas"), InterruptiblePool(threads or cpu_count()) as pool:
+        with one_blas_thread(), InterruptiblePool(thread_count(threads)) as pool:
             for done, _ in enumerate(pool.map(fill, crossed), 1):
                 if progress:
                     progress(STAGE, done / len(crossed))

@@ -1,0 +1,93 @@
+"""The manual is whole: every option, exit code and public name is in it, and its links lead somewhere."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+import inrcodec
+from inrcodec.cli import exits
+
+DOCS = Path(__file__).parents[1] / "docs"
+PAGES = sorted(page for page in DOCS.rglob("*.md") if "_build" not in page.parts)
+LEAVING = {"encode_report", "html_report", "preview", "PRESETS"}
+TEXTS = {page: page.read_text(encoding="utf-8") for page in PAGES}
+
+
+@pytest.fixture(scope="module")
+def option_tables():
+    pytest.importorskip("sphinx", reason="the manual needs the extra docs")
+    sys.path.insert(0, str(DOCS / "_ext"))
+    import option_tables
+
+    return option_tables
+
+
+@pytest.mark.parametrize("command", ["enc", "dec", "info", "train"])
+def test_every_flag_of_a_command_is_in_its_tables(option_tables, command):
+    made = option_tables.markdown(command)
+    flags = [flag for action in option_tables.parser_of(command)._actions for flag in action.option_strings]
+    assert flags
+    for flag in flags:
+        assert f"`{flag}" in made, flag
+
+
+def test_every_command_has_its_tables():
+    page = TEXTS[DOCS / "cli.md"]
+    assert re.findall(r"\{options-of\} (\w+)", page) == ["enc", "dec", "info", "train"]
+    assert "{exit-codes}" in page
+
+
+def test_exit_codes_are_the_commands_own(option_tables):
+    rows = re.findall(r"^\| (\d+) \| (.*) \|$", option_tables.exit_codes(), re.MULTILINE)
+    assert tuple((int(code), meaning) for code, meaning in rows) == tuple(exits.EXITS)
+
+
+def test_flags_that_the_pages_name_exist(option_tables):
+    known = {
+        flag
+        for command in ("enc", "dec", "info", "train")
+        for action in option_tables.parser_of(command)._actions
+        for flag in action.option_strings
+    }
+    for name in ("cli", "index", "limitations", "quickstart", "radiologist", "refinement"):
+        page = DOCS / f"{name}.md"
+        text = TEXTS[page]
+        for line in re.findall(r"^inrv-.*$", text, re.MULTILINE) + re.findall(
+            r"`(inrv-[^`]*|--[^`]*)`", text
+        ):
+            assert set(re.findall(r"(?<!\S)--[a-z][a-z-]+", line)) <= known, (page.name, line)
+
+
+def test_every_public_name_is_in_the_reference():
+    page = TEXTS[DOCS / "python.md"]
+    errors = {name for name in dir(inrcodec.errors) if name[0].isupper()}
+    for name in set(inrcodec.__all__) - errors - {"__version__"} - LEAVING:
+        assert f"inrcodec.{name}" in page, name
+
+
+def test_links_between_pages_lead_to_files():
+    for page, text in TEXTS.items():
+        for link in re.findall(r"\]\(([^)#:\s]+?)(?:#[^)]*)?\)", text):
+            assert (page.parent / link).exists(), (page.name, link)
+
+
+def test_limitations_stand_before_the_evidence():
+    front = TEXTS[DOCS / "index.md"]
+    assert front.index("\nlimitations\n") < front.index("\nevidence\n")
+
+
+def test_cells_of_executed_pages_are_python():
+    cells = [
+        cell
+        for text in TEXTS.values()
+        for cell in re.findall(r"^```\{code-cell\}\n(?::.*\n)*(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    ]
+    assert cells
+    for cell in cells:
+        if not cell.startswith("!"):
+            ast.parse(cell)
