@@ -198,7 +198,9 @@ def _steps(values: np.ndarray, rate: float, args: Namespace) -> list[float]:
     tile = tiles.tile(np.ones(values.shape, dtype=bool), Box((0, 0, 0), values.shape))
     assert tile is not None
     seen: list[tuple[float, float]] = []
-    settings = loop.FitSettings(steps=OUR_STEPS, batch=BATCH, rate=rate, seed=args.seed, threads=args.threads)
+    settings = loop.FitSettings(
+        steps=OUR_STEPS, batch=BATCH, lmbda=rate, seed=args.seed, threads=args.threads
+    )
     layout = Layout(LAYERS, WIDTH, OMEGA)
     with suppress(FitFailed):  # so few steps need not lead anywhere
         loop.fit(

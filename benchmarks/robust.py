@@ -8,7 +8,7 @@ freely, from several seeds.  A fit is an offender if it fails, or if one of its 
 file, has an error that can be seen and that is
 
 - larger than that of the tile's mean,
-- or leaves more than half of what neighbouring voxels share unexplained (``divergence.stuck``; not asked
+- or leaves more than half of what neighbouring voxels share unexplained (``divergence.stuck_at``; not asked
   where a tile has fewer voxels than its network has weights, which could not pay for themselves),
 - or leaves more than a tenth of the tile's variance, and is more than 6 dB above that of another seed;
 
@@ -203,7 +203,7 @@ def wrong_with(error: float, truth: np.ndarray, tile: tiles.Tile, visible: float
         return ""
     if error > 1.01 * truth.var():
         return "is worse than its mean"
-    return "is stuck" if error > divergence.stuck(tile.index, truth) else ""
+    return "is stuck" if error > divergence.stuck_at(tile.index, truth) else ""
 
 
 def compare(results: list[Result]) -> None:

@@ -31,9 +31,9 @@ from inrcodec.encoder.options import EncodeOptions
 from inrcodec.layers.superres import registry
 from inrcodec.layers.superres.network import SRDenseNet, frozen
 from inrcodec.layers.superres.upsampler import Upsampler
-from inrcodec.training import degrade
-from inrcodec.training.dataset import Loader, Material, material_of, unit_of
-from inrcodec.training.evaluate import measured
+from inrcodec.training import dataset, degrade
+from inrcodec.training.dataset import TrainingVolume, paired, to_unit
+from inrcodec.training.evaluate import score, scores
 from inrcodec.training.options import TrainOptions
 from inrcodec.volume.metrics import psnr
 
@@ -62,7 +62,7 @@ def clean(encodings: Encodings, args: argparse.Namespace) -> Section:
     figures = []
     tall = cropped(encodings.head, (slice(None), *CROP[1:]))
     for name, volume in (("crop", encodings.crop), ("crop, all slices", tall)):
-        figures += _gains("CT", name, unit_of(replace(volume, modality="CT")), CLEAN, args).figures
+        figures += _gains("CT", name, to_unit(replace(volume, modality="CT")), CLEAN, args).figures
     return Section(figures)
 
 
@@ -80,17 +80,17 @@ def mr(encodings: Encodings, args: argparse.Namespace) -> Section:
 
 
 def _mr_of(path: Path) -> np.ndarray:
-    return unit_of(replace(io.read(path), modality="MR"))
+    return to_unit(replace(io.read(path), modality="MR"))
 
 
 def _gains(modality: str, name: str, full: np.ndarray, least: dict, args: argparse.Namespace) -> Section:
     """One image, and the mean of as many as serve the network; the target is for the latter."""
     figures = []
     for model, network in networks(modality):
-        material = [material_of(name, "clean", full, network.arch.factor)]
+        volume = paired(name, "clean", full, network.arch.factor)
         target = least.get(network.arch.factor)
         for ensemble, aim in ((1, None), (2**network.arch.dims, target)):
-            found = measured(network, material, args.threads, ensemble)[0]
+            found = score(network, volume, args.threads, ensemble)
             words = f"Lanczos {found.lanczos:.2f} dB, model {found.model:.2f}"
             what = f"{model}, {name}, clean, {ensemble} image{'s' if ensemble > 1 else ''}"
             figures.append(Figure(name=what, value=found.gain, unit="dB", least=aim, note=words))
@@ -178,8 +178,9 @@ def imitation(encodings: Encodings, args: argparse.Namespace) -> Section:
     figures = []
     network = dict(networks("CT"))["ct-3d-x4"]
     wishes = TrainOptions(volumes=[args.train], modality="CT", factor=FACTOR, out=args.out)
-    clean_one, *fits = Loader(wishes).plain(args.train)
-    for real in fits:
+    args.out.mkdir(parents=True, exist_ok=True)
+    clean_one = dataset.to_evaluate_on(args.train.name, dataset.load(args.train, wishes), wishes).part
+    for real in dataset.fitted(clean_one, wishes):
         assert real.error is not None
         error = _imitated(clean_one, float(real.error.square().mean()))
         like = replace(real, version=f"imitated {real.version}", error=error)
@@ -191,7 +192,7 @@ def imitation(encodings: Encodings, args: argparse.Namespace) -> Section:
                     name=f"{real.version}, share of the error at {band}", value=a, note=f"imitated {b:.3f}"
                 )
             )
-        rows = measured(network, [real, like], args.threads)
+        rows = scores(network, [real, like], args.threads)
         words = f"imitated {rows[1].gain:+.2f} dB; low-res {rows[0].lowres:.1f} dB"
         figures.append(
             Figure(name=f"{real.version}, gain of ct-3d-x4", value=rows[0].gain, unit="dB", note=words)
@@ -199,18 +200,18 @@ def imitation(encodings: Encodings, args: argparse.Namespace) -> Section:
     return Section(figures)
 
 
-def _imitated(clean_one: Material, mse: float) -> torch.Tensor:
+def _imitated(clean_one: TrainingVolume, mse: float) -> torch.Tensor:
     """At the level that has the mean squared error."""
     low, high = 1e-8, 1e-1
     for _ in range(30):
         level = (low * high) ** 0.5
         generator = torch.Generator().manual_seed(0)
-        error = degrade.imitate(clean_one.low, level, generator)
+        error = degrade.simulated_error(clean_one.lowres, level, generator)
         low, high = (level, high) if float(error.square().mean()) < mse else (low, level)
     return error
 
 
-def _shares(material: Material) -> list[float]:
+def _shares(material: TrainingVolume) -> list[float]:
     """Of the error's energy in each band of frequencies."""
     assert material.error is not None
     energy = np.square(np.abs(np.fft.fftn(material.error.numpy())))

@@ -11,24 +11,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from os import PathLike
-from pathlib import Path
 from typing import Any, BinaryIO, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from inrcodec import io, validate
-from inrcodec.encoder import ledger
-from inrcodec.encoder import plan as planning
 from inrcodec.encoder.fit import checkpoint
 from inrcodec.encoder.ledger import EncodeReport
 from inrcodec.encoder.options import EncodeOptions, ResolvedOptions
 from inrcodec.file import InrvFile
-from inrcodec.format import container, summary
+from inrcodec.format import summary
 from inrcodec.layers.decode_options import DecodeOptions, Precision, Quality
 from inrcodec.progress import Progress, Stages
-from inrcodec.volume import windows
-from inrcodec.volume.modality import parse_modality, with_modality
+from inrcodec.volume.modality import parse_modality
 from inrcodec.volume.volume import Volume
 
 Source = str | PathLike[str] | NDArray[Any] | Volume
@@ -128,34 +124,16 @@ def encode_report(
 
     A checkpoint is left to the caller, who removes it when the bytes are where they should be.
     """
-    from inrcodec.encoder import (
-        pipeline,
-        target_search,  # torch and scipy: not for those who only ask for a header
-    )
+    from inrcodec.encoder import pipeline  # torch and scipy: not for those who only ask for a header
+    from inrcodec.encoder.facts import Facts
 
     wishes, modality = _resolved(options, knobs), parse_modality(modality)
     if wishes.checkpoint is not None:
         wishes.checkpoint.check()
     stages = Stages(progress)
-    volume, notices = with_modality(io.read(source, spacing=spacing, series=series), modality)
+    volume = io.read(source, spacing=spacing, series=series)
     stages("read", 1.0)
-    encoded, found = target_search.encode(volume, wishes, stages)
-    header = pipeline.finished(encoded, found)
-    sections = {"HEAD": header.to_bytes(), **encoded.sections}
-    blob = container.pack(list(sections.items()))
-    container.read(blob)  # what no reader would take is never written
-    planning.hold_to(wishes, volume, len(blob))
-    record = ledger.of(volume, header, sections, found, len(blob))
-    chosen = windows.format_focus(wishes.focus)
-    return blob, EncodeReport(
-        **record,
-        focus=chosen,
-        through_sr=wishes.through_sr,
-        seconds=stages.seconds,
-        notices=notices + encoded.notices + pipeline.model_left_out(encoded, found),
-        reason=encoded.choice.reason if encoded.choice else "",
-        considered=encoded.choice.rows() if encoded.choice else [],
-    )
+    return pipeline.encode(Facts.of(volume, modality), wishes, stages)
 
 
 def plan(
@@ -169,14 +147,11 @@ def plan(
 ) -> dict[str, Any]:
     """What :func:`encode` would do: factor, low-res shape, tiles, network, model, predicted bytes."""
     from inrcodec.encoder import pipeline
+    from inrcodec.encoder.facts import Facts
 
     wishes, modality = _resolved(options, knobs), parse_modality(modality)
-    volume, notices = with_modality(io.read(source, spacing=spacing, series=series), modality)
-    if wishes.max_error is not None and not wishes.base:
-        found = ledger.plan_of_refinement(volume, wishes.max_error)
-    else:
-        found = ledger.plan(volume, pipeline.prepare(volume, wishes), wishes)
-    return found | {"modality": volume.modality, "notices": notices + found["notices"]}
+    volume = io.read(source, spacing=spacing, series=series)
+    return pipeline.forecast(Facts.of(volume, modality), wishes)
 
 
 def decode(
@@ -258,8 +233,7 @@ def decode_volume(
         ensemble=ensemble,
     )
     validate.check_device(device)
-    file = open(source, max_bytes)
-    return file.volume(how, progress)
+    return open(source, max_bytes).volume(how, progress)
 
 
 def open(source: File, max_bytes: int | None = None) -> InrvFile:
@@ -277,43 +251,8 @@ def info(source: File) -> dict[str, Any]:
 
 
 def preview(source: File) -> NDArray[np.uint8]:
-    """The central axial low-res slice, (y, x), windowed to 0..255; imports neither torch nor scipy."""
+    """The central low-res slice, (y, x), windowed to 0..255; imports neither torch nor scipy."""
     return open(source).preview()
-
-
-def html_report(
-    source: File,
-    reference: Source | None = None,
-    *,
-    name: str = "",
-    series: str | None = None,
-    device: str = "cpu",
-    threads: int | None = None,
-) -> str:
-    """One HTML page about a file: slices, errors, bytes, how it was encoded; it needs no network.
-
-    Parameters
-    ----------
-    source : path, bytes or binary file object.
-    reference : what was encoded, as for :func:`encode`; with it the page has differences and charts.
-    name : for the title; without it, that of the path.
-    series : of the reference, where a DICOM folder holds several.
-
-    Raises
-    ------
-    InputError
-        The reference has another shape.
-    MissingExtra
-        There is a reference, and Matplotlib is not installed (extra "plots").
-    """
-    from inrcodec.report.page import build
-
-    validate.check_device(device)
-    file = open(source)
-    found = None if reference is None else io.read(reference, series=series)
-    title = name or (Path(source).name if isinstance(source, str | PathLike) else "volume.inrv")
-    how = DecodeOptions(device=device, threads=threads)
-    return build(title, summary.facts(file.header, file.sections.lengths), file, found, how)
 
 
 def verify(source: File, *, device: str = "cpu", threads: int | None = None) -> dict[str, Any]:

@@ -3,7 +3,7 @@
     python make_example.py            print the chapter
     python make_example.py --write    put it into inrv-1.md
 
-It needs the package, as it writes the file; a test compares the chapter with what this prints.
+It uses the package to write the file; a test compares the chapter with what this prints.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def rows() -> Iterator[Row]:
         yield data[position + 4 : position + 12], f"of {len(body)} bytes"
         yield data[position + 12 : position + 16], "its CRC-32"
         position += 16
-    yield data[position : position + 4], "CRC-32 of all before"
+    yield data[position : position + 4], "CRC-32 of everything before"
     yield from explained(msgpack.unpackb(HEADER.to_bytes()), "`HEAD`: ")
     scales, weights = stream()
     yield struct.pack("<I", len(scales + weights)), "`INDX`: bytes of the stream of tile 0"
@@ -121,7 +121,7 @@ def chapter() -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="The worked example of the specification.")
-    parser.add_argument("--write", action="store_true", help="put it into inrv-1.md")
+    parser.add_argument("--write", action="store_true", help="insert it into inrv-1.md")
     if not parser.parse_args().write:
         print(chapter())
         return

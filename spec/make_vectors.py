@@ -1,9 +1,9 @@
-"""Write the conformance cases of `vectors/`: a file, what it decodes to, and how far a decoder may be off.
+"""Write the conformance cases of `vectors/`: a file, its decoded volume, and the tolerance of a decoder.
 
     python make_vectors.py             write the cases that are missing
-    python make_vectors.py NAME ...    write these anew
+    python make_vectors.py NAME ...    write these again
 
-A case is written once and then only ever decoded: a version that reads it otherwise has changed the
+A case is written once and then only ever decoded: a version that decodes it differently has changed the
 format. Each is a folder with `input.inrv`; `expected.npz`, with `lowres` (unit values, float64) and
 `lanczos` (stored values); and `case.json`, with the tolerances.
 """
@@ -29,16 +29,16 @@ SMALL = {"steps": 300, "width": 8, "layers": 2, "sr": "lanczos", "threads": 1, "
 
 @dataclass(frozen=True)
 class Case:
-    """A volume, and what is special about it."""
+    """A volume, the options to encode it with, and what is special about it."""
 
     about: str
     array: NDArray[Any]
-    knobs: dict[str, Any]
+    options: dict[str, Any]
     volume: dict[str, Any] = field(default_factory=dict)
 
 
 def blob(shape: tuple[int, int, int], radius: float = 0.8) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
-    """An ellipsoid that is not centred, and a smooth texture in [-1, 1]."""
+    """An off-centre ellipsoid, and a smooth texture in [-1, 1]."""
     z, y, x = np.meshgrid(*(np.linspace(-1, 1, n) if n > 1 else np.zeros(1) for n in shape), indexing="ij")
     inside = (z / 1.3 + 0.1) ** 2 + (y - 0.1) ** 2 + (1.3 * x) ** 2 < radius**2
     return inside, np.sin(3 * x + 2 * z) * np.cos(4 * y - z)
@@ -142,11 +142,11 @@ def cases() -> dict[str, Case]:
 
 
 def write(name: str, case: Case) -> None:
-    """Encode a case and keep what the package decodes."""
+    """Encode a case and store what the package decodes."""
     spacing = (3.0, 0.75, 0.75)[-case.array.ndim :]
     volume = inrcodec.Volume.from_array(case.array, spacing=spacing, **case.volume)
-    bare = {"lossless", "max_error"} & case.knobs.keys() and not case.knobs.get("base")
-    data = inrcodec.encode(volume, **({} if bare else SMALL) | case.knobs)
+    bare = {"lossless", "max_error"} & case.options.keys() and not case.options.get("base")
+    data = inrcodec.encode(volume, **({} if bare else SMALL) | case.options)
     assert isinstance(data, bytes)
     lanczos = inrcodec.decode_volume(data, sr="lanczos").array
     decoder = inrcodec.open(data)

@@ -160,7 +160,7 @@ class Arithmetic:
         need(self.data[self.dropped :] == candidate.to_bytes(4, "big")[:count], "end of a mask")
 
 
-def learn(states: dict[int, tuple[int, int]], key: int, bit: int) -> None:
+def update(states: dict[int, tuple[int, int]], key: int, bit: int) -> None:
     p, n = states.get(key, (2**21, 0))
     r = 655360 // (10 * n + 13)
     p = p + ((2**22 - 1 - p) * r >> 16) if bit else p - (p * r >> 16)
@@ -171,7 +171,7 @@ def decode_grid(data: bytes, shape: tuple[int, ...]) -> np.ndarray:
     """Cells, (z, y, x), bool."""
     decoder = Arithmetic(data)
     states: list[dict[int, tuple[int, int]]] = [{} for _ in CONTEXTS]
-    agreed: dict[int, tuple[int, int]] = {}
+    unanimous: dict[int, tuple[int, int]] = {}
     weights = [[13107] * 5 for _ in range(9)]
     grid = np.zeros([n + 4 for n in shape], dtype=int)  # two cells of zeros on every side
     for z, y, x in np.ndindex(*shape):
@@ -179,9 +179,9 @@ def decode_grid(data: bytes, shape: tuple[int, ...]) -> np.ndarray:
         around = {seen[o] for o in (*C, *P)}
         if len(around) == 1:
             side = around.pop()
-            p, _ = agreed.get(side, (2**21, 0))
+            p, _ = unanimous.get(side, (2**21, 0))
             bit = decoder.bit(min(max(p >> 6, 1), 65535))
-            learn(agreed, side, bit)
+            update(unanimous, side, bit)
         else:
             keys = [sum(seen[o] << i for i, o in enumerate(context)) for context in CONTEXTS]
             logits = [stretch(s.get(key, (2**21, 0))[0] >> 8) for s, key in zip(states, keys, strict=True)]
@@ -192,7 +192,7 @@ def decode_grid(data: bytes, shape: tuple[int, ...]) -> np.ndarray:
             e = (65536 * bit - probability) * 100 >> 4
             for j, (key, logit) in enumerate(zip(keys, logits, strict=True)):
                 w[j] += (logit * e + 32768) >> 16
-                learn(states[j], key, bit)
+                update(states[j], key, bit)
         grid[z + 2, y + 2, x + 2] = bit
     decoder.finish()
     return grid[2:-2, 2:-2, 2:-2].astype(bool)

@@ -1,8 +1,8 @@
-"""A Lanczos decoder of INRV files, written from inrv-1.md alone; it shares no code with the package.
+"""A Lanczos decoder for INRV files, written from inrv-1.md alone; it shares no code with the package.
 
     python reference_decoder.py FILE.inrv OUTPUT.npy [--lowres]
 
-It is short before it is fast. Chapter names in the comments are those of the specification.
+It aims to be short, not fast. The headings in the comments are the chapters of the specification.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def read_sections(data: bytes) -> tuple[int, dict[str, bytes]]:
     need(major == 1, f"major version {major}")
     need(count <= 64 and total <= 2**30, "beyond the limits")
     start = 24 + 16 * count
-    need(len(data) == total >= start + 4, "not the length that it claims")
+    need(len(data) == total >= start + 4, "length differs from the one stated")
     need(zlib.crc32(data[:start]) == struct.unpack_from("<I", data, start)[0], "checksum of the table")
     sections: dict[str, bytes] = {}
     position = start + 4
@@ -95,7 +95,7 @@ REQUIRED = (
 
 def canonical(value: Any) -> Any:
     if isinstance(value, dict):
-        need(all(isinstance(key, str) for key in value), "a key is no text")
+        need(all(isinstance(key, str) for key in value), "a key is not text")
         return {key: canonical(value[key]) for key in sorted(value)}
     if isinstance(value, list):
         return [canonical(item) for item in value]
@@ -106,24 +106,26 @@ def canonical(value: Any) -> Any:
 
 
 def read_header(data: bytes, minor: int) -> dict[str, Any]:
-    """Fields by name, "map.key", with the defaults filled in."""
+    """Fields by name, "map.key", with defaults filled in."""
     need(len(data) <= 2**20, "header too long")
     try:
         tree = msgpack.unpackb(data, max_ext_len=0)
         need(msgpack.packb(canonical(tree)) == data, "header is not canonical")
-        found = {f"{group}.{key}": value for group, entries in tree.items() for key, value in entries.items()}
+        fields = {
+            f"{group}.{key}": value for group, entries in tree.items() for key, value in entries.items()
+        }
     except (ValueError, TypeError, AttributeError, OverflowError) as error:
         raise Invalid("header") from error
     need(all(tree.values()), "a map is empty")
-    texts = [text for value in found.values() for text in (value if isinstance(value, dict) else [value])]
-    texts += list(found.get("volume.about", {}).values())
+    texts = [text for value in fields.values() for text in (value if isinstance(value, dict) else [value])]
+    texts += list(fields.get("volume.about", {}).values())
     need(all(re.fullmatch("[ -~]{0,64}", text) for text in texts if isinstance(text, str)), "text")
     for name in REQUIRED:
-        need(name in found, f"header has no {name}")
-    for name, value in found.items():
+        need(name in fields, f"header has no {name}")
+    for name, value in fields.items():
         need(name in REQUIRED or name in DEFAULTS or minor > 0, f"unknown field {name}")
-        need(name not in DEFAULTS or value != DEFAULTS[name], f"{name} is stated and is the default")
-    header = DEFAULTS | found
+        need(name not in DEFAULTS or value != DEFAULTS[name], f"{name} is stated but has its default")
+    header = DEFAULTS | fields
     check_header(header)
     return header
 
@@ -143,7 +145,7 @@ def check_header(h: dict[str, Any]) -> None:
         need(value is None or type_limits.min <= value <= type_limits.max, "range or padding beyond the type")
         need(value is None or dtype.kind == "f" or abs(value) <= 2**53, "range or padding beyond 2^53")
     padding = h["volume.padding"]
-    need(padding is None or dtype.kind == "f" or padding == int(padding), "padding is no integer")
+    need(padding is None or dtype.kind == "f" or padding == int(padding), "padding is not an integer")
     need(len(h["volume.modality"]) <= 16, "modality")
     for axis in curve(h):
         need(all(a < b for a, b in pairwise(axis)), "companding")
@@ -196,7 +198,7 @@ def check_window(h: dict[str, Any]) -> None:
 
 
 def curve(h: dict[str, Any]) -> list[list[int]]:
-    """x and y of the companding's nodes, ends included."""
+    """x and y of the nodes of the companding curve, ends included."""
     nodes = h["lowres.companding"]
     need(all(type(n) is int for n in nodes) and len(nodes) in range(0, 17, 2), "companding")
     return [[-32768, *nodes[axis::2], 32768] for axis in (0, 1)]
@@ -332,14 +334,14 @@ def decode(data: bytes) -> tuple[np.ndarray, np.ndarray]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Decode an INRV file by Lanczos alone.")
+    parser = argparse.ArgumentParser(description="Decode an INRV file with Lanczos alone.")
     parser.add_argument("file")
     parser.add_argument("output", help=".npy")
     parser.add_argument("--lowres", action="store_true", help="unit values of the low-res volume")
-    wishes = parser.parse_args()
-    with open(wishes.file, "rb") as stream:
+    args = parser.parse_args()
+    with open(args.file, "rb") as stream:
         lowres, stored = decode(stream.read())
-    np.save(wishes.output, lowres if wishes.lowres else stored)
+    np.save(args.output, lowres if args.lowres else stored)
 
 
 if __name__ == "__main__":

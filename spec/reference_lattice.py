@@ -24,7 +24,7 @@ def power(t: int, d: int, n: int) -> int:
     return t
 
 
-def first_weights(context: int) -> list[int]:
+def initial_weights(context: int) -> list[int]:
     if context >= 56:
         context = 8 * ((context - 56) // 8) + 4
     magnitude = 2 ** (context // 4) * (4 + context % 4)
@@ -45,35 +45,35 @@ class Tables:
     """Weights and frequencies of all contexts."""
 
     def __init__(self) -> None:
-        self.first = [first_weights(context) for context in range(112)]
+        self.first = [initial_weights(context) for context in range(112)]
         self.weights = [list(row) for row in self.first]
-        self.settle()
+        self.update_frequencies()
 
-    def settle(self) -> None:
+    def update_frequencies(self) -> None:
         self.frequency, self.start = [], []
         for weights in self.weights:
-            expected = [w for w in weights if w >= 8]
-            room, total = M - 1 - len(expected), sum(expected)
+            frequent = [w for w in weights if w >= 8]
+            room, total = M - 1 - len(frequent), sum(frequent)
             row = [1 + w * room // total if w >= 8 else 0 for w in weights] + [1]
             row[row.index(max(row))] += M - sum(row)
             self.frequency.append(row)
             self.start.append(np.cumsum([0, *row]).tolist())
 
-    def learn(self, contexts: list[int], tokens: list[int]) -> None:
+    def adapt(self, contexts: list[int], tokens: list[int]) -> None:
         for context, token in zip(contexts, tokens, strict=True):
             self.weights[context][token] += 512
         for context, weights in enumerate(self.weights):
             while sum(weights) > 2**20:
                 weights = [w >> 1 for w in weights]
             self.weights[context] = weights
-        self.settle()
+        self.update_frequencies()
 
     def begin_stage(self) -> None:
         self.weights = [
             [max(w // 4, f) for w, f in zip(weights, first, strict=True)]
             for weights, first in zip(self.weights, self.first, strict=True)
         ]
-        self.settle()
+        self.update_frequencies()
 
 
 # ------------------------------------------------------------------------------------------ Lanes and tokens
@@ -127,7 +127,7 @@ def read_tokens(
             if tokens[i] == TOKENS:
                 need(rare and rare[-1] < TOKENS, "rare tokens")
                 tokens[i] = rare.pop()
-        tables.learn(contexts[first:stop], tokens[first:stop])
+        tables.adapt(contexts[first:stop], tokens[first:stop])
         piece = min(3 * stop, 262144)
     need(not words and not rare, "words or rare tokens are left")
     return tokens, plain
@@ -182,17 +182,17 @@ def context_of(e: float) -> int:
     return min(max(4 * (exponent - 1 + 5) + math.floor(4 * (2 * fraction - 1)), 0), 55)
 
 
-def held(index: np.ndarray, n: int) -> np.ndarray:
+def clamped(index: np.ndarray, n: int) -> np.ndarray:
     return np.clip(index, 0, n - 1)
 
 
 def mirrored(index: np.ndarray, n: int) -> np.ndarray:
     index = np.where(index < 0, -index, index)
-    return held(np.where(index > n - 1, 2 * (n - 1) - index, index), n)
+    return clamped(np.where(index > n - 1, 2 * (n - 1) - index, index), n)
 
 
 class Lattice:
-    """The integers as far as they are decoded."""
+    """The integers decoded so far."""
 
     def __init__(self, h: dict[str, Any], most: int) -> None:
         self.h, self.most = h, most
@@ -237,7 +237,7 @@ class Lattice:
             self.tables.begin_stage()
             for odd, new in PHASES:
                 self.phase(axis, odd, new, self.h["refine.steps"][number + 1], stream)
-            need(not stream.data, "bytes behind a stage")
+            need(not stream.data, "bytes after a stage")
         self.spacing = self._after(axis)
 
     def phase(
@@ -270,7 +270,7 @@ class Lattice:
     def _known(self, axis, others, i, counts, a, b, c):  # type: ignore[no-untyped-def]
         at = list(i)
         for k, move in zip([axis, *others], (a, b, c), strict=True):
-            at[k] = held(i[k] + move, counts[k]) * self.spacing[k]
+            at[k] = clamped(i[k] + move, counts[k]) * self.spacing[k]
         return self.k[tuple(at)]
 
     def _fresh(self, axis: int, i: list[np.ndarray]) -> tuple[np.ndarray, ...]:
@@ -289,15 +289,15 @@ class Lattice:
         rans.finish()
         need(np.abs(scales).max() <= 127 and np.abs(weights).max() <= 2**14, "weights of a predictor")
         contexts = [context_of(int(e) * 2.0**exponent / step) for e in scales @ np.abs(d)]
-        of = np.array([sum(bound <= context for bound in bounds) for context in contexts])
-        sums = (weights[of].T * d).sum(axis=0)
+        chosen = np.array([sum(bound <= context for bound in bounds) for context in contexts])
+        sums = (weights[chosen].T * d).sum(axis=0)
         return np.clip((128 * m + sums + 128) >> 8, 0, self.most), contexts
 
 
 # ------------------------------------------------------------------------------------------------- Integers
 
 
-def place(h: dict[str, Any], value: float) -> int:
+def rank(h: dict[str, Any], value: float) -> int:
     dtype = np.dtype(h["volume.dtype"])
     bits = int(np.array(value, dtype).view(f"i{dtype.itemsize}"))
     return bits if bits >= 0 else -(bits % 2 ** (8 * dtype.itemsize - 1)) - 1
@@ -305,7 +305,7 @@ def place(h: dict[str, Any], value: float) -> int:
 
 def ends(h: dict[str, Any]) -> tuple[int, int]:
     low, high = h["range.low"], h["range.high"]
-    return place(h, -0.0 if low == 0 else low), place(h, 0.0 if high == 0 else high)
+    return rank(h, -0.0 if low == 0 else low), rank(h, 0.0 if high == 0 else high)
 
 
 def largest(h: dict[str, Any]) -> int:
@@ -321,25 +321,25 @@ def to_stored(h: dict[str, Any], k: np.ndarray) -> np.ndarray:
         return (k + int(low)).astype(dtype)
     if unit > 0:
         return np.clip(float(low) + k * float(unit), low, high).astype(dtype)
-    places, top = k + ends(h)[0], 2 ** (8 * dtype.itemsize - 1)
-    bits = np.where(places >= 0, places, -(places + 1) - top)
+    ranks, top = k + ends(h)[0], 2 ** (8 * dtype.itemsize - 1)
+    bits = np.where(ranks >= 0, ranks, -(ranks + 1) - top)
     return bits.astype(f"i{dtype.itemsize}").view(dtype)
 
 
 def decode_refinement(
     h: dict[str, Any], sections: dict[str, bytes], streams: int | None = None
 ) -> np.ndarray:
-    """Stored values, (z, y, x), without padding; of the first streams alone, if so many are wished."""
+    """Stored values, (z, y, x), without padding; decoded from the first ``streams`` streams, or all."""
     need(len(sections["LIDX"]) == 8 * len(h["refine.steps"]), "index of the refinement")
     rows = list(struct.iter_unpack("<II", sections["LIDX"]))[:streams]
     body, parts = Stream(sections["LATT"]), []
     for length, crc in rows:
         parts.append(Stream(body.take(length)))
         need(zlib.crc32(parts[-1].data) == crc, "checksum of a stream")
-    need(streams is not None or not body.data, "bytes behind the refinement")
+    need(streams is not None or not body.data, "bytes after the refinement")
     lattice = Lattice(h, largest(h))
     lattice.first(parts[0])
-    need(not parts[0].data, "bytes behind the first lattice")
+    need(not parts[0].data, "bytes after the first lattice")
     for number in range(len(h["refine.axes"])):
         lattice.stage(number, parts[number + 1] if number + 1 < len(parts) else None)
     if len(parts) == len(h["refine.steps"]):

@@ -4,6 +4,8 @@ import io as streams
 import json
 import re
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,7 +13,9 @@ from dicom_maker import write_series
 
 import inrcodec
 from inrcodec import api, io
-from inrcodec.encoder import target_search
+from inrcodec.encoder import pipeline
+from inrcodec.encoder.measure import Measured
+from inrcodec.encoder.options import EncodeOptions
 from inrcodec.errors import CorruptFile, InputError, InrvError, TargetNotReached, UsageError
 from inrcodec.format import container
 from inrcodec.format.header import Header
@@ -126,16 +130,39 @@ def test_the_encoder_keeps_the_better_of_model_and_lanczos(monkeypatch):
     assert np.array_equal(inrcodec.decode(blob), with_lanczos)
 
 
-def test_a_narrow_gain_is_held_against_a_fit_without_the_model():
-    """Blocks that no model was made for: one gains on its own fit, and another fit does better without."""
-    blocks = np.where((np.indices((20, 32, 32)) // 4).sum(0) % 2, 1000, -1000).astype(np.int16)
-    knobs = {"factor": (1, 4, 4), "steps": 300, "modality": "CT", "threads": 1}
-    _, narrow = api.encode_report(blocks, **knobs, time_budget=1000.0)  # with a budget there is no other fit
-    assert narrow.sr == "ct-2d-x4" and 0 < narrow.psnr - narrow.psnr_lanczos < target_search.NARROW
-    plain, without = api.encode_report(blocks, sr="lanczos", **knobs)
-    assert without.psnr > narrow.psnr
-    blob, report = api.encode_report(blocks, **knobs)
-    assert blob == plain and any("Lanczos is used" in notice for notice in report.notices)
+@pytest.mark.parametrize(
+    ("gain", "knobs", "doubtful"),
+    [
+        (0.5, {"preset": "balanced"}, True),
+        (1.5, {"preset": "balanced"}, False),
+        (-0.5, {"preset": "balanced"}, True),
+        (0.5, {"preset": "fast"}, False),
+        (-0.5, {"preset": "fast"}, False),
+        (-0.5, {"preset": "fast", "size": 5000}, True),
+        (0.5, {"preset": "balanced", "time_budget": 9.0}, False),
+        (None, {"preset": "balanced"}, False),
+    ],
+)
+def test_a_loss_and_a_narrow_gain_of_the_model_are_held_against_networks_without_it(gain, knobs, doubtful):
+    """Whether the fit was made for the model, or bytes were kept for it, is what makes the loss a doubt."""
+    options = EncodeOptions(**knobs).resolved()
+    lanczos = SimpleNamespace(errors=SimpleNamespace(psnr=30.0))
+    model = None if gain is None else SimpleNamespace(errors=SimpleNamespace(psnr=30.0 + gain))
+    plan = SimpleNamespace(options=options, size=options.size)
+    found = Measured(plan, None, {}, lanczos, lanczos, model, None, ())
+    assert pipeline.is_doubtful(found) == doubtful
+
+
+def test_of_two_encodings_the_one_with_the_smaller_error_is_kept(monkeypatch):
+    """Whichever it is: the second plan has no model, and says why where it wins."""
+    volume = Volume.from_array(VOLUMES["int16"], modality="CT")
+    monkeypatch.setattr(pipeline, "is_doubtful", lambda found: found.model is not None)
+    knobs = {"steps": 60, "threads": 1, "factor": 4}
+    blob, report = api.encode_report(volume, **knobs)
+    _, plain = api.encode_report(volume, sr="lanczos", **knobs)
+    assert report.psnr >= plain.psnr
+    assert report.sr != "lanczos" or any("Lanczos is used" in notice for notice in report.notices)
+    assert inrcodec.verify(blob)["ok"]
 
 
 def test_a_file_with_a_model_decodes_without_it():
@@ -232,7 +259,7 @@ def test_a_stream_for_a_tile_of_nothing_is_refused():
 def test_no_patient_data_in_the_file(tmp_path):
     import pydicom
 
-    for path in sorted((io.Path("tests/data/vhf-head-dicom")).iterdir())[:6]:
+    for path in sorted(Path("tests/data/vhf-head-dicom").iterdir())[:6]:
         dataset = pydicom.dcmread(path)
         dataset.PatientName, dataset.PatientID = "Secret^Name", "SECRET-ID"
         dataset.InstitutionName, dataset.StudyDate = "Secret Hospital", "20261123"

@@ -16,6 +16,7 @@ import pytest
 
 import inrcodec
 from inrcodec import io
+from inrcodec.report.page import html_report
 
 selenium = pytest.importorskip("selenium", reason="the page is tried in a browser by selenium (extra dev)")
 from selenium import webdriver  # noqa: E402
@@ -53,8 +54,8 @@ def folder(tmp_path_factory, source):
     place = Path(os.environ.get("INRCODEC_ARTEFACTS") or tmp_path_factory.mktemp("page"))
     place.mkdir(parents=True, exist_ok=True)
     blob = inrcodec.encode(source, max_error=40, threads=1)
-    (place / "page.html").write_text(inrcodec.html_report(blob, source, name="head.inrv"))
-    (place / "alone.html").write_text(inrcodec.html_report(blob, name="head.inrv"))
+    (place / "page.html").write_text(html_report(blob, source, name="head.inrv"))
+    (place / "alone.html").write_text(html_report(blob, name="head.inrv"))
     return place
 
 

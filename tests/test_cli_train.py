@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from hashlib import sha256
 
 import numpy as np
@@ -13,22 +14,23 @@ from test_training import FACTOR, options, texture
 
 import inrcodec
 from inrcodec.cli import train as command
+from inrcodec.format import container
 from inrcodec.layers.superres import registry
 from inrcodec.training import run
-from inrcodec.training.trainer import Training
+from inrcodec.training.trainer import Trainer
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    """A folder with a model that learnt a little."""
+    """A folder with a model that was trained for a moment."""
     folder = tmp_path_factory.mktemp("model")
     np.save(folder / "v.npy", texture((40, 48, 48)))
-    assert command.main(words_for(folder, "--steps", "200", "--curve", "--rate", "0.01")) == 0
+    assert command.main(words_for(folder, "--steps", "20", "--curve", "--learning-rate", "0.01")) == 0
     return folder / "out"
 
 
 def words_for(folder, *words):
-    usual = "--factor 2 --modality CT --fits 0 --patch 9,10,10 --report 80 --batch 2 --id my-model -q"
+    usual = "--factor 2 --modality CT --fits 0 --patch 9,10,10 --report 8 --batch 2 --id my-model -q"
     return [
         str(folder / "v.npy"),
         "--out",
@@ -44,18 +46,25 @@ def test_the_card_is_true_of_the_weights_beside_it(model):
     card = json.loads((model / "my-model.json").read_text())
     assert card["sha256"] == sha256((model / "my-model.safetensors").read_bytes()).hexdigest()
     assert card["trained_on"] == [{"name": "v.npy", "licence": "none"}]
-    assert card["training"]["steps"] == 200 and card["held_out"][0]["volume"] == "v.npy (last fifth)"
+    assert card["training"]["steps"] == 20 and card["held_out"][0]["volume"] == "v.npy (last fifth)"
     lines = (model / "my-model.log.csv").read_text().splitlines()
-    assert [line.split(",")[0] for line in lines] == ["step", "80", "160", "200"]
+    assert [line.split(",")[0] for line in lines] == ["step", "8", "16", "20"]
     assert (model / "my-model.curve.png").read_bytes()[:4] == b"\x89PNG"
 
 
-def test_a_model_of_ones_own_encodes_and_decodes(model, monkeypatch):
-    knobs = {"factor": 2, "steps": 600, "width": 30, "modality": "CT"}
+def with_model(blob, name):
+    """A file that names a model, whatever the encoder would have thought of it."""
+    header, sections = container.read(blob)
+    digest = bytes.fromhex(registry.manifest(name).sha256)
+    named = replace(header, sr=name, sr_sha256=digest, sr_window=registry.WINDOWS["CT"])
+    return container.pack(list({**sections, "HEAD": named.to_bytes()}.items()))
+
+
+def test_a_user_model_encodes_and_decodes(model, monkeypatch):
+    knobs = {"factor": 2, "steps": 100, "width": 8, "modality": "CT", "sr": "lanczos"}
     monkeypatch.setenv(registry.OWN, str(model))
     assert registry.choose("CT", FACTOR) == "my-model"
-    blob, report = inrcodec.api.encode_report(texture((40, 48, 48)), **knobs)
-    assert report.sr == "my-model" and report.psnr > report.psnr_lanczos
+    blob = with_model(inrcodec.encode(texture((40, 48, 48)), **knobs), "my-model")
     decoded = inrcodec.decode(blob)
     plain = inrcodec.decode(blob, sr="lanczos")
     assert not np.array_equal(decoded, plain)
@@ -65,16 +74,16 @@ def test_a_model_of_ones_own_encodes_and_decodes(model, monkeypatch):
     assert np.array_equal(inrcodec.decode(blob, sr="lanczos"), plain)
 
 
-def test_more_steps_go_on_with_the_run_and_its_log(model):
-    assert command.main(words_for(model.parent, "--steps", "210", "--rate", "0.01", "--force")) == 0
+def test_more_steps_resume_the_training_and_its_log(model):
+    assert command.main(words_for(model.parent, "--steps", "21", "--learning-rate", "0.01", "--force")) == 0
     lines = (model / "my-model.log.csv").read_text().splitlines()
-    assert [line.split(",")[0] for line in lines] == ["step", "80", "160", "200", "210"]
-    assert json.loads((model / "my-model.json").read_text())["training"]["steps"] == 210
+    assert [line.split(",")[0] for line in lines] == ["step", "8", "16", "20", "21"]
+    assert json.loads((model / "my-model.json").read_text())["training"]["steps"] == 21
 
 
-def test_other_knobs_do_not_go_on_with_it(model, capsys):
-    assert command.main(words_for(model.parent, "--rate", "0.5", "--force")) == 2
-    assert "another --out" in capsys.readouterr().err
+def test_other_options_do_not_resume_it(model, capsys):
+    assert command.main(words_for(model.parent, "--learning-rate", "0.5", "--force")) == 2
+    assert "--out: " in capsys.readouterr().err
 
 
 def test_a_model_is_not_replaced_without_force(model, capsys):
@@ -85,7 +94,9 @@ def test_a_model_is_not_replaced_without_force(model, capsys):
 def test_a_training_can_begin_with_another_models_weights(model, monkeypatch, tmp_path):
     monkeypatch.setenv(registry.OWN, str(model))
     np.save(tmp_path / "w.npy", texture((40, 48, 48), seed=3))
-    found = options([tmp_path / "w.npy"], tmp_path, start="my-model", steps=1, rate=1e-9, model="next")
+    found = options(
+        [tmp_path / "w.npy"], tmp_path, start="my-model", steps=1, learning_rate=1e-9, model="next"
+    )
     card = json.loads(run.train(found).read_text())
     assert [v["name"] for v in card["trained_on"]] == ["w.npy", "v.npy"] and card["training"][
         "start"
@@ -101,18 +112,18 @@ def test_a_training_can_begin_with_another_models_weights(model, monkeypatch, tm
 
 def test_an_interrupt_keeps_what_was_learnt(tmp_path, capsys, monkeypatch):
     np.save(tmp_path / "v.npy", texture((40, 48, 48)))
-    whole = Training.step
+    whole = Trainer.step
 
     def interrupted(self, batch):
         if self.steps == 2:
             raise KeyboardInterrupt
         whole(self, batch)
 
-    monkeypatch.setattr(Training, "step", interrupted)
-    monkeypatch.setattr("inrcodec.training.trainer.SAVED_EVERY", 0.0)
+    monkeypatch.setattr(Trainer, "step", interrupted)
+    monkeypatch.setattr("inrcodec.encoder.fit.checkpoint.NOTED_EVERY", 0.0)
     words = [word for word in words_for(tmp_path) if word != "-q"]
     assert command.main(words) == 130
-    assert "goes on with it" in capsys.readouterr().err
+    assert "resumes it" in capsys.readouterr().err
     assert [p.name for p in (tmp_path / "out").glob("*")] == ["my-model.checkpoint.safetensors"]
 
 

@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from inrcodec import api
-from inrcodec.encoder import back_projection, pipeline
+from inrcodec.encoder import back_projection, plan
 from inrcodec.encoder.back_projection import _Upsampled, compensated
+from inrcodec.encoder.facts import Facts
 from inrcodec.encoder.options import EncodeOptions
 from inrcodec.format.header import Header
 from inrcodec.layers import resample
@@ -142,12 +143,13 @@ def test_a_model_that_is_worse_than_lanczos_is_left_out_before_the_fit(head, mon
     about = header(head, "ct-3d-x4")
     low = lowres(head, about)
     assert compensated(head, about, low, np.ones(low.shape, bool), threads=1) is None
-    knobs = {"steps": 20, "factor": 4, "threads": 2, "through_sr": True}
-    left_out = pipeline.encode(head, EncodeOptions(**knobs).resolved())
-    plain = pipeline.encode(head, EncodeOptions(**knobs, sr="lanczos").resolved())
-    assert left_out.header.to_bytes() == plain.header.to_bytes()
-    assert left_out.sections == plain.sections
-    assert any("Lanczos is used" in notice for notice in left_out.notices)
+    options = EncodeOptions(factor=4, threads=2, through_sr=True).resolved()
+    facts = Facts.of(head)
+    projected = back_projection.project(plan.make(facts, options))
+    plain = back_projection.project(plan.make(facts, replace(options, sr="lanczos")))
+    assert projected.header.to_bytes() == plain.header.to_bytes()
+    assert np.array_equal(projected.lowres.target, plain.lowres.target)
+    assert any("Lanczos is used" in notice for notice in projected.notices)
 
 
 def test_what_lies_under_padding_has_no_say(head):
@@ -179,15 +181,13 @@ def test_what_cannot_gain_stays(factor):
 
 
 def test_the_fit_is_to_another_volume_and_the_plain_one_stays_the_measure(head):
-    knobs = {"steps": 300, "factor": 4, "threads": 2, "sr": "lanczos"}
-    plain, through = (
-        pipeline.encode(head, EncodeOptions(**knobs, through_sr=wished).resolved())
-        for wished in (False, True)
-    )
-    assert np.array_equal(plain.lowres, through.lowres) and plain.aim is plain.lowres
-    assert not np.array_equal(through.aim, through.lowres)
-    assert plain.sections["MASK"] == through.sections["MASK"]
-    assert plain.sections["WGHT"] != through.sections["WGHT"]
+    options = EncodeOptions(factor=4, threads=2, sr="lanczos", through_sr=True).resolved()
+    plain = plan.make(Facts.of(head), options)
+    projected = back_projection.project(plain)
+    assert plain.lowres.target is plain.lowres.values
+    assert projected.lowres.values is plain.lowres.values and projected.masks == plain.masks
+    assert not np.array_equal(projected.lowres.target, plain.lowres.values)
+    assert projected.networks == plain.networks
 
 
 def test_the_report_says_so(head):

@@ -191,7 +191,9 @@ def test_everything_after_the_networks_sees_linear_values(encoded):
     decoder = inrcodec.open(blob)
     whole = decoder.lowres(threads=1)
     assert (
-        np.abs(low - (decoder.span.low + (whole + 1) * (decoder.span.high - decoder.span.low) / 2)).max()
+        np.abs(
+            low - (decoder.header.low + (whole + 1) * (decoder.header.high - decoder.header.low) / 2)
+        ).max()
         <= 0.51
     )
     for z in range(len(whole)):

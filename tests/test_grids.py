@@ -9,6 +9,7 @@ import pytest
 from inrcodec import api, io
 from inrcodec.encoder import forecast as probe
 from inrcodec.encoder import grid_search
+from inrcodec.encoder.facts import Facts
 from inrcodec.encoder.options import EncodeOptions
 from inrcodec.layers import resample
 from inrcodec.report.text import encode_ledger, grid_lines
@@ -37,7 +38,7 @@ def options(**knobs):
 
 
 def choose(volume, size=None, **knobs):
-    return grid_search.choose(volume, Range.of(volume), options(**knobs), size)
+    return grid_search.choose(Facts.of(volume), options(**knobs), size)
 
 
 def forecast(volume, factor):
@@ -127,7 +128,7 @@ def test_the_grids_for_a_psnr_begin_with_one_that_can_reach_it():
     volume = textured(sharp=(2, 2, 2))
     ceilings = {row.factor: row.ceiling for row in choose(volume, 20_000).considered}
     wanted = (ceilings[4, 4, 4] + ceilings[2, 2, 2]) / 2
-    order = grid_search.in_order(volume, Range.of(volume), options(psnr=wanted), wanted)
+    order = grid_search.in_order(Facts.of(volume), options(psnr=wanted), wanted)
     needed = {row.factor: row.bytes for row in order[0].considered}
     assert needed[4, 4, 4] is None and order[0].factor != (4, 4, 4)
     sizes = [needed[choice.factor] or inf for choice in order]

@@ -18,7 +18,10 @@ import pytest
 import inrcodec
 from inrcodec import Volume
 from inrcodec.cli import info
-from inrcodec.report.page import charts, compare, views
+from inrcodec.report.page import charts, html_report, views
+from inrcodec.report.page.build import Contents, build
+from inrcodec.volume.comparison import compare
+from inrcodec.volume.windows import WINDOWS
 
 QUICK = {"factor": 2, "tiles": (1, 1, 1), "width": 10, "steps": 60, "sr": "lanczos", "threads": 1}
 
@@ -62,6 +65,7 @@ def test_codes_come_back(seed):
 def affine_of(columns):
     """Directions of x, y and z as rows of signed patient axes: L, P, S = 1, 2, 3."""
     affine = np.eye(4)
+    affine[:3, 3] = -100  # a place in the patient: without one the axes mean nothing
     for k, way in enumerate(columns):
         affine[:3, k] = 0
         affine[abs(way) - 1, k] = np.sign(way)
@@ -151,14 +155,38 @@ def test_values_that_sixteen_bits_hold_are_exact(ball):
 
 
 def test_an_image_has_one_plane():
-    image = Volume.from_array(labelled((8, 9)) * 10)
+    image = Volume(labelled((1, 8, 9)) * 10, affine_of((1, -2, -3)), ndim=2)
     assert [plane["name"] for plane in views.planes(image, None)["planes"]] == ["axial"]
+
+
+def test_slices_of_no_known_place_have_no_anatomical_names():
+    found = views.planes(Volume.from_array(labelled(), spacing=(3, 1, 1)), None)
+    assert [plane["name"] for plane in found["planes"]] == ["across-z", "across-y", "across-x"]
+    assert found["planes"][0]["right"] == ["first x", "last x"]
+    assert found["planes"][1]["down"] == ["last z", "first z"]
+
+
+@pytest.mark.parametrize(
+    ("affine", "told"),
+    [
+        (affine_of((2, -3, 1)), "sagittal slices"),
+        (affine_of((1, -3, 2)), "coronal slices"),
+        (affine_of((-1, -2, 3)), "axial slices"),
+        (np.eye(4), "slices of unknown orientation"),
+    ],
+)
+def test_the_page_and_the_facts_tell_the_plane(affine, told):
+    volume = Volume(labelled(), affine)
+    facts = inrcodec.info(inrcodec.encode(volume, lossless=True))
+    page = build(Contents(name="a", facts=facts, decoded=volume))
+    assert told in re.search(r"<header>(.*?)</header>", page, re.S).group(1)
+    assert facts["volume"]["plane"] == ("" if "unknown" in told else told.split()[0])
 
 
 def test_errors_are_of_all_voxels(ball):
     error = np.random.default_rng(3).integers(-30, 31, ball.shape)
     decoded = replace(ball, array=(ball.array + error).astype(np.int16))
-    found = compare.compared(ball, decoded)
+    found = compare(ball, decoded)
     assert found.mean_error == pytest.approx(np.abs(error).mean())
     assert found.bias == pytest.approx(error.mean())
     assert found.max_error == np.abs(error).max()
@@ -174,13 +202,13 @@ def test_errors_are_of_all_voxels(ball):
 
 def test_units_are_physical():
     source = Volume(labelled(), np.eye(4), rescale=(0.5, -3.0))
-    found = compare.compared(source, replace(source, array=source.array + np.int16(4)))
+    found = compare(source, replace(source, array=source.array + np.int16(4)))
     assert found.mean_error == found.bias == found.max_error == 2.0
 
 
 def test_a_negative_slope_turns_the_sign():
     source = Volume(labelled(), np.eye(4), rescale=(-1.0, 0.0))
-    found = compare.compared(source, replace(source, array=source.array + np.int16(4)))
+    found = compare(source, replace(source, array=source.array + np.int16(4)))
     assert found.bias == -4 and found.max_error == 4
     lower = sum(n for n, edge in zip(found.counts, found.edges[1:], strict=True) if edge <= 0)
     assert lower == source.array.size
@@ -190,40 +218,40 @@ def test_a_negative_slope_turns_the_sign():
 def test_the_histogram_is_even_about_zero(size):
     source = Volume(labelled(), np.eye(4))
     error = np.where(labelled() % 2, size, -size).astype(np.int16)
-    found = compare.compared(source, replace(source, array=source.array + error))
+    found = compare(source, replace(source, array=source.array + error))
     assert found.counts == found.counts[::-1] and sum(found.counts) == error.size
 
 
 def test_a_source_that_was_rescaled_since_is_compared_by_its_values():
     decoded = Volume(labelled() * np.int16(2), np.eye(4), rescale=(0.5, 0.0))
-    found = compare.compared(Volume(labelled(), np.eye(4)), decoded)
+    found = compare(Volume(labelled(), np.eye(4)), decoded)
     assert found.max_error == 0 and found.equal == 1
 
 
 def test_another_volume_is_refused(blob):
     with pytest.raises(inrcodec.InputError, match="12 x 24 x 28"):
-        inrcodec.html_report(blob, np.zeros((12, 24, 27), np.int16) + labelled((12, 24, 27)))
+        html_report(blob, np.zeros((12, 24, 27), np.int16) + labelled((12, 24, 27)))
 
 
 def test_a_reference_of_another_modality_is_refused(blob, ball):
     with pytest.raises(inrcodec.InputError, match="the reference is MR, the file CT"):
-        inrcodec.html_report(blob, replace(ball, modality="MR", unit=""))
+        html_report(blob, replace(ball, modality="MR", unit=""))
 
 
 def test_a_volume_that_was_not_encoded_is_told(ball):
     blob = inrcodec.encode(ball, lossless=True)
     warned = "id='warning'"
-    assert warned not in inrcodec.html_report(blob, ball)
-    assert warned in inrcodec.html_report(blob, replace(ball, array=ball.array[..., ::-1]))
+    assert warned not in html_report(blob, ball)
+    assert warned in html_report(blob, replace(ball, array=ball.array[..., ::-1]))
 
 
 def test_the_page_says_whether_the_digest_is_equal(blob):
-    assert "Decoded here bit for bit" in inrcodec.html_report(blob)
+    assert "Decoded here bit for bit" in html_report(blob)
 
 
 def test_a_unit_is_text_in_the_charts_too(ball):
     strange = replace(ball, unit="$\\foo$", modality="", array=ball.array + np.int16(5000))
-    assert "$\\foo$" in inrcodec.html_report(inrcodec.encode(strange, **QUICK), strange)
+    assert "$\\foo$" in html_report(inrcodec.encode(strange, **QUICK), strange)
 
 
 def test_a_strange_file_name_is_a_title(tmp_path, blob):
@@ -236,12 +264,12 @@ def test_a_strange_file_name_is_a_title(tmp_path, blob):
 def test_charts_say_which_extra_they_need(blob, ball, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(inrcodec.MissingExtra, match="plots"):
-        inrcodec.html_report(blob, ball)
-    assert "Slices" in inrcodec.html_report(blob)  # no charts, no Matplotlib
+        html_report(blob, ball)
+    assert "Slices" in html_report(blob)  # no charts, no Matplotlib
 
 
 def test_a_page_needs_nothing_else(blob, ball):
-    page = inrcodec.html_report(blob, ball, name="ball.inrv")
+    page = html_report(blob, ball, name="ball.inrv")
     assert "default-src 'none'" in page
     loaded = re.search(r"""(src|href|url)\s*[=(]\s*["']?(?!["'#])""", page)
     assert loaded is None, loaded
@@ -249,7 +277,7 @@ def test_a_page_needs_nothing_else(blob, ball):
 
 
 def test_a_page_tells_the_ledger(blob, ball):
-    page, facts = inrcodec.html_report(blob, ball, name="ball.inrv"), inrcodec.info(blob)
+    page, facts = html_report(blob, ball, name="ball.inrv"), inrcodec.info(blob)
     assert "<title>ball.inrv</title>" in page
     assert f"{len(blob):,} bytes" in page and f"{facts['quality']['psnr']:.2f} dB" in page
     assert facts["quality"]["digest"] in page
@@ -258,17 +286,40 @@ def test_a_page_tells_the_ledger(blob, ball):
 
 
 def test_the_same_file_gives_the_same_page(blob, ball):
-    assert inrcodec.html_report(blob, ball) == inrcodec.html_report(blob, ball)
+    assert html_report(blob, ball) == html_report(blob, ball)
 
 
 def test_limitations_are_those_of_the_file(ball, blob):
-    assert "lossy" in inrcodec.html_report(blob) and "guess" not in inrcodec.html_report(blob)
-    assert "bit for bit" in inrcodec.html_report(inrcodec.encode(ball, lossless=True))
-    assert "off by more than 4 HU" in inrcodec.html_report(inrcodec.encode(ball, max_error=4))
+    assert "lossy" in html_report(blob) and "guess" not in html_report(blob)
+    assert "bit for bit" in html_report(inrcodec.encode(ball, lossless=True))
+    assert "off by more than 4 HU" in html_report(inrcodec.encode(ball, max_error=4))
+
+
+def words_of(**changes):
+    """Limitations on the page of a file without a promise, as they are said for its kind."""
+    source = Volume(labelled(), np.eye(4))
+    blob = inrcodec.encode(source, lossless=True)
+    facts = inrcodec.info(blob)
+    facts["quality"]["bound"] = None
+    page = build(Contents(name="a", facts=facts, decoded=source, **changes))
+    return re.search(r'<section id="limitations">(.*?)</section>', page, re.S).group(1)
+
+
+def test_only_what_came_from_networks_is_warned_of_as_such():
+    assert "networks" in words_of() and "low-res grid" in words_of()
+    without = words_of(has_networks=False, from_networks=False)
+    assert "lossy" in without and "networks" not in without and "low-res" not in without
+
+
+def test_the_windows_of_the_page_are_those_that_errors_are_reported_in(blob):
+    presets = data_of(html_report(blob))["presets"]
+    assert [name.split(" (")[0] for name in presets][:4] == ["soft-tissue", "brain", "lung", "bone"]
+    shown = {name.split(" (")[0]: tuple(ends) for name, ends in presets.items()}
+    assert shown.items() >= dict(WINDOWS).items()
 
 
 def test_words_are_only_words(blob):
-    page = inrcodec.html_report(blob, name="</title><script>alert(1)</script>")
+    page = html_report(blob, name="</title><script>alert(1)</script>")
     assert "<script>alert" not in page and "&lt;script&gt;alert" in page
     assert page.count("<script") == 2  # data and program
 
@@ -317,6 +368,6 @@ def test_what_cannot_be_is_refused_and_nothing_is_written(folder, capsys, words,
 def test_the_histogram_shows_what_lies_beyond(ball):
     decoded = replace(ball, array=np.where(np.arange(28) == 0, ball.array + 900, ball.array).astype(np.int16))
     decoded.array[5] = ball.array[5]
-    found = compare.compared(ball, decoded)
+    found = compare(ball, decoded)
     assert sum(found.counts) == ball.array.size
     assert "<svg" in charts.histogram(found, "HU") and "<svg" in charts.by_slice(found)

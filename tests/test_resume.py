@@ -13,7 +13,7 @@ from conftest import TINY
 
 import inrcodec
 from inrcodec.cli.enc import main
-from inrcodec.encoder import pipeline, target_search
+from inrcodec.encoder import fitted, measure, pipeline, plan
 from inrcodec.encoder.fit import checkpoint
 from inrcodec.errors import CorruptFile, UsageError, WriteError
 
@@ -63,20 +63,18 @@ def test_the_checkpoint_outlives_a_target_that_cannot_be_written(tiny_array, tmp
     assert (tmp_path / "kept").exists()
 
 
-def fitted_twice(volume, options, progress=None):
-    """An encoding whose second fit goes on from its first, as those for a PSNR do."""
-    job = pipeline.prepare(volume, options, progress)
-    first = pipeline.fitted(job, options, progress)
+def fitted_twice(facts, options, progress):
+    """An encoding whose second fit starts from its first, as those for a PSNR do."""
+    here = plan.make(facts, options, progress)
+    first = fitted.fit(here, progress)
     progress("between", 1.0)
-    second = pipeline.fitted(job, options, progress, first)
-    encoded = pipeline.written(volume, job, options, second)
-    return encoded, target_search._measured(volume, encoded, options, progress)
+    return measure.networks(fitted.fit(here, progress, first), progress)
 
 
 def test_an_encoding_of_several_fits_goes_on_with_the_one_that_was_interrupted(
     tiny_array, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(target_search, "encode", fitted_twice)
+    monkeypatch.setattr(pipeline, "_networks", fitted_twice)
     whole = encode(tiny_array, None)
     stages = []
 
@@ -117,7 +115,7 @@ def test_a_checkpoint_of_another_volume_is_refused(tiny_array, tmp_path):
 
 def test_a_file_that_is_no_checkpoint_is_refused_before_the_volume_is_read(tiny_array, tmp_path):
     (tmp_path / "kept").write_bytes(b"my only copy")
-    with pytest.raises(CorruptFile, match="no checkpoint"):
+    with pytest.raises(CorruptFile, match="not a checkpoint"):
         inrcodec.encode(tmp_path / "missing.npy", resume=tmp_path / "kept")
     assert (tmp_path / "kept").read_bytes() == b"my only copy"
 
@@ -132,7 +130,7 @@ def test_the_output_cannot_be_the_checkpoint(tiny_array, tmp_path):
 WAITING = """
 import sys
 from threading import Event
-from inrcodec import checkpoint, encoder, reaching
+from inrcodec.encoder.fit import checkpoint
 from inrcodec.cli.enc import main
 
 note, steps = checkpoint.Checkpoint.note, []
@@ -176,7 +174,7 @@ def test_a_command_that_was_interrupted_goes_on(number, tiny, capfd):
     ("resume", "code", "words"),
     [
         ("-", 2, "'-' is not possible"),
-        ("{}/in.npy", 4, "no checkpoint"),
+        ("{}/in.npy", 4, "not a checkpoint"),
         ("{}/out.inrv", 2, "both the output and the checkpoint"),
         ("{}/missing/kept", 7, "does not exist"),
         ("{}", 7, "is a folder"),

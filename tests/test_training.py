@@ -1,4 +1,4 @@
-"""Training of super-resolution models: nothing leaks, a run that goes on is the same run, cards are true."""
+"""Training of super-resolution models: nothing leaks, a resumed training is the same one, cards are true."""
 
 from __future__ import annotations
 
@@ -9,17 +9,21 @@ import numpy as np
 import pytest
 import torch
 
+import inrcodec
 from inrcodec import Volume
-from inrcodec.errors import CorruptFile, FitFailed, InputError, UsageError
+from inrcodec.encoder.fit.checkpoint import Checkpoint, keeping
+from inrcodec.errors import CorruptFile, FitFailed, InputError, ModelNotFound, UsageError
 from inrcodec.layers import resample
 from inrcodec.layers.superres.architectures import NAMES, named
 from inrcodec.layers.superres.network import Architecture, SRDenseNet
-from inrcodec.training import evaluate
-from inrcodec.training.dataset import Loader, Material, material_of, unit_of
-from inrcodec.training.degrade import imitate
+from inrcodec.training import dataset, run
+from inrcodec.training.dataset import paired, to_unit
+from inrcodec.training.degrade import simulated_error
+from inrcodec.training.evaluate import score
+from inrcodec.training.fits import STORED, Fits
 from inrcodec.training.options import TrainOptions
 from inrcodec.training.patches import Batch, Patches
-from inrcodec.training.trainer import Training
+from inrcodec.training.trainer import Trainer
 
 FACTOR = (2, 2, 2)
 TINY = Architecture(features=8, blocks=1, layers=2, growth=8, bottleneck=16, factor=FACTOR)
@@ -54,17 +58,17 @@ def options(volumes, tmp_path, **changes):
         "out": tmp_path / "out",
         "fits": (),
         "batch": 2,
-        "rate": 1e-3,
+        "learning_rate": 1e-3,
     }
     return TrainOptions(**{"volumes": volumes, "patch": SIZE} | usual | changes)
 
 
-def material(seed=0, error=None):
+def clean_volume(seed=0, error=None):
     full = (texture(seed=seed).astype(np.float32) + 1024) / 2047.5 - 1
-    return replace(material_of("v", "clean", full, FACTOR), error=error)
+    return replace(paired("v", "clean", full, FACTOR), error=error)
 
 
-# --- wishes
+# --- options
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -88,13 +92,13 @@ def test_compact_is_three_dimensional_where_slices_are_brought_back():
         ({"minutes": -1.0}, "minutes"),
         ({"threads": -1}, "threads"),
         ({"seed": -1}, "seed"),
-        ({"fits": (1,)}, "fits 1"),
+        ({"fits": (1,)}, "fits: 1"),
         ({"model": "../x"}, "small letters"),
         ({"model": "lanczos"}, "not 'auto' or 'lanczos'"),
         ({"modality": "C T!"}, "not a DICOM term"),
         ({"offsets": {"v9.npy": 1.0}}, "none of the volumes"),
         ({"licences": {"v9.npy": "free"}}, "none of the volumes"),
-        ({"modality": "MR", "offsets": {"v0.npy": 1.0}}, "MR has not"),
+        ({"modality": "MR", "offsets": {"v0.npy": 1.0}}, "MR has none"),
     ],
 )
 def test_what_cannot_be_is_refused_before_a_volume_is_read(volumes, tmp_path, changes, words):
@@ -130,62 +134,117 @@ def test_volumes_of_one_file_name_are_told_apart(tmp_path):
     assert list(options(paths, tmp_path).names.values()) == ["a/CT", "b/CT"]
 
 
-# --- material
+# --- dataset
 
 
 def test_material_is_the_volume_in_the_window_of_the_model(volumes, tmp_path):
-    clean, sharper = Loader(options(volumes, tmp_path)).varied(volumes[0])
+    (source,) = dataset.read(options(volumes[:1], tmp_path, held_out=volumes[1:])).training
+    clean, sharper = source.versions
     assert (clean.version, sharper.version) == ("clean", "sharper")
-    hu = (clean.full.numpy() + 1) * 2047.5 - 1024
+    hu = (clean.highres.numpy() + 1) * 2047.5 - 1024
     np.testing.assert_allclose(hu, np.load(volumes[0]), atol=1e-3)
     expected = resample.down(lambda z, rows: hu[z, rows].astype(float), hu.shape, FACTOR)
-    np.testing.assert_allclose((clean.low.numpy() + 1) * 2047.5 - 1024, expected, atol=1e-2)
-    assert sharper.full.std() > clean.full.std() and not torch.equal(sharper.low, clean.low)
-    error = resample.up(clean.low.numpy().astype(float), FACTOR, hu.shape) - clean.full.numpy()
-    assert clean.ceiling == pytest.approx(np.square(error).mean(), rel=0.3)
+    np.testing.assert_allclose((clean.lowres.numpy() + 1) * 2047.5 - 1024, expected, atol=1e-2)
+    assert sharper.highres.std() > clean.highres.std() and not torch.equal(sharper.lowres, clean.lowres)
+    error = resample.up(clean.lowres.numpy().astype(float), FACTOR, hu.shape) - clean.highres.numpy()
+    assert clean.lanczos_mse == pytest.approx(np.square(error).mean(), rel=0.3)
 
 
 def test_long_axes_are_scaled_too(tmp_path):
     np.save(tmp_path / "long.npy", texture((8, 12, 200)))
-    *_, scaled = Loader(options([tmp_path / "long.npy"], tmp_path)).varied(tmp_path / "long.npy")
-    assert scaled.version == "scaled" and scaled.full.shape == (8, 12, 140)
+    chosen = options([tmp_path / "long.npy"], tmp_path)
+    *_, scaled = dataset.to_train_on("v", dataset.load(tmp_path / "long.npy", chosen), chosen).versions
+    assert scaled.version == "scaled" and scaled.highres.shape == (8, 12, 140)
 
 
 def test_raw_units_are_refused_until_an_offset_brings_them_to_hounsfield(tmp_path):
     path = tmp_path / "raw.npy"
     np.save(path, (texture() + 1024).astype(np.uint16))
-    with pytest.raises(InputError, match=r"offset: .*raw\.npy=HU"):
-        Loader(options([path], tmp_path)).plain(path)
-    raw = Loader(options([path], tmp_path, offsets={"raw.npy": -1024.0})).plain(path)[0]
-    np.testing.assert_allclose((raw.full.numpy() + 1) * 2047.5 - 1024, texture(), atol=1e-3)
+    with pytest.raises(InputError, match=r"offsets: .*raw\.npy=HU"):
+        dataset.load(path, options([path], tmp_path))
+    unit = dataset.load(path, options([path], tmp_path, offsets={"raw.npy": -1024.0}))
+    np.testing.assert_allclose((unit + 1) * 2047.5 - 1024, texture(), atol=1e-3)
 
 
 @pytest.mark.parametrize("slope", [2.0, -2.0])
 def test_other_modalities_have_a_window_of_their_own(slope):
     physical = texture().astype(np.float64) + 2000
     volume = Volume(physical / slope, np.eye(4), modality="MR", rescale=(slope, 0.0))
-    unit = unit_of(volume)
+    unit = to_unit(volume)
     assert unit.min() == pytest.approx(-1, abs=1e-5) and 0.5 < unit.max() <= 1
     order = np.argsort(physical, axis=None, kind="stable")
     assert (np.diff(unit.ravel()[order]) >= -1e-6).all()
 
 
-def test_real_fits_are_what_files_decode_to_and_are_kept_by_content(volumes, tmp_path):
-    found = Loader(options(volumes, tmp_path, fits=(12,), fit_steps=300))
-    (tmp_path / "out").mkdir()
-    clean, fitted = found.plain(volumes[0])
-    assert clean.error is None and fitted.version == "w12"
-    assert 0 < float(fitted.error.square().mean()) < 0.5 * float(fitted.low.var())
-    assert torch.equal(found.plain(volumes[0])[1].error, fitted.error)
-    assert len(list((tmp_path / "out").glob("fit-*.npy"))) == 1
-    np.save(volumes[0], texture(seed=5))
-    found.plain(volumes[0])
-    assert len(list((tmp_path / "out").glob("fit-*.npy"))) == 2
+def test_real_fits_are_what_files_decode_to_and_are_kept_by_content(tmp_path):
+    kept = Fits(folder=tmp_path, factor=FACTOR, steps=100, seed=0, threads=1)
+    found = kept.lowres(clean_volume().highres.numpy(), 8)
+    stored = np.rint((clean_volume().highres.numpy() + 1) * STORED).astype(np.int16)
+    knobs = {"width": 8, "steps": 100, "threads": 1, "sr": "lanczos", "through_sr": False}
+    decoded = inrcodec.decode(inrcodec.encode(stored, factor=FACTOR, **knobs), lowres=True)
+    assert np.abs((found + 1) * STORED - decoded).max() <= 0.51  # of a stored unit: files hold integers
+    assert np.array_equal(kept.lowres(clean_volume().highres.numpy(), 8), found)
+    assert len(list(tmp_path.glob("fit-*.npy"))) == 1
+    kept.lowres(clean_volume(seed=5).highres.numpy(), 8)
+    assert len(list(tmp_path.glob("fit-*.npy"))) == 2
+
+
+def test_a_kept_fit_of_another_shape_is_refused(tmp_path):
+    kept = Fits(folder=tmp_path, factor=FACTOR, steps=60, seed=0, threads=1)
+    kept.lowres(clean_volume().highres.numpy(), 8)
+    (path,) = tmp_path.glob("fit-*.npy")
+    np.save(path, np.zeros((2, 2, 2), np.float32))
+    with pytest.raises(CorruptFile, match="not a fit"):
+        kept.lowres(clean_volume().highres.numpy(), 8)
+
+
+def test_every_volume_is_read_before_the_first_is_fitted(volumes, tmp_path, monkeypatch):
+    """A volume that cannot be used is not found after minutes of fits of those before it."""
+    volumes[1].write_bytes(b"junk")
+    chosen = options(volumes[:1], tmp_path, held_out=volumes[1:], fits=(8,))
+    monkeypatch.setattr(Fits, "lowres", lambda *_: pytest.fail("a fit before all was read"))
+    with pytest.raises(InputError):
+        run.train(chosen)
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "words"),
+    [
+        ({"patch": (4, 9, 9)}, UsageError, "at least"),
+        ({"start": "ct-3d-x4"}, UsageError, "another architecture"),
+        ({"start": "no-such"}, ModelNotFound, "no-such"),
+        ({"device": "cuda:999"}, UsageError, "cuda:999"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_before_the_first_fit(
+    volumes, tmp_path, monkeypatch, changes, error, words
+):
+    monkeypatch.setattr(Fits, "lowres", lambda *_: pytest.fail("a fit before the refusal"))
+    with pytest.raises(error, match=words):
+        run.train(options(volumes, tmp_path, fits=(8,), **changes))
+
+
+def test_thread_counts_are_the_callers_afterwards(volumes, tmp_path, monkeypatch):
+    """The count of a training stayed for the rest of the process."""
+    before, seen = torch.get_num_threads(), []
+    monkeypatch.setattr(Trainer, "run", lambda *_: seen.append(torch.get_num_threads()))
+    monkeypatch.setattr("inrcodec.training.log.scores", lambda *_: [])
+    monkeypatch.setattr(run, "scores", lambda *_: [])
+    run.train(options(volumes, tmp_path, threads=before + 1))
+    assert seen == [before + 1] and torch.get_num_threads() == before
+
+
+def test_a_volume_that_holds_no_patch_is_refused_before_the_first_fit(volumes, tmp_path, monkeypatch):
+    np.save(volumes[0], texture()[:8])
+    np.save(volumes[1], texture()[:8])
+    monkeypatch.setattr(Fits, "lowres", lambda *_: pytest.fail("a fit before the refusal"))
+    with pytest.raises(InputError, match="too few for a patch"):
+        run.train(options(volumes, tmp_path, fits=(8,)))
 
 
 def test_another_modality_is_refused(tmp_path):
     with pytest.raises(InputError, match="is CT, the model is for MR"):
-        Loader(options([DICOM], tmp_path, modality="MR")).plain(DICOM)
+        dataset.load(DICOM, options([DICOM], tmp_path, modality="MR"))
 
 
 @pytest.mark.parametrize(
@@ -200,16 +259,16 @@ def test_volumes_that_teach_nothing_are_refused(tmp_path, array, modality, words
     np.save(tmp_path / "v.npy", array)
     offsets = {"v.npy": 0.0} if modality == "CT" else {}
     with pytest.raises(InputError, match=words):
-        Loader(options([tmp_path / "v.npy"], tmp_path, modality=modality, offsets=offsets)).varied(
-            tmp_path / "v.npy"
-        )
+        chosen = options([tmp_path / "v.npy"], tmp_path, modality=modality, offsets=offsets)
+        dataset.to_train_on("v", dataset.load(tmp_path / "v.npy", chosen), chosen)
 
 
 def test_the_last_fifth_of_a_single_volume_is_held_out(tmp_path):
     ramp = np.broadcast_to(np.arange(-1000, 1500, 50)[:, None, None], (50, 20, 20)).astype(np.int16)
     np.save(tmp_path / "one.npy", ramp)
-    training, reporting = Loader(options([tmp_path / "one.npy"], tmp_path)).all()
-    assert max(float(m.full.max()) for m in training) < min(float(m.full.min()) for m in reporting)
+    chosen = options([tmp_path / "one.npy"], tmp_path)
+    training, held_out = dataset.read(chosen).volumes(chosen)
+    assert max(float(v.highres.max()) for v in training) < min(float(v.highres.min()) for v in held_out)
 
 
 # --- patches
@@ -217,15 +276,15 @@ def test_the_last_fifth_of_a_single_volume_is_held_out(tmp_path):
 
 def test_a_patch_holds_what_lanczos_lacks():
     """Of an unturned, clean patch: exactly the residual at the place that it was cut from."""
-    m = material()
-    up = resample.up(m.low.numpy().astype(float), FACTOR, m.full.shape).astype(np.float32)
-    residual = m.full.numpy() - up
+    m = clean_volume()
+    up = resample.up(m.lowres.numpy().astype(float), FACTOR, m.highres.shape).astype(np.float32)
+    residual = m.highres.numpy() - up
     patches = Patches([m], TINY, (5, 6, 7), seed=0)  # not square: never turned
     found = 0
     for step in range(60):
         low, target, *_ = patches.draw(step, 1)
-        for z, y, x in np.ndindex(*(n - k + 1 for n, k in zip(m.low.shape, patches.size, strict=True))):
-            if np.array_equal(low[0, 0], m.low[z : z + 5, y : y + 6, x : x + 7].clamp(-1, 1)):
+        for z, y, x in np.ndindex(*(n - k + 1 for n, k in zip(m.lowres.shape, patches.size, strict=True))):
+            if np.array_equal(low[0, 0], m.lowres[z : z + 5, y : y + 6, x : x + 7].clamp(-1, 1)):
                 place = residual[2 * z : 2 * z + 10, 2 * y : 2 * y + 12, 2 * x : 2 * x + 14]
                 inside = (slice(4, -4),) * 3
                 np.testing.assert_allclose(target[0, 0].numpy()[inside], place[inside], atol=1e-5)
@@ -234,121 +293,178 @@ def test_a_patch_holds_what_lanczos_lacks():
 
 
 def test_patches_follow_from_seed_and_step():
-    patches, again = (Patches([material()], TINY, SIZE, seed=1) for _ in range(2))
+    patches, again = (Patches([clean_volume()], TINY, SIZE, seed=1) for _ in range(2))
     for k in (0, 7):
         for a, b in zip(patches.draw(k, 2), again.draw(k, 2), strict=True):
             assert torch.equal(a, b)
     assert not torch.equal(patches.draw(0, 2).low, patches.draw(1, 2).low)
-    assert not torch.equal(patches.draw(0, 2).low, Patches([material()], TINY, SIZE, seed=2).draw(0, 2).low)
+    assert not torch.equal(
+        patches.draw(0, 2).low, Patches([clean_volume()], TINY, SIZE, seed=2).draw(0, 2).low
+    )
 
 
 def test_a_patch_weighs_the_more_the_less_lanczos_is_expected_to_err():
-    m = material()
-    coarse = replace(m, error=torch.full(m.low.shape, 0.3))
+    m = clean_volume()
+    coarse = replace(m, error=torch.full(m.lowres.shape, 0.3))
     found = Patches([m, coarse], TINY, SIZE, seed=0)
     weights = torch.cat([found.draw(step, 2).weight for step in range(40)])
-    assert weights.max() == pytest.approx((m.ceiling + 1e-6) ** -0.5)
+    assert weights.max() == pytest.approx((m.lanczos_mse + 1e-6) ** -0.5)
     assert weights.min() < 0.9 * weights.max()
 
 
 def test_patches_shrink_to_the_smallest_volume_and_refuse_less():
-    assert Patches([material()], TINY, (99, 99, 99), seed=0).size == (10, 14, 16)
-    small = material()
-    small = replace(small, low=small.low[:2], full=small.full[:4])
+    assert Patches([clean_volume()], TINY, (99, 99, 99), seed=0).size == (10, 14, 16)
+    small = clean_volume()
+    small = replace(small, lowres=small.lowres[:2], highres=small.highres[:4])
     with pytest.raises(InputError, match="too few"):
         Patches([small], TINY, SIZE, seed=0)
     with pytest.raises(UsageError, match="patch"):
-        Patches([material()], TINY, (4, 9, 9), seed=0)
+        Patches([clean_volume()], TINY, (4, 9, 9), seed=0)
 
 
 def test_a_single_slice_is_enough_in_the_plane():
     full = (texture((1, 32, 36)).astype(np.float32) + 1024) / 2047.5 - 1
-    batch = Patches([material_of("v", "clean", full, FLAT.factor)], FLAT, (4, 8, 8), seed=0).draw(0, 2)
+    batch = Patches([paired("v", "clean", full, FLAT.factor)], FLAT, (4, 8, 8), seed=0).draw(0, 2)
     assert batch.low.shape == (2, 1, 1, 8, 8) and batch.target.shape == (2, 1, 1, 16, 16)
 
 
 def test_the_imitated_fit_errs_by_its_level_at_most():
     generator = torch.Generator().manual_seed(0)
     low = torch.randn(12, 12, 12, generator=generator)
-    fine, coarse = (float(imitate(low, level, generator).square().mean()) for level in (1e-3, 1e-1))
+    fine, coarse = (float(simulated_error(low, level, generator).square().mean()) for level in (1e-3, 1e-1))
     assert 0.8e-3 < fine < 1.1e-3 and 0.05 < coarse < 0.11
-    assert imitate(low[:5, :7, :3], 1e-3, generator).shape == (5, 7, 3)
+    assert simulated_error(low[:5, :7, :3], 1e-3, generator).shape == (5, 7, 3)
 
 
 def test_the_imitated_fit_loses_what_is_below_its_level():
     generator = torch.Generator().manual_seed(0)
     faint = 1e-3 * torch.randn(6, 6, 6, generator=generator)
-    torch.testing.assert_close(imitate(faint, 1e-3, generator), -faint)
+    torch.testing.assert_close(simulated_error(faint, 1e-3, generator), -faint)
 
 
 # --- the loop
 
 
 @pytest.fixture
-def wishes(volumes, tmp_path):
+def training_options(volumes, tmp_path):
     return options(volumes, tmp_path, steps=6, report=100)
 
 
-def trained(wishes, steps):
-    torch.manual_seed(wishes.seed)
-    run = Training(TINY, wishes, "about")
-    patches = Patches([material()], TINY, SIZE, wishes.seed)
+def trained(chosen, steps):
+    trainer, patches = Trainer(TINY, chosen), Patches([clean_volume()], TINY, SIZE, chosen.seed)
     for _ in range(steps):
-        run.step(patches.draw(run.steps, 2))
-    return run, patches
+        trainer.step(patches.draw(trainer.steps, 2))
+    return trainer, patches
+
+
+def written(trainer, path):
+    """A checkpoint of a training that was stopped here."""
+    with keeping(Checkpoint(path), trainer, lambda: "digest") as note:
+        note(True)
 
 
 @pytest.mark.parametrize("loss", ["mse", "l1"])
-def test_training_brings_more_than_lanczos(wishes, loss):
-    run, _ = trained(replace(wishes, steps=400, rate=1e-2, loss=loss), 400)
-    before = evaluate.measured(SRDenseNet(TINY), [material()], 1)[0]
-    after = evaluate.measured(run.averaged(), [material()], 1)[0]
-    assert after.lanczos == pytest.approx(before.lanczos) and after.model > max(before.model, after.lanczos)
+def test_the_loss_is_the_weighted_error_inside_the_border(training_options, loss):
+    trainer = Trainer(TINY, replace(training_options, loss=loss))
+    for p in trainer.network.parameters():
+        p.data.zero_()  # the residual is 0, so the error is the target
+    inside = torch.zeros(2, 1, 18, 20, 20)
+    inside[..., 4:-4, 4:-4, 4:-4] = torch.tensor([0.5, 2.0]).reshape(2, 1, 1, 1, 1)
+    weight = torch.tensor([4.0, 9.0])
+    outside = torch.where(inside == 0, 100.0, inside)
+    trainer.step(Batch(torch.zeros(2, 1, *SIZE), outside, weight, torch.zeros(2)))
+    expected = (0.25 * 4 + 4 * 9) / 2 if loss == "mse" else (0.5 * 2 + 2 * 3) / 2
+    assert trainer.loss == pytest.approx(expected)
 
 
-def test_two_dimensions_train_slice_by_slice(wishes):
-    run = Training(FLAT, wishes)
-    run.step(Batch(torch.randn(2, 1, 3, 8, 8), torch.randn(2, 1, 3, 16, 16), torch.ones(2), torch.zeros(2)))
-    assert run.steps == 1 and np.isfinite(run.loss)
+def test_a_step_goes_against_the_gradient(training_options):
+    """Adam's first step moves every weight by the learning rate, so a small one lowers the loss."""
+    trainer = Trainer(TINY, training_options)
+    batch = Patches([clean_volume()], TINY, SIZE, 0).draw(0, 2)
+    before = {k: v.clone() for k, v in trainer.network.state_dict().items()}
+    trainer.step(batch)
+    moved = [v - before[k] for k, v in trainer.network.state_dict().items()]
+    rate = training_options.learning_rate / 200  # of the warm-up
+    assert max(float(m.abs().max()) for m in moved) == pytest.approx(rate, rel=0.01)
+    gradients = [p.grad for p in trainer.network.parameters()]
+    assert sum(float((m * g).sum()) for m, g in zip(moved, gradients, strict=True)) < 0
 
 
-def test_a_run_that_goes_on_is_the_same_run(wishes, tmp_path):
-    whole, _ = trained(wishes, 6)
-    half, patches = trained(wishes, 3)
-    half.save(tmp_path / "c.safetensors")
+def test_a_score_is_that_of_lanczos_and_of_the_residual():
+    network = SRDenseNet(TINY)
+    for p in network.parameters():
+        p.data.zero_()
+    flat = score(network, clean_volume(), 1)
+    assert flat.model == flat.lanczos and flat.lowres is None and flat.gain == 0
+    network.head[-1].bias.data.fill_(0.1)
+    up = resample.up(clean_volume().lowres.numpy().astype(float), FACTOR, clean_volume().highres.shape)
+    error = (up + np.float32(0.1)).clip(-1, 1) - clean_volume().highres.numpy()
+    assert score(network.eval(), clean_volume(), 1).model == pytest.approx(
+        -10 * np.log10(np.square(error).mean() / 4), abs=1e-4
+    )
+
+
+def test_two_dimensions_train_slice_by_slice(training_options):
+    trainer = Trainer(FLAT, training_options)
+    trainer.step(
+        Batch(torch.randn(2, 1, 3, 8, 8), torch.randn(2, 1, 3, 16, 16), torch.ones(2), torch.zeros(2))
+    )
+    assert trainer.steps == 1 and np.isfinite(trainer.loss)
+
+
+def test_a_resumed_training_is_the_same_training(training_options, tmp_path):
+    whole, _ = trained(training_options, 6)
+    half, patches = trained(training_options, 3)
+    written(half, tmp_path / "c")
     torch.manual_seed(99)
-    rest = Training(TINY, wishes, "about")
-    rest.resume(tmp_path / "c.safetensors")
-    rest.run(patches, tmp_path / "c.safetensors", lambda: None)
+    rest = Trainer(TINY, training_options)
+    with keeping(Checkpoint(tmp_path / "c"), rest, lambda: "digest") as note:
+        assert rest.steps == 3
+        rest.run(patches, note, lambda: None)
     assert rest.steps == 6
     for name, value in whole.average.items():
         torch.testing.assert_close(rest.average[name], value, rtol=0, atol=1e-7)
 
 
-def test_other_checkpoints_are_refused(wishes, tmp_path):
-    path = tmp_path / "c.safetensors"
-    trained(wishes, 1)[0].save(path)
-    with pytest.raises(UsageError, match="other volumes"):
-        Training(TINY, wishes, "about something else").resume(path)
-    with pytest.raises(CorruptFile, match="damaged"):
-        Training(replace(TINY, features=12), wishes, "about").resume(path)
+def test_a_checkpoint_before_the_first_step_is_the_beginning(training_options, tmp_path):
+    written(trained(training_options, 0)[0], tmp_path / "c")
+    rest = Trainer(TINY, training_options)
+    written(rest, tmp_path / "c")
+    rest.step(Patches([clean_volume()], TINY, SIZE, 0).draw(0, 2))
+    for name, value in trained(training_options, 1)[0].average.items():
+        assert torch.equal(rest.average[name], value)
+
+
+def test_other_checkpoints_are_refused(training_options, tmp_path):
+    path = tmp_path / "c"
+    written(trained(training_options, 1)[0], path)
+    with (
+        pytest.raises(UsageError, match="other options"),
+        keeping(Checkpoint(path), Trainer(TINY, training_options), lambda: "another"),
+    ):
+        pass
+    with pytest.raises(CorruptFile, match="not a tensor"):
+        written(Trainer(replace(TINY, features=12), training_options), path)
     for junk in (b"", b"junk" * 100):
         path.write_bytes(junk)
-        with pytest.raises(CorruptFile, match="no checkpoint"):
-            Training(TINY, wishes, "about").resume(path)
+        with pytest.raises(CorruptFile, match="checkpoint"):
+            written(Trainer(TINY, training_options), path)
 
 
-def test_a_training_that_diverges_is_an_error_and_leaves_no_checkpoint(wishes, tmp_path):
-    run, patches = trained(wishes, 0)
-    for p in run.network.parameters():
+def test_a_training_that_diverges_is_an_error_and_leaves_no_checkpoint(training_options, tmp_path):
+    trainer, patches = trained(training_options, 0)
+    for p in trainer.network.parameters():
         p.data.fill_(torch.nan)
-    with pytest.raises(FitFailed, match="smaller rate"):
-        run.run(patches, tmp_path / "c.safetensors", lambda: None)
-    assert not (tmp_path / "c.safetensors").exists()
+    with (
+        pytest.raises(FitFailed, match="smaller"),
+        keeping(Checkpoint(tmp_path / "c"), trainer, lambda: "digest") as note,
+    ):
+        trainer.run(patches, note, lambda: None)
+    assert not (tmp_path / "c").exists()
 
 
-def test_material_is_typed(volumes, tmp_path):
-    """What is handed on is float32 on the CPU, whatever the source's type."""
+def test_volumes_are_float32_whatever_the_source_is(volumes, tmp_path):
     np.save(volumes[0], texture().astype(np.float64))
-    found = Loader(options(volumes, tmp_path)).plain(volumes[0])[0]
-    assert isinstance(found, Material) and {found.full.dtype, found.low.dtype} == {torch.float32}
+    chosen = options(volumes, tmp_path)
+    part = dataset.to_evaluate_on("v", dataset.load(volumes[0], chosen), chosen).part
+    assert {part.highres.dtype, part.lowres.dtype} == {torch.float32}

@@ -37,7 +37,7 @@ def _parser() -> Parser:
     parser.add_argument(
         "--preview",
         metavar="OUT.png",
-        help="write the central axial slice of the low-res volume, small ones in larger pixels",
+        help="write the central slice of the low-res volume, small ones in larger pixels",
     )
     page = parser.add_argument_group("page")
     page.add_argument(
@@ -93,10 +93,10 @@ def _describe(args: argparse.Namespace) -> None:
 
 def _write_report(args: argparse.Namespace, source: str | bytes) -> None:
     """The page, whole or not at all."""
-    from inrcodec import api
     from inrcodec.io.atomic import atomic_write
+    from inrcodec.report.page import html_report
 
-    page = api.html_report(
+    page = html_report(
         source,
         args.reference,
         name="standard input" if args.input == STREAM else Path(args.input).name,

@@ -19,7 +19,6 @@ from inrcodec.cli.stdio import put_json, say
 from inrcodec.errors import UsageError
 from inrcodec.layers.superres.architectures import COMPACT, NAMES
 from inrcodec.training.options import CLEAN, LOSSES, TrainOptions
-from inrcodec.validate import check_device
 
 KNOBS = (
     "fit_steps",
@@ -27,7 +26,7 @@ KNOBS = (
     "steps",
     "minutes",
     "batch",
-    "rate",
+    "learning_rate",
     "loss",
     "report",
     "seed",
@@ -51,14 +50,20 @@ def _parser() -> Parser:
     )
     parser.add_argument("--arch", default=COMPACT, metavar="NAME", help=f"{', '.join(NAMES)} (compact)")
     parser.add_argument("--modality", required=True, metavar="CT|MR|...", help="of all volumes")
-    parser.add_argument("--id", metavar="ID", help="name of the model (my-MODALITY-…)")
+    parser.add_argument(
+        "--id", dest="model", default="", metavar="ID", help="name of the model (my-MODALITY-…)"
+    )
     parser.add_argument("--start", metavar="ID", help="model whose weights to begin with (random ones)")
     data = parser.add_argument_group("data")
     data.add_argument(
         "--held-out", nargs="*", default=[], metavar="VOLUME", help="to report on (one in five)"
     )
-    data.add_argument("--offset", nargs="*", default=[], metavar="NAME=HU", help="of CT that is not in HU")
-    data.add_argument("--licence", nargs="*", default=[], metavar="NAME=TEXT", help="for the model card")
+    data.add_argument(
+        "--offset", dest="offsets", nargs="*", default=[], metavar="NAME=HU", help="of CT that is not in HU"
+    )
+    data.add_argument(
+        "--licence", dest="licences", nargs="*", default=[], metavar="NAME=TEXT", help="for the model card"
+    )
     data.add_argument(
         "--fits",
         type=whole_numbers,
@@ -77,7 +82,9 @@ def _parser() -> Parser:
     knobs.add_argument(
         "--patch", type=whole_numbers, default=(12, 24, 24), metavar="Z,Y,X", help="low-res voxels"
     )
-    knobs.add_argument("--rate", type=float, default=2e-3, metavar="R", help="peak learning rate (0.002)")
+    knobs.add_argument(
+        "--learning-rate", type=float, default=2e-3, metavar="R", help="peak learning rate (0.002)"
+    )
     knobs.add_argument("--loss", choices=LOSSES, default="mse", help="(mse)")
     knobs.add_argument("--report", type=int, default=500, metavar="N", help="steps between reports (500)")
     knobs.add_argument("--curve", action="store_true", help="draw the gains over the steps as PNG")
@@ -88,7 +95,6 @@ def _parser() -> Parser:
 
 
 def _train(args: argparse.Namespace) -> None:
-    check_device(args.device)
     options = TrainOptions(
         volumes=list(map(Path, args.input)),
         held_out=list(map(Path, args.held_out)),
@@ -96,13 +102,13 @@ def _train(args: argparse.Namespace) -> None:
         factor=_three(args.factor, "factor"),
         out=Path(args.out),
         arch=args.arch,
-        model=args.id or "",
+        model=args.model,
         start=args.start,
         fits=[width for width in _several(args.fits) if width],
         patch=_three(args.patch, "patch"),
         threads=args.threads or os.cpu_count() or 1,
-        offsets={name: _number(value) for name, value in _pairs(args.offset, "offset")},
-        licences=dict(_pairs(args.licence, "licence")),
+        offsets={name: _number(value) for name, value in _pairs(args.offsets, "offsets")},
+        licences=dict(_pairs(args.licences, "licences")),
         **{name: getattr(args, name) for name in KNOBS},
     )
     from inrcodec.training.run import checkpoint_of, train  # torch, after all that is refused at once
@@ -113,7 +119,7 @@ def _train(args: argparse.Namespace) -> None:
             path = train(options, said, bar)
     except KeyboardInterrupt:
         if checkpoint_of(options).exists():
-            said(f"{checkpoint_of(options)} keeps what was learnt: the same command goes on with it")
+            said(f"{checkpoint_of(options)} holds the training so far: the same command resumes it")
         raise
     if args.json:
         put_json({"card": str(path), "id": options.model})
@@ -147,4 +153,4 @@ def _number(word: str) -> float:
     try:
         return float(word)
     except ValueError:
-        raise UsageError(f"{word!r} is not a number of HU", value=word, option="offset") from None
+        raise UsageError(f"{word!r} is not a number of HU", value=word, option="offsets") from None

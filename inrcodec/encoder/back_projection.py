@@ -15,6 +15,7 @@ the blocks that are computed.  A block is computed on one thread, and blocks are
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from math import prod
 from os import cpu_count
@@ -26,10 +27,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from inrcodec import parallel
+from inrcodec.encoder import forecast
+from inrcodec.encoder.plan import Plan
 from inrcodec.format.header import Header
 from inrcodec.layers import resample
 from inrcodec.layers.superres import registry, upsampler
-from inrcodec.layers.superres.conditioning import noise_of, window_of
+from inrcodec.layers.superres.conditioning import noise_of, telling, window_of
 from inrcodec.layers.superres.upsampler import Place
 from inrcodec.layers.upsample import span_of
 from inrcodec.progress import Progress
@@ -53,6 +56,28 @@ class Slope(NamedTuple):
     squared: float
     plain: float
     gradient: NDArray[np.floating[Any]]
+
+
+def project(plan: Plan, progress: Progress | None = None) -> Plan:
+    """The plan with a low-res volume to fit to that is better after up-sampling.
+
+    Without the model, and with a notice, where the model is no gain on this volume.
+    """
+    facts, low, threads = plan.facts, plan.lowres, plan.options.threads
+    decoded = np.where(low.active, low.values.clip(-1, 1), plan.header.background)
+    size = plan.networks.bytes if plan.budget is None else plan.budget
+    error = forecast.coding_error(facts.sample, low.factor, size)
+    error *= low.active.size / max(low.active.sum(), 1)
+    header = telling(plan.header, error)
+    target = compensated(facts.volume, header, decoded, low.active, threads=threads, progress=progress)
+    if target is None:
+        notice = f"model {plan.header.sr!r} is no gain on this volume: Lanczos is used"
+        plan = plan.without_model()
+        plan = replace(plan, notices=(*plan.notices, notice))
+        target = compensated(
+            facts.volume, plan.header, decoded, low.active, threads=threads, progress=progress
+        )
+    return replace(plan, lowres=replace(low, projected=target))
 
 
 def compensated(

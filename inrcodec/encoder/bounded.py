@@ -15,12 +15,8 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
-from inrcodec.encoder import measure, model_choice, pipeline
-from inrcodec.encoder.measure import Reached
 from inrcodec.encoder.options import ResolvedOptions
-from inrcodec.encoder.pipeline import Encoded, Lowres
 from inrcodec.errors import InputError, TargetNotReached, UsageError
-from inrcodec.format import index
 from inrcodec.format.header import LARGEST_STEP
 from inrcodec.format.sections import STREAM
 from inrcodec.layers.lattice import codec, scan
@@ -29,12 +25,33 @@ from inrcodec.layers.lattice.integers import Scale
 from inrcodec.layers.lattice.layer import STAGE
 from inrcodec.parallel import one_blas_thread, thread_count
 from inrcodec.progress import Progress
-from inrcodec.volume import metrics, windows
+from inrcodec.volume import metrics
 from inrcodec.volume.metrics import Errors
 from inrcodec.volume.value_range import Range
 from inrcodec.volume.volume import Volume
 
-COARSEST = 8  # factor of a file without networks: the fewest low-res voxels to say nothing about
+ATTEMPTS = 4
+
+
+FAR = 20.0  # dB from a PSNR, which is as far as the search looks
+
+
+CLOSE = 0.1  # dB above a PSNR that is asked for, which is near enough
+
+
+SLOPE = 0.7  # dB of the PSNR for one of the step, at first
+
+
+COARSER = 4  # levels, each with steps of its own
+
+
+DECAY = 2.0  # from a level's steps to the next finer one's, where a PSNR is asked for
+
+
+ROUNDING = 0.35  # of a step, likewise: what is added before a magnitude is cut off; a half is plain rounding
+
+
+LEVELS = 1 << 20  # that a float's range is cut in, where a PSNR is asked for
 
 
 def refiner(volume: Volume, span: Range, options: ResolvedOptions) -> Refiner:
@@ -88,82 +105,6 @@ def with_psnr(
     assert options.psnr is not None
     peak = metrics.peak_of(float(span.low), float(span.high), volume.array.dtype) or 1.0
     return refiner(volume, span, options).with_psnr(options.psnr, peak, progress)
-
-
-def bare(volume: Volume, span: Range, options: ResolvedOptions) -> Encoded:
-    """An encoding without networks: nothing of its low-res volume is active."""
-    z, y, x = (min(COARSEST, n) for n in volume.shape)
-    nothing = np.zeros([-(-n // f) for n, f in zip(volume.shape, (z, y, x), strict=True)])
-    cell = (nothing.shape[0], nothing.shape[1], nothing.shape[2])
-    low = Lowres(nothing, (z, y, x), 0.0, cell, np.zeros((1, 1, 1), np.bool_))
-    header = pipeline.header_of(volume, span, low, model_choice.PLAIN, options)
-    lengths, weights = index.join([b""])
-    sections = {**pipeline.masks_of(volume, low), "INDX": lengths, "WGHT": weights}
-    return Encoded(header, sections, nothing, nothing, windows.error_windows(options.focus, volume, span))
-
-
-def refined(
-    volume: Volume,
-    encoded: Encoded,
-    before: Reached | None,
-    layer: Layer,
-    options: ResolvedOptions,
-    progress: Progress | None = None,
-) -> tuple[Encoded, Reached]:
-    """An encoding with a layer behind it, decoded and measured.
-
-    Parameters
-    ----------
-    before : what the networks reach; ``None`` without any.
-
-    Raises
-    ------
-    TargetNotReached
-        A voxel is further off than was promised: an error of this program, never a file.
-    """
-    if before is not None and before.best != encoded.header.sr:
-        encoded = replace(encoded, header=replace(encoded.header, **model_choice.PLAIN))
-    header = replace(encoded.header, **layer.fields)
-    sections = encoded.sections | layer.sections
-    outcome = measure.decoded(header, sections, volume, encoded.windows, progress, options.threads)
-    bound = header.bound
-    if bound is not None and outcome.errors.largest * abs(header.rescale[0]) > bound:
-        raise TargetNotReached(
-            f"a voxel is off by {outcome.errors.largest * abs(header.rescale[0]):g}, {bound:g} was promised: "
-            "nothing is written, please report it",
-            value=outcome.errors.largest,
-        )
-    found = before or Reached({"lanczos": outcome}, None, outcome.windows, 0.0)
-    return replace(encoded, header=header, sections=sections), replace(found, refined=outcome)
-
-
-def size_of(encoded: Encoded, layer: Layer) -> int:
-    """Bytes of a file of an encoding without quality and a layer, about."""
-    return layer.size + sum(map(len, encoded.sections.values())) + len(encoded.header.to_bytes())
-
-
-ATTEMPTS = 4
-
-
-FAR = 20.0  # dB from a PSNR, which is as far as the search looks
-
-
-CLOSE = 0.1  # dB above a PSNR that is asked for, which is near enough
-
-
-SLOPE = 0.7  # dB of the PSNR for one of the step, at first
-
-
-COARSER = 4  # levels, each with steps of its own
-
-
-DECAY = 2.0  # from a level's steps to the next finer one's, where a PSNR is asked for
-
-
-ROUNDING = 0.35  # of a step, likewise: what is added before a magnitude is cut off; a half is plain rounding
-
-
-LEVELS = 1 << 20  # that a float's range is cut in, where a PSNR is asked for
 
 
 @dataclass(frozen=True, eq=False)

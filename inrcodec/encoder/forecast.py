@@ -204,9 +204,8 @@ def forecast(found: Sample, factor: Shape, lift: float = 0.0) -> Forecast:
     )
 
 
-def coding_error(volume: Volume, span: Range, factor: Shape, size: float) -> float:
+def coding_error(found: Sample, factor: Shape, size: float) -> float:
     """Mean squared error of the low-res volume in [-1, 1] that so many bytes are forecast to leave."""
-    found = sample(volume, span)
     return forecast(found, factor).coding(size) if found.boxes else 0.0
 
 

@@ -17,23 +17,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from math import inf, isfinite, log2, prod
+from math import floor, inf, isfinite, log2, prod
 from typing import Any
 
-from inrcodec.encoder import forecast, plan
+from inrcodec.encoder import forecast, networks
+from inrcodec.encoder.facts import Facts
 from inrcodec.encoder.forecast import Forecast
 from inrcodec.encoder.options import ResolvedOptions
+from inrcodec.encoder.presets import PRESETS
+from inrcodec.errors import UsageError
 from inrcodec.layers.base.siren.siren import Layout
 from inrcodec.layers.superres import registry
 from inrcodec.volume import metrics
 from inrcodec.volume.box import Shape
-from inrcodec.volume.value_range import Range
 from inrcodec.volume.volume import Volume
 
 GAIN = 0.5  # dB that a step to another grid must promise: an ankle was promised 0.4 and gained 0.1
 SAVED = 0.9  # share of the bytes, likewise, where a PSNR is asked for
 FREE = 0.1  # dB that a coarser axis may cost where nothing is asked for
 DEAR = 3.0  # dB that a finer axis must bring there for twice the bytes
+COARSEST = 4  # factor of the finest axis: the paper's, and the highest that a shipped model brings back
+SHORTEST = 4  # low-res voxels that an axis keeps: fewer leave nothing for a kernel of six taps
 FIXED = 500  # bytes of header, table and a mask, about
 
 
@@ -71,7 +75,7 @@ class Choice:
         return [asdict(row) for row in self.considered]
 
 
-def choose(volume: Volume, span: Range, options: ResolvedOptions, size: int | None) -> Choice:
+def choose(facts: Facts, options: ResolvedOptions, size: int | None) -> Choice:
     """The grid for a file of ``size`` bytes, for a PSNR, or for a file of as many bytes as it comes to.
 
     Raises
@@ -79,7 +83,7 @@ def choose(volume: Volume, span: Range, options: ResolvedOptions, size: int | No
     UsageError
         A wished factor is longer than its axis.
     """
-    found = _Grids(volume, span, options)
+    found = _Grids(facts, options)
     if found.settled:
         return Choice(found.first, found.settled)
     if options.psnr is not None:
@@ -87,7 +91,7 @@ def choose(volume: Volume, span: Range, options: ResolvedOptions, size: int | No
     return found.for_size(size) if size is not None else found.without_target()
 
 
-def in_order(volume: Volume, span: Range, options: ResolvedOptions, psnr: float) -> list[Choice]:
+def in_order(facts: Facts, options: ResolvedOptions, psnr: float) -> list[Choice]:
     """The grids to try for a PSNR, the one that is forecast to take the fewest bytes first.
 
     Raises
@@ -95,26 +99,26 @@ def in_order(volume: Volume, span: Range, options: ResolvedOptions, psnr: float)
     UsageError
         A wished factor is longer than its axis.
     """
-    found = _Grids(volume, span, options)
+    found = _Grids(facts, options)
     return [Choice(found.first, found.settled)] if found.settled else found.for_psnr(psnr)
 
 
 class _Grids:
     """The forecasts of one volume, each made when it is first asked for."""
 
-    def __init__(self, volume: Volume, span: Range, options: ResolvedOptions) -> None:
-        self.volume, self.options = volume, options
-        self.first = plan.factor_for(volume, options)
+    def __init__(self, facts: Facts, options: ResolvedOptions) -> None:
+        self.volume, self.options = facts.volume, options
+        self.first = factor_for(facts.volume, options)
         self.forecasts: dict[Shape, Forecast] = {}
         self.settled = self._settled()
         if self.settled:
             return
-        self.sample = forecast.sample(volume, span)
+        self.sample = facts.sample
         if not self.sample.boxes:
             self.settled = "from the spacing; the volume is flat"
             return
-        peak = metrics.peak_of(float(span.low), float(span.high), volume.array.dtype)
-        self.peak = 4 * (peak / (span.high - span.low)) ** 2  # squared, in [-1, 1]
+        span = facts.span.high - facts.span.low
+        self.peak = 4 * (facts.peak / span) ** 2  # squared, in [-1, 1]
 
     def _settled(self) -> str:
         """Why there is no choice; empty where there is one."""
@@ -220,7 +224,7 @@ class _Grids:
         """Bytes that a grid comes to where none are asked for."""
         per_tile = Layout(self.options.layers, self.options.width or self.options.usual_width).weights
         tiles = max(self.at(grid).active / self.options.voxels_per_tile, 1 / per_tile)
-        return round(FIXED + tiles * per_tile * plan.BITS / 8)
+        return round(FIXED + tiles * per_tile * networks.BITS / 8)
 
     def _near(self, grid: Shape, *, together: bool = True) -> list[Shape]:
         """Finer and coarser by two along z, in the plane, or both; y and x alone where they differ."""
@@ -242,7 +246,7 @@ class _Grids:
     def _serves(self, grid: Shape, before: Shape) -> bool:
         """Whether every axis that got coarser keeps enough voxels."""
         return all(
-            f <= b or (f <= plan.COARSEST and n // f >= plan.SHORTEST)
+            f <= b or (f <= COARSEST and n // f >= SHORTEST)
             for f, b, n in zip(grid, before, self.volume.shape, strict=True)
         )
 
@@ -254,3 +258,36 @@ def across(factor: Shape) -> str:
 
 def _decibels(peak: float, error: float) -> float:
     return metrics.psnr(error / peak) if error > 0 else inf
+
+
+def factor_for(volume: Volume, options: ResolvedOptions) -> Shape:
+    """Per-axis factors: as requested, else powers of two that bring the low-res voxels nearest to cubes.
+
+    Raises
+    ------
+    UsageError
+        A requested factor is longer than its axis.
+    """
+    if options.factor is not None:
+        shrinks = options.factor == PRESETS[options.preset].factor  # to the axis; nobody asked for this one
+        requested = (1, *options.factor[1:]) if volume.ndim == 2 else options.factor
+        for name, n, f in zip("zyx", volume.shape, requested, strict=True):
+            if f > n and not shrinks:
+                raise UsageError(
+                    f"{f} along {name} is more than the {n} voxels there; did you mean 1 for it?",
+                    value=f,
+                    option="factor",
+                )
+        z, y, x = (min(f, n) for f, n in zip(requested, volume.shape, strict=True))
+        return z, y, x
+    finest = min(
+        s for s, n in zip(volume.spacing, volume.shape, strict=True) if n > 1 or max(volume.shape) == 1
+    )
+    z, y, x = (_factor_of(n, s / finest) for n, s in zip(volume.shape, volume.spacing, strict=True))
+    return z, y, x
+
+
+def _factor_of(n: int, anisotropy: float) -> int:
+    longest = max(1, n // SHORTEST)
+    exponent = min(log2(COARSEST), max(0.0, log2(COARSEST / anisotropy)), floor(log2(longest)))
+    return int(2 ** round(exponent))

@@ -6,19 +6,17 @@ The one law: all bytes are counted, and the peak of every PSNR is stated.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from inrcodec.encoder.options import ResolvedOptions
+from inrcodec.encoder.facts import Facts
 from inrcodec.format.summary import bytes_by_part
 from inrcodec.volume import windows
 
 if TYPE_CHECKING:
-    from inrcodec.encoder.measure import Reached
-    from inrcodec.encoder.pipeline import Job
-    from inrcodec.format.header import Header
-    from inrcodec.volume.volume import Volume
+    from inrcodec.encoder.measure import Measured
+    from inrcodec.encoder.plan import Plan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,72 +87,99 @@ class EncodeReport:
         return asdict(self)
 
 
-def of(
-    volume: Volume, header: Header, sections: Mapping[str, bytes], found: Reached, total: int
-) -> dict[str, Any]:
-    """The fields of a report that follow from the file and its check; ``total`` is the file's bytes."""
-    best, scale = found.refined or found.outcomes[header.sr], abs(header.rescale[0])
+def report(found: Measured, seconds: Mapping[str, float]) -> EncodeReport:
+    """The report of a file that is about to be written."""
+    header, facts, total = found.header, found.plan.facts, len(found.blob)
+    volume, scale = facts.volume, abs(header.rescale[0])
+    lowres = found.result.windows if found.lowres is None else found.lowres.windows
+    lengths = {"HEAD": len(header.to_bytes()), **{name: len(body) for name, body in found.sections.items()}}
+    return EncodeReport(
+        shape=volume.shape,
+        dtype=volume.array.dtype.name,
+        modality=header.modality,
+        source_bytes=volume.source_bytes,
+        voxel_bytes=volume.array.nbytes,
+        file_bytes=total,
+        sections=bytes_by_part(lengths, total),
+        ratio=volume.array.nbytes / total,
+        bpv=8 * total / volume.array.size,
+        psnr=header.psnr,
+        peak=header.peak,
+        psnr_lanczos=found.lanczos.errors.psnr,
+        psnr_lowres=None if found.lowres is None else found.lowres.psnr,
+        max_error=header.max_error,
+        bound=header.bound,
+        unit=header.unit,
+        mean_errors={name: mean * scale for name, mean in found.result.windows.means.items()},
+        mean_errors_lowres={name: mean * scale for name, mean in lowres.means.items()},
+        focus=windows.format_focus(found.plan.options.focus),
+        through_sr=found.plan.options.through_sr,
+        seconds=dict(seconds),
+        factor=header.factor,
+        tiles=header.tiles,
+        layers=header.layers,
+        width=header.width,
+        sr=header.sr,
+        ensemble=header.sr_ensemble,
+        seed=header.seed,
+        notices=[*facts.notices, *found.notices],
+        reason=found.plan.grid.reason,
+        considered=found.plan.grid.rows(),
+    )
+
+
+def networks_plan(plan: Plan, size: int | None, seconds: float) -> dict[str, Any]:
+    """What an encoding by networks would do, in plain types.
+
+    Parameters
+    ----------
+    size : bytes that the file is predicted to have.
+    seconds : that it is predicted to take.
+    """
     return {
-        "shape": volume.shape,
-        "dtype": volume.array.dtype.name,
-        "modality": header.modality,
-        "source_bytes": volume.source_bytes,
-        "voxel_bytes": volume.array.nbytes,
-        "file_bytes": total,
-        "sections": bytes_by_part({name: len(body) for name, body in sections.items()}, total),
-        "ratio": volume.array.nbytes / total,
-        "bpv": 8 * total / volume.array.size,
-        "psnr": header.psnr,
-        "peak": header.peak,
-        "psnr_lanczos": header.psnr if found.refined else found.outcomes["lanczos"].errors.psnr,
-        "psnr_lowres": found.lowres,
-        "max_error": header.max_error,
-        "bound": header.bound,
-        "unit": header.unit,
-        "mean_errors": {name: mean * scale for name, mean in best.windows.means.items()},
-        "mean_errors_lowres": {name: mean * scale for name, mean in found.lowres_windows.means.items()},
-        "factor": header.factor,
-        "tiles": header.tiles,
-        "layers": header.layers,
-        "width": header.width,
-        "sr": header.sr,
-        "ensemble": header.sr_ensemble,
-        "seed": header.seed,
+        **_about(plan.facts, plan.notices),
+        "factor": plan.header.factor,
+        "reason": plan.grid.reason,
+        "considered": plan.grid.rows(),
+        "lowres_shape": plan.header.lowres_shape,
+        "active_voxels": int(plan.lowres.active.sum()),
+        "tiles": plan.header.tiles,
+        "layers": plan.header.layers,
+        "width": plan.header.width,
+        "steps": plan.networks.steps,
+        "sr": plan.header.sr,
+        "ensemble": plan.header.sr_ensemble,
+        "through_sr": plan.options.through_sr,
+        "focus": windows.format_focus(plan.options.focus),
+        "predicted_bytes": size,
+        "seconds": seconds,
     }
 
 
-def plan(volume: Volume, job: Job, options: ResolvedOptions) -> dict[str, Any]:
-    """What an encoding would do, in plain types: what is decided before the fit."""
-    choice = job.choice
-    return {
-        "shape": volume.shape,
-        "dtype": str(volume.array.dtype),
-        "factor": job.header.factor,
-        "reason": choice.reason if choice else "",
-        "considered": choice.rows() if choice else [],
-        "lowres_shape": job.header.lowres_shape,
-        "active_voxels": int(job.low.active.sum()),
-        "tiles": job.header.tiles,
-        "layers": job.header.layers,
-        "width": job.header.width,
-        "steps": job.plan.steps,
-        "sr": job.header.sr,
-        "ensemble": job.header.sr_ensemble,
-        "through_sr": options.through_sr,
-        "focus": windows.format_focus(options.focus),
-        "predicted_bytes": job.predicted,
-        "notices": job.notices,
-    }
+def refinement_plan(facts: Facts, bound: float | None, size: int | None, seconds: float) -> dict[str, Any]:
+    """What an encoding by a refinement alone would do; the bytes that a promise takes show in the end.
 
-
-def plan_of_refinement(volume: Volume, bound: float) -> dict[str, Any]:
-    """The same for a promise without networks; its bytes are only known in the end."""
+    Parameters
+    ----------
+    bound : of the error, in physical units, where that is requested.
+    """
+    reason = "a refinement keeps the promise; networks would cost more than they save"
     return {
-        "shape": volume.shape,
-        "dtype": str(volume.array.dtype),
-        "bound": bound,
-        "reason": "a refinement keeps the promise; networks would cost more than they save",
+        **_about(facts, ()),
+        **({} if bound is None else {"bound": bound}),
+        "reason": reason
+        if bound is not None
+        else "a refinement is forecast to take fewer bytes than networks",
         "considered": [],
-        "predicted_bytes": None,
-        "notices": [],
+        "predicted_bytes": size,
+        "seconds": seconds,
+    }
+
+
+def _about(facts: Facts, notices: Sequence[str]) -> dict[str, Any]:
+    return {
+        "shape": facts.volume.shape,
+        "dtype": str(facts.volume.array.dtype),
+        "modality": facts.volume.modality,
+        "notices": [*facts.notices, *notices],
     }

@@ -6,19 +6,20 @@ The one law: a model is only tried; what is kept is decided by decoding (`check`
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import prod
 from typing import Any
 
+from inrcodec.encoder.facts import Facts
 from inrcodec.encoder.options import ResolvedOptions
 from inrcodec.errors import UsageError
 from inrcodec.format.header import can_see
 from inrcodec.layers.superres import registry
 from inrcodec.validate import ENSEMBLES
 from inrcodec.volume.box import Shape
-from inrcodec.volume.value_range import Range, window_of
-from inrcodec.volume.volume import Volume
+from inrcodec.volume.value_range import window_of
 
-PLAIN: dict[str, Any] = {
+PLAIN: Mapping[str, Any] = {
     "sr": registry.LANCZOS,
     "sr_sha256": b"",
     "sr_window": (-1.0, 1.0),
@@ -27,7 +28,19 @@ PLAIN: dict[str, Any] = {
 }
 
 
-def model_for(volume: Volume, span: Range, factor: Shape, options: ResolvedOptions) -> tuple[str, list[str]]:
+def fields_for(facts: Facts, factor: Shape, options: ResolvedOptions) -> tuple[Mapping[str, Any], list[str]]:
+    """Header fields of the model to try, and what the user should know about the choice.
+
+    Raises
+    ------
+    ModelNotFound, UsageError
+        As :func:`model_for`.
+    """
+    model, notices = model_for(facts, factor, options)
+    return fields_of(model, facts, options), notices
+
+
+def model_for(facts: Facts, factor: Shape, options: ResolvedOptions) -> tuple[str, list[str]]:
     """The super-resolution model to try, and what the user should know about the choice.
 
     Raises
@@ -38,13 +51,14 @@ def model_for(volume: Volume, span: Range, factor: Shape, options: ResolvedOptio
         The user named a model of another factor.
     """
     notices: list[str] = []
-    if options.sr == registry.LANCZOS or span.low == span.high:
+    volume = facts.volume
+    if options.sr == registry.LANCZOS or facts.is_constant:
         return registry.LANCZOS, notices
     if options.sr is not None and options.sr_wished:
-        return _wished_model(options.sr, volume, span, factor), notices
+        return _requested_model(options.sr, facts, factor), notices
     model = registry.choose(volume.modality, factor, options.sr)
     known = registry.manifests().get(model)
-    if known and _is_blind(known, volume, span):
+    if known and _is_blind(known, facts):
         notices.append(f"the values are none that model {model!r} was made for: Lanczos is used")
         return registry.LANCZOS, notices
     if options.sr not in (None, model):
@@ -61,7 +75,7 @@ def model_for(volume: Volume, span: Range, factor: Shape, options: ResolvedOptio
     return model, notices
 
 
-def _wished_model(name: str, volume: Volume, span: Range, factor: Shape) -> str:
+def _requested_model(name: str, facts: Facts, factor: Shape) -> str:
     """The model that the user named, if it can serve."""
     found = registry.manifest(name)
     if found.factor != factor:
@@ -71,7 +85,7 @@ def _wished_model(name: str, volume: Volume, span: Range, factor: Shape) -> str:
             value=found.id,
             option="sr",
         )
-    if _is_blind(found, volume, span):
+    if _is_blind(found, facts):
         raise UsageError(
             f"model {found.id!r} is made for values of {found.window}, the volume's are of another kind; "
             "leave it out",
@@ -81,12 +95,14 @@ def _wished_model(name: str, volume: Volume, span: Range, factor: Shape) -> str:
     return found.id
 
 
-def _is_blind(model: registry.Manifest, volume: Volume, span: Range) -> bool:
+def _is_blind(model: registry.Manifest, facts: Facts) -> bool:
     """Whether the volume's values are so unlike the model's that its window means nothing among them."""
-    return model.window is not None and not can_see(model.window, volume.rescale, span.low, span.high)
+    return model.window is not None and not can_see(
+        model.window, facts.volume.rescale, facts.span.low, facts.span.high
+    )
 
 
-def fields_of(name: str, volume: Volume, options: ResolvedOptions) -> dict[str, Any]:
+def fields_of(name: str, facts: Facts, options: ResolvedOptions) -> Mapping[str, Any]:
     """The header's fields of a model; Lanczos needs none but its name."""
     if name == registry.LANCZOS:
         return PLAIN
@@ -94,7 +110,7 @@ def fields_of(name: str, volume: Volume, options: ResolvedOptions) -> dict[str, 
     return {
         "sr": name,
         "sr_sha256": bytes.fromhex(known.sha256),
-        "sr_window": known.window or window_of(volume),
+        "sr_window": known.window or window_of(facts.volume),
         "sr_ensemble": ensemble_of(known, options),
     }
 

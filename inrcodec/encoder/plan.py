@@ -1,185 +1,244 @@
-"""What to do with a volume: the spacing's factor, tiles, network and rate, before anything is fitted.
+"""All that is decided before anything is fitted.
 
-In: the volume's geometry, its low-res version, the user's options.  Out: numbers that the steps take as they
-are.
-The one law: every choice is a rule of the volume and the options, so that the same wish gives the same plan.
+In: facts of a volume, and options.  Out: a `Plan`: grid, low-res volume, model, networks, byte budget.
+Invariant: a plan is never changed; another size, or another model, is another plan.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from math import floor, log2, prod, sqrt
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from math import prod
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from inrcodec._version import __version__
+from inrcodec.encoder import grid_search, lowres, model_choice, networks, omega
+from inrcodec.encoder.facts import Facts
+from inrcodec.encoder.grid_search import Choice
+from inrcodec.encoder.lowres import Lowres
+from inrcodec.encoder.networks import Networks
 from inrcodec.encoder.options import ResolvedOptions
-from inrcodec.errors import TargetNotReached, UsageError
-from inrcodec.layers.base.siren import tiles
-from inrcodec.layers.base.siren.siren import OMEGA, Layout
-from inrcodec.volume.box import Shape
-from inrcodec.volume.value_range import amplitude
-from inrcodec.volume.volume import Volume
+from inrcodec.errors import TargetNotReached
+from inrcodec.format import container, limits
+from inrcodec.format.header import NOISE_STEPS, Header, check
+from inrcodec.layers.base.siren import companding, tiles
+from inrcodec.progress import Progress
+from inrcodec.volume import windows
 
-COARSEST = 4  # factor of the finest axis: the paper's, and the highest that a shipped model brings back
-SHORTEST = 4  # low-res voxels that an axis keeps: fewer leave nothing for a kernel of six taps
-WIDTHS = (10, 64)  # below, quality falls; above, time grows with the square
-BITS = 4.9  # of a weight at rate 1, steps and spreads included: 17 289 bytes for the head's 28 188 weights
-# Loss units a bit at rate 1, for an amplitude of 1 and one active voxel; 5e-9 for the head's 219k voxels
-# and amplitude of 0.65.
-RATE = 2.57e-3
-# Fewer tiles leave time for more steps: USUAL_TILES take the preset's. Past OFTEN_ENOUGH looks at each voxel
-# there is little left to learn.
-USUAL_TILES, OFTEN_ENOUGH, MOST_STEPS = 8, 1500, 4.0
+Float = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Plan:
-    """Tiles, networks and steps for one low-res volume.
+    """One encoding, decided.
 
     Attributes
     ----------
-    parts : tiles along (z, y, x).
-    layout : the network of every tile.
-    rate : loss units a bit, for the fit.
-    steps : of the fit.
-    bytes : of all weights, as far as can be told before the fit.
+    facts, options : what it follows from.
+    grid : the factor, and why.
+    lowres : the low-res volume.
+    curve : nodes of the companding; none without a focus.
+    model : header fields of the super-resolution model.
+    networks : sizes of all networks; ``None`` in a file without any.
+    cuts : first index of each next tile, in k-d order.
+    tiles : of all boxes; ``None`` for one of pure background.
+    size : bytes that the file may have at most, where that is requested.
+    notices : what the user should know about the choices.
     """
 
-    parts: Shape
-    layout: Layout
-    rate: float
-    bytes: int
-    steps: int
+    facts: Facts
+    options: ResolvedOptions
+    grid: Choice
+    lowres: Lowres
+    curve: companding.Nodes
+    model: Mapping[str, Any]
+    networks: Networks
+    cuts: tuple[int, ...] = ()
+    tiles: tuple[tiles.Tile | None, ...] = (None,)
+    size: int | None = None
+    notices: tuple[str, ...] = ()
 
-
-def factor_for(volume: Volume, options: ResolvedOptions) -> Shape:
-    """Per-axis factors: as wished, else powers of two that bring the low-res voxels nearest to cubes.
-
-    Raises
-    ------
-    UsageError
-        A wished factor is longer than its axis.
-    """
-    if options.factor is not None:
-        wished = (1, *options.factor[1:]) if volume.ndim == 2 else options.factor
-        for name, n, f in zip("zyx", volume.shape, wished, strict=True):
-            if f > n and options.preset != "paper":  # the paper's factor shrinks to what there is
-                raise UsageError(
-                    f"{f} along {name} is more than the {n} voxels there; did you mean 1 for it?",
-                    value=f,
-                    option="factor",
-                )
-        z, y, x = (min(f, n) for f, n in zip(wished, volume.shape, strict=True))
-        return z, y, x
-    finest = min(
-        s for s, n in zip(volume.spacing, volume.shape, strict=True) if n > 1 or max(volume.shape) == 1
-    )
-    z, y, x = (_factor_of(n, s / finest) for n, s in zip(volume.shape, volume.spacing, strict=True))
-    return z, y, x
-
-
-def wished_bytes(volume: Volume, options: ResolvedOptions) -> int | None:
-    """The file size asked for, as a size or as a ratio of the volume's voxel bytes."""
-    if options.ratio is not None:
-        return int(volume.array.nbytes / options.ratio)
-    return options.size
-
-
-def hold_to(options: ResolvedOptions, volume: Volume, size: int) -> None:
-    """A promise that was not met is an error, never a file.
-
-    Raises
-    ------
-    TargetNotReached
-        The file is larger than was asked for.
-    """
-    wished = wished_bytes(volume, options)
-    if wished is not None and size > wished:
-        raise TargetNotReached(
-            f"the file has {size} bytes, {size - wished} more than the {wished} asked for; "
-            "ask for a larger size, a larger factor or more steps",
-            value=size,
+    @cached_property
+    def header(self) -> Header:
+        """The file's header, without its quality."""
+        volume, span, low = self.facts.volume, self.facts.span, self.lowres
+        masked = low.cells is not None
+        return Header(
+            shape=volume.shape,
+            dtype=volume.array.dtype.name,
+            affine=volume.affine,
+            low=span.low,
+            high=span.high,
+            factor=low.factor,
+            layers=self.networks.layout.layers,
+            width=self.networks.layout.width,
+            tiles=self.networks.parts,
+            cuts=self.cuts,
+            ndim=volume.ndim,
+            rescale=volume.rescale,
+            modality=volume.modality,
+            unit=volume.unit,
+            padding=volume.padding,
+            description=volume.description,
+            companding=self.curve,
+            background=low.background if masked else 0.0,
+            cell=low.cell if masked else (1, 1, 1),
+            omega=self.networks.layout.omega,
+            version=__version__,
+            seed=self.options.seed,
+            **self.model,
         )
 
+    @cached_property
+    def masks(self) -> Mapping[str, bytes]:
+        """Sections of the active low-res cells and of the padding, where there are any."""
+        padding = {"PADM": self.facts.padding} if self.facts.padding else {}
+        return {**self.lowres.sections, **padding}
 
-def plan(
-    values: NDArray[np.float64], active: NDArray[np.bool_], options: ResolvedOptions, room: int | None
+    @cached_property
+    def overhead(self) -> int:
+        """Bytes of the file but for the weights, with as long a header as its quality can make it."""
+        plain = self.header.sr == model_choice.PLAIN["sr"]
+        longest = replace(
+            self.header,
+            psnr=0.1,
+            psnr_lanczos=None if plain else 0.1,
+            sr_noise=0 if plain else NOISE_STEPS,
+            peak=0.1,
+            max_error=0.1,
+            digest=bytes([1] * 16),
+        )
+        index = bytes(4 * prod(self.networks.parts))
+        sections = {"HEAD": longest.to_bytes(), **self.masks, "INDX": index, "WGHT": b""}
+        return container.size(list(sections.items()))
+
+    @property
+    def budget(self) -> int | None:
+        """Bytes for the weights of all tiles, where a size is requested."""
+        return None if self.size is None else self.size - self.overhead
+
+    @property
+    def predicted(self) -> int:
+        """Bytes of the file, as far as can be told before the fit."""
+        return self.size or self.overhead + self.networks.bytes
+
+    def targets(self, places: Any) -> Float:
+        """What the networks are fitted to at some low-res voxels, (n,), companded."""
+        return companding.compress(self.curve, self.lowres.target[places])
+
+    def resized(self, size: int | None) -> Plan:
+        """The plan for another file size on the same low-res volume."""
+        return for_lowres(self.facts, self.options, self.grid, self.lowres, size)
+
+    def without_model(self) -> Plan:
+        """The plan without its super-resolution model, on the same low-res volume."""
+        return for_lowres(self.facts, self._plain, self.grid, self.lowres, self.size)
+
+    def rival(self) -> Plan:
+        """The plan that there would be if there were no model; its grid may be another."""
+        return make(self.facts, self._plain, known=self.lowres)
+
+    @property
+    def _plain(self) -> ResolvedOptions:
+        return replace(self.options, sr=model_choice.PLAIN["sr"])
+
+
+def make(
+    facts: Facts, options: ResolvedOptions, progress: Progress | None = None, *, known: Lowres | None = None
 ) -> Plan:
-    """Tiles, networks and rate.
+    """Decide on grid, mask, model and networks.
 
     Parameters
     ----------
-    values : active low-res voxels, (n,), in [-1, 1].
-    active : low-res (z, y, x).
-    options : the user's wishes.
-    room : bytes for the weights where a size was asked for.
+    known : a low-res volume that has been computed; taken where its factor is the one that is chosen.
 
     Raises
     ------
-    TargetNotReached
-        The size asked for leaves no room for any network.
-    UsageError
-        More tiles along an axis than it has low-res voxels.
+    InputError, UsageError, ModelNotFound, TargetNotReached, LimitExceeded
     """
-    count = max(1, len(values))
-    wanted = max(1, round(count / options.voxels_per_tile))
-    parts = options.tiles or tiles.parts_for(active, wanted)
-    for name, n, part in zip("zyx", active.shape, parts, strict=True):
-        if part > n:
-            raise UsageError(
-                f"{part} along {name} are more than the {n} low-res voxels there; "
-                f"did you mean {min(part, n)}, or a smaller factor?",
-                value=parts,
-                option="tiles",
-            )
-    width = options.width or options.usual_width
-    if options.width is None and room is not None:
-        parts, width = _spend(room, parts, active, options)
-    elif options.width is None:
-        # A volume of less than one tile's voxels gets a network in proportion.
-        full = options.voxels_per_tile * prod(parts)
-        width = min(width, max(WIDTHS[0], round(width * sqrt(count / full))))
-    layout = Layout(options.layers, width, options.omega or OMEGA)
-    rate = 0.0 if options.optimizer == "adam" else options.rate * RATE * amplitude(values) ** 2 / count
-    size = int(prod(parts) * layout.weights * BITS / 8)
-    return Plan(parts, layout, rate, size, _steps(options, prod(parts), count))
+    size = requested_size(facts, options)
+    windows.unit_window(options.focus, facts.volume, facts.span)  # refuses before any work
+    grid = grid_search.choose(facts, options, size)
+    if progress is not None:
+        progress("grid", 1.0)
+    if known is not None and known.factor == grid.factor:
+        return for_lowres(facts, options, grid, replace(known, projected=None), size)
+    return on_grid(facts, options, grid, progress, size)
 
 
-def _steps(options: ResolvedOptions, parts: int, count: int) -> int:
-    """The preset's steps; more for few tiles, as long as each voxel is not seen too often."""
-    if options.steps_wished or options.optimizer == "adam":
-        return options.steps
-    seen = options.steps * options.batch_per_tile * parts / count  # times, each voxel
-    more = min(USUAL_TILES / parts, OFTEN_ENOUGH / seen, MOST_STEPS)
-    return round(options.steps * max(more, 1.0))
+def on_grid(
+    facts: Facts,
+    options: ResolvedOptions,
+    grid: Choice,
+    progress: Progress | None = None,
+    size: int | None = None,
+) -> Plan:
+    """Decide on mask, model and networks for a grid."""
+    low = lowres.downsample(facts, grid.factor, options.threads, progress)
+    return for_lowres(facts, options, grid, low, size)
 
 
-def _spend(room: int, parts: Shape, active: NDArray[np.bool_], options: ResolvedOptions) -> tuple[Shape, int]:
-    """Parts and width whose weights take the room, with widths that serve."""
-    width = _width_for(room * 8 / BITS / prod(parts), options.layers)
-    within = min(max(width, WIDTHS[0]), WIDTHS[1])
-    if width != within and options.tiles is None:  # fewer networks, or more
-        parts = tiles.parts_for(active, max(1, prod(parts) * width**2 // within**2))
-        width = _width_for(room * 8 / BITS / prod(parts), options.layers)
-    if width < 2:
+def for_lowres(
+    facts: Facts, options: ResolvedOptions, grid: Choice, low: Lowres, size: int | None = None
+) -> Plan:
+    """Decide on model and networks for a low-res volume.
+
+    Raises
+    ------
+    UsageError, ModelNotFound, TargetNotReached, LimitExceeded
+    """
+    window, about_focus = windows.unit_window(options.focus, facts.volume, facts.span)
+    model, about_model = model_choice.fields_for(facts, low.factor, options)
+    least = Plan(
+        facts,
+        options,
+        grid,
+        low,
+        companding.curve(*window) if window else (),
+        model,
+        networks.smallest(options),
+        size=size,
+        notices=(*about_focus, *about_model),
+    )
+    if size is not None:
+        _refuse_too_small(size, least)
+    found = networks.networks_for(least.targets(low.active), low.active, options, least.budget)
+    cuts = tiles.cut(low.active, found.parts)
+    boxes = tuple(tiles.of(low.active, found.parts, cuts))
+    if options.omega is None:
+        omega_0 = omega.omega_for(least.targets, low.shape, [t for t in boxes if t is not None])
+        found = replace(found, layout=replace(found.layout, omega=omega_0))
+    plan = replace(least, networks=found, cuts=cuts, tiles=boxes)
+    check(plan.header)
+    limits.check_header(plan.header, "MASK" in plan.masks)
+    return plan
+
+
+def without_networks(facts: Facts, options: ResolvedOptions) -> Plan:
+    """The plan of a file that a refinement makes alone."""
+    low = lowres.empty(facts.volume.shape)
+    return Plan(facts, options, Choice(low.factor, ""), low, (), model_choice.PLAIN, networks.NONE)
+
+
+def requested_size(facts: Facts, options: ResolvedOptions) -> int | None:
+    """Bytes that the file may have, where a size or a ratio to the voxels' bytes is requested."""
+    if options.ratio is not None:
+        return int(facts.volume.array.nbytes / options.ratio)
+    return options.size
+
+
+def _refuse_too_small(size: int, least: Plan) -> None:
+    """Refuse a size that the narrowest network in the fewest tiles is beyond, and say which is not."""
+    smallest = least.overhead + least.networks.bytes
+    if size < smallest:
+        fewer = " or fewer tiles" if prod(least.networks.parts) > 1 else ""
         raise TargetNotReached(
-            f"{max(room, 0)} bytes are left for the weights of {prod(parts)} networks, too few for any; "
-            "ask for a larger size",
-            value=room,
+            f"{size} bytes are too few for this volume: header, mask and the smallest networks take about "
+            f"{smallest}; request a larger size{fewer}",
+            value=size,
+            option="size",
         )
-    return parts, width
-
-
-def _factor_of(n: int, anisotropy: float) -> int:
-    longest = max(1, n // SHORTEST)
-    exponent = min(log2(COARSEST), max(0.0, log2(COARSEST / anisotropy)), floor(log2(longest)))
-    return int(2 ** round(exponent))
-
-
-def _width_for(weights: float, layers: int) -> int:
-    """The widest network of at most so many weights: (layers - 1) w^2 + (layers + 4) w + 1."""
-    a, b, c = layers - 1, layers + 4, 1 - weights
-    if a == 0:
-        return int(-c / b)
-    return int((-b + sqrt(max(0.0, b * b - 4 * a * c))) / (2 * a))

@@ -173,7 +173,7 @@ class Header:
             elif attribute not in DEFAULTS:
                 raise CorruptFile(f"header has no {'.'.join(name)}, get the file again", value=name)
         header = cls(**values)
-        _check(header)
+        check(header)
         if header.to_bytes() != messagepack.dumps(_known(tree)):
             raise CorruptFile(
                 "header states a default, which is left out in canonical form, get the file again"
@@ -257,7 +257,7 @@ def _known(tree: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     return {group: part for group, part in parts.items() if part}
 
 
-def _check(header: Header) -> None:
+def check(header: Header) -> None:
     """Refuse values that mean nothing, or that this version does not know."""
     known = {
         "type": (header.dtype, DTYPES),

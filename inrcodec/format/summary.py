@@ -14,6 +14,7 @@ import numpy as np
 from inrcodec.format import container
 from inrcodec.format.header import Header
 from inrcodec.format.header_checks import ONE
+from inrcodec.volume.affine import plane_of, spacing_of
 
 PARTS = {
     "HEAD": "header",
@@ -46,7 +47,8 @@ def facts(header: Header, lengths: Mapping[str, int]) -> dict[str, Any]:
             "dtype": header.dtype,
             "modality": header.modality,
             "unit": header.unit,
-            "spacing": [round(float(s), 9) for s in np.linalg.norm(header.affine[:3, :3], axis=0)[::-1]],
+            "spacing": [round(edge, 9) for edge in spacing_of(header.affine)],
+            "plane": plane_of(header.affine),
             "affine_lps": header.affine.tolist(),
             "rescale": list(header.rescale),
             "padding": header.padding,

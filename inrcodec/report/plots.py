@@ -1,7 +1,7 @@
 """Matplotlib, on demand.
 
 In: a size.  Out: an empty figure, or the error that names the extra.
-The one law: nothing is imported before a figure is wanted, and no window is ever opened.
+Invariant: Matplotlib is imported with the first figure, and no window is ever opened.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from inrcodec.errors import MissingExtra
 
 
 def require() -> None:
-    """Refuse to go on where Matplotlib is not there.
+    """Check that Matplotlib is installed.
 
     Raises
     ------
@@ -26,7 +26,7 @@ def require() -> None:
 
 
 def figure(width: float, height: float) -> Any:
-    """An empty figure of so many inches.
+    """An empty figure of a width and height in inches.
 
     Raises
     ------

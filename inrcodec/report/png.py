@@ -1,7 +1,7 @@
 """Grey images as PNG files.
 
-In: a uint8 image. Out: the bytes of a PNG file (ISO/IEC 15948), 8-bit grey, unfiltered. The one law: no
-imaging library, so that a preview costs milliseconds.
+In: a uint8 image.  Out: the bytes of a PNG file (ISO/IEC 15948), 8-bit grey, unfiltered.
+Invariant: no imaging library is imported, so that a preview costs milliseconds.
 """
 
 from __future__ import annotations
@@ -18,13 +18,11 @@ __all__ = ["enlarged", "png_bytes"]
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 GREY, BITS, NO_FILTER = 0, 8, b"\0"
-
-
-LEGIBLE = 256  # pixels along the longer side from which a picture is not enlarged
+LEGIBLE = 256  # pixels along the longer side; smaller pictures are enlarged
 
 
 def enlarged(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """A small image with each pixel as a square of several: what is stored, not smoothed.
+    """A small image with each pixel as a square of several, not smoothed.
 
     Parameters
     ----------
@@ -39,7 +37,7 @@ def enlarged(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def png_bytes(image: NDArray[np.uint8]) -> bytes:
-    """Return `image` as a PNG file.
+    """An image as a PNG file.
 
     Parameters
     ----------
@@ -52,7 +50,7 @@ def png_bytes(image: NDArray[np.uint8]) -> bytes:
         For another shape or type.
     """
     if image.ndim != 2 or image.dtype != "uint8" or 0 in image.shape:
-        raise ValueError(f"a PNG here is a (y, x) uint8 image, got {image.shape} {image.dtype}")
+        raise ValueError(f"expected a (y, x) uint8 image that is not empty, got {image.shape} {image.dtype}")
     height, width = image.shape
     rows = b"".join(NO_FILTER + row.tobytes() for row in image)
     header = struct.pack(">IIBBBBB", width, height, BITS, GREY, 0, 0, 0)

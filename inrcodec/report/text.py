@@ -16,7 +16,7 @@ from inrcodec.volume.windows import ALL
 if TYPE_CHECKING:
     from inrcodec.encoder.ledger import EncodeReport
 
-__all__ = ["encode_ledger", "facts", "grid_lines", "shortest"]
+__all__ = ["encode_ledger", "facts", "grid_lines", "shortest", "value_text"]
 
 Row = tuple[str, str]
 
@@ -168,11 +168,13 @@ def _nested(result: Mapping[str, Any], depth: int) -> list[str]:
             lines += [f"{s:<{2 * depth + width}}  {line}" for s, line in zip(starts, item, strict=True)]
         elif _is_matrix(item):
             starts = [label, "", ""]  # the last row of an affine is always 0, 0, 0, 1
-            lines += [f"{s:<{2 * depth + width}}  {_word(row)}" for s, row in zip(starts, item, strict=False)]
+            lines += [
+                f"{s:<{2 * depth + width}}  {value_text(row)}" for s, row in zip(starts, item, strict=False)
+            ]
         elif isinstance(item, Mapping):
             lines += [label, *_nested(item, depth + 1)] if item else [f"{label}  -"]
         else:
-            lines.append(f"{label:<{2 * depth + width}}  {_word(item)}{_axes(key, item)}".rstrip())
+            lines.append(f"{label:<{2 * depth + width}}  {value_text(item)}{_axes(key, item)}".rstrip())
     return lines
 
 
@@ -193,7 +195,14 @@ def _axes(key: str, item: object) -> str:
     return {2: " (y, x)", 3: " (z, y, x)"}.get(len(item), "")
 
 
-def _word(item: object) -> str:
+def value_text(item: object) -> str:
+    """A fact as text: commas between thousands and in sequences, semicolons between rows of a matrix.
+
+    Examples
+    --------
+    >>> value_text([0.123456789, 12345, True]), value_text(None), value_text([[1, 0], [0, 1]])
+    ('0.123457, 12,345, yes', '-', '1, 0; 0, 1')
+    """
     if item is None or item == "":
         return "-"
     if isinstance(item, bool):
@@ -203,5 +212,6 @@ def _word(item: object) -> str:
     if isinstance(item, float):
         return f"{item:.6g}"
     if isinstance(item, list | tuple):
-        return ", ".join(map(_word, item)) or "-"
+        nested = bool(item) and isinstance(item[0], list | tuple)
+        return ("; " if nested else ", ").join(map(value_text, item)) or "-"
     return str(item)

@@ -1,6 +1,7 @@
-"""Training of super-resolution networks: volumes become material, material patches, patches a network.
+"""Training of super-resolution models on a user's own volumes.
 
-    volumes > material > patches > trainer > held_out > card
+    volumes → dataset (+ fits, degrade) → patches → trainer → evaluate, log → card
 
-``inrv-train`` is this from the command line.
+In: volumes that the encoder reads.  Out: a model's weights and card, which encoder and decoder find by ID.
+Invariant: nothing that encodes or decodes imports this package.
 """

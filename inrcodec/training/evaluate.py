@@ -1,7 +1,7 @@
-"""What a network brings on volumes that it was not trained on.
+"""PSNR of a network on volumes that it was not trained on.
 
-In: a network and held-out material.  Out: PSNR with it and with Lanczos alone.
-The one law: measured as the decoder computes it, in float32, block by block.
+In: a network and held-out volumes.  Out: PSNR with the network and with Lanczos alone.
+Invariant: computed as the decoder computes it, in float32, block by block.
 """
 
 from __future__ import annotations
@@ -16,19 +16,22 @@ import torch
 from inrcodec.layers import resample
 from inrcodec.layers.superres.network import SRDenseNet
 from inrcodec.layers.superres.upsampler import Upsampler
-from inrcodec.training.dataset import Material, shape_of
+from inrcodec.training.dataset import TrainingVolume, shape_of
 from inrcodec.volume.metrics import psnr
 
 
 @dataclass(frozen=True)
-class Row:
-    """Of one version of one volume, in dB against the window's width.
+class Score:
+    """PSNR of one version of one volume, in dB against the window's width.
 
     Attributes
     ----------
-    volume, version : see :class:`inrcodec.training.dataset.Material`.
-    lowres : PSNR of the low-res volume; ``None`` where it is clean.
-    lanczos, model : PSNR of the full-res volume.
+    volume, version : str
+        See :class:`inrcodec.training.dataset.TrainingVolume`.
+    lowres : float, or None
+        Of the low-res volume; ``None`` where it is clean.
+    lanczos, model : float
+        Of the high-res volume.
     """
 
     volume: str
@@ -42,29 +45,37 @@ class Row:
         """dB over Lanczos."""
         return self.model - self.lanczos
 
-
-def measured(network: SRDenseNet, material: Sequence[Material], threads: int, ensemble: int = 1) -> list[Row]:
-    """A row for each; with ``ensemble`` the residual is the mean over as many mirror images."""
-    return [_row(network, m, threads, ensemble) for m in material]
-
-
-def table(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Rows in plain types, rounded."""
-    return [{k: round(v, 2) if isinstance(v, float) else v for k, v in asdict(r).items()} for r in rows]
+    def rounded(self) -> dict[str, Any]:
+        """As plain types, to 0.01 dB."""
+        return {k: round(v, 2) if isinstance(v, float) else v for k, v in asdict(self).items()}
 
 
-def _row(network: SRDenseNet, m: Material, threads: int, ensemble: int) -> Row:
-    low, full = m.decoded.numpy(), m.full.numpy()
+def score(network: SRDenseNet, volume: TrainingVolume, threads: int, ensemble: int = 1) -> Score:
+    """Score one volume; with ``ensemble`` the residual is the mean over as many mirror images."""
+    low, high = volume.decoded.numpy(), volume.highres.numpy()
     active = np.ones(low.shape, np.bool_)
-    plain = model = 0.0
-    factor = network.arch.factor
+    lanczos = model = 0.0
     with torch.no_grad():
-        upsampler = Upsampler(network, low.clip(-1, 1), active, "cpu", threads, m.noise, ensemble=ensemble)
+        upsampler = Upsampler(
+            network, low.clip(-1, 1), active, "cpu", threads, volume.noise, ensemble=ensemble
+        )
         for layer in upsampler.layers():
-            for z in range(layer.start, min(layer.stop, len(full))):
-                found = resample.up(low.astype(np.float64), factor, shape_of(full), z, z + 1)[0]
-                plain += float(np.square(found.clip(-1, 1) - full[z]).sum())
-                layer.add_to(found, (z, 0, 0), 1.0)
-                model += float(np.square(found.clip(-1, 1) - full[z]).sum())
-    lowres = None if m.error is None else psnr(float(m.error.square().mean()) / 4)
-    return Row(m.name, m.version, lowres, psnr(plain / full.size / 4), psnr(model / full.size / 4))
+            for z in range(layer.start, min(layer.stop, len(high))):
+                rows = resample.up(low.astype(np.float64), network.arch.factor, shape_of(high), z, z + 1)[0]
+                lanczos += float(np.square(rows.clip(-1, 1) - high[z]).sum())
+                layer.add_to(rows, (z, 0, 0), 1.0)
+                model += float(np.square(rows.clip(-1, 1) - high[z]).sum())
+    lowres = None if volume.error is None else _psnr(float(volume.error.square().mean()))
+    return Score(volume.name, volume.version, lowres, _psnr(lanczos / high.size), _psnr(model / high.size))
+
+
+def scores(
+    network: SRDenseNet, volumes: Sequence[TrainingVolume], threads: int, ensemble: int = 1
+) -> list[Score]:
+    """Score several volumes."""
+    return [score(network, volume, threads, ensemble) for volume in volumes]
+
+
+def _psnr(mse: float) -> float:
+    """Of a mean squared error in unit values, whose range is 2."""
+    return psnr(mse / 4)

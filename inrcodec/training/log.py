@@ -1,7 +1,7 @@
-"""The log of a training: a line for each report, as CSV, and the curve of what it tells.
+"""The log of a training: one CSV line for each evaluation, and a plot of them.
 
-In: how far a training has come, and held-out material.  Out: ``ID.log.csv``, and ``ID.curve.png``.
-The one law: a run that goes on goes on with its log.
+In: a trainer and held-out volumes.  Out: ``ID.log.csv``, ``ID.curve.png``.
+Invariant: a resumed training continues its log.
 """
 
 from __future__ import annotations
@@ -13,50 +13,54 @@ from pathlib import Path
 
 from inrcodec.io import atomic_write
 from inrcodec.report import plots
-from inrcodec.training import evaluate
-from inrcodec.training.dataset import Material
-from inrcodec.training.trainer import Training
+from inrcodec.training.dataset import TrainingVolume
+from inrcodec.training.evaluate import scores
+from inrcodec.training.trainer import Trainer
 
-FIXED = ["step", "seconds", "loss"]
+COLUMNS = ["step", "seconds", "loss"]  # then the gain over Lanczos in dB of each held-out volume
 
 
 class Log:
-    """Steps, seconds, loss, and for each held-out volume the gain over Lanczos in dB.
+    """Evaluates a network on held-out volumes and keeps the results.
 
     Parameters
     ----------
-    path : of the CSV file; lines of a run that goes on are kept.
-    run : what is trained.
-    material : held out.
-    threads : of the measurement.
+    path : Path
+        Of the CSV file; a resumed training keeps its lines.
+    trainer : Trainer
+    held_out : sequence of TrainingVolume
+    threads : int
+        Of the evaluation.
     """
 
-    def __init__(self, path: Path, run: Training, material: Sequence[Material], threads: int) -> None:
-        self.path, self.run, self.material, self.threads = path, run, material, threads
-        self.lines = [FIXED + [f"{m.name} {m.version}" for m in material]]
-        if run.steps and path.exists():
-            found = list(csv.reader(StringIO(path.read_text())))
-            if found[:1] == self.lines:
-                self.lines += [line for line in found[1:] if int(line[0]) <= run.steps]
+    def __init__(
+        self, path: Path, trainer: Trainer, held_out: Sequence[TrainingVolume], threads: int
+    ) -> None:
+        self.path, self.trainer, self.held_out, self.threads = path, trainer, held_out, threads
+        self.lines = [COLUMNS + [f"{v.name} {v.version}" for v in held_out]]
+        if trainer.steps and path.exists():
+            before = list(csv.reader(StringIO(path.read_text())))
+            if before[:1] == self.lines:
+                self.lines += [line for line in before[1:] if int(line[0]) <= trainer.steps]
 
     @property
     def is_current(self) -> bool:
         """Whether the last line is of the present step."""
-        return self.lines[-1][0] == str(self.run.steps)
+        return self.lines[-1][0] == str(self.trainer.steps)
 
     def add(self) -> str:
-        """Measure, write, and say it."""
-        rows = evaluate.measured(self.run.averaged(), self.material, self.threads)
-        gains = [f"{row.gain:+.2f}" for row in rows]
-        line = [str(self.run.steps), f"{self.run.seconds:.0f}", f"{self.run.loss:.3e}", *gains]
-        self.lines.append(line)
+        """Evaluate, append a line to the file, and return it in words."""
+        trainer = self.trainer
+        gains = [f"{s.gain:+.2f}" for s in scores(trainer.averaged(), self.held_out, self.threads)]
+        self.lines.append([str(trainer.steps), f"{trainer.seconds:.0f}", f"{trainer.loss:.3e}", *gains])
         stream = StringIO()
         csv.writer(stream).writerows(self.lines)
         atomic_write(self.path, stream.getvalue().encode(), force=True)
-        return f"step {line[0]}, {line[1]} s, loss {line[2]}, held out over Lanczos: {' '.join(gains)} dB"
+        step, seconds, loss, *_ = self.lines[-1]
+        return f"step {step}, {seconds} s, loss {loss}, held out over Lanczos: {' '.join(gains)} dB"
 
-    def curve(self) -> bytes:
-        """Gains over steps, as PNG.
+    def plot(self, path: Path) -> None:
+        """Write a PNG of the gains over the steps.
 
         Raises
         ------
@@ -66,11 +70,11 @@ class Log:
         figure = plots.figure(8, 4.5)
         axes = figure.subplots()
         steps = [int(line[0]) for line in self.lines[1:]]
-        for k, name in enumerate(self.lines[0][len(FIXED) :], len(FIXED)):
+        for k, name in enumerate(self.lines[0][len(COLUMNS) :], len(COLUMNS)):
             axes.plot(steps, [float(line[k]) for line in self.lines[1:]], label=name)
         axes.set(xlabel="step", ylabel="PSNR over Lanczos / dB", title="held-out volumes")
         axes.axhline(0, color="grey", linewidth=0.8)
         axes.legend(fontsize="small")
         stream = BytesIO()
         figure.savefig(stream, format="png", dpi=120)
-        return stream.getvalue()
+        atomic_write(path, stream.getvalue(), force=True)

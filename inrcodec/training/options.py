@@ -1,7 +1,7 @@
-"""Wishes of a training, checked once and then frozen.
+"""Options of a training, checked once and then frozen.
 
-In: volumes and knobs, from Python or the command line.  Out: `TrainOptions`.
-The one law: what cannot be is refused here, before the first volume is read.  Imports no torch.
+In: volumes and options, from Python or the command line.  Out: `TrainOptions`.
+Invariant: an impossible option is refused before the first volume is read.  Imports no torch.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from inrcodec import validate
 from inrcodec.encoder.options import MAX_SEED, MAX_STEPS
 from inrcodec.errors import InputError, UsageError
 from inrcodec.format import limits
-from inrcodec.format.limits import WIDTH
 from inrcodec.io.atomic import check_file
 from inrcodec.layers.superres.architectures import COMPACT, DEEP, named
+from inrcodec.report import plots
 from inrcodec.volume.box import Shape
 from inrcodec.volume.modality import parse_modality
 
 Loss: TypeAlias = Literal["mse", "l1"]
 LOSSES: tuple[Loss, ...] = get_args(Loss)
 
-HELD_OUT = 5  # of so many volumes one is held out, where none is named
-CLEAN = 0.3  # of the patches are not degraded
+HELD_OUT = 5  # one volume in this many is held out where none is named
+CLEAN = 0.3  # share of the patches that are not degraded
 CT = "CT"
 
 
@@ -36,32 +36,57 @@ class TrainOptions:
 
     Parameters
     ----------
-    volumes : paths of anything that :func:`inrcodec.encode` reads.
-    held_out : paths that are only reported on; without them one volume in five is, or the last fifth of the
-        slices of a single volume.
-    modality : "CT", "MR" …, of all volumes.
-    factor : (z, y, x), each 1..8, that the model brings back.
-    out : folder of all that is written; a training that was begun there goes on.
-    arch : a name of :mod:`inrcodec.layers.superres.architectures`.
-    model : ID; from modality, architecture and factor without it.
-    start : ID of a model of the same architecture to go on from, instead of random weights.
-    fits, fit_steps : widths of the real fits to train on, none for no fits; steps of each.
-    clean : share of the patches, 0..1, that are brought back from the clean low-res volume; the others from
-        what files decode to.
-    offsets : to HU, by name, of CT volumes in other units.
-    licences : by name, for the model card.
-    steps, minutes : whichever ends first, if minutes are given.
-    batch, patch : patches a step, and low-res voxels (z, y, x) of each.
-    rate, loss : peak learning rate of Adam; "mse" or "l1".
-    report : steps between two reports.
-    seed : of all randomness.
-    device, threads : where and how wide to compute.
-    curve : whether the gains are drawn too.
-    force : replace a model that is there.
+    volumes : sequence of paths
+        Anything that :func:`inrcodec.encode` reads.
+    held_out : sequence of paths
+        Volumes for evaluation alone.  By default one volume in five, or the last fifth of the slices of a
+        single volume.
+    modality : str
+        "CT", "MR" …, of all volumes.
+    factor : (z, y, x)
+        What the model brings back, each 1..8.
+    out : path
+        Folder of everything that is written; a training that was begun there is resumed.
+    arch : str
+        A name of :mod:`inrcodec.layers.superres.architectures`.
+    model : str
+        ID of the model; by default from modality, architecture and factor.
+    start : str, optional
+        ID of a model of the same architecture whose weights to start from.
+    fits : sequence of int
+        Widths of the networks of the real fits to train on; empty for none.
+    fit_steps : int
+        Steps of each of these fits.
+    clean : float
+        Share of the patches, 0..1, with a clean low-res volume; the others have what files decode to.
+    offsets : mapping of name to float
+        Added to the values of CT volumes that are not in HU.
+    licences : mapping of name to str
+        For the model card.
+    steps, minutes : int; float, optional
+        Length of the training: whichever ends first.
+    batch, patch : int; (z, y, x)
+        Patches in a step, and low-res voxels of each.
+    learning_rate : float
+        Of Adam, at its peak.
+    loss : {"mse", "l1"}
+    report : int
+        Steps between two evaluations.
+    seed : int
+    device, threads : str; int
+    curve : bool
+        Plot the gains over the steps.
+    force : bool
+        Replace an existing model.
 
     Raises
     ------
-    UsageError, InputError, WriteError
+    UsageError
+        An option is out of range, or options conflict.
+    InputError
+        A volume does not exist, or Matplotlib is missing for the plot.
+    WriteError
+        There is a model of this ID.
     """
 
     volumes: Sequence[Path]
@@ -81,7 +106,7 @@ class TrainOptions:
     minutes: float | None = None
     batch: int = 4
     patch: Shape = (12, 24, 24)
-    rate: float = 2e-3
+    learning_rate: float = 2e-3
     loss: Loss = "mse"
     report: int = 500
     seed: int = 0
@@ -91,26 +116,26 @@ class TrainOptions:
     force: bool = False
 
     def __post_init__(self) -> None:
-        self._check_knobs()
+        self._check_values()
         self._check_volumes()
         if not self.model:
-            object.__setattr__(self, "model", _usual_id(self.modality, self.arch, self.factor))
+            object.__setattr__(self, "model", _default_id(self.modality, self.arch, self.factor))
         validate.checked_id(self.model)
         self._check_out()
 
     @property
     def names(self) -> dict[Path, str]:
-        """What volumes are called: the shortest ends of their paths that tell them apart."""
+        """Names of the volumes: the shortest ends of their paths that are unique."""
         return _names([*self.volumes, *self.held_out])
 
     def split(self) -> tuple[list[Path], list[Path]]:
-        """Volumes to train on and to report on; none of the second where a single one serves for both."""
-        volumes, kept = list(self.volumes), list(self.held_out)
-        if not kept and len(volumes) > 1:
-            kept = random.Random(self.seed).sample(volumes, -(-len(volumes) // HELD_OUT))
-        return [v for v in volumes if v not in kept], kept
+        """Volumes to train on and to hold out; none of the latter where a single one serves for both."""
+        volumes, held_out = list(self.volumes), list(self.held_out)
+        if not held_out and len(volumes) > 1:
+            held_out = random.Random(self.seed).sample(volumes, -(-len(volumes) // HELD_OUT))
+        return [v for v in volumes if v not in held_out], held_out
 
-    def _check_knobs(self) -> None:
+    def _check_values(self) -> None:
         object.__setattr__(self, "modality", parse_modality(self.modality))
         object.__setattr__(self, "factor", validate.triple("factor", self.factor, limits.FACTOR))
         named(self.arch, self.factor)
@@ -124,15 +149,17 @@ class TrainOptions:
         validate.integer("seed", self.seed, 0, MAX_SEED)
         validate.integer("threads", self.threads, 1, validate.MAX_THREADS)
         validate.triple("patch", self.patch, 512)
-        validate.number_above("rate", self.rate, 0.0)
+        validate.number_above("learning_rate", self.learning_rate, 0.0)
         validate.require(0 <= self.clean <= 1, "clean", self.clean, "0 to 1")
         if self.minutes is not None:
             validate.number_above("minutes", self.minutes, 0.0)
         for width in self.fits:
-            validate.integer("fits", width, 2, WIDTH)
+            validate.integer("fits", width, 2, limits.WIDTH)
         validate.require(self.loss in LOSSES, "loss", self.loss, " or ".join(LOSSES))
         validate.check_device_name(self.device)
         validate.check_model_id(self.start)
+        if self.curve:
+            plots.require()
 
     def _check_volumes(self) -> None:
         for path in [*self.volumes, *self.held_out]:
@@ -142,25 +169,25 @@ class TrainOptions:
         for path, place in zip([*self.volumes, *self.held_out], places, strict=True):
             if places.count(place) > 1:
                 raise UsageError(
-                    f"{path} is named twice: a volume is for training or for the report, name it once",
+                    f"{path} is named twice: a volume is for training or for evaluation, name it once",
                     value=str(path),
                 )
         if not self.volumes:
             raise UsageError("no volume to train on, name one", value=self.volumes)
         names = set(self.names.values())
-        for what, given in (("offset", self.offsets), ("licence", self.licences)):
+        for option, given in (("offsets", self.offsets), ("licences", self.licences)):
             for name in given:
                 if name not in names:
                     raise UsageError(
                         f"{name!r} is none of the volumes {', '.join(sorted(names))}",
                         value=name,
-                        option=what,
+                        option=option,
                     )
         if self.offsets and self.modality != CT:
             raise UsageError(
                 f"brings values to HU, and {self.modality} has none: leave it out",
                 value=self.offsets,
-                option="offset",
+                option="offsets",
             )
 
     def _check_out(self) -> None:
@@ -184,7 +211,7 @@ def _names(paths: Sequence[Path]) -> dict[Path, str]:
     return names
 
 
-def _usual_id(modality: str, arch: str, factor: Shape) -> str:
+def _default_id(modality: str, arch: str, factor: Shape) -> str:
     """Such as my-ct-3d-x4, my-mr-2d-deep-x2, my-ct-3d-x2.4.4 or my-ct-srdensenet-all-x4."""
     z, y, x = factor
     across = str(x) if y == x and z in (1, x) else f"{z}.{y}.{x}"

@@ -1,85 +1,60 @@
-"""From volumes to a model: the whole of a training.
+"""A whole training: from volumes to a model.
 
-In: options.  Out: the model's two files, a log and a curve of its PSNR.
-The one law: what a volume is for, training or reporting, is settled before it is looked at.
+In: options.  Out: the model's weights and card, a log, and a plot of it.
+Invariant: what can be refused is refused before the first fit.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from inrcodec._version import __version__
-from inrcodec.io import atomic_write
+from inrcodec import validate
+from inrcodec.encoder.fit.checkpoint import Checkpoint, digest_of, keeping
 from inrcodec.layers.superres import registry
-from inrcodec.layers.superres.architectures import named
-from inrcodec.layers.superres.network import Architecture
+from inrcodec.parallel import torch_threads
 from inrcodec.progress import Progress
-from inrcodec.report import plots
-from inrcodec.training import card, evaluate
-from inrcodec.training.dataset import Loader, Material
+from inrcodec.training import card, dataset
+from inrcodec.training.dataset import TrainingVolume
+from inrcodec.training.evaluate import scores
 from inrcodec.training.log import Log
 from inrcodec.training.options import TrainOptions
-from inrcodec.training.patches import Patches
-from inrcodec.training.trainer import Training
+from inrcodec.training.patches import Patches, check_size, check_volumes
+from inrcodec.training.trainer import Trainer, architecture_of
 
-CLOCK = ("minutes", "steps", "report", "device", "threads", "curve", "force", "out", "licences")
+# Options on which the trained weights do not depend; a training may be resumed with others.
+MAY_CHANGE = ("minutes", "steps", "report", "device", "threads", "curve", "force", "out", "licences")
+ON_THE_CARD = ("batch", "learning_rate", "loss", "clean", "minutes", "seed", "threads", "device", "start")
 
 
 def train(
     options: TrainOptions, say: Callable[[str], None] = lambda _: None, progress: Progress | None = None
 ) -> Path:
-    """Train, or go on with what was begun in the same folder, and write the model.
+    """Train a model, or resume the training that was begun in the same folder, and write the model.
 
     Parameters
     ----------
-    say : called with a line for what is done, and for each report.
-    progress : called with ("fits of NAME", fraction) and ("train", fraction).
+    options : TrainOptions
+    say : callable
+        Called with a line of text for each report.
+    progress : callable, optional
+        Called with ("fits of NAME", fraction) and ("train", fraction).
 
     Returns
     -------
-    Path of the model card.
+    Path
+        Of the model card.
 
     Raises
     ------
     InrvError
-        A volume cannot be used, the checkpoint is of another training, or the training diverged.
+        A volume cannot be used, the checkpoint belongs to another training, or the training diverged.
     """
-    if options.curve:
-        plots.require()
-    if options.start:
-        registry.manifest(options.start)  # or there is nothing to start from
-    torch.set_num_threads(options.threads)
-    options.out.mkdir(parents=True, exist_ok=True)
-    training, reporting = Loader(options, progress).all()
-    say(f"to train on: {_listed(training)}; held out: {_listed(reporting)}")
-    arch = Architecture(**named(options.arch, options.factor))
-    patches = Patches(training, arch, options.patch, options.seed, options.clean)
-    run = _begun(options, arch, _about(options, training, reporting), say)
-    log = Log(options.out / f"{options.model}.log.csv", run, reporting, options.threads)
-    run.run(patches, checkpoint_of(options), lambda: say(log.add()), progress)
-    if not log.is_current:
-        say(log.add())
-    if options.curve:
-        atomic_write(options.out / f"{options.model}.curve.png", log.curve(), force=True)
-    network = card.as_shipped(run.averaged())
-    rows = evaluate.measured(network, reporting, options.threads)
-    for row in rows:
-        found = f"Lanczos {row.lanczos:.2f} dB, model {row.model:.2f} ({row.gain:+.2f})"
-        say(f"{row.volume} {row.version}: {found}")
-    facts = card.Facts(
-        model=options.model,
-        modality=options.modality,
-        training=_facts(options, run, patches),
-        volumes=_volumes(options, training),
-        held_out=rows,
-    )
-    return card.write(options.out, network, facts, force=options.force)
+    validate.check_device(options.device)
+    with torch_threads(options.threads):
+        return _train(options, say, progress)
 
 
 def checkpoint_of(options: TrainOptions) -> Path:
@@ -87,51 +62,65 @@ def checkpoint_of(options: TrainOptions) -> Path:
     return options.out / f"{options.model}.checkpoint.safetensors"
 
 
-def _begun(options: TrainOptions, arch: Architecture, about: str, say: Callable[[str], None]) -> Training:
-    """A run at its beginning, or where it was left."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(options.seed)
-        run = Training(arch, options, about)
-    if options.start is not None:
-        known = registry.manifest(options.start)
-        run.begin_with(registry.load(known.id, bytes.fromhex(known.sha256)).state_dict())
-    checkpoint = checkpoint_of(options)
-    if checkpoint.exists():
-        run.resume(checkpoint)
-        say(f"goes on from step {run.steps:,} of {checkpoint}")
-    return run
+def _train(options: TrainOptions, say: Callable[[str], None], progress: Progress | None) -> Path:
+    trainer = Trainer(architecture_of(options), options)
+    check_size(options.patch, trainer.arch)
+    options.out.mkdir(parents=True, exist_ok=True)
+    sources = dataset.read(options)
+    check_volumes(sources.clean(), trainer.arch)
+    training, held_out = sources.volumes(options, progress)
+    say(f"training on {_names(training)}; held out: {_names(held_out)}")
+    patches = Patches(training, trainer.arch, options.patch, options.seed, options.clean)
+    checkpoint = Checkpoint(checkpoint_of(options), option="out")
+    with keeping(checkpoint, trainer, lambda: _digest(options, training, held_out)) as note:
+        if trainer.steps:
+            say(f"resumed at step {trainer.steps:,} from {checkpoint.path}")
+        log = Log(options.out / f"{options.model}.log.csv", trainer, held_out, options.threads)
+        trainer.run(patches, note, lambda: say(log.add()), progress)
+    if not log.is_current:
+        say(log.add())
+    if options.curve:
+        log.plot(options.out / f"{options.model}.curve.png")
+    network = card.as_serialized(trainer.averaged())
+    results = scores(network, held_out, options.threads)
+    for s in results:
+        say(f"{s.volume} {s.version}: Lanczos {s.lanczos:.2f} dB, model {s.model:.2f} ({s.gain:+.2f})")
+    record = card.Record(
+        model=options.model,
+        modality=options.modality,
+        training=_settings(options, trainer, patches),
+        volumes=card.with_predecessors(_volumes(options, training), options.start),
+        held_out=results,
+    )
+    return card.write(options.out, network, record, force=options.force)
 
 
-def _about(options: TrainOptions, training: Sequence[Material], reporting: Sequence[Material]) -> str:
-    """All that a run depends on, but for the time that it may take and where it is computed."""
-    told = {k: v for k, v in asdict(options).items() if k not in (*CLOCK, "volumes", "held_out")}
-    digests = [[_digest(m) for m in side] for side in (training, reporting)]
-    start = registry.manifest(options.start).sha256 if options.start else ""
-    return repr((__version__, sorted(told.items()), digests, start))
+def _digest(
+    options: TrainOptions, training: Sequence[TrainingVolume], held_out: Sequence[TrainingVolume]
+) -> str:
+    """Of everything that a training depends on, except how long it may take and where it is computed."""
+    fixed = {k: v for k, v in asdict(options).items() if k not in (*MAY_CHANGE, "volumes", "held_out")}
+    volumes = [
+        part for side in (training, held_out) for v in side for part in (v.name, v.version, v.decoded.numpy())
+    ]
+    start = registry.manifest(options.start).sha256 if options.start else None
+    return digest_of(sorted(fixed.items()), len(training), *volumes, start)
 
 
-def _digest(material: Material) -> tuple[str, str, str]:
-    return material.name, material.version, blake2b(material.decoded.numpy().tobytes()).hexdigest()
+def _names(volumes: Sequence[TrainingVolume]) -> str:
+    return ", ".join(dict.fromkeys(v.name for v in volumes))
 
 
-def _listed(material: Sequence[Material]) -> str:
-    return ", ".join(dict.fromkeys(m.name for m in material))
+def _volumes(options: TrainOptions, training: Sequence[TrainingVolume]) -> list[dict[str, str]]:
+    names = dict.fromkeys(v.name for v in training)
+    return [{"name": name, "licence": options.licences.get(name, "not stated")} for name in names]
 
 
-def _volumes(options: TrainOptions, training: Sequence[Material]) -> list[dict[str, Any]]:
-    """Of the card: with those of the model that it started from."""
-    names = dict.fromkeys(m.name for m in training)
-    own = [{"name": name, "licence": options.licences.get(name, "not stated")} for name in names]
-    before = registry.card(options.start)["trained_on"] if options.start else []
-    return own + [v for v in before if v["name"] not in names]
-
-
-def _facts(options: TrainOptions, run: Training, patches: Patches) -> dict[str, Any]:
-    told = ("batch", "rate", "loss", "clean", "minutes", "seed", "threads", "device", "start")
+def _settings(options: TrainOptions, trainer: Trainer, patches: Patches) -> dict[str, Any]:
     return {
-        "steps": run.steps,
-        "seconds": round(run.seconds),
-        **{name: getattr(options, name) for name in told},
+        "steps": trainer.steps,
+        "seconds": round(trainer.seconds),
+        **{name: getattr(options, name) for name in ON_THE_CARD},
         "patch": list(patches.size),
         "fits": {"widths": list(options.fits), "steps": options.fit_steps},
     }

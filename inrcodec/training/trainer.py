@@ -1,201 +1,186 @@
-"""The training loop of a super-resolution network, and its state.
+"""The training loop of a super-resolution network.
 
-In: an architecture and patches.  Out: a network whose weights are the running average of the run.
-The one law: resumable and seeded: a run that was cut off and goes on ends as one that was not.
+In: an architecture and patches.  Out: a network whose weights are the running average of the training.
+Invariant: resumable and seeded: a training that was stopped and resumed ends as one that was not.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from hashlib import sha256
 from math import cos, isfinite, pi
-from pathlib import Path
 from time import monotonic
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load, save
 from torch import Tensor
 
-from inrcodec.errors import CorruptFile, FitFailed, UsageError
-from inrcodec.io import atomic_write
+from inrcodec.encoder.fit.checkpoint import prefixed, under
+from inrcodec.errors import FitFailed, UsageError
+from inrcodec.layers.superres import registry
+from inrcodec.layers.superres.architectures import named
 from inrcodec.layers.superres.network import BFLOAT16, Architecture, SRDenseNet, frozen
 from inrcodec.progress import Progress
 from inrcodec.training.options import TrainOptions
 from inrcodec.training.patches import BORDER, Batch, Patches
 
-WARM_UP = 200  # steps
-LAST = 0.01  # of the learning rate, at the end of the cosine
-LONGEST = 1.0  # norm of a gradient: a longer one is clipped
-AVERAGED = 0.999  # of the running average that a step keeps
-SAVED_EVERY = 60.0  # seconds
+WARM_UP = 200  # steps of linear warm-up
+FINAL_RATE = 0.01  # of the learning rate, at the end of the cosine schedule
+LARGEST_GRADIENT = 1.0  # norm beyond which a gradient is clipped
+AVERAGE_DECAY = 0.999  # of the running average of the weights, per step
+BETAS = (0.9, 0.99)  # of Adam
+MOMENTS = ("exp_avg", "exp_avg_sq")  # its state beside the step, as torch names it
 
 
-class Training:
-    """Network, Adam, running average of the weights, and how far they have come.
+class Trainer:
+    """Network, Adam, running average of the weights, and how far the training has come.
 
     Parameters
     ----------
-    arch, options : of the network, and of the run.
-    about : all that the run depends on beside the options' clock; another run's checkpoint is refused.
+    arch : Architecture
+    options : TrainOptions
+        With ``start``, the weights are those of that model.
+
+    Raises
+    ------
+    UsageError
+        The model to start from has another architecture.
+    ModelNotFound
+        There is no model to start from.
     """
 
-    def __init__(self, arch: Architecture, options: TrainOptions, about: str = "") -> None:
+    def __init__(self, arch: Architecture, options: TrainOptions) -> None:
         self.arch, self.options = arch, options
-        self.about = sha256(about.encode()).digest()
         self.layout = torch.channels_last_3d if arch.dims == 3 else torch.channels_last
-        self.network = SRDenseNet(arch)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(options.seed)
+            self.network = SRDenseNet(arch)
+        if options.start is not None:
+            self.network.load_state_dict(_weights_of(options.start, arch))
         self.network.to(device=options.device, memory_format=self.layout)  # type: ignore[call-overload]
         self.average = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
-        self.optimizer = torch.optim.Adam(self.network.parameters(), lr=options.rate, betas=(0.9, 0.99))
+        self.optimizer = torch.optim.Adam(self.network.parameters(), lr=options.learning_rate, betas=BETAS)
         self.steps, self.seconds, self.loss = 0, 0.0, 0.0
 
     def run(
         self,
         patches: Patches,
-        checkpoint: Path,
+        note: Callable[[bool], None],
         report: Callable[[], None],
         progress: Progress | None = None,
     ) -> None:
-        """Train to the end of the schedule; a checkpoint every minute and at the end.
+        """Train to the end of the schedule.
+
+        Parameters
+        ----------
+        patches : Patches
+        note : callable
+            Called after each step for the checkpoint, and with True after the last.
+        report : callable
+            Called every ``options.report`` steps.
+        progress : callable, optional
 
         Raises
         ------
         FitFailed
-            The loss is no number any more; the last checkpoint is of a time when it was.
+            The loss is not finite; such a state is never noted.
         """
-        start = saved = monotonic()
-        before = self.seconds
+        start, before = monotonic(), self.seconds
         while self.progress < 1:
             self.step(patches.draw(self.steps, self.options.batch))
             if not isfinite(self.loss):
                 raise FitFailed(
-                    f"the training diverged at step {self.steps:,}: pass a smaller rate than "
-                    f"{self.options.rate:g} and another folder (out)",
+                    f"the training diverged at step {self.steps:,} with learning rate "
+                    f"{self.options.learning_rate:g}: use a smaller one",
                     value=self.steps,
-                    option="rate",
+                    option="learning_rate",
                 )
-            now = monotonic()
-            self.seconds = before + now - start
+            self.seconds = before + monotonic() - start
             if progress:
                 progress("train", min(self.progress, 1.0))
             if self.steps % self.options.report == 0:
                 report()
-            if now - saved > SAVED_EVERY:
-                self.save(checkpoint)
-                saved = now
-        self.save(checkpoint)
+            note(False)
+        note(True)
 
     @property
     def progress(self) -> float:
-        """From 0 to 1."""
+        """Share of the schedule, from 0 to 1: of the steps or of the minutes, whichever ends first."""
         minutes = self.options.minutes
         return max(self.steps / self.options.steps, self.seconds / (60 * minutes) if minutes else 0.0)
 
     def step(self, batch: Batch) -> None:
         """One step on a batch."""
-        low, target, weight, noise = (t.to(self.options.device) for t in batch)
-        warm = min(1.0, (self.steps + 1) / WARM_UP)
+        rate = self.options.learning_rate * min(1.0, (self.steps + 1) / WARM_UP)
         for group in self.optimizer.param_groups:
-            group["lr"] = self.options.rate * warm * (LAST + (1 - LAST) * 0.5 * (1 + cos(pi * self.progress)))
-        if self.arch.dims == 2:
+            group["lr"] = rate * (FINAL_RATE + (1 - FINAL_RATE) * 0.5 * (1 + cos(pi * self.progress)))
+        loss = self._loss(batch)
+        self.optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), LARGEST_GRADIENT)
+        self.optimizer.step()
+        self.steps += 1
+        self.loss += (float(loss.detach()) - self.loss) * (0.01 if self.steps > 100 else 1 / self.steps)
+        decay = min(AVERAGE_DECAY, self.steps / (self.steps + 10))
+        with torch.no_grad():
+            for k, v in self.network.state_dict().items():
+                self.average[k].lerp_(v, 1 - decay)
+
+    def _loss(self, batch: Batch) -> Tensor:
+        """Weighted error of the residual, without the border."""
+        low, target, weight, noise = (t.to(self.options.device) for t in batch)
+        if self.arch.dims == 2:  # slices become images of the batch
             weight, noise = (t.repeat_interleave(low.shape[2]) for t in (weight, noise))
             low, target = (t[:, 0].flatten(0, 1)[:, None] for t in (low, target))
         low = low.contiguous(memory_format=self.layout)
         with torch.autocast(low.device.type, torch.bfloat16, enabled=BFLOAT16 or low.device.type != "cpu"):
             out = self.network(low, noise=noise)
         spans = (slice(BORDER * f, -BORDER * f) for f in self.arch.factor[3 - self.arch.dims :])
-        left = (out.float() - target)[(..., *spans)].flatten(1)
-        if self.options.loss == "mse":
-            loss = (left.square().mean(1) * weight).mean()
-        else:
-            loss = (left.abs().mean(1) * weight.sqrt()).mean()
-        self.optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.network.parameters(), LONGEST)
-        self.optimizer.step()
-        self.steps += 1
-        self.loss += (float(loss.detach()) - self.loss) * (0.01 if self.steps > 100 else 1 / self.steps)
-        keep = min(AVERAGED, self.steps / (self.steps + 10))
-        with torch.no_grad():
-            for k, v in self.network.state_dict().items():
-                self.average[k].lerp_(v, 1 - keep)
+        error = (out.float() - target)[(..., *spans)].flatten(1)
+        squared = self.options.loss == "mse"
+        each = error.square().mean(1) * weight if squared else error.abs().mean(1) * weight.sqrt()
+        loss: Tensor = each.mean()
+        return loss
 
     def averaged(self) -> SRDenseNet:
         """A network of the averaged weights on the CPU, ready for use."""
         return frozen(self.arch, {k: v.cpu() for k, v in self.average.items()})
 
-    def begin_with(self, weights: dict[str, Tensor]) -> None:
-        """Begin with the weights of a model of the same architecture.
+    def tensors(self) -> dict[str, Tensor]:
+        """The whole state, of the same names and shapes before and after any step."""
+        moments: dict[str, Tensor] = {}
+        for i, parameter in enumerate(self.network.parameters()):
+            zero = {"step": torch.zeros(()), **dict.fromkeys(MOMENTS, torch.zeros_like(parameter))}
+            moments |= prefixed(str(i), self.optimizer.state.get(parameter) or zero)
+        return {
+            **prefixed("network", self.network.state_dict()),
+            **prefixed("average", self.average),
+            **prefixed("adam", moments),
+            "progress": torch.tensor([self.steps, self.seconds, self.loss], dtype=torch.float64),
+        }
 
-        Raises
-        ------
-        UsageError
-            It is of another one.
-        """
-        try:
-            self.network.load_state_dict(weights)
-        except RuntimeError as error:
-            raise UsageError(
-                "the model to start from is of another architecture, leave it out or pass its arch",
-                value=self.options.start,
-                option="start",
-            ) from error
-        self.average = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
-
-    def save(self, path: Path) -> None:
-        """The whole state as safetensors."""
-        tensors = {f"network.{k}": v for k, v in self.network.state_dict().items()}
-        tensors |= {f"average.{k}": v for k, v in self.average.items()}
-        for i, state in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"adam.{i}.{k}": torch.as_tensor(v) for k, v in state.items()}
-        tensors["progress"] = torch.tensor([self.steps, self.seconds, self.loss], dtype=torch.float64)
-        tensors["about"] = torch.frombuffer(bytearray(self.about), dtype=torch.uint8)
-        atomic_write(path, save({k: v.cpu().contiguous() for k, v in tensors.items()}), force=True)
-
-    def resume(self, path: Path) -> None:
-        """Go on from a checkpoint.
-
-        Raises
-        ------
-        CorruptFile
-            It is none.
-        UsageError
-            It is one of another run.
-        """
-        try:
-            tensors = load(path.read_bytes())
-            about = bytes(tensors["about"].tolist())
-        except (OSError, KeyError, ValueError, SafetensorError) as error:
-            raise CorruptFile(
-                f"{path} is not a checkpoint, delete it or name another folder", value=str(path), option="out"
-            ) from error
-        if about != self.about:
-            raise UsageError(
-                f"{path} is of a training on other volumes or with other options: delete it, or name another "
-                "folder",
-                value=str(path),
-                option="out",
-            )
-        try:
-            self._restore(tensors)
-        except (KeyError, ValueError, RuntimeError) as error:
-            raise CorruptFile(
-                f"{path} is damaged, delete it or name another folder", value=str(path), option="out"
-            ) from error
-
-    def _restore(self, tensors: dict[str, Tensor]) -> None:
-        self.network.load_state_dict(_part(tensors, "network."))
-        average = _part(tensors, "average.")
-        self.average = {k: average[k].to(self.options.device) for k in self.network.state_dict()}
-        states: dict[int, dict[str, Tensor]] = {}
-        for key, value in _part(tensors, "adam.").items():
-            index, name = key.split(".", 1)
-            states.setdefault(int(index), {})[name] = value
-        self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": states})
-        steps, self.seconds, self.loss = tensors["progress"].tolist()
+    def restore(self, kept: dict[str, Tensor]) -> None:
+        """Continue from what :meth:`tensors` returned."""
+        self.network.load_state_dict(under("network", kept))
+        self.average = {k: v.to(self.options.device) for k, v in under("average", kept).items()}
+        moments, count = under("adam", kept), len(list(self.network.parameters()))
+        state = {i: under(str(i), moments) for i in range(count)}
+        self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": state})
+        steps, self.seconds, self.loss = kept["progress"].tolist()
         self.steps = int(steps)
 
 
-def _part(tensors: dict[str, Tensor], name: str) -> dict[str, Tensor]:
-    return {k[len(name) :]: v for k, v in tensors.items() if k.startswith(name)}
+def architecture_of(options: TrainOptions) -> Architecture:
+    """The network that the options ask for."""
+    return Architecture(**named(options.arch, options.factor))
+
+
+def _weights_of(model: str, arch: Architecture) -> dict[str, Tensor]:
+    """Weights of a model that is to be trained further."""
+    network = registry.load(model, bytes.fromhex(registry.manifest(model).sha256))
+    if network.arch != arch:
+        raise UsageError(
+            f"model {model!r} to start from has another architecture or factor, start from none or choose "
+            "its architecture",
+            value=model,
+            option="start",
+        )
+    return network.state_dict()

@@ -1,11 +1,11 @@
 """The state of a fit in a file, so that an encoding that was interrupted can go on.
 
 In: the tensors of a fit that runs, and a digest of what it is a fit of.  Out: the same tensors, later.
-The one law: a checkpoint is hostile until the name, type and shape of each tensor and the checksum of all
+Invariant: a checkpoint is hostile until the name, type and shape of each tensor and the checksum of all
 are what this fit has; nothing larger than that is ever read.
 
-The file is in the safetensors format, which is data alone.  It holds weights, what the optimiser remembers of
-them, and digests of the input: of the patient no more than the weights of an `.inrv` file do.
+The file is in the safetensors format, which is data alone.  It holds weights, the optimiser's moments and
+digests of the input: of the patient no more than the weights of an `.inrv` file do.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ REMEDY = "name another path, or delete it to begin anew"
 
 
 class Resumable(Protocol):
-    """What can be kept: the names, types and shapes of its tensors are the same at any time."""
+    """What a checkpoint can hold: the names, types and shapes of its tensors never change."""
 
     def tensors(self) -> State: ...
 
-    def restore(self, kept: State) -> None:
+    def restore(self, state: State, /) -> None:
         """Go on from what :meth:`tensors` gave; `ValueError` or `RuntimeError` for values that cannot be."""
 
 
@@ -63,10 +63,12 @@ class Checkpoint:
     ----------
     path : path
         The file; it need not exist.
+    option : str
+        The keyword that errors name.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
+    def __init__(self, path: str | os.PathLike[str], option: str = "resume") -> None:
+        self.path, self.option = Path(path), option
         self._first, self._fit, self._fits = "", "", 0  # digests, and the number of fits so far
         self._source: Resumable | None = None
         self._state: State | None = None
@@ -85,13 +87,13 @@ class Checkpoint:
         WriteError
             The file could not be written.
         CorruptFile, UsageError
-            There is something that is no checkpoint, or one of another version; or it is the target.
+            There is something that is not a checkpoint, or one of another version; or it is the target.
         """
         if target is not None and os.path.realpath(target) == os.path.realpath(self.path):
             raise UsageError(
                 f"{self.path} is both the output and the checkpoint, name another checkpoint",
                 value=str(self.path),
-                option="resume",
+                option=self.option,
             )
         check_file(self.path, force=True)
         self._header()
@@ -124,7 +126,7 @@ class Checkpoint:
                 f"{self.path} is of another input or other options: its digest is "
                 f"{kept['first'][:12]!r}, here it is {self._first[:12]!r}; {REMEDY}",
                 value=str(self.path),
-                option="resume",
+                option=self.option,
             )
         if kept["fit"] != digest:
             self._writes = int(kept["fits"]) <= self._fits
@@ -145,7 +147,7 @@ class Checkpoint:
             raise UsageError(
                 f"{self.path} is of another input, this one has nothing to fit; {REMEDY}",
                 value=str(self.path),
-                option="resume",
+                option=self.option,
             )
 
     def note(self, last: bool = False) -> None:
@@ -194,7 +196,7 @@ class Checkpoint:
             raise UsageError(
                 f"{self.path} is not a regular file, name another checkpoint",
                 value=str(self.path),
-                option="resume",
+                option=self.option,
             )
         try:
             with self.path.open("rb") as stream:
@@ -216,7 +218,7 @@ class Checkpoint:
                 f"{self.path} was written by version {about['version'][:20]!r}, "
                 f"this is {__version__!r}; {REMEDY}",
                 value=about["version"],
-                option="resume",
+                option=self.option,
             )
         return _Header(about, header, 8 + size)
 
@@ -226,9 +228,9 @@ class Checkpoint:
         from safetensors.torch import load
 
         for name, t in like.items():
-            told = header.tensors.get(name)
-            given = (told.get("dtype"), told.get("shape")) if isinstance(told, dict) else None
-            if given != (DTYPES[str(t.dtype)], list(t.shape)):
+            entry = header.tensors.get(name)
+            stated = (entry.get("dtype"), entry.get("shape")) if isinstance(entry, dict) else None
+            if stated != (DTYPES[str(t.dtype)], list(t.shape)):
                 raise self._corrupt(f"{name} is not a tensor of this fit")
         whole = header.size + sum(t.nbytes for t in like.values())
         with self.path.open("rb") as stream:
@@ -245,13 +247,13 @@ class Checkpoint:
 
     def _corrupt(self, cause: str) -> CorruptFile:
         return CorruptFile(
-            f"{self.path} is no checkpoint of a fit, or it is damaged: {cause}; {REMEDY}",
+            f"{self.path} is not a checkpoint of a fit, or it is damaged: {cause}; {REMEDY}",
             value=str(self.path),
         )
 
 
 @contextmanager
-def kept(
+def keeping(
     checkpoint: Checkpoint | None, fit: Resumable, digest: Callable[[], str]
 ) -> Iterator[Callable[[bool], None]]:
     """Keep a fit while it runs; yields :meth:`Checkpoint.note`, or what does nothing.
@@ -281,30 +283,30 @@ def digest_of(*parts: object) -> str:
     """SHA-256 of arrays, and of anything whose ``repr`` says all of it."""
     import numpy as np
 
-    found = sha256()
+    digest = sha256()
     for part in parts:
         if isinstance(part, np.ndarray):
-            found.update(f"{part.dtype.str} {part.shape}\0".encode())
-            found.update(np.ascontiguousarray(part).data)
+            digest.update(f"{part.dtype.str} {part.shape}\0".encode())
+            digest.update(np.ascontiguousarray(part).data)
         else:
-            found.update(f"{part!r}\0".encode())
-    return found.hexdigest()
+            digest.update(f"{part!r}\0".encode())
+    return digest.hexdigest()
 
 
 def prefixed(name: str, tensors: State) -> State:
-    """The tensors of a part of what is kept, under its name."""
+    """The tensors of a part, under its name."""
     return {f"{name}.{key}": t for key, t in tensors.items()}
 
 
-def under(name: str, kept: State) -> State:
+def under(name: str, state: State) -> State:
     """What :func:`prefixed` put under a name."""
-    return {key.removeprefix(f"{name}."): t for key, t in kept.items() if key.startswith(f"{name}.")}
+    return {key.removeprefix(f"{name}."): t for key, t in state.items() if key.startswith(f"{name}.")}
 
 
-def fill(tensors: State, kept: State) -> None:
-    """Values of kept tensors into those of a fit, in place: others hold views of them."""
+def fill(tensors: State, state: State) -> None:
+    """Copy a state into the tensors of a fit, in place: others hold views of them."""
     for name, tensor in tensors.items():
-        tensor.copy_(kept[name])
+        tensor.copy_(state[name])
 
 
 def count(tensor: Tensor) -> int:

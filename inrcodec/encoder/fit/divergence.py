@@ -1,7 +1,7 @@
-"""Each tile's error while it is trained: the best state that it had, and whether it is lost.
+"""Each tile's error while it is trained: the best state that it had, and whether it diverged.
 
-In: errors of all tiles, step after step.  Out: the tiles that are lost, and their best states.
-The one law: a tile is judged by its own errors and its own voxels alone.
+In: errors of all tiles, step after step.  Out: the tiles to be restarted, and their best states.
+Invariant: a tile is judged by its own errors and its own voxels alone.
 """
 
 from __future__ import annotations
@@ -16,58 +16,70 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from inrcodec.encoder.fit.checkpoint import State, count, fill
+from inrcodec.errors import FitFailed
 from inrcodec.layers.base.siren.tiles import Tile
 from inrcodec.volume.value_range import amplitude
 
-RESTARTS = 3  # of one tile, each at half the rate of the one before
+RESTARTS = 3  # of one tile, each at half the learning rate of the one before
 STUCK = 0.5  # of the variance that neighbours share: to explain less of it a tenth into the fit is no fit
 STARVED = 40  # voxels for one weight: of so few weights nothing can be expected; usual are 9, at 10 kB 15
-BURST = 4.0  # times the best error so far: a tile whose error grew by this is lost
-FLAT = 2.4e-4  # squared error, of the squared amplitude of the values, that nobody sees: some 46 dB
+BURST = 4.0  # times the best error so far: a tile whose error grew by this has diverged
+INVISIBLE = 2.4e-4  # squared error, of the squared amplitude of the values: some 46 dB
 SAMPLED = 10_000  # values of a tile that its amplitude is taken from
-GRACE = 3  # looks at the start of a phase in which its errors settle
+GRACE = 3  # checks at the start of a phase in which its errors settle
 SMOOTHING = 0.05  # of the errors, a step
-JUDGED = (0.1, 0.5)  # share of the fit in which a tile can count as stuck
+JUDGED = (0.1, 0.5)  # share of the schedule in which a tile can count as stuck
 
 
-class Watch:
-    """What is known of all tiles' errors.
+class Monitor:
+    """The running errors of all tiles.
 
     Parameters
     ----------
-    tiles, values : the tiles and, for each, its voxels' targets, (n,), in [-1, 1].
-    state : weights to begin with, (tiles, weights).
+    tiles, values : sequence
+        The tiles and, for each, its voxels' targets, (n,), in [-1, 1].
+    state : Tensor, (tiles, weights)
+        Weights to begin with.
+
+    Attributes
+    ----------
+    restarts : list of int
+        How often each tile was restarted.
+    stuck_at : Tensor, (tiles,)
+        Mean squared error above which a tile counts as stuck.
     """
 
     def __init__(self, tiles: Sequence[Tile], values: Sequence[NDArray[np.float64]], state: Tensor) -> None:
         # NumPy sums on one thread: torch's could make the first weights depend on the number of threads.
         self.variance = state.new_tensor([float(v.var()) for v in values])
         most = STARVED * state.shape[1]
-        floors = [stuck(t.index, v) if len(v) <= most else inf for t, v in zip(tiles, values, strict=True)]
-        self.floor = state.new_tensor(floors)
-        # A metal clip stretches the range, not the anatomy: what nobody sees follows from the amplitude.
-        self.flat = FLAT * max(amplitude(v[:: 1 + len(v) // SAMPLED]) for v in values) ** 2
+        limits = [stuck_at(t.index, v) if len(v) <= most else inf for t, v in zip(tiles, values, strict=True)]
+        self.stuck_at = state.new_tensor(limits)
+        # A metal clip stretches the range, not the anatomy: what is invisible follows from the amplitude.
+        self.invisible = INVISIBLE * max(amplitude(v[:: 1 + len(v) // SAMPLED]) for v in values) ** 2
         self.best_state = state.clone()
-        self.lost = [0] * len(tiles)
-        self.forget()
+        self.restarts = [0] * len(tiles)
+        self.reset()
 
-    def forget(self) -> None:
+    def reset(self) -> None:
         """A new phase has a new scale of errors: they settle before they are judged."""
         self.mean = self.variance.clone()
         self.best = torch.full_like(self.variance, torch.inf)
         self.grace = GRACE
 
-    def note(self, errors: Tensor) -> None:
+    def update(self, errors: Tensor) -> None:
         """The mean squared error of each tile in one step, (tiles,)."""
         self.mean.lerp_(errors, SMOOTHING)
 
-    def look(self, state: Tensor, share: float) -> list[int]:
-        """Keep the states that got better; name the tiles that are lost.
+    def check(self, state: Tensor, share: float) -> list[int]:
+        """Keep the states that got better; name the tiles that should be restarted.
 
         Parameters
         ----------
-        state : present weights, (tiles, weights).
-        share : of the schedule, 0..1.
+        state : Tensor, (tiles, weights)
+            Present weights.
+        share : float
+            Place in the schedule, 0..1.
         """
         self.grace -= 1
         if self.grace >= 0 and bool(torch.isfinite(self.mean).all()):
@@ -77,35 +89,64 @@ class Watch:
         self.best_state[better] = state[better]
         bad = ~torch.isfinite(self.mean) | (self.mean > BURST * self.best)
         if JUDGED[0] < share < JUDGED[1]:
-            bad |= self.mean > self.floor
-        # What nobody sees is not worth a restart, nor is a tile that a constant serves as well.
-        bad &= ~(self.mean <= self.flat) & (self.variance > self.flat)
-        return [int(t) for t in bad.nonzero()[:, 0] if self.lost[t] < RESTARTS]
+            bad |= self.mean > self.stuck_at
+        # An invisible error is not worth a restart, nor is a tile that a constant serves as well.
+        bad &= ~(self.mean <= self.invisible) & (self.variance > self.invisible)
+        return [int(t) for t in bad.nonzero()[:, 0] if self.restarts[t] < RESTARTS]
 
     def restart(self, tile: int) -> Tensor | None:
-        """Begin a lost tile's record anew; the state that it should go back to, ``None`` for new weights."""
-        self.lost[tile] += 1
-        good = bool(self.best[tile] < self.floor[tile])
+        """Begin a tile's record anew; the state that it should go back to, ``None`` for new weights."""
+        self.restarts[tile] += 1
+        good = bool(self.best[tile] < self.stuck_at[tile])
         self.mean[tile] = self.best[tile] if good else self.variance[tile]
         self.best[tile] = torch.inf
         return self.best_state[tile] if good else None
 
+    def refuse_stuck(self, errors: Tensor) -> None:
+        """Judge the final errors of all tiles, (tiles,).
+
+        Raises
+        ------
+        FitFailed
+            A tile was restarted and stayed stuck, though it is neither flat nor noise.
+        """
+        for t, restarts in enumerate(self.restarts):
+            error, limit = float(errors[t]), float(self.stuck_at[t])
+            if restarts and error > limit and self.variance[t] > self.invisible:
+                raise FitFailed(
+                    f"tile {t} diverged {restarts} times, and its error {error:.3g} is still above the "
+                    f"{limit:.3g} of a fit that is stuck; try another seed or more steps",
+                    value=t,
+                )
+
     def tensors(self) -> State:
         """All that a checkpoint needs."""
         own = {"mean": self.mean, "best": self.best, "best_state": self.best_state}
-        return own | {"lost": torch.tensor(self.lost), "grace": torch.tensor(self.grace)}
+        return own | {"restarts": torch.tensor(self.restarts), "grace": torch.tensor(self.grace)}
 
-    def restore(self, kept: State) -> None:
-        """Go on from what :meth:`tensors` gave."""
-        fill(self.tensors(), kept)
-        self.lost = [count(t) for t in kept["lost"]]
-        self.grace = int(kept["grace"])
+    def restore(self, state: State) -> None:
+        """Go on from what :meth:`tensors` gave.
+
+        Raises
+        ------
+        ValueError
+        """
+        fill(self.tensors(), state)
+        self.restarts = [count(t) for t in state["restarts"]]
+        self.grace = int(state["grace"])
 
 
-def stuck(index: NDArray[np.integer[Any]], values: NDArray[np.float64]) -> float:
-    """Error of a tile that counts as stuck: half of what neighbours share is unexplained.
+def stuck_at(index: NDArray[np.integer[Any]], values: NDArray[np.float64]) -> float:
+    """Mean squared error of a tile that counts as stuck: half of what neighbours share is unexplained.
 
     Neighbours in a smooth tile share all its variance, those in pure noise none: noise is never stuck.
+
+    Parameters
+    ----------
+    index : ndarray, (n, 3)
+        Low-res (z, y, x) of the tile's voxels, in raster order.
+    values : ndarray, (n,)
+        Their targets.
     """
     beside = (index[1:, :2] == index[:-1, :2]).all(1) & (index[1:, 2] == index[:-1, 2] + 1)
     variance = float(values.var())

@@ -1,53 +1,48 @@
-"""Float weights to integers and steps and back; in training, steps and scales that are learned.
+"""Quantisation in training: steps and Laplace scales that are learned, and the integers that are stored.
 
-In: flat weights (tiles, weights) and one step code a tensor and tile.  Out: int32 weights that are stored.
-The one law: what is fitted last is what is stored; ``weight = integer * 2**((code - 192) / 8)`` exactly, in
-float64.
-
-The rate is that of a discretised Laplace with a learned scale; on the head it ends at 4.9 bits a weight.
+In: flat weights (tiles, weights).  Out: weights as the decoder would have them, step codes, int32 weights.
+Invariant: what is fitted last is what is stored; see `layers.base.siren.weights` for the steps.
 """
 
 from __future__ import annotations
 
 from math import log
-from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from inrcodec.encoder.fit.checkpoint import State, fill, prefixed, under
 from inrcodec.encoder.fit.rate_model import SMALLEST_SCALE, Rate
+from inrcodec.encoder.fit.soap import Adam
 from inrcodec.layers.base.siren import siren
 from inrcodec.layers.base.siren.siren import Layout
 from inrcodec.layers.base.siren.weights import PER_OCTAVE, code_of, step_of
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
 Int32 = NDArray[np.int32]
-Float = NDArray[np.float64]
 
 FIRST_STEP = 0.15  # of the mean magnitude of the initial weights: where learning of the steps begins
 RATE_LEARNING = 5e-3  # Adam's rate for the logarithms of steps and scales
 
 
 class Quantizer:
-    """Learned steps and Laplace scales of all tensors and tiles, for training (torch).
+    """Learned steps and Laplace scales of all tensors and tiles.
 
     Parameters
     ----------
-    layout : the network's shapes.
-    flat : initial weights, (tiles, layout.weights), float32.
+    layout : Layout
+        The network's shapes.
+    flat : Tensor, (tiles, layout.weights), float32
+        Initial weights.
     """
 
     def __init__(self, layout: Layout, flat: Tensor) -> None:
-        import torch
-
-        from inrcodec.encoder.fit.soap import Adam
-
         self.layout = layout
         sizes = torch.tensor(layout.sizes, device=flat.device)
-        self.owner = torch.arange(len(layout.sizes), device=flat.device).repeat_interleave(sizes)
+        self.owner = torch.arange(len(layout.sizes), device=flat.device).repeat_interleave(
+            sizes, output_size=layout.weights
+        )
         usual = torch.tensor(layout.bounds, device=flat.device) / 2
         self.log_step = (usual * FIRST_STEP).log().expand(len(flat), -1).clone()
         self.log_scale = torch.maximum(self._magnitudes(flat), usual).log()
@@ -64,17 +59,21 @@ class Quantizer:
         q = q + noise if noise is not None else q.round()
         return q * step, Rate(q, step, (self.log_scale - self.log_step).exp()[:, self.owner])
 
-    def learn(self, flat: Tensor, rate: Rate, gradient: Tensor, price: float, schedule: float) -> None:
-        """Charge for the bits: one step on the steps and scales, and the weights' share into ``gradient``.
+    def learn(self, flat: Tensor, rate: Rate, gradient: Tensor, lmbda: float, schedule: float) -> None:
+        """One update of steps and scales; the gradient of the bits is added to that of the error.
 
         Parameters
         ----------
-        flat, rate : the weights, and the rate that they had in this step.
-        gradient : of the error by the weights, (tiles, layout.weights); that of the bits is added to it.
-        price : loss units a bit.
-        schedule : factor of the learning rate.
+        flat, rate : Tensor, Rate
+            The weights, and the rate that they had in this step.
+        gradient : Tensor, (tiles, layout.weights)
+            Of the error by the weights; that of the bits is added to it.
+        lmbda : float
+            Loss units a bit.
+        schedule : float
+            Factor of the learning rate.
         """
-        by_weight, by_scale = rate.slopes(price)
+        by_weight, by_scale = rate.gradients(lmbda)
         used = rate.q * rate.step
         # A larger step moves the weight by what noise or rounding added, and shrinks both q and its scale.
         by_step = gradient * (used - flat) - by_weight * flat - by_scale
@@ -82,7 +81,7 @@ class Quantizer:
         sums = [self._by_tensor(by_step), self._by_tensor(by_scale)]
         if self.frozen:
             sums[0].zero_()
-        # A tile that is lost between two looks must not take its steps with it.
+        # A tile that diverges between two checks must not take its steps with it.
         self.optimizer.step([g.nan_to_num_(0, 0, 0) for g in sums], schedule)
 
     def freeze(self) -> None:
@@ -91,18 +90,14 @@ class Quantizer:
         self.optimizer.forget(0)
         self.frozen = True
 
-    def begin(self, codes: list[list[int]], flat: Tensor) -> None:
-        """Begin with the steps and scales of weights that were trained before."""
-        import torch
-
+    def start_from(self, codes: list[list[int]], flat: Tensor) -> None:
+        """Take over the steps, and find the scales, of weights that were trained before."""
         self._snap(codes)
         least = self.log_step + log(SMALLEST_SCALE)
         self.log_scale.copy_(torch.maximum(self._magnitudes(flat).log(), least))
 
     def tensors(self) -> State:
         """All that a checkpoint needs."""
-        import torch
-
         own = {
             "log_step": self.log_step,
             "log_scale": self.log_scale,
@@ -110,21 +105,24 @@ class Quantizer:
         }
         return own | prefixed("optimizer", self.optimizer.tensors())
 
-    def restore(self, kept: State) -> None:
-        """Go on from what :meth:`tensors` gave."""
-        if not all(bool(kept[name].isfinite().all()) for name in ("log_step", "log_scale")):
+    def restore(self, state: State) -> None:
+        """Go on from what :meth:`tensors` gave.
+
+        Raises
+        ------
+        ValueError
+        """
+        if not all(bool(state[name].isfinite().all()) for name in ("log_step", "log_scale")):
             raise ValueError("a step or scale is not finite")
-        fill({"log_step": self.log_step, "log_scale": self.log_scale}, kept)
-        self.frozen = bool(kept["frozen"])
-        self.optimizer.restore(under("optimizer", kept))
+        fill({"log_step": self.log_step, "log_scale": self.log_scale}, state)
+        self.frozen = bool(state["frozen"])
+        self.optimizer.restore(under("optimizer", state))
 
     def coarsen(self, codes: float) -> None:
         """Frozen steps so many codes, 9 % each, larger: an eighth of a bit a weight less.
 
-        Of a part of a code, those tensors get a whole one that hold this part of the weights, or one of them.
+        A fraction of a code is one whole code for tensors that hold this fraction of the weights.
         """
-        import torch
-
         whole, part = divmod(codes, 1)
         # Hidden matrices first: of each tile in turn, the largest tensors of all tiles.
         sizes = torch.tensor(self.layout.sizes).expand(len(self.log_step), -1).T.reshape(-1)
@@ -136,30 +134,23 @@ class Quantizer:
         self.log_step.add_(moves * (log(2) / PER_OCTAVE))
 
     def codes(self) -> list[list[int]]:
+        """The nearest step code of each tile and tensor."""
         return [[code_of(v) for v in row] for row in self.log_step.tolist()]
 
     def integers(self, flat: Tensor) -> list[list[Int32]]:
         """The integers of each tile and tensor, for the steps of :meth:`codes`."""
-        import torch
-
         steps = torch.tensor([[step_of(c) for c in row] for row in self.codes()], dtype=torch.float64)
         q = (flat.detach().cpu().double() / steps[:, self.owner.cpu()]).round().to(torch.int32)
         return [[t.numpy() for t in row.split(self.layout.sizes)] for row in q]
 
     def _snap(self, codes: list[list[int]]) -> None:
         """Steps become those of some codes."""
-        import torch
-
         self.log_step.copy_(torch.tensor([[log(step_of(c)) for c in row] for row in codes]))
 
     def _magnitudes(self, flat: Tensor) -> Tensor:
         """Mean magnitude of each tensor's weights, (tiles, tensors)."""
-        import torch
-
         return torch.stack([p.abs().mean((1, 2)) for p in siren.tensors(self.layout, flat)], 1)
 
     def _by_tensor(self, values: Tensor) -> Tensor:
         """Sums over each tensor's weights, (tiles, tensors)."""
-        import torch
-
         return torch.stack([part.sum(1) for part in torch.split(values, self.layout.sizes, 1)], 1)

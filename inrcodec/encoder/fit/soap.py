@@ -1,10 +1,10 @@
 """Optimisers for batches of small networks: SOAP with clipped updates, and plain Adam.
 
 In: parameters ``(tiles, in, out)`` and their gradients.  Out: updated parameters, in place.
-The one law: knows tensors, not volumes; a tile's update depends on that tile alone.
+Invariant: a tile's update depends on that tile alone.
 
-SOAP (Vyas et al., 2024) is Adam in the eigenbasis of the Shampoo factors.  For tiles of width 24-60 the
-factors are small enough that refreshing all bases is one batched QR, which costs next to nothing.
+SOAP (Vyas et al., 2024, arXiv:2409.11321) is Adam in the eigenbasis of the Shampoo factors.  For tiles of
+width 24-60 the factors are small enough that refreshing all bases is one batched QR, at next to no cost.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from inrcodec.encoder.fit.checkpoint import State, count, fill, prefixed, under
 BETA1, BETA2 = 0.9, 0.99
 FACTOR_DECAY = 0.95  # of the Shampoo factors
 REFRESH = 10  # steps between two QR refreshes of the bases
-CLIP = 0.5  # largest RMS of a tensor's update before the rate: without it tiles are lost at these rates
-TINY = 1e-12
+CLIP = 0.5  # largest RMS of a tensor's update before the learning rate: without it tiles diverge
+TINY = 1e-12  # added to the root of the second moment
 
 
 @dataclass
 class _Family:
-    """Tensors of one shape, stacked (tensors x tiles, in, out), and what the optimiser remembers of them.
+    """The moments of tensors of one shape, stacked (tensors x tiles, in, out).
 
     Factors and bases are there only where both sides are longer than 1.
     """
@@ -41,8 +41,8 @@ class _Family:
     def tensors(self) -> State:
         """All that a checkpoint needs."""
         pairs = {"factor": self.factors, "basis": self.bases}
-        found = {f"{name}{k}": t for name, pair in pairs.items() for k, t in enumerate(pair or ())}
-        return {"first": self.first, "second": self.second} | found
+        matrices = {f"{name}{k}": t for name, pair in pairs.items() for k, t in enumerate(pair or ())}
+        return {"first": self.first, "second": self.second} | matrices
 
 
 class ClippedSoap:
@@ -52,8 +52,10 @@ class ClippedSoap:
 
     Parameters
     ----------
-    parameters : tensors (tiles, in, out), updated in place.
-    rates : learning rate of each tensor.
+    parameters : sequence of Tensor
+        (tiles, in, out), updated in place.
+    rates : sequence of float
+        Learning rate of each tensor.
     """
 
     def __init__(self, parameters: Sequence[Tensor], rates: Sequence[float]) -> None:
@@ -79,7 +81,7 @@ class ClippedSoap:
 
     @torch.no_grad()
     def reset(self, tile: int) -> None:
-        """Forget what is known of one tile: it starts anew."""
+        """Forget the moments of one tile: it starts anew."""
         tiles = len(self.parameters[0])
         for family in self.families:
             for name, tensor in family.tensors().items():
@@ -88,16 +90,16 @@ class ClippedSoap:
 
     def tensors(self) -> State:
         """All that a checkpoint needs, but for the parameters."""
-        found = {"steps": torch.tensor(self.steps)}
+        state = {"steps": torch.tensor(self.steps)}
         for k, family in enumerate(self.families):
-            found |= prefixed(f"family{k}", family.tensors())
-        return found
+            state |= prefixed(f"family{k}", family.tensors())
+        return state
 
-    def restore(self, kept: State) -> None:
+    def restore(self, state: State) -> None:
         """Go on from what :meth:`tensors` gave."""
-        self.steps = count(kept["steps"])
+        self.steps = count(state["steps"])
         for k, family in enumerate(self.families):
-            fill(family.tensors(), under(f"family{k}", kept))
+            fill(family.tensors(), under(f"family{k}", state))
 
     def _update(self, f: _Family, g: Tensor) -> Tensor:
         fix1, fix2 = 1 - BETA1**self.steps, 1 - BETA2**self.steps
@@ -140,10 +142,14 @@ class Adam:
 
     Parameters
     ----------
-    parameters : tensors whose first axis is the tile, updated in place.
-    rate : learning rate.
-    decays : of the first and second moment.
-    tiny : added to the root of the second moment.
+    parameters : sequence of Tensor
+        The first axis is the tile; updated in place.
+    rate : float
+        Learning rate.
+    decays : (float, float)
+        Of the first and second moment.
+    tiny : float
+        Added to the root of the second moment.
     """
 
     def __init__(
@@ -171,7 +177,7 @@ class Adam:
 
     @torch.no_grad()
     def reset(self, tile: int) -> None:
-        """Forget what is known of one tile."""
+        """Forget the moments of one tile."""
         for first, second in self.moments:
             first[tile], second[tile] = 0, 0
 
@@ -179,15 +185,15 @@ class Adam:
         """All that a checkpoint needs, but for the parameters."""
         names = ("first", "second")
         pairs = [zip(names, moments, strict=True) for moments in self.moments]
-        found = {f"{name}{k}": t for k, pair in enumerate(pairs) for name, t in pair}
-        return {"steps": torch.tensor(self.steps)} | found
+        moments = {f"{name}{k}": t for k, pair in enumerate(pairs) for name, t in pair}
+        return {"steps": torch.tensor(self.steps)} | moments
 
-    def restore(self, kept: State) -> None:
+    def restore(self, state: State) -> None:
         """Go on from what :meth:`tensors` gave."""
-        fill(self.tensors(), kept)
-        self.steps = count(kept["steps"])
+        fill(self.tensors(), state)
+        self.steps = count(state["steps"])
 
     def forget(self, tensor: int) -> None:
-        """Forget what is known of one tensor, which then stays where it is without gradients."""
+        """Forget the moments of one tensor, which then stays where it is without gradients."""
         for moment in self.moments[tensor]:
             moment.zero_()

@@ -1,7 +1,7 @@
-"""All tiles' networks while they are trained: weights, quantiser, optimiser and watch.
+"""All tiles' networks while they are trained: weights, quantiser, optimiser and divergence monitor.
 
-In: tiles with their target values, a place in the schedule and a rate.  Out: weights that fit better.
-The one law: a tile's weights depend on its own voxels, its own seed and the rate alone, whatever the threads.
+In: tiles with their target values, a place in the schedule and lambda.  Out: weights that fit better.
+Invariant: a tile's weights depend on its own voxels, its own seed and lambda alone, whatever the threads.
 """
 
 from __future__ import annotations
@@ -15,35 +15,40 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from inrcodec.encoder.fit.checkpoint import State, count, fill, prefixed, under
-from inrcodec.encoder.fit.divergence import Watch
-from inrcodec.encoder.fit.loss import Objective
+from inrcodec.encoder.fit.divergence import Monitor
+from inrcodec.encoder.fit.loss import Distortion
 from inrcodec.encoder.fit.quantizer import Quantizer
 from inrcodec.encoder.fit.soap import Adam, ClippedSoap
-from inrcodec.errors import FitFailed
 from inrcodec.layers.base.siren import siren
 from inrcodec.layers.base.siren.tiles import Tile
 
-NOISE_FROM, ROUND_FROM = 0.1, 0.85  # shares of the fit: noise on the weights, then rounding
-WARM_UP = 100  # steps
-LOOK_EVERY = 50  # steps between two looks at the tiles
+PLAIN, NOISY, ROUNDED = 0, 1, 2  # phases: float weights, noise of one step on them, rounded to frozen steps
+NOISE_FROM, ROUND_FROM = 0.1, 0.85  # shares of the schedule at which the last two begin
+WARM_UP = 100  # steps until the full learning rate
+CHECK_EVERY = 50  # steps between two checks of the tiles
 ETA_FIRST, ETA_HIDDEN, ETA_OUT, ETA_BIAS = 0.05, 0.25, 0.1, 0.03  # learning rate / rms of the initial tensor
+COSTLY = 10**0.01  # times the error that rounding afterwards may leave: 0.1 dB
 
 
-class Networks:
+class Trainer:
     """Training state of all tiles.
 
     Parameters
     ----------
-    objective : what they make small.
-    tiles, values : the tiles and, for each, its voxels' targets, (n,), in [-1, 1].
-    learning_rate : ``None`` = SOAP at rates scaled to the tensors; a number = Adam at that rate.
-    coded : whether weights are trained for their bits.
-    seed : of weights and noise.
+    distortion : Distortion
+    tiles, values : sequence
+        The tiles and, for each, its voxels' targets, (n,), in [-1, 1].
+    learning_rate : float, optional
+        By default SOAP at rates scaled to the tensors; a number: Adam at that rate.
+    coded : bool
+        Whether weights are trained for their bits.
+    seed : int
+        Of weights and noise.
     """
 
     def __init__(
         self,
-        objective: Objective,
+        distortion: Distortion,
         tiles: Sequence[Tile],
         values: Sequence[NDArray[np.float64]],
         *,
@@ -51,125 +56,122 @@ class Networks:
         coded: bool,
         seed: int,
     ) -> None:
-        self.objective, self.layout, self.coded = objective, objective.layout, coded
+        self.distortion, self.layout, self.coded = distortion, distortion.layout, coded
         # NumPy sums on one thread: torch's could make the first weights depend on the number of threads.
         self.means = torch.tensor([v.mean() for v in values], dtype=torch.float32)
         self.generator = torch.Generator().manual_seed(seed)
         self.flat = self._fresh(slice(None))
         self.quantizer = Quantizer(self.layout, self.flat)
         self.optimizer = self._optimizer(learning_rate)
-        self.watch = Watch(tiles, values, self.flat)
-        self.patience = torch.ones(len(tiles), 1, 1, device=objective.device)  # halved where a tile was lost
-        self.kept = [t.clone() for t in self._present]  # best rounded state of each tile
-        self.cost = torch.full((len(tiles),), torch.inf, dtype=torch.float64, device=objective.device)
-        self.bits = 0.0  # of all weights, at the last look
-        self.steps, self.phase = 0, 0
+        self.monitor = Monitor(tiles, values, self.flat)
+        self.patience = torch.ones(len(tiles), 1, 1, device=distortion.device)  # halved where a tile diverged
+        self.best = [t.clone() for t in self._present]  # best rounded state of each tile
+        self.cost = torch.full((len(tiles),), torch.inf, dtype=torch.float64, device=distortion.device)
+        self.bits = 0.0  # of all weights, at the last check
+        self.steps, self.phase = 0, PLAIN
 
     @torch.no_grad()
-    def step(self, share: float, rate: float) -> None:
-        """One update at a place in the schedule, 0..1; ``rate`` in loss units a bit."""
-        self.enter(sum(share >= s for s in (NOISE_FROM, ROUND_FROM)) if self.coded else 0)
-        schedule = min(1.0, (self.steps + 1) / WARM_UP) * (0.5 * (1 + cos(pi * share)) * 0.99 + 0.01)
-        weights, cost = (self.flat, None) if self.phase == 0 else self.quantizer(self.flat, self._noise())
-        errors, gradient = self.objective.gradient(weights, self.steps)
-        if cost is not None:
-            self.quantizer.learn(self.flat, cost, gradient, rate, schedule)
-        self.optimizer.step(siren.tensors(self.layout, gradient), schedule * self.patience)
-        self.steps += 1
-        self.watch.note(errors)
-        if self.steps % LOOK_EVERY == 0 and self.steps >= 2 * WARM_UP:
-            self.bits = float(cost.bits().sum()) if cost is not None else 0.0
-            for t in self.watch.look(self.flat, share):
+    def step(self, share: float, lmbda: float) -> None:
+        """One update at a place in the schedule, 0..1; ``lmbda`` in loss units a bit."""
+        self.set_phase(sum(share >= s for s in (NOISE_FROM, ROUND_FROM)) if self.coded else PLAIN)
+        self.update(share, lmbda)
+        if self.steps % CHECK_EVERY == 0 and self.steps >= 2 * WARM_UP:
+            for t in self.monitor.check(self.flat, share):
                 self._restart(t)
 
-    def enter(self, phase: int) -> None:
-        """Begin a phase: 0 plain, 1 noise of a step on the weights, 2 rounded weights and frozen steps."""
+    @torch.no_grad()
+    def update(self, share: float, lmbda: float) -> None:
+        """The arithmetic of a step, in the present phase; only its check waits for the device."""
+        schedule = min(1.0, (self.steps + 1) / WARM_UP) * (0.5 * (1 + cos(pi * share)) * 0.99 + 0.01)
+        weights, rate = (self.flat, None) if self.phase == PLAIN else self.quantizer(self.flat, self._noise())
+        errors, gradient = self.distortion.gradient(weights, self.steps)
+        if rate is not None:
+            self.quantizer.learn(self.flat, rate, gradient, lmbda, schedule)
+        self.optimizer.step(siren.tensors(self.layout, gradient), schedule * self.patience)
+        self.steps += 1
+        self.monitor.update(errors)
+        if self.steps % CHECK_EVERY == 0 and self.steps >= 2 * WARM_UP:
+            self.bits = float(rate.bits().sum()) if rate is not None else 0.0
+
+    def set_phase(self, phase: int) -> None:
+        """Enter a phase, if it is another one."""
         if phase == self.phase:
             return
         self.phase = phase
-        self.watch.forget()
-        if phase == 2:
+        self.monitor.reset()
+        if phase == ROUNDED:
             self.quantizer.freeze()
 
     @torch.no_grad()
-    def go_on(self, codes: list[list[int]], weights: list[list[NDArray[np.float64]]]) -> None:
-        """Go on from weights that were trained before, one (in, out) array a tensor, and their steps."""
+    def start_from(self, codes: list[list[int]], weights: list[list[NDArray[np.float64]]]) -> None:
+        """Take over weights that were trained before, one (in, out) array a tensor, and their step codes."""
         flat = [np.concatenate([w.ravel() for w in tensors]) for tensors in weights]
         self.flat.copy_(torch.from_numpy(np.array(flat, dtype=np.float32)))
-        self.watch.best_state.copy_(self.flat)
-        self.quantizer.begin(codes, self.flat)
+        self.monitor.best_state.copy_(self.flat)
+        self.quantizer.start_from(codes, self.flat)
 
     def coarsen(self, codes: float) -> None:
         """Frozen steps some codes coarser, or finer; errors are judged anew."""
         self.quantizer.coarsen(codes)
-        self.watch.forget()
+        self.monitor.reset()
 
     @torch.no_grad()
     def rounded(self) -> tuple[Tensor, Tensor]:
         """Each tile's share of the squared error over all voxels, and its bits, with rounded weights."""
         weights, rate = self.quantizer(self.flat, None)
-        return self.objective.errors(weights) * self.objective.share, rate.bits()
+        return self.distortion.errors(weights) * self.distortion.share, rate.bits()
 
-    def remember(self, cost: Tensor) -> None:
+    def keep_better(self, cost: Tensor) -> None:
         """Keep the present state of those tiles that cost less than ever before."""
         better = cost < self.cost  # never true of NaN
         self.cost[better] = cost[better]
-        for kept, present in zip(self.kept, self._present, strict=True):
-            kept[better] = present[better]
+        for best, present in zip(self.best, self._present, strict=True):
+            best[better] = present[better]
 
     @torch.no_grad()
-    def round_afterwards(self) -> None:
+    def quantize_afterwards(self) -> None:
         """Without rate: the coarsest steps, relative to each tensor's spread, that cost at most 0.1 dB."""
-        plain = self.objective.errors(self.flat)
+        plain = self.distortion.errors(self.flat)
         spread = torch.stack([p.std((1, 2), correction=0) for p in siren.tensors(self.layout, self.flat)], 1)
         for halvings in range(2, 40):
             self.quantizer.log_step = (spread.clamp_min(1e-6) * 2 ** (-halvings / 2)).log()
             self.quantizer.freeze()
-            errors = self.objective.errors(self.quantizer(self.flat, None)[0])
-            if bool((errors <= 10**0.01 * plain + 1e-12).all()):
+            errors = self.distortion.errors(self.quantizer(self.flat, None)[0])
+            if bool((errors <= COSTLY * plain + 1e-12).all()):
                 return
 
     @torch.no_grad()
-    def settle(self) -> None:
-        """Return to what was kept; tiles that a constant serves better become that constant.
+    def restore_best(self) -> None:
+        """Return to the best states; tiles that a constant serves better become that constant.
 
         Raises
         ------
         FitFailed
-            One that was lost and stayed stuck, though it is neither flat nor noise.
+            A tile diverged and stayed stuck, though it is neither flat nor noise.
         """
-        for kept, present in zip(self.kept, self._present, strict=True):
-            present.copy_(kept)
-        errors = self.objective.errors(self.quantizer(self.flat, None)[0])
-        floor, variance = self.watch.floor, self.watch.variance
-        for t, lost in enumerate(self.watch.lost):
-            if lost and errors[t] > floor[t] and variance[t] > self.watch.flat:
-                raise FitFailed(
-                    f"a tile was lost {lost} times and its error {float(errors[t]):.3g} is still above the "
-                    f"{float(floor[t]):.3g} of a fit that is stuck; try another seed or more steps",
-                    value=t,
-                )
-        for t in (~(errors <= variance)).nonzero()[:, 0].tolist():
+        for best, present in zip(self.best, self._present, strict=True):
+            present.copy_(best)
+        errors = self.distortion.errors(self.quantizer(self.flat, None)[0])
+        self.monitor.refuse_stuck(errors)
+        for t in (~(errors <= self.monitor.variance)).nonzero()[:, 0].tolist():
             self.flat[t] = 0
             self.flat[t, -1] = self.means[t]
 
     def tensors(self) -> State:
         """All that a checkpoint needs."""
-        counts = {"steps": torch.tensor(self.steps), "phase": torch.tensor(self.phase)}
-        counts["bits"] = torch.tensor(self.bits, dtype=torch.float64)
-        best = {"kept_flat": self.kept[0], "kept_log_step": self.kept[1], "cost": self.cost}
-        own = {"flat": self.flat, "patience": self.patience, "generator": self.generator.get_state()}
         return {
-            **counts,
-            **best,
-            **own,
+            "steps": torch.tensor(self.steps),
+            "phase": torch.tensor(self.phase),
+            "bits": torch.tensor(self.bits, dtype=torch.float64),
+            "generator": self.generator.get_state(),
+            **self._own(),
             **prefixed("quantizer", self.quantizer.tensors()),
             **prefixed("optimizer", self.optimizer.tensors()),
-            **prefixed("watch", self.watch.tensors()),
+            **prefixed("monitor", self.monitor.tensors()),
         }
 
     @torch.no_grad()
-    def restore(self, kept: State) -> None:
+    def restore(self, state: State) -> None:
         """Go on from what :meth:`tensors` gave.
 
         Raises
@@ -177,16 +179,20 @@ class Networks:
         ValueError, RuntimeError
             For values that no fit leaves.
         """
-        steps, phase = count(kept["steps"]), count(kept["phase"])
-        if phase > 2 or not bool(kept["kept_log_step"].isfinite().all()):
+        steps, phase = count(state["steps"]), count(state["phase"])
+        if phase > ROUNDED or not bool(state["best_log_step"].isfinite().all()):
             raise ValueError(f"phase {phase}, or a step that is not finite")
-        own = ("flat", "kept_flat", "kept_log_step", "cost", "patience")
-        fill({name: t for name, t in self.tensors().items() if name in own}, kept)
-        self.steps, self.phase, self.bits = steps, phase, float(kept["bits"])
-        self.generator.set_state(kept["generator"])
-        self.quantizer.restore(under("quantizer", kept))
-        self.optimizer.restore(under("optimizer", kept))
-        self.watch.restore(under("watch", kept))
+        fill(self._own(), state)
+        self.steps, self.phase, self.bits = steps, phase, float(state["bits"])
+        self.generator.set_state(state["generator"])
+        self.quantizer.restore(under("quantizer", state))
+        self.optimizer.restore(under("optimizer", state))
+        self.monitor.restore(under("monitor", state))
+
+    def _own(self) -> State:
+        """Tensors of this object alone, restored in place."""
+        best = {"best_flat": self.best[0], "best_log_step": self.best[1], "cost": self.cost}
+        return {"flat": self.flat, "patience": self.patience, **best}
 
     @property
     def _present(self) -> tuple[Tensor, Tensor]:
@@ -195,7 +201,7 @@ class Networks:
 
     def _noise(self) -> Tensor | None:
         """Uniform noise of one step on every weight; ``None`` once the weights are rounded."""
-        if self.phase == 2:
+        if self.phase == ROUNDED:
             return None
         return torch.rand(self.flat.shape, generator=self.generator).sub_(0.5).to(self.flat.device)
 
@@ -203,11 +209,11 @@ class Networks:
         """Initial weights of some tiles; the output starts at the mean of what it is to fit."""
         flat = siren.initial(self.layout, len(self.means[tiles]), self.generator)
         flat[:, -1] = self.means[tiles]
-        return flat.to(self.objective.device)
+        return flat.to(self.distortion.device)
 
     def _restart(self, t: int) -> None:
         """One tile goes back to its best state, or to new weights if it never had one, at half the rate."""
-        state = self.watch.restart(t)
+        state = self.monitor.restart(t)
         self.flat[t] = self._fresh(slice(t, t + 1))[0] if state is None else state
         self.patience[t] /= 2
         self.optimizer.reset(t)

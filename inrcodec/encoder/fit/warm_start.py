@@ -1,7 +1,7 @@
-"""A trained network made wider or narrower, to go on from instead of starting anew.
+"""A trained network made wider or narrower, to start the next fit from.
 
 In: the weights of a network and another width.  Out: weights of that width.
-The one law: a wider network computes the same function; a narrower one keeps the units that matter most.
+Invariant: a wider network computes the same function; a narrower one keeps the units that matter most.
 """
 
 from __future__ import annotations
@@ -19,29 +19,32 @@ Float = NDArray[np.float64]
 def resized(weights: Sequence[Float], layout: Layout, rng: np.random.Generator) -> list[Float]:
     """The weights of one network, one (in, out) array a tensor, at the width of another layout.
 
-    New units have random weights towards them, like new networks, and none from them; units that are left
-    out are those with the smallest weights from them.
+    New units have random incoming weights, like those of new networks, and no outgoing ones; the units that
+    are dropped are those with the smallest outgoing weights.
 
     Parameters
     ----------
-    weights : of a network with the same number of layers.
-    layout : of the network that comes out.
-    rng : of the new units.
+    weights : sequence of ndarray
+        Of a network with the same number of layers.
+    layout : Layout
+        Of the network that comes out.
+    rng : Generator
+        Of the new units.
     """
     tensors = [w.copy() for w in weights]
     for k in range(0, 2 * layout.layers, 2):
-        width, wanted = tensors[k].shape[1], layout.width
-        if wanted < width:
-            kept = np.sort(np.argsort(np.abs(tensors[k + 2]).sum(1), kind="stable")[width - wanted :])
+        width, target = tensors[k].shape[1], layout.width
+        if target < width:
+            kept = np.sort(np.argsort(np.abs(tensors[k + 2]).sum(1), kind="stable")[width - target :])
             tensors[k], tensors[k + 1] = tensors[k][:, kept], tensors[k + 1][:, kept]
             tensors[k + 2] = tensors[k + 2][kept]
-        elif wanted > width:
+        elif target > width:
             more = [
-                rng.uniform(-bound, bound, (len(tensors[j]), wanted - width))
+                rng.uniform(-bound, bound, (len(tensors[j]), target - width))
                 for j, bound in ((k, layout.bounds[k]), (k + 1, layout.bounds[k + 1]))
             ]
             tensors[k] = np.hstack([tensors[k], more[0]])
             tensors[k + 1] = np.hstack([tensors[k + 1], more[1]])
-            none = np.zeros((wanted - width, tensors[k + 2].shape[1]))
+            none = np.zeros((target - width, tensors[k + 2].shape[1]))
             tensors[k + 2] = np.vstack([tensors[k + 2], none])
     return tensors

@@ -1,46 +1,44 @@
 """The page itself: parts in their places.
 
-In: a file, and its source where there is one.  Out: HTML.
-The one law: every word from a file is escaped, and the page may load nothing: its policy forbids it.
+In: `Contents`, plain data about a file, the decoded volume and, where it is known, its source.  Out: HTML.
+Invariant: every text from a file is escaped, and the page may load nothing: its policy forbids it.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from html import escape
 from importlib.resources import files
 from math import isclose, isfinite
 from typing import Any
 
-from inrcodec.errors import InputError
-from inrcodec.file import InrvFile
-from inrcodec.format.digest import digest_of
-from inrcodec.format.header import LANCZOS, Header
-from inrcodec.layers.decode_options import DecodeOptions
-from inrcodec.layers.superres import registry
-from inrcodec.report import plots
-from inrcodec.report.page import charts, compare, views
-from inrcodec.report.text import decibels
-from inrcodec.volume.modality import with_modality
+from inrcodec.report.page import charts, views
+from inrcodec.report.text import decibels, value_text
+from inrcodec.volume.comparison import Comparison
 from inrcodec.volume.volume import Volume
+from inrcodec.volume.windows import WINDOWS
 
 TEMPLATE = files("inrcodec.report.page") / "template.html"
 PARTS = ("header", "mask", "padding", "network", "refinement", "container")
 
+EXACT = "Every voxel is that of the source, bit for bit."
+BOUND = "No voxel is off by more than {bound:g}{unit}: the file promises it."
 WINDOWED = (
     "PSNR weighs air and bone as much as what a reader looks at: see the mean errors in the windows, and "
     "look at the slices."
 )
-LOSSY = (
+FROM_NETWORKS = (
     "This file is lossy. Do not diagnose from a volume that networks brought back.",
     "Fine texture and noise that the low-res grid does not hold are smoothed away.",
     WINDOWED,
 )
-GUESS = (
-    "The detail that the super-resolution model adds is a guess from other patients. It may look sharp and "
-    "be wrong; no finding may rest on it."
+QUANTISED = (
+    "This file is lossy: its voxels are quantised, without a promised bound. Do not diagnose from it.",
+    WINDOWED,
 )
+PARTIAL = "This page shows some slices, and of large ones some pixels; the tables count every voxel."
 EQUAL = "Decoded here bit for bit as the encoder did (digest)."
 DIFFERS = (
     "Decoded here not quite as the encoder did: another machine or version may differ by a stored unit in "
@@ -50,55 +48,58 @@ OTHER = (
     "The reference is not the volume that was encoded: the encoder measured other errors. Differences and "
     "charts below are against the reference that was passed."
 )
-LEVEL = 1e-6  # of the largest error: two ways to round
-HOUNSFIELD = {  # as they are usually set: width and level
-    "soft tissue (400 / 40)": (-160.0, 240.0),
-    "brain (80 / 40)": (0.0, 80.0),
-    "lung (1500 / -600)": (-1350.0, 150.0),
-    "bone (1800 / 400)": (-500.0, 1300.0),
-}
-BOUND = "No voxel is off by more than {bound:g}{unit}: the file promises it."
-EXACT = "Every voxel is that of the source, bit for bit."
+ROUNDING = 1e-6  # of PSNR in dB and, relative, of the largest error: two ways to sum
 
 
-def build(
-    name: str, facts: Mapping[str, Any], file: InrvFile, source: Volume | None, how: DecodeOptions
-) -> str:
-    """The whole page.
+@dataclass(frozen=True, kw_only=True)
+class Contents:
+    """What a page is about.
 
-    Parameters
+    Attributes
     ----------
-    name : of the file, for the title.
-    facts : what the file says of itself (:func:`inrcodec.encoder.ledger.facts`).
-    file : whose page it is.
-    source : the volume that was encoded, or ``None``: then there are neither differences nor charts.
-
-    Raises
-    ------
-    MissingExtra
-        Matplotlib is not there, and there are charts to draw.
-    InputError
-        The source has another shape or modality.
+    name : str
+        Of the file, for the title.
+    facts : mapping
+        What the file says of itself (:func:`inrcodec.format.summary.facts`).
+    decoded, source : Volume
+        What the decoder gives, and what was encoded where that is known.
+    errors : Comparison or None
+        Of the two.
+    is_equal : bool
+        Whether the decoded voxels have the digest that the file states.
+    has_networks : bool
+        Whether the file holds networks.
+    from_networks : bool
+        Whether the decoded volume came from them rather than from a refinement, which holds every voxel.
+    guess : str
+        What a super-resolution model may invent, "" if none took part.
     """
-    if source is not None:
-        plots.require()
-    decoded = file.volume(how)
-    found = None
-    if source is not None:
-        source = _same_kind(source, decoded)
-        found = compare.compared(source, decoded)
-    equal = digest_of(decoded.array) == file.header.digest
-    data = views.planes(decoded, source) | {"presets": _presets(decoded), "compared": found is not None}
+
+    name: str
+    facts: Mapping[str, Any]
+    decoded: Volume
+    source: Volume | None = None
+    errors: Comparison | None = None
+    is_equal: bool = True
+    has_networks: bool = True
+    from_networks: bool = True
+    guess: str = ""
+
+
+def build(page: Contents) -> str:
+    """The whole page as one HTML text."""
+    data = views.planes(page.decoded, page.source)
+    data |= {"presets": _presets(page.decoded), "compared": page.errors is not None}
     text = TEMPLATE.read_text(encoding="utf-8")
     parts = {
-        "title": escape(name),
-        "summary": _summary(facts, equal),
-        "warning": _warning(file.header, found, equal),
-        "errors": "" if found is None else _errors(found, decoded.unit),
-        "bytes": _bytes(facts),
-        "coding": _table(_coding(facts, file.base is not None)),
-        "volume": _table(facts["volume"]),
-        "limitations": _limitations(file.header, decoded.unit),
+        "title": escape(page.name),
+        "summary": _summary(page),
+        "warning": _warning(page),
+        "errors": "" if page.errors is None else _errors(page.errors, page.decoded.unit),
+        "bytes": _bytes(page.facts["bytes"]),
+        "coding": _table(_coding(page.facts, page.has_networks)),
+        "volume": _table(page.facts["volume"]),
+        "limitations": "".join(f"<li>{escape(line)}</li>" for line in _limitations(page)),
         "data": json.dumps(data, allow_nan=False).replace("<", "\\u003c"),
     }
     for key, value in parts.items():
@@ -106,82 +107,72 @@ def build(
     return text
 
 
-def _same_kind(source: Volume, decoded: Volume) -> Volume:
-    """The source as the file takes it.
-
-    Raises
-    ------
-    InputError
-        It is of another modality.
-    """
-    if source.modality and decoded.modality and source.modality != decoded.modality:
-        raise InputError(
-            f"the reference is {source.modality}, the file {decoded.modality}: pass the volume that was "
-            "encoded",
-            value=source.modality,
-        )
-    return with_modality(source, decoded.modality or None)[0]
-
-
 def _presets(volume: Volume) -> dict[str, tuple[float, float]]:
     """Windows by name, (low, high) in physical units; the first is shown first."""
-    own = {"usual values": views.usual_of(volume), "all values": views.ends_of(volume)}
-    return {**HOUNSFIELD, **own} if volume.modality == "CT" else own
+    presets = {}
+    if volume.modality == "CT":
+        for name in ("soft-tissue", *WINDOWS):
+            low, high = WINDOWS[name]
+            presets[f"{name} ({high - low:g} / {(low + high) / 2:g})"] = (low, high)  # width / level
+    return {**presets, "usual values": views.usual_of(volume), "all values": views.ends_of(volume)}
 
 
-def _warning(header: Header, found: compare.Comparison | None, equal: bool) -> str:
+def _warning(page: Contents) -> str:
     """Where the reference cannot be what was encoded: the encoder measured another error."""
-    if found is None or not equal:
+    stated = page.facts["quality"]
+    if page.errors is None or not page.is_equal:
         return ""
-    same = isclose(found.psnr, header.psnr, abs_tol=LEVEL) and found.max_error <= header.max_error * (
-        1 + LEVEL
-    )
-    return "" if same else f"<p id='warning' role='alert'>{escape(OTHER)}</p>"
+    if isclose(page.errors.psnr, stated["psnr"], abs_tol=ROUNDING) and page.errors.max_error <= stated[
+        "max_error"
+    ] * (1 + ROUNDING):
+        return ""
+    return f"<p id='warning' role='alert'>{escape(OTHER)}</p>"
 
 
-def _summary(facts: Mapping[str, Any], equal: bool) -> str:
-    volume, quality = facts["volume"], facts["quality"]
+def _summary(page: Contents) -> str:
+    facts, volume, quality = page.facts, page.facts["volume"], page.facts["quality"]
     shape = " × ".join(map(str, volume["shape"]))
-    errs = f"largest error {quality['max_error']:g} {volume['unit']}".rstrip()
-    told = [
-        f"{volume['modality'] or 'volume'}, {shape}, {volume['dtype']}",
+    largest = f"largest error {quality['max_error']:g} {volume['unit']}".rstrip()
+    plane = f"{volume['plane']} slices" if volume["plane"] else "slices of unknown orientation"
+    lines = [
+        f"{volume['modality'] or 'volume'}, {shape}, {volume['dtype']}, {plane}",
         f"{facts['bytes']['file']:,} bytes, {facts['ratio']:,.0f} : 1, {facts['bpv']:.4f} bits per voxel",
-        f"{decibels(quality['psnr'])} (peak {quality['peak']:g}), {errs}, as the encoder measured",
-        EQUAL if equal else DIFFERS,
+        f"{decibels(quality['psnr'])} (peak {quality['peak']:g}), {largest}, as the encoder measured",
+        EQUAL if page.is_equal else DIFFERS,
     ]
-    return "".join(f"<p>{escape(line)}</p>" for line in told)
+    return "".join(f"<p>{escape(line)}</p>" for line in lines)
 
 
-def _errors(found: compare.Comparison, unit: str) -> str:
+def _errors(errors: Comparison, unit: str) -> str:
     """Figures of all voxels, and two charts."""
     suffix = f" {unit}" if unit else ""
     rows: dict[str, Any] = {
-        "PSNR": f"{decibels(found.psnr)} (peak {found.peak:g})",
-        "mean absolute error": f"{found.mean_error:.4g}{suffix}",
-        "mean error (bias)": f"{found.bias:+.3g}{suffix}",
-        "largest error": f"{found.max_error:g}{suffix}",
-        "voxels that are equal": f"{100 * found.equal:.2f} %",
+        "PSNR": f"{decibels(errors.psnr)} (peak {errors.peak:g})",
+        "mean absolute error": f"{errors.mean_error:.4g}{suffix}",
+        "mean error (bias)": f"{errors.bias:+.3g}{suffix}",
+        "largest error": f"{errors.max_error:g}{suffix}",
+        "voxels that are equal": f"{100 * errors.equal:.2f} %",
     }
-    rows |= {f"mean absolute error, {name}": f"{mean:.4g}{suffix}" for name, mean in found.windows.items()}
+    rows |= {f"mean absolute error, {name}": f"{mean:.4g}{suffix}" for name, mean in errors.windows.items()}
     return (
         "<section id='errors'><h2>Errors against the reference</h2>"
         f"{_table(rows)}<div class='charts'>"
-        f"<figure id='histogram'>{charts.histogram(found, unit)}"
+        f"<figure id='histogram'>{charts.histogram(errors, unit)}"
         "<figcaption>Error of every voxel; the outermost bars hold what lies beyond.</figcaption></figure>"
-        f"{_by_slice(found)}</div></section>"
+        f"{_by_slice(errors)}</div></section>"
     )
 
 
-def _by_slice(found: compare.Comparison) -> str:
-    if not isfinite(found.psnr):
+def _by_slice(errors: Comparison) -> str:
+    if not isfinite(errors.psnr):
         return ""  # every slice is identical
     caption = "<figcaption>PSNR of every slice along z; identical ones leave a gap.</figcaption>"
-    return f"<figure id='by-slice'>{charts.by_slice(found)}{caption}</figure>"
+    return f"<figure id='by-slice'>{charts.by_slice(errors)}{caption}</figure>"
 
 
-def _bytes(facts: Mapping[str, Any]) -> str:
+def _bytes(parts: Mapping[str, int]) -> str:
     """Where the bytes went: a bar for each part."""
-    parts, total = facts["bytes"], facts["bytes"]["file"]
+    total = parts["file"]
     rows = [
         f"<tr><th>{part}</th><td class='number'>{parts[part]:,}</td>"
         f"<td class='number'>{100 * parts[part] / total:.1f} %</td>"
@@ -193,9 +184,9 @@ def _bytes(facts: Mapping[str, Any]) -> str:
     return f"<table class='bytes'>{''.join(rows)}</table>"
 
 
-def _coding(facts: Mapping[str, Any], networks: bool) -> dict[str, Any]:
+def _coding(facts: Mapping[str, Any], has_networks: bool) -> dict[str, Any]:
     codec, quality, encoder = facts["codec"], facts["quality"], facts["encoder"]
-    if not networks:
+    if not has_networks:
         codec = {"networks": "none", "refinement_steps": codec["refinement_steps"]}
     return {
         "encoder": f"inrcodec {encoder['version']}, seed {encoder['seed']}",
@@ -206,38 +197,18 @@ def _coding(facts: Mapping[str, Any], networks: bool) -> dict[str, Any]:
     }
 
 
-def _limitations(header: Header, unit: str) -> str:
-    told = []
-    if header.bound is not None:
-        suffix = f" {unit}" if unit else ""
-        told.append(EXACT if header.bound == 0 else BOUND.format(bound=header.bound, unit=suffix))
+def _limitations(page: Contents) -> list[str]:
+    bound, unit = page.facts["quality"]["bound"], page.decoded.unit
+    if bound is not None:
+        lines = [EXACT if bound == 0 else BOUND.format(bound=bound, unit=f" {unit}" if unit else "")]
     else:
-        told += LOSSY
-    if header.sr != LANCZOS:
-        known = header.sr in registry.manifests()
-        told.append(registry.card(header.sr)["limitation"] if known else GUESS)
-    told.append("This page shows some slices, and of large ones some pixels; the tables count every voxel.")
-    return "".join(f"<li>{escape(line)}</li>" for line in told)
+        lines = list(FROM_NETWORKS if page.from_networks else QUANTISED)
+    return [*lines, *([page.guess] if page.guess else []), PARTIAL]
 
 
 def _table(rows: Mapping[str, Any]) -> str:
     cells = "".join(
-        f"<tr><th>{escape(_label(k))}</th><td>{escape(_word(v))}</td></tr>" for k, v in rows.items()
+        f"<tr><th>{escape(key.replace('_', ' '))}</th><td>{escape(value_text(value))}</td></tr>"
+        for key, value in rows.items()
     )
     return f"<table>{cells}</table>"
-
-
-def _label(key: str) -> str:
-    return key.replace("_", " ")
-
-
-def _word(value: Any) -> str:
-    if value is None or value in ("", []):
-        return "–"
-    if isinstance(value, list | tuple):
-        if value and isinstance(value[0], list | tuple):
-            return "; ".join(_word(row) for row in value)
-        return ", ".join(map(_word, value))
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)

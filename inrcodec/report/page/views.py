@@ -1,8 +1,8 @@
 """Slices of a volume along the patient's axes, packed for a page.
 
 In: volumes on one grid.  Out: planes as a browser unpacks them: 16 bits, differences along rows, deflate.
-The one law: head up, front up, the patient's right on the left, as far as the affine tells; what is left out
-is told with the plane.
+Invariant: head up, front up, the patient's right on the left, where the affine says where these are; what is
+left out is stated with the plane.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from inrcodec.volume.affine import PLANES, is_placed
 from inrcodec.volume.volume import Volume
 
 POSITIONS = 40  # slices along an axis at most: 3 to 6 MB a page for a head with its source
@@ -22,8 +23,7 @@ LONGEST = 320  # pixels along a side at most
 LEVELS = 65_535  # steps of the values: every integer of 16 bits is exact
 EMPTY = 0.1  # of the usual range above its lower end: air and its noise, which need no margin
 USUAL = (1.0, 99.5)  # percentiles: one bright voxel is no range
-SAMPLE = 2_000_000  # voxels that they are taken of
-NAMES = ("sagittal", "coronal", "axial")  # planes by the patient's axis that they are across: L, P, S
+SAMPLE = 2_000_000  # voxels that the percentiles are taken of
 WAYS = ("RL", "AP", "FH")  # where the patient's axes L, P and S come from and run to
 
 Codes = NDArray[np.uint16]
@@ -131,10 +131,13 @@ def _plane(volumes: list[Volume], scale: Scale, turn: Turn, axis: int, box: Box)
     stacks = [scale.codes(v, np.moveaxis(turn.seen(v.array)[tuple(cut)], axis, 0)) for v in volumes]
     if sides[0] == 0:  # rows go from the feet up: the head belongs on top
         stacks = [stack[:, ::-1] for stack in stacks]
-    down, right = (WAYS[2 - k] for k in sides)
+    placed, letters = is_placed(volumes[0].affine), ["zyx"[k] for k in turn.order]
+    down, right = (
+        list(WAYS[2 - k]) if placed else [f"first {letters[k]}", f"last {letters[k]}"] for k in sides
+    )
     return {
-        "name": NAMES[2 - axis],
-        "axis": "zyx"[turn.order[axis]],
+        "name": PLANES[2 - axis] if placed else f"across-{letters[axis]}",
+        "axis": letters[axis],
         "index": [turn.index(axis, int(k), shape[axis]) for k in at],
         "of": shape[axis],
         "rows": stacks[0].shape[1],

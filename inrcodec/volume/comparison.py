@@ -1,7 +1,7 @@
 """A decoded volume beside its source: errors over all voxels, by slice, by value.
 
 In: two volumes of one shape.  Out: plain numbers, for tables and charts.
-The one law: every voxel counts; nothing is sampled.
+Invariant: every voxel counts; nothing is sampled.
 """
 
 from __future__ import annotations
@@ -15,22 +15,33 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inrcodec.errors import InputError
-from inrcodec.volume import windows as focus
 from inrcodec.volume.metrics import Errors, WindowErrors, peak_of
+from inrcodec.volume.modality import with_modality
 from inrcodec.volume.volume import Volume
+from inrcodec.volume.windows import ALL, error_windows
 
 BINS = 101  # of the histogram: an odd number, so that one is about zero
+RARE = 1e-3  # part of a slice's voxels with larger errors than the histogram's ends
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Decoded minus source, in physical units; PSNR in dB against ``peak``, which is in stored units.
+    """Decoded minus source, in physical units unless said otherwise.
 
     Attributes
     ----------
-    by_slice : PSNR of each slice along the first axis; infinite where nothing differs.
-    counts, edges : histogram; what lies beyond its ends is in the outermost bins.
-    windows : mean absolute error of the voxels whose source lies in a window.
+    psnr, peak : float
+        dB (infinite: nothing differs) at a peak in stored units.
+    mean_error, bias, max_error : float
+        Mean of the absolute errors, of the errors, and the largest absolute error.
+    equal : float
+        Part of the voxels without an error, 0 to 1.
+    by_slice : list of float
+        PSNR of each slice along the first axis; infinite where nothing differs.
+    counts, edges : list of int, list of float
+        Histogram of the errors; what lies beyond its ends is in the outermost bins.
+    windows : dict of str to float
+        Mean absolute error of the voxels whose source lies in a window, by its name.
     """
 
     psnr: float
@@ -45,34 +56,41 @@ class Comparison:
     windows: dict[str, float]
 
 
-def compared(source: Volume, decoded: Volume) -> Comparison:
-    """Of two volumes with the same grid.
+def compare(source: Volume, decoded: Volume) -> Comparison:
+    """Compare two volumes on the same grid; a source that does not state its modality has the decoded one's.
 
     Raises
     ------
     InputError
-        The shapes differ: this is not the source of that file.
+        Shapes or modalities differ: this is not the source of that file.
     """
+    if source.modality and decoded.modality and source.modality != decoded.modality:
+        raise InputError(
+            f"the reference is {source.modality}, the file {decoded.modality}: pass the volume that was "
+            "encoded",
+            value=source.modality,
+        )
     if source.shape != decoded.shape:
         raise InputError(
             f"the reference has {_across(source)} voxels, the file {_across(decoded)}: pass the volume that "
             "was encoded",
             value=source.shape,
         )
+    source, _ = with_modality(source, decoded.modality or None)
     span, slope = source.value_range, source.rescale[0]
     peak = peak_of(span.low, span.high, source.array.dtype)
-    whole, windows = Errors(peak), WindowErrors(focus.error_windows(focus.ALL, source, span))
+    whole, windows = Errors(peak), WindowErrors(error_windows(ALL, source, span))
     by_slice, total, absolute, equal, reach = [], 0.0, 0.0, 0, 0.0
     for before, after in _slices(source, decoded):
         single = Errors(peak)
-        for errors in (whole, single):
-            errors.add(before, after)
+        single.add(before, after)
+        whole.add(before, after)
         windows.add(before, after)
         by_slice.append(single.psnr)
         difference = after.astype(np.float64) - before
         total, absolute = total + float(difference.sum()), absolute + float(np.abs(difference).sum())
         equal += int(np.count_nonzero(difference == 0))
-        reach = max(reach, float(np.quantile(np.abs(difference), 0.999)))
+        reach = max(reach, float(np.quantile(np.abs(difference), 1 - RARE)))
     counts, edges = _histogram(source, decoded, reach)
     return Comparison(
         psnr=whole.psnr,
@@ -89,7 +107,7 @@ def compared(source: Volume, decoded: Volume) -> Comparison:
 
 
 def _histogram(source: Volume, decoded: Volume, reach: float) -> tuple[list[int], list[float]]:
-    """Of the differences in physical units, up to what one in a thousand voxels of any slice exceeds."""
+    """Counts and edges of errors in physical units; `reach` is the end of the histogram in stored units."""
     width = 2 * reach / BINS
     if source.array.dtype.kind in "iu":
         width = float(ceil(width) | 1)  # an odd number of stored units: the middle bin is even about zero

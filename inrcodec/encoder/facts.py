@@ -1,0 +1,86 @@
+"""What is true of a volume whatever the options: found in one pass, once for an encoding.
+
+In: a volume, and the modality that the user states.  Out: `Facts`, which every later step takes as they are.
+Invariant: no option changes a fact.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from inrcodec.encoder import forecast
+from inrcodec.encoder.forecast import Sample
+from inrcodec.entropy.padding import encode_bits
+from inrcodec.errors import CorruptFile, InputError
+from inrcodec.format.fields import LONGEST_TEXT, MOST_ENTRIES, SCALARS, TEXT
+from inrcodec.volume import metrics, modality
+from inrcodec.volume.padding import padding_masks
+from inrcodec.volume.value_range import Range
+from inrcodec.volume.volume import Volume
+
+
+@dataclass(frozen=True, eq=False)
+class Facts:
+    """A volume and what its values say.
+
+    Attributes
+    ----------
+    volume : the source; its modality is settled.
+    span : smallest and largest stored value that is signal.
+    padding : section PADM, the voxels that hold the padding value; empty where there are none.
+    notices : what the user should know about the source.
+    """
+
+    volume: Volume
+    span: Range
+    padding: bytes
+    notices: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, volume: Volume, stated: str | None = None) -> Facts:
+        """Facts of a volume.
+
+        Parameters
+        ----------
+        stated : modality, as `modality.parse_modality` returns it; of sources that do not state one.
+
+        Raises
+        ------
+        InputError
+            The values span more or less than float64 can scale.
+        UsageError
+            The source states another modality.
+        """
+        refuse_unstorable(volume)
+        span = volume.value_range
+        known, notices = modality.with_modality(volume, stated)
+        masks = padding_masks(known)
+        return cls(known, span, b"" if masks is None else encode_bits(masks), tuple(notices))
+
+    @property
+    def peak(self) -> float:
+        """The peak of every PSNR, in stored units; 0 for a constant volume of floats."""
+        return metrics.peak_of(float(self.span.low), float(self.span.high), self.volume.array.dtype)
+
+    @property
+    def is_constant(self) -> bool:
+        return self.span.low == self.span.high
+
+    @cached_property
+    def sample(self) -> Sample:
+        """Boxes of the volume that forecasts are made from."""
+        return forecast.sample(self.volume, self.span)
+
+
+def refuse_unstorable(volume: Volume) -> None:
+    """Refuse texts of a volume from memory that no file can hold."""
+    for what, kind, value in (("unit", TEXT, volume.unit), ("description", SCALARS, volume.description)):
+        try:
+            kind.emit(value)
+        except CorruptFile as error:
+            raise InputError(
+                f"the volume's {what} {value!r:.80} cannot be stored: texts are printable ASCII of up to "
+                f"{LONGEST_TEXT} characters, numbers finite, entries at most {MOST_ENTRIES}",
+                value=value,
+            ) from error

@@ -1,0 +1,79 @@
+"""A plan's networks, fitted and coded.
+
+In: a plan, and perhaps an earlier fit of the same tiles to start from.  Out: the sections that a file stores.
+Invariant: a tile of pure background has an empty stream and costs nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from inrcodec.encoder.fit import loop
+from inrcodec.encoder.plan import Plan
+from inrcodec.layers.base.siren import codec, weights
+from inrcodec.progress import Progress
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """The networks of a plan.
+
+    Attributes
+    ----------
+    plan : that they were fitted to.
+    networks : integers and step codes; ``None`` where there is nothing but background.
+    """
+
+    plan: Plan
+    networks: loop.FittedTiles | None
+
+    @property
+    def sections(self) -> Mapping[str, bytes]:
+        """Masks, index and weights."""
+        found = self.networks
+        codes, integers = (found.codes, found.integers) if found else ((), ())
+        return {**self.plan.masks, **codec.encode(self.plan.tiles, codes, integers)}
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What the user should know about the choices, and about the fit."""
+        return (*self.plan.notices, *(self.networks.notices if self.networks else ()))
+
+
+def fit(plan: Plan, progress: Progress | None = None, start: Fitted | None = None) -> Fitted:
+    """Fit all tiles.
+
+    Parameters
+    ----------
+    start : a fit of the same tiles, of any width, to start from: half of the steps serve then.
+
+    Raises
+    ------
+    FitFailed
+        A tile stayed worse than a constant after all its restarts.
+    TargetNotReached
+        The networks do not fit into the budget, however coarse their steps.
+    """
+    options, warm = plan.options, None if start is None else start.networks
+    present = [t for t in plan.tiles if t is not None]
+    if not present:
+        if options.checkpoint is not None:
+            options.checkpoint.refuse_any()
+        return Fitted(plan, None)
+    settings = loop.FitSettings(
+        steps=plan.networks.steps if warm is None else -(-plan.networks.steps // 2),
+        start_at=0.0 if warm is None else 0.5,
+        batch=options.batch_per_tile,
+        lmbda=plan.networks.rate,
+        budget=plan.budget,
+        stored_size=lambda codes, integers: sum(map(len, map(weights.write_tile, codes, integers))),
+        learning_rate=options.learning_rate if options.optimizer == "adam" else None,
+        seed=options.seed,
+        device=options.device,
+        threads=options.threads,
+        time_budget=options.time_budget,
+        checkpoint=options.checkpoint,
+    )
+    values = [plan.targets(tuple(t.index.T)) for t in present]
+    return Fitted(plan, loop.fit(plan.networks.layout, present, values, settings, progress, warm))

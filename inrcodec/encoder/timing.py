@@ -1,0 +1,85 @@
+"""How long an encoding will take on this machine: a few steps of it, timed.
+
+In: a plan, or facts of a volume.  Out: seconds, usually within a factor of two.
+Invariant: nothing that is stored depends on a clock.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from os import cpu_count
+from time import perf_counter
+
+import numpy as np
+
+from inrcodec.encoder import bounded, fitted
+from inrcodec.encoder.facts import Facts
+from inrcodec.encoder.options import ResolvedOptions
+from inrcodec.encoder.plan import Plan
+from inrcodec.layers import resample
+from inrcodec.layers.superres import registry, upsampler
+
+FEW, SOME = 10, 40  # steps of the two fits that are timed: the first of them pays for what is done once
+SLICES = 12  # of the refinement that is timed
+PROJECTION = 3  # forward passes that a back-projection takes
+TRIALS = 2  # codings of a volume that a PSNR takes
+
+
+def networks(plan: Plan) -> float:
+    """Seconds that the networks of a plan take to fit, project and verify."""
+    options = plan.options
+    once, more = _fit_seconds(plan, FEW), _fit_seconds(plan, SOME)
+    fit = once + max(more - once, 0.0) / (SOME - FEW) * plan.networks.steps
+    if options.time_budget is not None:
+        fit = min(fit, options.time_budget)
+    passes = 1 + PROJECTION * options.through_sr
+    return fit + passes * _superres_seconds(plan) + (1 + options.through_sr) * _resample_seconds(plan)
+
+
+def refinement(facts: Facts, options: ResolvedOptions) -> float:
+    """Seconds that a refinement takes to code and verify."""
+    array = facts.volume.array
+    middle = len(array) // 2
+    part = array[max(0, middle - SLICES // 2) : middle + (SLICES + 1) // 2]
+    volume, start = replace(facts.volume, array=np.ascontiguousarray(part)), perf_counter()
+    code = bounded.with_psnr if options.max_error is None else bounded.guaranteed
+    code(volume, facts.span, options)
+    trials = TRIALS if options.max_error is None else 1
+    return (perf_counter() - start) * len(array) / len(part) * (1 + 1 / trials)
+
+
+def _fit_seconds(plan: Plan, steps: int) -> float:
+    options = replace(plan.options, checkpoint=None, time_budget=None)
+    short = replace(plan, options=options, size=None, networks=replace(plan.networks, steps=steps))
+    start = perf_counter()
+    fitted.fit(short)
+    return perf_counter() - start
+
+
+def _superres_seconds(plan: Plan) -> float:
+    """Seconds that the plan's model takes for the whole volume: of one block, times all of them."""
+    import torch
+
+    header, active = plan.header, plan.lowres.active
+    if header.sr == registry.LANCZOS:
+        return 0.0
+    blocks = [p for z in upsampler.spans_of(len(active)) for p in upsampler.places_of(active, z)]
+    if not blocks:
+        return 0.0
+    network = upsampler.laid_out(registry.load(header.sr, header.sr_sha256), "cpu")
+    halo = upsampler.halo_of(network)
+    shape = [part.stop - part.start + 2 * h for part, h in zip(blocks[0], halo, strict=True)]
+    with torch.no_grad():
+        upsampler.residual_of(network, torch.zeros(shape), 0.0)
+        start = perf_counter()
+        upsampler.residual_of(network, torch.zeros(shape), 0.0)
+    # torch took all threads for one block, as the blocks will together
+    return (perf_counter() - start) * len(blocks) * header.sr_ensemble
+
+
+def _resample_seconds(plan: Plan) -> float:
+    """Seconds of Lanczos alone, with the comparison that follows it."""
+    shape, start = plan.header.shape, perf_counter()
+    resample.up(plan.lowres.target, plan.lowres.factor, shape, shape[0] // 2, shape[0] // 2 + 1)
+    each = perf_counter() - start
+    return 2 * each * shape[0] / (plan.options.threads or cpu_count() or 1)
