@@ -170,7 +170,7 @@ class InrvFile:
 
     def uses_refinement(self, options: DecodeOptions = REFERENCE) -> bool:
         """Whether voxels come from the refinement: all but its last stream are there, or nothing else is."""
-        if self.refinement is None or options.lowres or options.quality == "base":
+        if options.lowres or options.quality == "base" or self.refinement is None:
             return False
         return self.base is None or (options.quality == "full" and self.missing <= 1)
 

@@ -67,7 +67,7 @@ def ranges_of(box: BoxLike, shape: Shape) -> Ranges:
                 f"{box} reaches beyond the grid of {shape}: stay within it", value=box, option="box"
             )
         box = box.slices
-    slices = [box] if isinstance(box, slice) else list(box or ())
+    slices = [box] if isinstance(box, slice | int) else list(box or ())
     if len(slices) > 3 or not all(isinstance(part, slice) for part in slices):
         raise UsageError(
             f"{box!r} is not a box: pass up to three slices, such as slice(3, 4)", value=box, option="box"

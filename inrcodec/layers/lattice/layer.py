@@ -99,14 +99,14 @@ class Refinement:
         return self.scale.stored(known if box is None else known[box.slices])
 
     def within(self, voxels: int) -> int:
-        """How many streams bring at most so many voxels; one at least."""
+        """How many streams bring more than so many voxels, at the least; all where none do."""
         count = 1
         while count <= len(self.lattice.axes) and prod(self._grid(count)) <= voxels:
             count += 1
         return count
 
     def coarse(self, voxels: int, threads: int | None = None) -> Array:
-        """Stored values of the lattice of at most so many voxels, (z, y, x), without what lies between."""
+        """Stored values of the lattice of those streams, (z, y, x), without what lies between."""
         streams = min(self.within(voxels), len(self.sections.streams()))
         left = self.lattice.axes[max(streams - 1, 0) :]
         return scan.first(self.read(streams=self.within(voxels), threads=threads), left)
