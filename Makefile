@@ -7,7 +7,7 @@ TESTED := $(VENV)/.installed-for-tests
 DOCUMENTED := $(VENV)/.installed-for-docs
 OUT := demo/out
 SITE := docs/_build/html
-BRAIN := tests/data/vhf-brain.nii.gz
+HEAD := tests/data/vhf-head.nii.gz
 
 .PHONY: install demo test lint docs matrix clean
 
@@ -31,12 +31,13 @@ $(DOCUMENTED): $(INSTALLED)
 # A real head CT becomes a file with a promise and one of networks; a picture and a page about them lie in demo/out.
 demo: $(INSTALLED)
 	mkdir -p $(OUT)
-	$(BIN)/inrv-enc $(BRAIN) $(OUT)/within-10-HU.inrv --force --max-error 10
-	$(BIN)/inrv-enc $(BRAIN) $(OUT)/networks.inrv --force --preset fast --factor 2 --size 16000
-	$(BIN)/inrv-info $(OUT)/networks.inrv --quiet --force --report $(OUT)/networks.html --reference $(BRAIN)
-	$(BIN)/python demo/compare.py $(BRAIN) $(OUT)/within-10-HU.inrv $(OUT)/networks.inrv --out $(OUT)/compare.png
-	@echo "picture: $(OUT)/compare.png"
-	@echo "page about the file of networks, for a browser: $(OUT)/networks.html"
+	$(BIN)/inrv-enc $(HEAD) $(OUT)/within-10-HU.inrv --force --max-error 10
+	$(BIN)/inrv-enc $(HEAD) $(OUT)/networks.inrv --force --preset fast --factor 2 --size 30000 --focus soft-tissue
+	$(BIN)/inrv-info $(OUT)/networks.inrv --quiet --force --report $(OUT)/networks.html --reference $(HEAD)
+	$(BIN)/python demo/compare.py $(HEAD) $(OUT)/within-10-HU.inrv $(OUT)/networks.inrv \
+		--out $(OUT)/compare.png --slice 20
+	@echo "a picture of both files:       $(OUT)/compare.png"
+	@echo "a page about the networks:     $(OUT)/networks.html (in a browser)"
 
 test: $(TESTED)
 	$(BIN)/python -m pytest -q

@@ -3,6 +3,7 @@
 import argparse
 import re
 from dataclasses import dataclass, replace
+from io import BytesIO
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,13 @@ Region = tuple[slice, slice, slice]
 CLIP = (-1024.0, 3071.0)  # HU that 12 bits hold: with them the peak of every PSNR is 4095
 PEAK = 4095.0
 FACTOR = (4, 4, 4)
+
+
+def with_report(source: api.Source, **options: Any) -> tuple[bytes, EncodeReport]:
+    """The bytes of a file, and its report."""
+    stream = BytesIO()
+    report = api.encode_file(source, stream, **options)
+    return stream.getvalue(), report
 
 
 @dataclass(frozen=True)
@@ -62,7 +70,7 @@ class Encodings:
         pinned = None if factor is None else within(factor, volume)
         key = (id(volume), pinned, *sorted(wishes.items()))
         if key not in self._made:
-            blob, report = api.encode_report(volume, factor=pinned, **self.knobs, **wishes)
+            blob, report = with_report(volume, factor=pinned, **self.knobs, **wishes)
             self._made[key] = Encoding(blob, report, volume)
         return self._made[key]
 

@@ -38,7 +38,7 @@ from typing import Any
 import numpy as np
 import torch
 from apart import apart, timed
-from encoded import cropped, parsed_region, twelve_bits
+from encoded import cropped, parsed_region, twelve_bits, with_report
 from figures import Figure, Section, run
 from live import peak_of_tensors
 from recipe import BATCH, WIDTH, Recipe, Siren
@@ -106,7 +106,7 @@ def engine(material: Volume, args: argparse.Namespace) -> Section:
     """The slice as `inrv-enc` would store it: networks of the same depths, in a size instead of a width."""
     figures, plane = [], _slice_of(material, args)
     for depth, told in PUBLISHED.items():
-        blob, report = api.encode_report(plane, layers=depth, size=SIZE, seed=args.seed, device=args.device)
+        blob, report = with_report(plane, layers=depth, size=SIZE, seed=args.seed, device=args.device)
         words = f"{len(blob):,} bytes, factor {report.factor[1]}, {report.sr}, {report.seconds['fit']:.0f} s"
         least = round(told["ours"][0], 2)
         figures.append(
@@ -218,7 +218,7 @@ def _ours(source: Volume, depth: int, args: argparse.Namespace) -> Arm:
     """A file, and what it decodes to."""
     wishes: dict[str, Any] = {"preset": "paper", "layers": depth, "seed": args.seed, "device": args.device}
     wishes |= {"sr": args.sr} if args.sr else {}
-    blob, report = api.encode_report(source, steps=args.iterations, **wishes)
+    blob, report = with_report(source, steps=args.iterations, **wishes)
     errors = Errors(_peak(source))
     errors.add(source.array, api.decode_volume(blob).array)
     print(f"  {depth} x {WIDTH}: {len(blob):,} bytes, {report.sr}", flush=True)

@@ -15,11 +15,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from encoded import FACTOR, Encodings, within
+from encoded import FACTOR, Encodings, with_report, within
 from figures import Figure, Section
 from torch import Tensor, nn
 
-from inrcodec import api
 from inrcodec.encoder import pipeline
 from inrcodec.encoder.fit import loop
 from inrcodec.errors import FitFailed
@@ -153,7 +152,7 @@ def _fits(
     """Steps, seconds and PSNR of fits of growing length, until one reaches the mark."""
     fixed: dict[str, Any] = {"factor": factor, "seed": args.seed, "threads": args.threads, "sr": "lanczos"}
     for steps in args.ladder:
-        report = api.encode_report(volume, steps=steps, **fixed)[1]
+        report = with_report(volume, steps=steps, **fixed)[1]
         seconds, psnr = report.seconds["fit"], report.psnr_lowres
         print(f"  fit: {steps} steps, {seconds:.1f} s, {psnr:.2f} dB", flush=True)
         yield {"steps": steps, "seconds": seconds, "psnr": psnr}

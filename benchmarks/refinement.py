@@ -22,7 +22,7 @@ from time import monotonic
 
 import numpy as np
 import peer_codecs
-from encoded import cropped, parsed_region, twelve_bits
+from encoded import cropped, parsed_region, twelve_bits, with_report
 from figures import Figure, Section, run
 
 from inrcodec import Volume, api, io
@@ -101,7 +101,7 @@ def psnrs(volumes: Named, args: argparse.Namespace) -> Section:
         for wished in LADDER:
             if not reached[0] <= wished <= reached[-1]:
                 continue
-            blob, report = api.encode_report(volume, psnr=wished, threads=args.threads, time_budget=60.0)
+            blob, report = with_report(volume, psnr=wished, threads=args.threads, time_budget=60.0)
             peer = float(np.exp(np.interp(report.psnr, reached, np.log(sizes))))
             kind = "refinement" if report.sections["refinement"] else "networks"
             words = f"{report.psnr:.2f} dB in {len(blob):,} bytes ({kind}), SPERR {peer:,.0f}"
@@ -160,7 +160,7 @@ def speed(volumes: Named, args: argparse.Namespace) -> Section:
     for name, volume in volumes:
         encoded, decoded = [], []
         for _ in range(3):
-            blob, report = api.encode_report(volume, lossless=True, threads=args.threads)
+            blob, report = with_report(volume, lossless=True, threads=args.threads)
             encoded.append(volume.array.size / report.seconds["refine"] / 1e6)
             start = monotonic()
             api.decode(blob, threads=args.threads)

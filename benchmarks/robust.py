@@ -104,9 +104,7 @@ def fitted(case: Case, seed: int) -> Result:
         volume, factor = crop_of(case.source, rng) if case.crop else (_hard(case.source, rng), 1)
         result.shape = volume.shape
         result.wishes = wishes_for(volume, factor, case.number)
-        blob = api.encode_report(
-            volume, steps=case.steps, seed=seed, threads=1, sr="lanczos", **result.wishes
-        )[0]
+        blob = api.encode(volume, steps=case.steps, seed=seed, threads=1, sr="lanczos", **result.wishes)
         judge(result, volume, blob)
     except Exception as error:  # whatever it is, it is counted
         result.offences.append(f"{type(error).__name__}: {error}")

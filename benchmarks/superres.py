@@ -20,7 +20,7 @@ from time import monotonic
 
 import numpy as np
 import torch
-from encoded import FACTOR, Encodings, Region, cropped, twelve_bits
+from encoded import FACTOR, Encodings, Region, cropped, twelve_bits, with_report
 from figures import Figure, Section, run
 from hard_volumes import HARD
 
@@ -236,7 +236,7 @@ def floor(encodings: Encodings, args: argparse.Namespace) -> Section:
                 "through_sr": True,
                 "threads": args.threads,
             }
-            found = [api.encode_report(volume, sr=sr, **knobs)[1].psnr for sr in ("auto", "lanczos")]
+            found = [with_report(volume, sr=sr, **knobs)[1].psnr for sr in ("auto", "lanczos")]
             if found[1] - found[0] > worst:
                 worst, words = (
                     found[1] - found[0],

@@ -1,7 +1,7 @@
 """inrcodec: CT and MR volumes as small neural networks.
 
-In: arrays, DICOM folders, NIfTI files. Out: `.inrv` bytes, and volumes again. The one law: this module
-imports nothing before it is asked for, so that reading a header never waits for torch.
+In: arrays, DICOM folders, NIfTI files. Out: `.inrv` bytes, and volumes again. Invariant: a name is imported
+when it is first used, so that reading a header never waits for torch.
 
 Examples
 --------
@@ -23,11 +23,10 @@ _HOMES = {
     "decode": "api",
     "decode_volume": "api",
     "encode": "api",
-    "encode_report": "api",
+    "encode_file": "api",
     "info": "api",
     "open": "api",
     "plan": "api",
-    "preview": "api",
     "verify": "api",
     "CorruptFile": "errors",
     "FitFailed": "errors",
@@ -41,6 +40,7 @@ _HOMES = {
     "UnsupportedFile": "errors",
     "UsageError": "errors",
     "WriteError": "errors",
+    "DecodeOptions": "layers.decode_options",
     "EncodeOptions": "encoder.options",
     "PRESETS": "encoder.options",
     "Volume": "volume.volume",
@@ -51,11 +51,10 @@ if TYPE_CHECKING:
         decode,
         decode_volume,
         encode,
-        encode_report,
+        encode_file,
         info,
         open,
         plan,
-        preview,
         verify,
     )
     from inrcodec.encoder.ledger import EncodeReport
@@ -74,11 +73,13 @@ if TYPE_CHECKING:
         UsageError,
         WriteError,
     )
+    from inrcodec.layers.decode_options import DecodeOptions
     from inrcodec.volume.volume import Volume
 
 __all__ = [
     "PRESETS",
     "CorruptFile",
+    "DecodeOptions",
     "EncodeOptions",
     "EncodeReport",
     "FitFailed",
@@ -97,11 +98,10 @@ __all__ = [
     "decode",
     "decode_volume",
     "encode",
-    "encode_report",
+    "encode_file",
     "info",
     "open",
     "plan",
-    "preview",
     "verify",
 ]
 

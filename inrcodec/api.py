@@ -1,81 +1,71 @@
 """The public verbs: a volume goes down the corridor, and comes back up the same corridor.
 
-    encode:  source > Volume > unit > low-res > tiles > networks > integers > sections > .inrv
-    decode:  .inrv > sections > integers > networks > low-res > full-res > Volume > sink
+    encode:  source > Volume > facts > plan > networks or lattice > sections > .inrv
+    decode:  .inrv > sections > networks or lattice > Volume
 
-In: sources and options.  Out: bytes, arrays, volumes, reports.  The one law: no arithmetic here.
+In: sources and options.  Out: bytes, arrays, volumes, reports.  Invariant: no arithmetic here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict
 from os import PathLike
-from typing import Any, BinaryIO, overload
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TypeAlias, Unpack
 
-import numpy as np
 from numpy.typing import NDArray
 
 from inrcodec import io, validate
-from inrcodec.encoder.fit import checkpoint
 from inrcodec.encoder.ledger import EncodeReport
-from inrcodec.encoder.options import EncodeOptions, ResolvedOptions
+from inrcodec.encoder.options import (
+    SOURCE_OPTIONS,
+    EncodeKeywords,
+    EncodeOptions,
+    ResolvedOptions,
+    SourceOptions,
+)
 from inrcodec.file import InrvFile
 from inrcodec.format import summary
-from inrcodec.layers.decode_options import DecodeOptions, Precision, Quality
+from inrcodec.layers.decode_options import OPTIONS as DECODE_OPTIONS
+from inrcodec.layers.decode_options import DecodeKeywords, DecodeOptions
 from inrcodec.progress import Progress, Stages
-from inrcodec.volume.modality import parse_modality
+from inrcodec.validate import lists_keywords
 from inrcodec.volume.volume import Volume
 
-Source = str | PathLike[str] | NDArray[Any] | Volume
-File = str | PathLike[str] | bytes | BinaryIO
+if TYPE_CHECKING:
+    from inrcodec.encoder.facts import Facts
+
+Source: TypeAlias = str | PathLike[str] | NDArray[Any] | Volume
+File: TypeAlias = str | PathLike[str] | bytes | BinaryIO
 
 
-@overload
-def encode(source: Source, target: None = None, **wishes: Any) -> bytes: ...
+class Writable(Protocol):
+    """What takes the bytes of a file, such as an open binary file."""
+
+    def write(self, data: bytes, /) -> object: ...
 
 
-@overload
-def encode(source: Source, target: str | PathLike[str], **wishes: Any) -> EncodeReport: ...
-
-
+@lists_keywords(SourceOptions, EncodeOptions)
 def encode(
     source: Source,
-    target: str | PathLike[str] | None = None,
     *,
-    spacing: Sequence[float] | None = None,
-    series: str | None = None,
-    modality: str | None = None,
-    force: bool = False,
-    progress: Progress | None = None,
     options: EncodeOptions | None = None,
-    **knobs: Any,
-) -> bytes | EncodeReport:
-    """Encode a volume.
+    progress: Progress | None = None,
+    **keywords: Unpack[EncodeKeywords],
+) -> bytes:
+    """Encode a volume to the bytes of an ``.inrv`` file.
 
     Parameters
     ----------
     source : path of a DICOM folder or file, ``.nii``, ``.nii.gz``, ``.npy``, ``.npz``; ndarray; Volume
         Arrays are (z, y, x) or (y, x), of any integer or float dtype.
-    target : path, optional
-        File to write, whole or not at all.  Without it the bytes are returned.
-    spacing : (z, y, x) or (y, x) in mm
-        Of arrays and NumPy files; 1 mm without it.
-    series : str, optional
-        Series Instance UID, where a DICOM folder holds several.
-    modality : "CT", "MR" ..., optional
-        Of NIfTI files, NumPy files and arrays, which do not say it; without it, values that look like
-        Hounsfield units are taken for CT.
-    force : bool
-        Replace an existing target.
+    options : EncodeOptions, optional
+        All options at once; keywords replace some of them.
     progress : callable, optional
         Called with a stage's name and the fraction of it that is done.
-    options : EncodeOptions, optional
-        All knobs at once; or give them one by one: ``preset="fast", ratio=5000, …``.
+    {keywords}
 
     Returns
     -------
-    bytes, or an EncodeReport where a target was given.
+    bytes
 
     Raises
     ------
@@ -90,173 +80,158 @@ def encode(
     >>> decoded = inrcodec.decode(blob)
     >>> assert decoded.shape == ramp.shape and decoded.dtype == ramp.dtype
     """
-    if target is not None:
-        io.refuse_other_ending(target)
-        io.check_file(target, force)
-    wishes = _wished(options, knobs)
-    if wishes.resume is not None:
-        checkpoint.Checkpoint(wishes.resume).check(target)
-    blob, report = encode_report(
-        source,
-        spacing=spacing,
-        series=series,
-        modality=modality,
-        progress=progress,
-        options=wishes,
-    )
-    if target is not None:
-        io.atomic_write(target, blob, force=force)
-    checkpoint.discard(wishes.resume)
-    return blob if target is None else report
+    about, resolved = _resolved(options, keywords)
+    blob, _ = _encoded(source, about, resolved, progress)
+    if resolved.checkpoint is not None:
+        resolved.checkpoint.discard()
+    return blob
 
 
-def encode_report(
+@lists_keywords(SourceOptions, EncodeOptions)
+def encode_file(
     source: Source,
+    target: str | PathLike[str] | Writable,
     *,
-    spacing: Sequence[float] | None = None,
-    series: str | None = None,
-    modality: str | None = None,
+    force: bool = False,
+    options: EncodeOptions | None = None,
     progress: Progress | None = None,
-    options: EncodeOptions | None = None,
-    **knobs: Any,
-) -> tuple[bytes, EncodeReport]:
-    """Encode to bytes, with the ledger; parameters as for :func:`encode`.
+    **keywords: Unpack[EncodeKeywords],
+) -> EncodeReport:
+    """Encode a volume to a file, which is written whole or not at all.
 
-    A checkpoint is left to the caller, who removes it when the bytes are where they should be.
+    Parameters
+    ----------
+    source : as for :func:`encode`.
+    target : path, or an open binary file
+    force : bool
+        Replace an existing target.
+    options : EncodeOptions, optional
+        All options at once; keywords replace some of them.
+    progress : callable, optional
+        Called with a stage's name and the fraction of it that is done.
+    {keywords}
+
+    Returns
+    -------
+    EncodeReport
+
+    Raises
+    ------
+    InrvError
+        See :mod:`inrcodec.errors` for the kinds; `WriteError` comes before the work, where it can.
     """
-    from inrcodec.encoder import pipeline  # torch and scipy: not for those who only ask for a header
-    from inrcodec.encoder.facts import Facts
+    path = target if isinstance(target, str | PathLike) else None
+    about, resolved = _resolved(options, keywords, path)
+    if path is not None:
+        io.refuse_other_ending(path)
+        io.check_file(path, force)
+    blob, report = _encoded(source, about, resolved, progress)
+    if isinstance(target, str | PathLike):
+        io.atomic_write(target, blob, force=force)
+    else:
+        target.write(blob)
+    if resolved.checkpoint is not None:
+        resolved.checkpoint.discard()
+    return report
 
-    wishes, modality = _resolved(options, knobs), parse_modality(modality)
-    if wishes.checkpoint is not None:
-        wishes.checkpoint.check()
-    stages = Stages(progress)
-    volume = io.read(source, spacing=spacing, series=series)
-    stages("read", 1.0)
-    return pipeline.encode(Facts.of(volume, modality), wishes, stages)
 
-
+@lists_keywords(SourceOptions, EncodeOptions)
 def plan(
-    source: Source,
-    *,
-    spacing: Sequence[float] | None = None,
-    series: str | None = None,
-    modality: str | None = None,
-    options: EncodeOptions | None = None,
-    **knobs: Any,
+    source: Source, *, options: EncodeOptions | None = None, **keywords: Unpack[EncodeKeywords]
 ) -> dict[str, Any]:
-    """What :func:`encode` would do: factor, low-res shape, tiles, network, model, predicted bytes."""
-    from inrcodec.encoder import pipeline
-    from inrcodec.encoder.facts import Facts
+    """What :func:`encode` would do: factor, low-res shape, tiles, network, model, predicted bytes.
 
-    wishes, modality = _resolved(options, knobs), parse_modality(modality)
-    volume = io.read(source, spacing=spacing, series=series)
-    return pipeline.forecast(Facts.of(volume, modality), wishes)
+    Parameters
+    ----------
+    source : as for :func:`encode`.
+    options : EncodeOptions, optional
+        All options at once; keywords replace some of them.
+    {keywords}
+
+    Returns
+    -------
+    dict of plain types, lengths in voxels, sizes in bytes, times in seconds
+    """
+    from inrcodec.encoder import pipeline  # torch and SciPy: not for those who only read a header
+
+    about, resolved = _resolved(options, keywords)
+    return pipeline.forecast(_facts(source, about), resolved)
 
 
+@lists_keywords(DecodeOptions)
 def decode(
     source: File,
     *,
-    quality: Quality = "full",
     max_bytes: int | None = None,
-    lowres: bool = False,
-    sr: str | None = None,
-    device: str = "cpu",
-    threads: int | None = None,
-    precision: Precision = "float32",
-    ensemble: int | None = None,
     progress: Progress | None = None,
+    **keywords: Unpack[DecodeKeywords],
 ) -> NDArray[Any]:
     """Decode to the array that :func:`encode` was given: same shape, dtype and units.
 
     Parameters
     ----------
     source : path, bytes or binary file object.
-    quality : "full", "base" or "preview"
-        "full" is all that the file holds; "base" leaves a refinement out; "preview" is the fastest look at
-        the whole volume.
     max_bytes : int, optional
         Read no more of the file than this, and decode what of it is whole: a coarser version.  The file may
         end there; without this, a file that ends early is an error.
-    lowres : bool
-        Stop before the up-sampling.
-    sr : "lanczos", optional
-        Bring the resolution back without the model that the file names.
-    device, threads : where and how wide to compute.  Threads change no voxel; a GPU's float32 is not a CPU's,
-        so single voxels may differ by a stored unit there.
-    precision : "float32", the reference, or "bfloat16"
-        Of the model: the second is faster on processors that have it, within 0.05 dB of the first.
-    ensemble : 1, 2, 4 or 8, optional
-        Mirror images that the model's result is averaged over: the file's number is the reference, 1 is the
-        fastest.
+    progress : callable, optional
+        Called with a stage's name and the fraction of it that is done.
+    {keywords}
 
     Returns
     -------
     ndarray, (z, y, x) or (y, x).
+
+    Raises
+    ------
+    InrvError
+        See :mod:`inrcodec.errors` for the kinds.
     """
-    volume = decode_volume(
-        source,
-        quality=quality,
-        max_bytes=max_bytes,
-        lowres=lowres,
-        sr=sr,
-        device=device,
-        threads=threads,
-        precision=precision,
-        ensemble=ensemble,
-        progress=progress,
-    )
+    volume = decode_volume(source, max_bytes=max_bytes, progress=progress, **keywords)
     return volume.array[0] if volume.ndim == 2 else volume.array
 
 
+@lists_keywords(DecodeOptions)
 def decode_volume(
     source: File,
     *,
-    quality: Quality = "full",
     max_bytes: int | None = None,
-    lowres: bool = False,
-    sr: str | None = None,
-    device: str = "cpu",
-    threads: int | None = None,
-    precision: Precision = "float32",
-    ensemble: int | None = None,
     progress: Progress | None = None,
+    **keywords: Unpack[DecodeKeywords],
 ) -> Volume:
-    """Decode to a :class:`Volume`: array, affine, spacing, modality; parameters as for :func:`decode`."""
-    how = DecodeOptions(
-        lowres=lowres,
-        sr=sr,
-        device=device,
-        threads=threads,
-        quality=quality,
-        precision=precision,
-        ensemble=ensemble,
-    )
-    validate.check_device(device)
-    return open(source, max_bytes).volume(how, progress)
+    """Decode to a :class:`Volume`: array, affine, spacing, modality.
+
+    Parameters
+    ----------
+    source, max_bytes, progress : as for :func:`decode`.
+    {keywords}
+    """
+    validate.refuse_unknown(keywords, DECODE_OPTIONS)
+    options = DecodeOptions(**keywords)
+    options.check_device()
+    return open(source, max_bytes).volume(options, progress)
 
 
 def open(source: File, max_bytes: int | None = None) -> InrvFile:
-    """A file to read parts of: boxes, slabs, the low-res volume; nothing but its header is read yet.
+    """Open a file to read parts of its volume; only its table and header are read yet.
 
-    With ``max_bytes`` no more of it is read, and it may end there.
+    Parameters
+    ----------
+    source : path, bytes or binary file object.
+    max_bytes : int, optional
+        Read no more of it than this; it may end there.
     """
     return InrvFile(source, max_bytes=max_bytes)
 
 
 def info(source: File) -> dict[str, Any]:
-    """Header and ledger of a file as plain types; imports neither torch nor scipy."""
+    """Header, quality and bytes of a file as plain types; imports neither torch nor scipy."""
     file = open(source)
     return summary.facts(file.header, file.sections.lengths)
 
 
-def preview(source: File) -> NDArray[np.uint8]:
-    """The central low-res slice, (y, x), windowed to 0..255; imports neither torch nor scipy."""
-    return open(source).preview()
-
-
 def verify(source: File, *, device: str = "cpu", threads: int | None = None) -> dict[str, Any]:
-    """Read every checksum, decode, and compare with the digest that the encoder stored.
+    """Check every checksum, decode, and compare with the digest that the encoder stored.
 
     On the machine and version that wrote the file the digest is equal.  Elsewhere single voxels may differ
     by one stored unit (specification, section on exactness), and the digest with them.
@@ -270,11 +245,30 @@ def verify(source: File, *, device: str = "cpu", threads: int | None = None) -> 
     return {"ok": equal, "digest": "equal" if equal else "differs"}
 
 
-def _resolved(options: EncodeOptions | None, knobs: dict[str, Any]) -> ResolvedOptions:
-    wishes = _wished(options, knobs)
-    validate.check_device(wishes.device)
-    return wishes.resolved()
+def _resolved(
+    options: EncodeOptions | None, keywords: EncodeKeywords, target: str | PathLike[str] | None = None
+) -> tuple[SourceOptions, ResolvedOptions]:
+    """Options of the source and of the encoder; what can be refused without the source is refused here."""
+    about: dict[str, Any] = {name: value for name, value in keywords.items() if name in SOURCE_OPTIONS}
+    given = {name: value for name, value in keywords.items() if name not in SOURCE_OPTIONS}
+    source, resolved = SourceOptions(**about), (options or EncodeOptions()).updated(given).resolved()
+    if resolved.checkpoint is not None:
+        resolved.checkpoint.check(target)
+    return source, resolved
 
 
-def _wished(options: EncodeOptions | None, knobs: dict[str, Any]) -> EncodeOptions:
-    return EncodeOptions.from_preset(**(asdict(options) if options else {}) | knobs)
+def _facts(source: Source, about: SourceOptions) -> Facts:
+    from inrcodec.encoder.facts import Facts
+
+    return Facts.of(io.read(source, spacing=about.spacing, series=about.series), about.modality)
+
+
+def _encoded(
+    source: Source, about: SourceOptions, options: ResolvedOptions, progress: Progress | None
+) -> tuple[bytes, EncodeReport]:
+    from inrcodec.encoder import pipeline
+
+    stages = Stages(progress)
+    facts = _facts(source, about)
+    stages("read", 1.0)
+    return pipeline.encode(facts, options, stages)

@@ -1,28 +1,40 @@
-"""One knob's value: taken as it is, or refused with what would be allowed.
+"""Options: the row that describes one, and the checks that its values pass.
 
-In: a name and a value of any type.  Out: the value in its own type.
-The one law: every refusal says what is allowed.  Imports neither torch nor numpy.
+In: a keyword and a value of any type, or a word of the command line.  Out: the value in its own type.
+Invariant: every refusal says what is allowed.  Imports neither torch nor NumPy.
+
+`Option` is one row of a table of options.  The fields of a frozen dataclass carry the rows (`row`), and from
+them come the checks (`check_all`), the signatures and docstrings of Python (`lists_keywords`), the parsers
+and ``--help`` of the command line (`inrcodec.cli.arguments`) and the tables of the manual.
 """
 
 from __future__ import annotations
 
+import inspect
 import math
 import operator
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
 from os import PathLike, fspath
-from typing import TypeAlias
+from types import MappingProxyType
+from typing import Any, TypeAlias, TypeVar
 
 from inrcodec.errors import UsageError
 
 Triple: TypeAlias = tuple[int, int, int]
+T = TypeVar("T")
 
 MAX_THREADS = 1024
+LARGEST = 2**63 - 1  # of a signed 64-bit integer
 ENSEMBLES = (1, 2, 4, 8)  # mirror images that a model's result may be averaged over
 
 _MODEL_ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _DEVICE = re.compile(r"cpu|cuda(:\d{1,3})?")
+
+
+# --- one value ------------------------------------------------------------------------------------
 
 
 def require(met: bool, name: str, value: object, allowed: str) -> None:
@@ -55,29 +67,16 @@ def triple(name: str, value: object, high: int) -> Triple:
     return z, y, x
 
 
-def number_from(name: str, value: object, floor: float) -> float:
-    if value == floor and not isinstance(value, bool):
-        return floor
-    return _above(name, value, floor, f"a number from {floor:g} on")
-
-
 def number_above(name: str, value: object, floor: float) -> float:
-    return _above(name, value, floor, f"a number above {floor:g}")
+    found = _float(value)
+    require(floor < found < math.inf, name, value, f"a number above {floor:g}")
+    return found
 
 
-def _above(name: str, value: object, floor: float, allowed: str) -> float:
-    require(not isinstance(value, bool | str), name, value, allowed)
-    try:
-        number = float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError, OverflowError):
-        number = math.nan
-    require(math.isfinite(number) and number > floor, name, value, allowed)
-    return number
-
-
-def check_device_name(device: object) -> None:
+def check_device_name(device: object) -> str:
     named = isinstance(device, str) and _DEVICE.fullmatch(device) is not None
     require(named, "device", device, "'cpu', 'cuda' or 'cuda:N'")
+    return str(device)
 
 
 def check_device(device: str) -> str:
@@ -115,13 +114,8 @@ def check_model_id(sr: object) -> None:
     require(named, "sr", sr, allowed)
 
 
-def check_ensemble(ensemble: object) -> None:
-    known = ensemble is None or (not isinstance(ensemble, bool) and ensemble in ENSEMBLES)
-    require(known, "ensemble", ensemble, ", ".join(map(str, ENSEMBLES)))
-
-
 def checked_id(model: str) -> str:
-    """The ID of a model as it is; `UsageError` for what can be none."""
+    """The ID of a model as it is; `UsageError` for what cannot be one."""
     allowed = "small letters, digits, '.', '_' and '-', at most 64, and not 'auto' or 'lanczos'"
     named = _MODEL_ID.fullmatch(model) is not None and model not in ("auto", "lanczos")
     require(named, "id", model, allowed)
@@ -133,3 +127,271 @@ def did_you_mean(word: object, known: Iterable[str]) -> str:
     plain = {name.replace("-", "_"): name for name in known}
     near = get_close_matches(str(word).lower().replace("-", "_"), list(plain), n=1, cutoff=0.6)
     return f", did you mean {plain[near[0]]!r}?" if near else ""
+
+
+def _float(value: object) -> float:
+    """A number as a float, and NaN for anything else."""
+    if isinstance(value, bool | str):
+        return math.nan
+    try:
+        return float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        return math.nan
+
+
+# --- kinds of values ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What values an option takes.
+
+    Attributes
+    ----------
+    allowed : for help and manual, such as "1 to 16".
+    check : of keyword and value; returns the value in its plain type, or raises `UsageError`.
+    parse : a word of the command line as a value of Python; what it cannot parse stays a word, for `check`.
+    metavar : stands for the value in help.
+    is_switch : whether the flag alone says it.
+    """
+
+    allowed: str
+    check: Callable[[str, object], Any]
+    parse: Callable[[str], object] = str
+    metavar: str = ""
+    is_switch: bool = False
+
+
+def _parsed(number: Callable[[str], object], word: str) -> object:
+    try:
+        parts = [number(part) for part in word.split(",")]
+    except ValueError:
+        return word
+    return parts[0] if len(parts) == 1 else tuple(parts)
+
+
+def parse_ints(word: str) -> object:
+    return _parsed(int, word)
+
+
+def parse_floats(word: str) -> object:
+    return _parsed(float, word)
+
+
+def whole(low: int, high: int, allowed: str = "") -> Kind:
+    return Kind(allowed or f"{low:,} to {high:,}", lambda n, v: integer(n, v, low, high), parse_ints, "N")
+
+
+def number(low: float, high: float = math.inf, *, open_at_low: bool = False) -> Kind:
+    """Finite numbers from `low` (or above it) to `high`."""
+    to = f" to {high:g}" if high < math.inf else ""
+    word = f"above {low:g}{to}" if open_at_low else f"from {low:g}{to or ' on'}"
+    allowed = word.removeprefix("from ").replace(" on", " or more")
+
+    def check(name: str, value: object) -> float:
+        found = _float(value)
+        within = (low < found if open_at_low else low <= found) and found <= high and found < math.inf
+        require(within, name, value, f"a number {word}")
+        return found
+
+    return Kind(allowed, check, parse_floats, "X")
+
+
+def choice(values: Iterable[T]) -> Kind:
+    known = tuple(values)
+    *most, last = map(str, known)
+    allowed = f"{', '.join(most)} or {last}"
+
+    def check(name: str, value: object) -> T:
+        found = next((v for v in known if v == value and not isinstance(value, bool)), None)
+        if found is None:
+            hint = did_you_mean(value, map(str, known)) if isinstance(value, str) else ""
+            require(False, name, value, f"{allowed}{hint}")
+        return found  # type: ignore[return-value]
+
+    return Kind(allowed, check, parse_ints if isinstance(known[0], int) else str)
+
+
+def triples(high: int, *, most: int | None = None, or_one: bool = False) -> Kind:
+    """Whole numbers (z, y, x) of 1 to `high`, with a product of at most `most`; or one for all axes."""
+
+    def check(name: str, value: object) -> int | Triple:
+        if or_one and not isinstance(value, Iterable):
+            return integer(name, value, 1, high)
+        found = triple(name, value, high)
+        require(most is None or math.prod(found) <= most, name, found, f"at most {most} {name} in all")
+        return found
+
+    allowed = f"1 to {high:,}" + ("" if most is None else ", in all too")
+    return Kind(allowed, check, parse_ints, "N|Z,Y,X" if or_one else "Z,Y,X")
+
+
+def _switch(name: str, value: object) -> bool:
+    require(isinstance(value, bool), name, value, "True or False")
+    return bool(value)
+
+
+def _model(name: str, value: object) -> object:
+    check_model_id(value)
+    return value
+
+
+SWITCH = Kind("", _switch, is_switch=True)
+PATH = Kind("", path, metavar="FILE")
+DEVICE = Kind("cpu, cuda or cuda:N", lambda _, value: check_device_name(value), metavar="DEVICE")
+MODEL = Kind("", _model, metavar="ID")
+THREADS = whole(1, MAX_THREADS)
+ENSEMBLE = choice(ENSEMBLES)
+
+
+# --- rows and tables ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Option:
+    """One row of a table of options.
+
+    Attributes
+    ----------
+    kind : the values that it takes.
+    help : what it is in about 30 characters, lower case, no point at the end.
+    detail : what else to know; not in the short help.
+    group : heading in the full help and in the manual.
+    metavar : stands for the value; by default the kind's.
+    unit : of the value.
+    otherwise : what holds without it, where the default is None.
+    main : whether the short help has it.
+    exclusive : at most one option with this word may be given.
+    needs : at least one of these options has to be given with it.
+    without : another option and the value of it that rule this one out.
+    for_networks : whether it has no meaning for a file without networks.
+    name, default, type : keyword, default and annotation of the field, filled in by `table`.
+    """
+
+    kind: Kind
+    help: str
+    group: str
+    detail: str = ""
+    metavar: str = ""
+    unit: str = ""
+    otherwise: str = ""
+    main: bool = False
+    exclusive: str = ""
+    needs: tuple[str, ...] = ()
+    without: tuple[str, object] | None = None
+    for_networks: bool = False
+    name: str = ""
+    default: Any = None
+    type: str = ""
+
+    @property
+    def flag(self) -> str:
+        return "--" + self.name.replace("_", "-")
+
+    @property
+    def range(self) -> str:
+        """Allowed values with their unit, such as "1 to 16" or "above 0 s"."""
+        return f"{self.kind.allowed} {self.unit}".strip()
+
+    @property
+    def without_it(self) -> str:
+        """What holds where the option is not given."""
+        if self.default is None or self.kind.is_switch:
+            return self.otherwise
+        return str(self.default)
+
+    @property
+    def value(self) -> str:
+        """What stands for the value in help, such as "N"."""
+        return self.metavar or self.kind.metavar
+
+    @property
+    def line(self) -> str:
+        """Help, detail, range and default as one line."""
+        rest = [self.range, f"default: {self.without_it}" if self.without_it else ""]
+        more = "; ".join(filter(None, rest))
+        text = "; ".join(filter(None, [self.help, self.detail]))
+        return f"{text} ({more})" if more else text
+
+    def brief(self, width: int) -> str:
+        """As much of the line as fits."""
+        ranged = f"{self.help} ({self.range})" if self.range else self.help
+        return next((text for text in (self.line, ranged) if len(text) <= width), self.help)
+
+
+def row(default: Any, kind: Kind, help: str, group: str, **columns: Any) -> Any:
+    """A field of a dataclass of options; columns as for `Option`."""
+    return field(default=default, metadata={"option": Option(kind, help, group, **columns)})
+
+
+def table(options: type) -> Mapping[str, Option]:
+    """The rows of a dataclass of options, by name."""
+    return MappingProxyType(
+        {
+            f.name: replace(f.metadata["option"], name=f.name, default=f.default, type=str(f.type))
+            for f in fields(options)
+        }
+    )
+
+
+def refuse_unknown(names: Iterable[str], known: Iterable[str]) -> None:
+    """Refuse a keyword that does not exist, with the nearest one that does."""
+    known = list(known)
+    for name in names:
+        if name not in known:
+            hint = did_you_mean(name, known) or f", known are {', '.join(known)}"
+            raise UsageError(f"unknown option {name!r}{hint}", value=name)
+
+
+def check_all(options: Any) -> None:
+    """Check every field and keep its value in its plain type: the only writes that a frozen object sees."""
+    rows = table(type(options))
+    for name, option in rows.items():
+        value = getattr(options, name)
+        if value is not None or option.default is not None:
+            object.__setattr__(options, name, option.kind.check(name, value))
+    for name, option in rows.items():
+        value = getattr(options, name)
+        if value == option.default or option.without is None:
+            continue
+        other, ruled_out = option.without
+        if getattr(options, other) == ruled_out:
+            words = other if ruled_out is True else f"{other} {ruled_out!r}"
+            raise UsageError(
+                f"{value!r} has no meaning with {words}, leave one of them out", value=value, option=name
+            )
+
+
+def lists_keywords(*tables: type) -> Callable[[T], T]:
+    """Decorate what takes options: its docstring lists those of `tables`, or a class its own.
+
+    They replace the line ``{keywords}`` of the docstring, NumPy style, and ``**keywords`` in the signature of
+    a function.
+    """
+
+    def decorate(target: T) -> T:
+        own = (target,) if isinstance(target, type) else ()
+        rows = [option for options in tables or own for option in table(options).values()]
+        if not own:
+            signature = inspect.signature(target)  # type: ignore[arg-type]
+            named = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
+            keywords = [
+                inspect.Parameter(
+                    o.name, inspect.Parameter.KEYWORD_ONLY, default=o.default, annotation=o.type
+                )
+                for o in rows
+            ]
+            target.__signature__ = signature.replace(parameters=named + keywords)  # type: ignore[attr-defined]
+        if target.__doc__:  # python -OO has none
+            described = [f"{o.name} : {o.type}, default {o.default!r}\n        {_sentence(o)}" for o in rows]
+            target.__doc__ = target.__doc__.replace("{keywords}", "\n    ".join(described))
+        return target
+
+    return decorate
+
+
+def _sentence(option: Option) -> str:
+    words = "; ".join(filter(None, [option.help, option.detail]))
+    more = f" ({option.range})" if option.range else ""
+    otherwise = f" Without it: {option.otherwise}." if option.otherwise else ""
+    return f"{words[0].upper()}{words[1:]}{more}.{otherwise}"

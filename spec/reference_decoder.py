@@ -182,6 +182,10 @@ def check_refinement(h: dict[str, Any]) -> None:
     need(unit > 0 or dtype.itemsize <= 4, "bits of the refinement")
     need(unit == 0 or (h["range.high"] - h["range.low"]) / unit < 2**32 - 0.5, "range of the refinement")
     need(largest(h) < 2**32, "range of the refinement")
+    wide = (unit == 0 and dtype.itemsize == 4) or (
+        unit > 0 and (h["range.high"] - h["range.low"]) / unit >= 2**31
+    )
+    need(math.prod(h["volume.shape"]) * (8 if wide else 4) <= 2**32, "bytes of the refinement")
     need(h["refine.bound"] is None or h["refine.bound"] >= 0, "bound")
 
 

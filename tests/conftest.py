@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 
 import numpy as np
@@ -17,6 +18,13 @@ settings.load_profile("no clock")
 
 # The smallest fit that is one: seconds on one core.
 TINY = {"factor": 2, "tiles": (1, 1, 1), "width": 10, "steps": 200, "sr": "lanczos", "threads": 1}
+
+
+def encoded(source, **options):
+    """The `.inrv` bytes of a source, and the report."""
+    stream = io.BytesIO()
+    report = inrcodec.encode_file(source, stream, **options)
+    return stream.getvalue(), report
 
 
 @pytest.fixture(scope="session")

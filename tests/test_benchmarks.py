@@ -20,7 +20,7 @@ import paper  # noqa: E402
 import scale  # noqa: E402
 
 HEAD = ROOT / "tests" / "data" / "vhf-head.nii.gz"
-CROP = "4:16,150:230,180:260"
+CROP = "4:12,170:218,200:248"
 
 
 @pytest.mark.parametrize("main", [paper.main, scale.main])
@@ -42,7 +42,7 @@ def test_live_tensors_are_counted_at_their_peak():
 
 
 def test_the_papers_tables(tmp_path, capsys):
-    words = [str(HEAD), "--crop", CROP, "--iterations", "60", "--out", str(tmp_path), "--sr", "lanczos"]
+    words = [str(HEAD), "--crop", CROP, "--iterations", "10", "--out", str(tmp_path), "--sr", "lanczos"]
     paper.main([*words, "--only", "architectures", "slice", "others"])
     told = capsys.readouterr().out
     assert (
@@ -51,7 +51,7 @@ def test_the_papers_tables(tmp_path, capsys):
     found = json.loads((tmp_path / "paper-architectures.json").read_text())
     assert [f["held"] for f in found["figures"]] == [True, True, True]
     found = json.loads((tmp_path / "paper-slice.json").read_text())
-    assert found["about"]["iterations"] == 60
+    assert found["about"]["iterations"] == 10
     for depth in ("2", "3", "4"):
         arms = found["details"]["arms"][depth]
         assert arms["alone"]["size"] == 4 * paper.PARAMETERS[int(depth)]
@@ -61,7 +61,7 @@ def test_the_papers_tables(tmp_path, capsys):
 
 
 def test_the_slopes_of_cost(tmp_path, capsys):
-    words = [str(HEAD), "--factors", "8", "6", "--widths", "8", "16", "--steps", "60", "--out", str(tmp_path)]
+    words = [str(HEAD), "--factors", "8", "6", "--widths", "8", "16", "--steps", "10", "--out", str(tmp_path)]
     scale.main([*words, "--only", "network"])
     found = json.loads((tmp_path / "scale-network.json").read_text())
     assert [row["tiles"] for row in found["rows"]] == [8, 8]
@@ -96,9 +96,7 @@ def test_peers_side_by_side(tmp_path, capsys):
     rows = list(csv.DictReader(table.open()))
     assert {row["codec"] for row in rows} == {"inrv", "SPERR"}
     ours = [row for row in rows if row["codec"] == "inrv"]
-    assert [float(row["psnr"]) > wished for row, wished in zip(ours, (50, 52, 54, 56), strict=True)] == [
-        True
-    ] * 4
+    assert all(float(row["psnr"]) >= least for row, least in zip(ours, (50, 52, 54, 56), strict=True))
     assert all(0 < float(row["ssim"]) <= 1 and float(row["mean_error_bone"]) > 0 for row in rows)
     assert all(float(row["encode_MiB"]) >= 0 for row in rows)
     assert len(list(tmp_path.glob("*.png"))) == 1

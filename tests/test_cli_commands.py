@@ -237,7 +237,7 @@ def test_a_preview_is_the_central_slice(tiny, tiny_blob, capsys):
     with Image.open(tiny / "out.png") as image:
         assert image.mode == "L"
         shown = np.asarray(image)
-    small = inrcodec.preview(tiny_blob)
+    small = inrcodec.open(tiny_blob).preview()
     times = shown.shape[1] // small.shape[1]
     assert max(shown.shape) >= 256
     assert np.array_equal(shown, np.kron(small, np.ones((times, times), np.uint8)))

@@ -53,7 +53,7 @@ ENDS = [
     (2, "enc {}/in.npy {}/out.inrv --modality C,T", "error: --modality: 'C,T' is not a DICOM term"),
     (2, "enc {}/in.npy {}/out.inrv --preset balance", "did you mean 'balanced'"),
     (2, "enc {}/in.npy {}/out.inrv --factor 9", "from 1 to 8"),
-    (2, "enc {}/in.npy {}/out.inrv --factor x", "invalid"),
+    (2, "enc {}/in.npy {}/out.inrv --factor x", "error: --factor: 'x' is not"),
     (2, "enc {}/in.npy {}/out.inrv --ratio 100 --size 100", "error: --ratio, --size: "),
     (
         2,
@@ -70,7 +70,11 @@ ENDS = [
     (2, "dec {}/in.inrv {}/out.npy --template {}", "template"),
     (2, "dec {}/in.inrv {}/in.npy --sr lanzcos", "did you mean 'lanczos'"),
     (2, "dec {}/in.inrv {}/in.npy --device cuda:99", "use 'cpu'"),
-    (2, "dec {}/in.inrv {}/out.npy --lowres --sr lanczos", "no meaning for the low-res volume"),
+    (
+        2,
+        "dec {}/in.inrv {}/out.npy --lowres --sr lanczos",
+        "--sr: 'lanczos' has no meaning with",
+    ),
     (2, "info {}/in.inrv --preview {}/out.jpg", "name a .png file"),
     (2, "dec {}/mr.inrv {}/out --template {}/gap", "template is CT and the volume is MR"),
     (2, "dec {}/in.inrv {}/out.npy --threads 0", "error: --threads: 0 is not"),
@@ -110,8 +114,8 @@ def folder(tiny):
     (tiny / "extended.inrv").write_bytes(blob + b"\0")
     (tiny / "newer.inrv").write_bytes(blob[:8] + (2).to_bytes(2, "little") + blob[10:])
     header, sections = container.read(blob)
-    sections["HEAD"] = replace(header, modality="MR").to_bytes()
-    (tiny / "mr.inrv").write_bytes(container.pack(list(sections.items())))
+    bodies = {**sections, "HEAD": replace(header, modality="MR").to_bytes()}
+    (tiny / "mr.inrv").write_bytes(container.pack(list(bodies.items())))
     (tiny / "old.png").write_bytes(b"old")
     np.save(tiny / "nan.npy", np.full((4, 8, 8), np.nan))
     shutil.copytree(DATA / "vhf-head-dicom", tiny / "gap")
@@ -142,7 +146,7 @@ def test_a_command_ends_with_its_code_and_says_why(code, line, says, folder, cap
 
 @pytest.mark.parametrize("template", ["none", "gap"], ids=["missing", "of another modality"])
 def test_a_wrong_template_is_refused_before_the_decode(template, folder, capfd, monkeypatch):
-    monkeypatch.setattr(api, "decode_volume", lambda *args, **knobs: pytest.fail("decoded"))
+    monkeypatch.setattr(api, "volume_of", lambda *args, **knobs: pytest.fail("decoded"))
     code, _, err = run(f"dec {{}}/mr.inrv {{}}/out --template {{}}/{template}", folder, capfd)
     assert code in (2, 3), err
 
@@ -162,7 +166,7 @@ def test_what_the_library_raises_is_one_line(failure, code, says, tiny, capfd, m
     def fail(*args, **knobs):
         raise failure
 
-    monkeypatch.setattr(api, "encode_report", fail)
+    monkeypatch.setattr(api, "encode_file", fail)
     ended, out, err = run("enc {}/in.npy {}/out.inrv", tiny, capfd)
     assert (ended, out, len(err.splitlines())) == (code, "", 1)
     assert says in err
@@ -184,9 +188,9 @@ def test_every_code_of_the_table_is_tested():
 
 
 @pytest.mark.parametrize("name", MAINS)
-def test_help_has_the_table(name, capfd):
-    assert MAINS[name](["--help"]) == 0
-    assert exits.epilog() in capfd.readouterr().out
+def test_the_full_help_has_the_table(name, capfd):
+    assert MAINS[name](["--help-all"]) == 0
+    assert exits.exit_codes() in capfd.readouterr().out
 
 
 START = "import sys; from inrcodec.cli.enc import main; sys.exit(main())"
@@ -241,11 +245,11 @@ def piece(number):
     while True:
         (weight @ weight).sum().backward()
 
-def encode_report(*args, **knobs):
+def encode_file(*args, **knobs):
     with parallel.single_threaded(2) as pool:
         pool(piece, range(4))
 
-api.encode_report = encode_report
+api.encode_file = encode_file
 sys.exit(main())
 """
 

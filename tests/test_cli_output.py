@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from inrcodec.cli.arguments import numbers, whole_numbers
 from inrcodec.cli.progress import StageBar
 from inrcodec.cli.stdio import put_json
 from inrcodec.report.png import enlarged, png_bytes
 from inrcodec.report.text import decibels, facts, share
+from inrcodec.validate import parse_floats, parse_ints
 
 
 class Screen(io.StringIO):
@@ -112,8 +112,8 @@ def test_a_png_of_something_else_is_refused(image):
 
 
 def test_lists_of_numbers():
-    assert (whole_numbers("4"), whole_numbers("1,4,4")) == (4, (1, 4, 4))
-    assert numbers("3,.5,0.5") == (3.0, 0.5, 0.5)
+    assert (parse_ints("4"), parse_ints("1,4,4"), parse_ints("4.0")) == (4, (1, 4, 4), "4.0")
+    assert (parse_floats("3,.5,0.5"), parse_floats("x")) == ((3.0, 0.5, 0.5), "x")
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (24, 20), (3, 200), (255, 2), (256, 3), (700, 512)])

@@ -8,9 +8,9 @@ import nibabel
 import numpy as np
 import pytest
 import torch
+from conftest import encoded
 
-from inrcodec import api
-from inrcodec.encoder import back_projection, plan
+from inrcodec.encoder import back_projection, planner
 from inrcodec.encoder.back_projection import _Upsampled, compensated
 from inrcodec.encoder.facts import Facts
 from inrcodec.encoder.options import EncodeOptions
@@ -145,8 +145,8 @@ def test_a_model_that_is_worse_than_lanczos_is_left_out_before_the_fit(head, mon
     assert compensated(head, about, low, np.ones(low.shape, bool), threads=1) is None
     options = EncodeOptions(factor=4, threads=2, through_sr=True).resolved()
     facts = Facts.of(head)
-    projected = back_projection.project(plan.make(facts, options))
-    plain = back_projection.project(plan.make(facts, replace(options, sr="lanczos")))
+    projected = back_projection.project(planner.make(facts, options))
+    plain = back_projection.project(planner.make(facts, replace(options, sr="lanczos")))
     assert projected.header.to_bytes() == plain.header.to_bytes()
     assert np.array_equal(projected.lowres.target, plain.lowres.target)
     assert any("Lanczos is used" in notice for notice in projected.notices)
@@ -182,7 +182,7 @@ def test_what_cannot_gain_stays(factor):
 
 def test_the_fit_is_to_another_volume_and_the_plain_one_stays_the_measure(head):
     options = EncodeOptions(factor=4, threads=2, sr="lanczos", through_sr=True).resolved()
-    plain = plan.make(Facts.of(head), options)
+    plain = planner.make(Facts.of(head), options)
     projected = back_projection.project(plain)
     assert plain.lowres.target is plain.lowres.values
     assert projected.lowres.values is plain.lowres.values and projected.masks == plain.masks
@@ -191,11 +191,12 @@ def test_the_fit_is_to_another_volume_and_the_plain_one_stays_the_measure(head):
 
 
 def test_the_report_says_so(head):
-    _, report = api.encode_report(head, steps=20, factor=4, through_sr=True)
+    _, report = encoded(head, steps=20, factor=4, through_sr=True)
     assert report.through_sr and back_projection.STAGE in report.seconds
-    assert not api.encode_report(head, steps=20, factor=4, through_sr=False)[1].through_sr
+    assert not encoded(head, steps=20, factor=4, through_sr=False)[1].through_sr
 
 
 def test_a_psnr_is_reached_through_it(head):
-    _, report = api.encode_report(head, steps=200, factor=4, through_sr=True, sr="lanczos", psnr=24)
-    assert report.psnr >= 24
+    part = replace(head, array=np.ascontiguousarray(head.array[:12, :40, :40]))
+    _, report = encoded(part, steps=40, factor=4, through_sr=True, sr="lanczos", psnr=20)
+    assert report.psnr >= 20

@@ -9,8 +9,9 @@ from math import exp, inf, isfinite, nan
 import numpy as np
 import pytest
 import torch
+from conftest import encoded
 
-from inrcodec import api, parallel
+from inrcodec import parallel
 from inrcodec.encoder.fit import backprop, loop, warm_start
 from inrcodec.encoder.fit.divergence import RESTARTS, Monitor, stuck_at
 from inrcodec.encoder.fit.loss import Distortion
@@ -404,7 +405,7 @@ def no_compiler(monkeypatch):
 
 
 def test_a_fit_that_cannot_be_compiled_says_so(no_compiler, tiny_array):
-    _, report = api.encode_report(tiny_array, factor=2, steps=2, threads=1, sr="lanczos")
+    _, report = encoded(tiny_array, factor=2, steps=2, threads=1, sr="lanczos")
     assert [n for n in report.notices if "cannot compile" in n and "RuntimeError" in n]
 
 

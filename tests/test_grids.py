@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import encoded
 
 from inrcodec import api, io
 from inrcodec.encoder import forecast as probe
@@ -151,7 +152,7 @@ def test_every_grid_that_was_considered_is_told_in_a_line():
 def test_plan_and_report_say_which_grids_were_considered():
     array = textured((16, 32, 32)).array
     plan = api.plan(array, size=900)
-    _, report = api.encode_report(array, size=900, steps=60)
+    _, report = encoded(array, size=900, steps=60)
     assert plan["considered"] == report.considered and plan["reason"] == report.reason
     assert [row["factor"] for row in plan["considered"] if row["chosen"]] == [plan["factor"]]
     assert report.reason in encode_ledger(report, "x.inrv", verbose=True)

@@ -322,6 +322,13 @@ def test_what_has_no_canonical_form_is_not_written(value: float) -> None:
         messagepack.dumps({"a": value})
 
 
+def refined_at(edge: int, **changes: Any) -> Header:
+    """A cube with a refinement from 16 x 16 x 16 on."""
+    axes = (0, 1, 2) * ((edge - 1).bit_length() - 4)
+    header = replace(PLAIN, shape=(edge,) * 3, factor=(8, 8, 8), cell=(2, 2, 2), refine_axes=axes)
+    return replace(header, refine_steps=(1,) * (len(axes) + 1), **changes)
+
+
 BEYOND: dict[str, Callable[[], Header]] = {
     "axis": lambda: replace(PLAIN, shape=(65_536, 1, 1), factor=(1, 1, 1)),
     "voxels": lambda: replace(PLAIN, shape=(1025, 1024, 1024)),
@@ -333,6 +340,7 @@ BEYOND: dict[str, Callable[[], Header]] = {
     "width of a layer": lambda: replace(PLAIN, width=1025),
     "weights": lambda: replace(PLAIN, layers=16, width=1024, tiles=(1, 2, 2)),
     "multiply-adds": lambda: replace(PLAIN, shape=(1024, 1024, 1024), factor=(2, 2, 2), width=128),
+    "bytes of the refinement": lambda: refined_at(1024, dtype="float32", refine_unit=0.0),
     "mask cells": lambda: replace(PLAIN, shape=(128, 128, 128), factor=(1, 1, 1)),
 }
 
@@ -347,3 +355,5 @@ def test_what_is_too_large_is_known_from_the_header(case: str) -> None:
 def test_volume_at_the_ceiling_is_allowed() -> None:
     check_header(replace(PLAIN, shape=(1024, 1024, 1024), factor=(8, 8, 8), cell=(2, 2, 2)))
     check_header(replace(PLAIN, shape=(512, 512, 512), factor=(1, 1, 1)), masked=False)
+    check_header(refined_at(1024))
+    check_header(refined_at(512, dtype="float32", refine_unit=0.0))

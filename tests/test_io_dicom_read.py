@@ -196,7 +196,7 @@ UNSUPPORTED = {
     "skewed orientation": ({"ImageOrientationPatient": [1, 0, 0, 0.6, 0.8, 0]}, "perpendicular"),
     "film": ({"NumberOfFrames": 3}, "3 frames without a place"),
     "modality table": ({"ModalityLUTSequence": item(LUTDescriptor=[1, 0, 16])}, "Modality LUT"),
-    "slope of zero": ({"RescaleSlope": 0}, "no scale"),
+    "slope of zero": ({"RescaleSlope": 0}, "do not scale"),
     "truncated pixels": ({"PixelData": b"\0\0"}, "cannot read the pixels of"),
     "time": (
         {"positions": [p for z in (100, 102) for p in heights(z, z, z)][:6]},
@@ -319,7 +319,7 @@ def test_a_folder_without_images_is_refused(tmp_path, content):
 
 def test_a_broken_file_is_named(tmp_path):
     (tmp_path / "broken").write_bytes(b"\0" * 128 + b"DICM" + b"\x02\x00\x00\x00UL\x04\x00\xff")
-    with pytest.raises(InputError, match="broken is no sound DICOM file"):
+    with pytest.raises(InputError, match="broken is not a valid DICOM file"):
         read(tmp_path)
 
 

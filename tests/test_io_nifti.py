@@ -175,7 +175,7 @@ def test_truncated_files_are_refused(tmp_path, name, keep):
 
 def test_another_format_is_refused(tmp_path):
     (tmp_path / "a.nii.gz").write_bytes(gzip.compress(b"P5 3 3 255\n" + bytes(500)))
-    with pytest.raises(InputError, match="no sound NIfTI"):
+    with pytest.raises(InputError, match="not a valid NIfTI"):
         read(tmp_path / "a.nii.gz")
 
 

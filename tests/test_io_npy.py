@@ -50,20 +50,20 @@ def test_archives_of_other_than_one_array_are_refused(tmp_path, arrays, cause):
 )
 def test_broken_files_are_refused(tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(InputError, match="no sound NumPy file"):
+    with pytest.raises(InputError, match="not a valid NumPy file"):
         read(tmp_path / name)
 
 
 def test_nothing_is_unpickled(tmp_path):
     np.save(tmp_path / "a.npy", np.array([[[print]]]), allow_pickle=True)
-    with pytest.raises(InputError, match="no sound NumPy file"):
+    with pytest.raises(InputError, match="not a valid NumPy file"):
         read(tmp_path / "a.npy")
 
 
 def test_a_truncated_file_is_refused(tmp_path):
     np.save(tmp_path / "a.npy", ARRAY)
     (tmp_path / "a.npy").write_bytes((tmp_path / "a.npy").read_bytes()[:-1])
-    with pytest.raises(InputError, match="no sound NumPy file"):
+    with pytest.raises(InputError, match="not a valid NumPy file"):
         read(tmp_path / "a.npy")
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from itertools import pairwise
+from threading import Event
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from inrcodec.errors import CorruptFile
 from inrcodec.layers.lattice import codec, neighbours, scan
 from inrcodec.layers.lattice.codec import Lattice, Source
 from inrcodec.layers.lattice.predictor import Predictor, fit
+from inrcodec.layers.lattice.stream import Cursor
 
 SHAPES = [(1, 1, 1), (1, 1, 9), (1, 8, 5), (2, 2, 2), (3, 17, 10), (9, 1, 31), (12, 20, 7)]
 
@@ -37,7 +40,7 @@ def lattice_of(values, step=1):
 def encoded(values, step=1, threads=1, free=None):
     lattice = lattice_of(values, step)
     up = (step // 2,) * len(lattice.steps)
-    return lattice, *codec.encode(Source(values=values, lattice=lattice, up=up, free=free), threads)
+    return lattice, *codec.encode(Source(values=values, lattice=lattice, up=up, dont_care=free), threads)
 
 
 # --- tokens
@@ -48,7 +51,10 @@ def test_tokens_and_plain_bits_are_the_integers(values):
     values = np.array(values, dtype=np.int64)
     found, bits = tokens.tokenise(values)
     assert found.size == 0 or found.max() < tokens.COUNT
-    assert np.array_equal(tokens.values_of(found, bits), values)
+    plain = tokens.PlainBits(bits)
+    again = [plain.values_of(found[k : k + 7]) for k in range(0, len(found), 7)]  # piece by piece
+    plain.finish()
+    assert np.array_equal(np.concatenate([values[:0], *again]), values)
 
 
 @pytest.mark.parametrize(("below", "above"), [(0, 0), (0, 9), (9, 0), (3, 7), (7, 3), (5, 5)])
@@ -69,8 +75,10 @@ def test_values_near_an_end_have_contexts_of_their_own():
 def test_other_plain_bits_than_the_tokens_ask_for_are_seen():
     found, bits = tokens.tokenise(np.array([1000, 70_000]))
     for wrong in (bits[:-1], np.append(bits, bits[:1])):
+        plain = tokens.PlainBits(wrong)
         with pytest.raises(CorruptFile, match="plain bits"):
-            tokens.values_of(found, wrong)
+            plain.values_of(found)
+            plain.finish()
 
 
 # --- tables and lanes
@@ -110,7 +118,10 @@ def test_lanes_give_back_all_blocks(lengths):
     states, words = writer.finish()
     reader, tables = Reader(states), Tables()
     for (contexts, values), data, told in zip(blocks, words, rare, strict=True):
-        assert np.array_equal(reader.block(data, contexts, tables, told), tokens.tokenise(values)[0])
+        block = reader.block(data, told)
+        read = [block.read(contexts[piece], tables) for piece in interleaved.pieces(len(contexts))]
+        block.finish()
+        assert np.array_equal(np.concatenate([values[:0], *read]), tokens.tokenise(values)[0])
     reader.finish()
 
 
@@ -213,13 +224,14 @@ def test_predictors_are_read_as_they_were_written():
     of = Predictor(
         rng.integers(-127, 128, 24), -5, np.array([3, 9]), rng.integers(-(2**14), 2**14 + 1, (3, 24))
     )
-    again, rest = Predictor.from_bytes(of.to_bytes() + b"more", 24)
-    assert rest == b"more" and again.exponent == -5
+    cursor = Cursor(of.to_bytes() + b"more")
+    again = Predictor.read(cursor, 24)
+    assert cursor.take(4) == b"more" and again.exponent == -5
     for name in ("scales", "bounds", "weights"):
         assert np.array_equal(getattr(of, name), getattr(again, name))
     for data in (b"", of.to_bytes()[:5], of.to_bytes()[:-1]):
         with pytest.raises(CorruptFile):
-            Predictor.from_bytes(data, 24)
+            Predictor.read(Cursor(data), 24)
 
 
 # --- the whole
@@ -251,6 +263,43 @@ def test_free_voxels_cost_next_to_nothing():
     assert np.array_equal(known[~free], values[~free])
     bare = encoded(values)[1]
     assert sum(map(len, streams)) < 0.4 * sum(map(len, bare))
+
+
+def test_phases_do_not_pile_up_before_a_slow_coder(monkeypatch):
+    predicted, waiting, add = [], [], Writer.add
+
+    def slow(self, *args):
+        Event().wait(0.02)
+        waiting.append(len(predicted) - len(waiting))
+        return add(self, *args)
+
+    fit_one = codec.predictor.fit
+    monkeypatch.setattr(codec.predictor, "fit", lambda *args: predicted.append(1) or fit_one(*args))
+    monkeypatch.setattr(Writer, "add", slow)
+    encoded(noisy((12, 20, 20)))
+    assert len(predicted) > 3 * codec.PENDING and max(waiting) <= codec.PENDING + 1
+
+
+def test_a_stream_is_not_copied_for_each_of_its_phases(monkeypatch):
+    """Nothing of a stream is taken twice."""
+    values = noisy((16, 24, 24))
+    lattice, streams, _ = encoded(values)
+    taken, take = [], Cursor.take
+    monkeypatch.setattr(Cursor, "take", lambda self, count: taken.append(count) or take(self, count))
+    codec.decode(streams, values.shape, lattice)
+    assert sum(taken) == sum(map(len, streams))
+
+
+def test_decoding_takes_little_more_memory_than_the_integers(monkeypatch):
+    values = noisy((48, 160, 160), scale=3)
+    monkeypatch.setattr(interleaved, "PIECES", (1 << 10, 1 << 12))  # as small beside it as beside a large one
+    monkeypatch.setattr(codec, "SLAB", 1 << 10)
+    lattice, streams, _ = encoded(values)
+    tracemalloc.start()
+    codec.decode(streams, values.shape, lattice)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 7 * values.size + (10 << 20)  # four bytes each, and ten MiB of tables
 
 
 def test_fewer_streams_are_a_coarser_lattice():

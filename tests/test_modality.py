@@ -26,7 +26,7 @@ def volume(low, high, *, slope=1.0, intercept=0.0, **words):
     return replace(Volume.from_array(array, **words), rescale=(slope, intercept))
 
 
-SETTLED = [
+CASES = [
     # volume, the user's word, modality, unit, notices
     (volume(-1000, 2000), None, "CT", "HU", 1),
     (volume(24, 3024, intercept=-1024.0), None, "CT", "HU", 1),
@@ -39,9 +39,9 @@ SETTLED = [
 ]
 
 
-@pytest.mark.parametrize(("source", "wished", "modality", "unit", "notices"), SETTLED)
-def test_a_modality_is_settled(source, wished, modality, unit, notices):
-    found, said = with_modality(source, wished)
+@pytest.mark.parametrize(("source", "given", "modality", "unit", "notices"), CASES)
+def test_a_modality_is_settled(source, given, modality, unit, notices):
+    found, said = with_modality(source, given)
     assert (found.modality, found.unit, len(said)) == (modality, unit, notices)
     assert np.array_equal(found.array, source.array)
 
@@ -59,7 +59,7 @@ def test_a_word_that_dicom_could_not_write_is_refused(word):
 
 def test_what_is_taken_for_ct_is_so_in_file_report_and_series(tmp_path, capsys):
     array = volume(-1000, 2000).array
-    report = inrcodec.encode(array, tmp_path / "a.inrv", **TINY)
+    report = inrcodec.encode_file(array, tmp_path / "a.inrv", **TINY)
     assert (report.modality, report.unit) == ("CT", "HU")
     assert any("taken for CT" in notice for notice in report.notices)
     decoded = inrcodec.decode_volume(tmp_path / "a.inrv")

@@ -9,9 +9,10 @@ import pytest
 from inrcodec.layers.superres import registry
 
 ROOT = Path(__file__).parents[1]
-FOLDER = ROOT / "inrcodec" / "superres" / "models"
+FOLDER = ROOT / "inrcodec" / "layers" / "superres" / "models"
 PAGE = (ROOT / "docs" / "superres.md").read_text()
 CARDS = {path.stem: json.loads(path.read_text()) for path in sorted(FOLDER.glob("*.json"))}
+assert CARDS
 MOST = 12_000_000  # bytes of all weights
 
 

@@ -1,27 +1,31 @@
-"""Options: what is wished is kept, filled in from the preset, or refused with the way out."""
+"""Options: given ones are kept, others come from the preset, impossible ones are refused."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, fields
+from inspect import signature
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import inrcodec
+from inrcodec.encoder import options as encoding
 from inrcodec.encoder.options import PRESETS, EncodeOptions
 from inrcodec.errors import UsageError
+from inrcodec.layers import decode_options as decoding
 from inrcodec.layers.decode_options import DecodeOptions
 from inrcodec.validate import check_device
 
 REFUSED = [
-    # knobs, what the message must name
+    # options, what the message must name
     ({"preset": "balance"}, "did you mean 'balanced'"),
-    ({"preset": "ultra"}, "fast, balanced, best, paper"),
+    ({"preset": "ultra"}, "fast, balanced, best or paper"),
     ({"facter": 4}, "did you mean 'factor'"),
     ({"time-budget": 4}, "did you mean 'time_budget'"),
-    ({"zebra": 4}, "known are preset, factor"),
+    ({"zebra": 4}, "known are preset, ratio"),
     ({"factor": 0}, "from 1 to 8"),
     ({"factor": 9}, "from 1 to 8"),
     ({"factor": 4.0}, "from 1 to 8"),
@@ -61,22 +65,22 @@ REFUSED = [
     ({"preset": "paper", "width": 64}, "width: preset .paper. fixes it at 128"),
     ({"preset": "paper", "factor": 2}, "factor: preset .paper. fixes it"),
     ({"preset": "paper", "tiles": (1, 1, 2)}, "tiles: preset .paper. fixes it"),
-    ({"preset": "paper", "layers": 5}, "2, 3 or 4"),
+    ({"preset": "paper", "layers": 5}, "fixes it at 2 or 3 or 4"),
     ({"preset": "paper", "through_sr": True}, "through_sr: preset .paper. fixes it at False"),
-    ({"preset": "paper", "ratio": 1000}, "ratio: preset .paper. fixes it"),
+    ({"preset": "paper", "ratio": 1000}, "ratio: preset .paper. does not take it"),
     ({"preset": "paper", "size": 20_000}, "did you mean preset 'balanced'"),
 ]
 
 
-@pytest.mark.parametrize(("knobs", "names"), REFUSED, ids=[str(knobs) for knobs, _ in REFUSED])
-def test_impossible_wish_is_refused_with_what_is_allowed(knobs, names):
+@pytest.mark.parametrize(("options", "names"), REFUSED, ids=[str(options) for options, _ in REFUSED])
+def test_an_impossible_value_is_refused_with_what_is_allowed(options, names):
     with pytest.raises(UsageError, match=names) as caught:
-        EncodeOptions.from_preset(**knobs)
+        EncodeOptions.from_preset(**options)
     assert isinstance(caught.value, ValueError)
-    assert caught.value.value is not None or None in knobs.values()
+    assert caught.value.value is not None or None in options.values()
 
 
-CONTRADICTIONS = [
+CONFLICTS = [
     {"ratio": 1000, "size": 20_000},
     {"preset": "paper", "ratio": 1000},
     {"preset": "paper", "size": 20_000},
@@ -86,31 +90,40 @@ CONTRADICTIONS = [
     {"preset": "paper", "layers": 5},
     {"preset": "paper", "ensemble": 4},
     {"sr": "lanczos", "ensemble": 2},
+    {"psnr": 40, "size": 20_000},
+    {"lossless": True, "ratio": 3},
+    {"lossless": True, "max_error": 3},
+    {"max_error": 3, "psnr": 40},
+    {"base": True},
+    {"lossless": True, "steps": 30},
+    {"max_error": 3, "through_sr": False},
 ]
 
 
-@pytest.mark.parametrize("knobs", CONTRADICTIONS, ids=str)
-def test_a_contradiction_ends_with_the_way_out(knobs):
-    with pytest.raises(UsageError, match=r"(did you mean .+\?|give one of them|leave one of them out)$"):
-        EncodeOptions.from_preset(**knobs)
+@pytest.mark.parametrize("options", CONFLICTS, ids=str)
+def test_a_conflict_ends_with_the_remedy(options):
+    with pytest.raises(
+        UsageError, match=r"(did you mean .+\?|give one of them|leave one of them out|or set base)$"
+    ):
+        EncodeOptions.from_preset(**options)
 
 
 @pytest.mark.parametrize(
-    ("wishes", "names"),
+    ("options", "names"),
     [
         ({"sr": "../weights.pt"}, "ID of a model"),
         ({"device": "gpu"}, "'cpu', 'cuda'"),
         ({"threads": 0}, "from 1 to 1024"),
         ({"threads": 2.0}, "whole number"),
         ({"precision": "float16"}, "float32 or bfloat16"),
-        ({"ensemble": 3}, "1, 2, 4, 8"),
-        ({"ensemble": True}, "1, 2, 4, 8"),
+        ({"ensemble": 3}, "1, 2, 4 or 8"),
+        ({"ensemble": True}, "1, 2, 4 or 8"),
         ({"ensemble": 2, "lowres": True}, "ensemble: 2 has no meaning"),
     ],
 )
-def test_impossible_wishes_of_a_decode_are_refused(wishes, names):
+def test_an_impossible_value_of_decode_options_is_refused(options, names):
     with pytest.raises(UsageError, match=names):
-        DecodeOptions(**wishes)
+        DecodeOptions(**options)
     DecodeOptions(sr="lanczos", device="cuda:1", threads=4)
 
 
@@ -130,13 +143,18 @@ ALLOWED = [
     {"preset": "paper", "layers": 2},
     {"preset": "paper", "layers": 4, "factor": 4, "tiles": (1, 1, 1), "width": 128},
     {"preset": "paper", "steps": 30, "time_budget": 5, "resume": "kept"},
+    {"psnr": 5},
+    {"max_error": 0},
+    {"max_error": 1e308},
+    {"lossless": True, "base": True, "steps": 30},
+    {"psnr": 40, "base": True},
 ]
 
 
-@pytest.mark.parametrize("knobs", ALLOWED, ids=str)
-def test_repr_of_options_is_valid_source(knobs):
-    options = EncodeOptions.from_preset(**knobs)
-    assert eval(repr(options)) == options
+@pytest.mark.parametrize("options", ALLOWED, ids=str)
+def test_repr_of_options_is_valid_source(options):
+    made = EncodeOptions.from_preset(**options)
+    assert eval(repr(made)) == made
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -147,7 +165,7 @@ def test_resolving_fills_in_the_preset(preset):
     assert not resolved.sr_wished
 
 
-WISHES = [
+GIVEN = [
     ({"factor": 4}, "factor", (4, 4, 4)),
     ({"factor": (1, 4, 4)}, "factor", (1, 4, 4)),
     ({"preset": "best"}, "through_sr", True),
@@ -168,9 +186,9 @@ WISHES = [
 ]
 
 
-@pytest.mark.parametrize(("knobs", "name", "value"), WISHES)
-def test_a_wish_wins_over_the_preset(knobs, name, value):
-    assert getattr(EncodeOptions.from_preset(**knobs).resolved(), name) == value
+@pytest.mark.parametrize(("options", "name", "value"), GIVEN)
+def test_a_given_option_wins_over_the_preset(options, name, value):
+    assert getattr(EncodeOptions.from_preset(**options).resolved(), name) == value
 
 
 def test_the_paper_preset_is_the_papers_network():
@@ -202,3 +220,54 @@ def test_importing_options_imports_neither_torch_nor_numpy():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+TABLES = [
+    # keywords that type checkers see, dataclasses whose fields they are
+    (encoding.EncodeKeywords, (EncodeOptions, encoding.SourceOptions)),
+    (decoding.DecodeKeywords, (DecodeOptions,)),
+]
+
+
+@pytest.mark.parametrize(("keywords", "classes"), TABLES, ids=["encode", "decode"])
+def test_typed_keywords_are_the_fields_of_the_options(keywords, classes):
+    typed = {name: ref.__forward_arg__ for name, ref in keywords.__annotations__.items()}
+    assert typed == {f.name: f.type for options in classes for f in fields(options)}
+
+
+VERBS = [
+    (inrcodec.encode, {**encoding.OPTIONS, **encoding.SOURCE_OPTIONS}),
+    (inrcodec.encode_file, {**encoding.OPTIONS, **encoding.SOURCE_OPTIONS}),
+    (inrcodec.plan, {**encoding.OPTIONS, **encoding.SOURCE_OPTIONS}),
+    (inrcodec.decode, decoding.OPTIONS),
+    (inrcodec.decode_volume, decoding.OPTIONS),
+]
+
+
+@pytest.mark.parametrize(("verb", "rows"), VERBS, ids=lambda value: getattr(value, "__name__", ""))
+def test_help_of_a_verb_lists_every_keyword_with_type_and_default(verb, rows):
+    parameters = signature(verb).parameters
+    assert all(p.kind != p.VAR_KEYWORD for p in parameters.values())
+    for name, option in rows.items():
+        assert (parameters[name].annotation, parameters[name].default) == (option.type, option.default)
+        assert f"    {name} : {option.type}, default {option.default!r}\n" in verb.__doc__
+    assert "{keywords}" not in verb.__doc__
+
+
+ROWS = [*encoding.OPTIONS.values(), *encoding.SOURCE_OPTIONS.values(), *decoding.OPTIONS.values()]
+
+
+@pytest.mark.parametrize("option", ROWS, ids=lambda option: option.name)
+def test_a_row_is_whole(option):
+    assert (
+        option.help[0] != option.help[0].upper() or not option.help[0].isalpha() or option.help[:2].isupper()
+    )
+    assert not option.help.endswith(".") and option.group
+    assert option.kind.is_switch or option.metavar or option.kind.metavar
+    for name in option.needs:
+        assert name in encoding.OPTIONS
+
+
+def test_what_a_preset_fixes_are_options():
+    for preset in PRESETS.values():
+        assert preset.fixed.keys() <= encoding.OPTIONS.keys()

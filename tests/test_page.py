@@ -1,7 +1,6 @@
 """The page of a file: packed slices, orientation, numbers, escapes; and the flags that ask for it.
 
-In: small volumes and files. Out: nothing. The one law: what stands on the page is what was decoded, and no
-word from a file is anything but text.
+Invariant: what is on the page is what was decoded, and no word from a file is anything but text.
 """
 
 import json
@@ -164,6 +163,9 @@ def test_slices_of_no_known_place_have_no_anatomical_names():
     assert [plane["name"] for plane in found["planes"]] == ["across-z", "across-y", "across-x"]
     assert found["planes"][0]["right"] == ["first x", "last x"]
     assert found["planes"][1]["down"] == ["last z", "first z"]
+    formless = Volume(labelled(), affine_of((-1, -2, 3)), description={"nifti_sform": 0, "nifti_qform": 0})
+    plane = views.planes(formless, None)["planes"][0]
+    assert (plane["name"], plane["right"]) == ("across-z", ["last x", "first x"])
 
 
 @pytest.mark.parametrize(
@@ -174,6 +176,7 @@ def test_slices_of_no_known_place_have_no_anatomical_names():
         (affine_of((-1, -2, 3)), "axial slices"),
         (np.eye(4), "slices of unknown orientation"),
     ],
+    ids=["sagittal", "coronal", "axial", "unknown"],
 )
 def test_the_page_and_the_facts_tell_the_plane(affine, told):
     volume = Volume(labelled(), affine)

@@ -57,7 +57,7 @@ def test_a_requested_factor_is_taken_and_an_impossible_one_refused():
 
 def plan(active, room=None, **knobs):
     values = np.random.default_rng(0).normal(scale=0.3, size=int(active.sum())).clip(-1, 1)
-    return networks.networks_for(values, active, options(**knobs), room)
+    return networks.sized(values, active, options(**knobs), room)
 
 
 def test_tiles_follow_the_active_voxels_and_small_volumes_get_small_networks():
@@ -83,8 +83,8 @@ def test_the_rate_scales_with_amplitude_and_voxels():
     """Loss is an error squared and a mean over voxels: twice the signal, four times the rate."""
     active = np.ones((20, 20, 20), bool)
     values = np.random.default_rng(0).normal(scale=0.1, size=8000)
-    one = networks.networks_for(values, active, options(), None).rate
-    assert networks.networks_for(2 * values, active, options(), None).rate == pytest.approx(4 * one)
+    one = networks.sized(values, active, options(), None).rate
+    assert networks.sized(2 * values, active, options(), None).rate == pytest.approx(4 * one)
     assert plan(active, preset="paper").rate == 0.0
 
 
@@ -130,7 +130,7 @@ def test_an_ensemble_is_as_large_as_the_presets_work_allows(model, preset, ensem
     assert fields["sr_ensemble"] == ensemble
     if preset != "paper":
         assert model_choice.ensemble_of(known, options(preset=preset, ensemble=2)) == 2
-        most = 4 if known.architecture["dims"] == 2 else 8
+        most = 4 if known.architecture.dims == 2 else 8
         assert model_choice.ensemble_of(known, options(preset=preset, ensemble=8)) == most
 
 

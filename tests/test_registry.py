@@ -37,7 +37,7 @@ def test_a_file_gets_the_weights_that_it_names_whatever_shares_their_id(own):
 
 def test_a_folder_that_is_none_is_named(monkeypatch, tmp_path):
     monkeypatch.setenv(registry.OWN, str(tmp_path / "nowhere"))
-    with pytest.raises(ModelNotFound, match="no folder"):
+    with pytest.raises(ModelNotFound, match="not a folder"):
         registry.manifests()
 
 
@@ -60,22 +60,27 @@ def test_a_folder_that_is_none_is_named(monkeypatch, tmp_path):
 )
 def test_cards_that_say_something_else_are_refused(own, changes):
     write(own, **changes)
-    with pytest.raises(ModelNotFound, match="no model card"):
+    with pytest.raises(ModelNotFound, match="not a model card"):
         registry.manifests()
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", "null", "{"])
 def test_other_json_is_no_card(own, text):
     (own / "x.json").write_text(text)
-    with pytest.raises(ModelNotFound, match="no model card"):
+    with pytest.raises(ModelNotFound, match="not a model card"):
         registry.manifests()
 
 
 @pytest.mark.parametrize("sizes", [{"blocks": 10**9}, {"features": 0}, {"growth": 1.5}, {"colour": 1}])
 def test_impossible_architectures_are_never_built(own, sizes):
     write(own, architecture=CARD["architecture"] | sizes)
-    weights = (SHIPPED / "ct-3d-x4.safetensors").read_bytes()
-    (own / "mine.safetensors").write_bytes(weights)
+    with pytest.raises(ModelNotFound, match="not a model card"):
+        registry.load("mine", bytes.fromhex(CARD["sha256"]))
+
+
+def test_weights_of_another_architecture_are_not_loaded(own):
+    write(own, architecture=CARD["architecture"] | {"blocks": 2})
+    (own / "mine.safetensors").write_bytes((SHIPPED / "ct-3d-x4.safetensors").read_bytes())
     with pytest.raises(ModelNotFound, match="architecture"):
         registry.load("mine", bytes.fromhex(CARD["sha256"]))
 

@@ -13,7 +13,7 @@ from conftest import TINY
 
 import inrcodec
 from inrcodec.cli.enc import main
-from inrcodec.encoder import fitted, measure, pipeline, plan
+from inrcodec.encoder import fitted, measure, pipeline, planner
 from inrcodec.encoder.fit import checkpoint
 from inrcodec.errors import CorruptFile, UsageError, WriteError
 
@@ -26,7 +26,9 @@ def every_step(monkeypatch):
 
 
 def encode(array, path, target=None, **knobs):
-    return inrcodec.encode(array, target, spacing=(2.0, 1.0, 1.0), resume=path, **{**TINY, **knobs})
+    if target is None:
+        return inrcodec.encode(array, spacing=(2.0, 1.0, 1.0), resume=path, **{**TINY, **knobs})
+    return inrcodec.encode_file(array, target, spacing=(2.0, 1.0, 1.0), resume=path, **{**TINY, **knobs})
 
 
 def interrupt(array, path, at="fit", share=0.5, **knobs):
@@ -65,7 +67,7 @@ def test_the_checkpoint_outlives_a_target_that_cannot_be_written(tiny_array, tmp
 
 def fitted_twice(facts, options, progress):
     """An encoding whose second fit starts from its first, as those for a PSNR do."""
-    here = plan.make(facts, options, progress)
+    here = planner.make(facts, options, progress)
     first = fitted.fit(here, progress)
     progress("between", 1.0)
     return measure.networks(fitted.fit(here, progress, first), progress)
@@ -163,7 +165,7 @@ def test_a_command_that_was_interrupted_goes_on(number, tiny, capfd):
         finally:
             process.kill()
     assert process.returncode == 130
-    assert f"the fit was kept in {tiny / 'kept'}" in err
+    assert f"the fit is kept in {tiny / 'kept'}" in err
     assert sorted(os.listdir(tiny)) == ["in.inrv", "in.npy", "kept"]
     assert main([*words, "-q"]) == 0, capfd.readouterr().err
     assert (tiny / "out.inrv").read_bytes() == (tiny / "in.inrv").read_bytes()

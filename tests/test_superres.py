@@ -1,16 +1,21 @@
 """Super-resolution: the published architecture, blocks without seams, and only the models that are meant."""
 
+import subprocess
+import sys
 from dataclasses import replace
 from hashlib import sha256
 from itertools import combinations
+from math import prod
 
 import numpy as np
 import pytest
 import torch
 
 from inrcodec.errors import ModelNotFound
+from inrcodec.layers.superres import network as network_module
 from inrcodec.layers.superres import registry, upsampler
-from inrcodec.layers.superres.network import Architecture, SRDenseNet, multiply_adds
+from inrcodec.layers.superres.architectures import Architecture
+from inrcodec.layers.superres.network import SRDenseNet
 from inrcodec.layers.superres.upsampler import Upsampler
 
 PAPER = {
@@ -46,7 +51,71 @@ def test_every_factor_comes_out_in_its_shape(dims, factor, head):
     low = (3, 5, 4)[3 - dims :]
     high = tuple(n * f for n, f in zip(low, factor[3 - dims :], strict=True))
     assert network(torch.zeros(2, 1, *low)).shape == (2, 1, *high)
-    assert multiply_adds(network.arch) > 0
+
+
+def counted(arch, low):
+    """Multiply-adds for a low-res block, counted on the real layers."""
+    total = 0
+
+    def count_one(layer, inputs, output):
+        nonlocal total
+        is_deconvolution = isinstance(layer, torch.nn.ConvTranspose2d | torch.nn.ConvTranspose3d)
+        multiplied = inputs[0] if is_deconvolution else output
+        total += layer.weight.numel() * multiplied[0, 0].numel()
+
+    with torch.device("meta"):
+        network = SRDenseNet(arch)
+        for layer in network.modules():
+            if isinstance(layer, torch.nn.modules.conv._ConvNd):
+                layer.register_forward_hook(count_one)
+        # The hooks of a layer run when it is called, which the network does not do on its fast path.
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(network_module, "_convolve", lambda layer, x, **_: layer(x))
+            network(torch.zeros(1, 1, *low))
+    return total
+
+
+@pytest.mark.parametrize("variant", ["All", "HL", "H"])
+@pytest.mark.parametrize("head", ["subpixel", "deconvolution"])
+@pytest.mark.parametrize(
+    ("dims", "factor"), [(3, (4, 4, 4)), (3, (1, 2, 4)), (3, (2, 4, 8)), (2, (1, 4, 4)), (2, (1, 2, 8))]
+)
+def test_the_work_of_an_architecture_is_that_of_its_layers(dims, factor, head, variant):
+    arch = Architecture(
+        dims=dims, factor=factor, features=6, blocks=3, layers=3, growth=4, bottleneck=5, head=head,
+        variant=variant, noise_map=dims == 3,
+    )  # fmt: skip
+    low = (3, 5, 4)[3 - dims :]
+    assert counted(arch, low) == arch.multiply_adds * prod(low)
+
+
+def test_the_work_is_refused_before_torch_is_imported(tmp_path):
+    """Of a header alone; a model without work, or none, passes."""
+    script = """
+import sys, numpy as np
+from dataclasses import replace
+from inrcodec.errors import LimitExceeded
+from inrcodec.format import limits
+from inrcodec.format.header import Header
+from inrcodec.layers.superres import registry
+known = registry.manifest("srdensenet-all")
+header = Header(
+    shape=(1024, 1024, 1024), dtype="int16", affine=np.eye(4), low=-1024.0, high=3071.0, factor=(1, 4, 4),
+    layers=1, width=1, tiles=(1, 1, 1), cuts=(), sr=known.id, sr_sha256=bytes.fromhex(known.sha256),
+    sr_window=known.window, sr_ensemble=4,
+)
+limits.check_header(header, masked=False)
+registry.check_work(replace(header, shape=(256, 1024, 1024), sr_ensemble=1))
+registry.check_work(replace(header, sr="lanczos", sr_sha256=b"", sr_ensemble=1))
+try:
+    registry.check_work(header)
+except LimitExceeded as error:
+    print("torch" in sys.modules, error.value)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    loaded, work = done.stdout.split()
+    each = registry.manifest("srdensenet-all").architecture.multiply_adds
+    assert loaded == "False" and int(work) == each * 1024 * 256 * 256 * 4
 
 
 def test_subpixels_stand_where_their_channel_says():
@@ -167,6 +236,21 @@ def test_threads_do_not_change_a_bit_and_background_gets_nothing(arch):
     assert one[3 * fz, 7 * fy, 45 * fx] and one[-1, -1, 4 * fx]
     assert not one[:, : 4 * fy].any() and not one[..., :fx].any()
     assert not one[:, 27 * fy : 47 * fy].any()
+
+
+@pytest.mark.parametrize("ensemble", [1, 4, 8])
+@pytest.mark.parametrize(
+    ("dims", "head"), [(2, "subpixel"), (3, "subpixel"), (2, "deconvolution"), (3, "deconvolution")]
+)
+def test_a_block_stays_on_its_device(dims, head, ensemble, monkeypatch):
+    monkeypatch.setattr(torch.Tensor, "cpu", lambda tensor: torch.zeros(tensor.shape))  # meta has no values
+    network = SRDenseNet(replace(TINY, dims=dims, factor=(1, 4, 4), head=head, noise_map=True)).eval()
+    upsampling = Upsampler(
+        network, np.zeros((5, 12, 9), np.float32), np.ones((5, 12, 9), bool), "meta", 1, 0.01,
+        ensemble=ensemble,
+    )  # fmt: skip
+    block = upsampling._block((slice(0, 5), slice(0, 12), slice(0, 9)))
+    assert block.shape == (5, 48, 36) and not block.any()
 
 
 def test_nothing_active_needs_no_residual():

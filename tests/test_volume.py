@@ -102,7 +102,7 @@ def test_integers_that_float64_holds_are_kept(dtype, value):
     ],
 )
 def test_padding_that_no_voxel_can_have_is_refused(dtype, padding):
-    with pytest.raises(InputError, match=f"is no value of {dtype}"):
+    with pytest.raises(InputError, match=f"is not a value of {dtype}"):
         Volume.from_array(np.zeros((2, 2, 2), dtype), padding=padding)
 
 
@@ -115,7 +115,7 @@ def test_padding_is_kept(dtype, padding):
 
 @pytest.mark.parametrize("modality", ["C" * 17, "CT\n", "\0", "磁気", "é"])
 def test_a_modality_that_dicom_cannot_write_is_refused(modality):
-    with pytest.raises(InputError, match="no DICOM term"):
+    with pytest.raises(InputError, match="not a DICOM term"):
         Volume.from_array(np.zeros((2, 2, 2)), modality=modality)
 
 
@@ -217,7 +217,7 @@ def test_a_volume_is_frozen():
 
 @pytest.mark.parametrize("rescale", [(0.0, 1.0), (float("nan"), 0.0), (1.0, float("inf"))])
 def test_no_scale_is_refused(rescale):
-    with pytest.raises(InputError, match="no scale"):
+    with pytest.raises(InputError, match="do not scale"):
         Volume(np.zeros((2, 2, 2)), np.eye(4), rescale=rescale)
 
 

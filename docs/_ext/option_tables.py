@@ -1,81 +1,104 @@
-"""Tables of the command line for the manual, made from the parsers that the commands use.
+"""Tables of the command line for the manual, made from the tables of options that the commands use.
 
     ```{options-of} enc
     ```
 
-In: the name of a module of `inrcodec.cli`. Out: a table for each group of its arguments. The directive
-`exit-codes` makes the table of exit codes. Invariant: every argument of a command is in its tables.
+In: the name of a module of `inrcodec.cli`. Out: a table for each group of its arguments. The directives
+`exit-codes` and `presets` make theirs. Invariant: every argument of a command is in its tables.
 """
 
 from __future__ import annotations
 
 import argparse
 import re
+from collections.abc import Iterable
+from dataclasses import fields
 from importlib import import_module
-from typing import Any
 
 from docutils import nodes
 from docutils.statemachine import StringList
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-GROUPS = {"positional arguments": "Arguments", "options": "General", "optional arguments": "General"}
+from inrcodec.cli.arguments import Parser
+from inrcodec.cli.exits import EXITS
+from inrcodec.encoder.presets import PRESETS, Settings
+
+SHOWN = (
+    "steps",
+    "layers",
+    "usual_width",
+    "optimizer",
+    "batch_per_tile",
+    "factor",
+    "tiles",
+    "sr",
+    "through_sr",
+)
 
 
-def parser_of(command: str) -> argparse.ArgumentParser:
+def parser_of(command: str) -> Parser:
     """Return the parser of `inrv-<command>`."""
-    return import_module(f"inrcodec.cli.{command}")._parser()
+    parser: Parser = import_module(f"inrcodec.cli.{command}").parser()
+    return parser
 
 
-def rows(action: argparse.Action) -> tuple[str, str]:
-    """Return how an argument is written, and what it means."""
-    names = [name for name in action.option_strings if name.startswith("--")] or action.option_strings
-    short = [name for name in action.option_strings if name not in names]
-    value = "" if action.nargs == 0 else f" {_value_of(action)}"
-    written = ", ".join(f"`{name}{value if name.startswith('--') else ''}`" for name in [*short, *names])
-    return written or f"`{_value_of(action)}`", (action.help or "") % _fields_of(action)
-
-
-def _value_of(action: argparse.Action) -> str:
-    if action.choices:
-        return "{" + ",".join(map(str, action.choices)) + "}"
-    value = action.metavar or action.dest.upper()
-    return f"{value}…" if action.nargs in ("+", "*") else str(value)
-
-
-def _fields_of(action: argparse.Action) -> dict[str, Any]:
-    return {**vars(action), "prog": "inrv"}
-
-
-def markdown(command: str) -> str:
+def options(command: str) -> str:
     """Return the reference of one command as Markdown."""
     parser = parser_of(command)
     lines: list[str] = []
     for group in parser._action_groups:
-        actions = [action for action in group._group_actions if action.help is not argparse.SUPPRESS]
-        if not actions:
-            continue
-        title = GROUPS.get(group.title or "", (group.title or "").capitalize())
-        lines += ["", f"**{title}**", "", "| | |", "| --- | --- |"]
-        lines += [f"| {_cell(written)} | {_cell(meaning)} |" for written, meaning in map(rows, actions)]
+        actions = group._group_actions
+        if actions and actions[0].option_strings:
+            title = (group.title or "").capitalize()
+            rows = [_row(parser, action) for action in actions]
+            lines += ["", f"**{title}**", "", *_table(("option", "meaning", "values", "without it"), rows)]
+        elif actions:
+            rows = [(f"`{action.metavar}`", action.help or "") for action in actions]
+            lines += ["", *_table(("argument", "meaning"), rows)]
     return "\n".join(lines)
 
 
-def _cell(text: str) -> str:
-    return re.sub(r"\s+", " ", text).replace("|", r"\|")
+def _row(parser: Parser, action: argparse.Action) -> tuple[str, ...]:
+    option = parser.rows.get(action.dest)
+    value = "" if action.nargs == 0 else f" {action.metavar}"
+    written = ", ".join(
+        f"`{flag}{value}`" if flag.startswith("--") else f"`{flag}`" for flag in action.option_strings
+    )
+    if option is None:
+        return written, (action.help or "").replace("%%", "%"), "", ""
+    meaning = "; ".join(filter(None, [option.help, option.detail]))
+    return written, meaning, option.range, option.without_it
 
 
 def exit_codes() -> str:
     """Return the exit codes as a Markdown table."""
-    from inrcodec.cli.exits import EXITS
-
-    return "\n".join(
-        ["| code | meaning |", "| --- | --- |", *(f"| {code} | {text} |" for code, text in EXITS)]
-    )
+    return "\n".join(_table(("code", "meaning"), [(str(code), meaning) for code, meaning in EXITS]))
 
 
-class Markdown(SphinxDirective):
-    """A directive whose content is made, and then read as the rest of the page."""
+def presets() -> str:
+    """Return what the presets stand for as a Markdown table."""
+    known = [field.name for field in fields(Settings) if field.name in SHOWN]
+    rows = [
+        [f"`{name}`", *(_word(getattr(preset, key)) for key in known)] for name, preset in PRESETS.items()
+    ]
+    return "\n".join(_table(("preset", *(name.replace("_", " ") for name in known)), rows))
+
+
+def _word(value: object) -> str:
+    if isinstance(value, tuple):
+        return " × ".join(map(str, value))
+    return {None: "by rule", True: "yes", False: "no"}.get(value, str(value))  # type: ignore[call-overload]
+
+
+def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> list[str]:
+    head = list(head)
+    cells = [[re.sub(r"\s+", " ", cell).replace("|", r"\|") for cell in row] for row in rows]
+    return [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *cells)]
+
+
+class Made(SphinxDirective):
+    """A directive whose content is made, and then read as Markdown of its page."""
 
     def made(self) -> str:
         raise NotImplementedError
@@ -86,19 +109,25 @@ class Markdown(SphinxDirective):
         return list(container.children)
 
 
-class OptionsOf(Markdown):
+class OptionsOf(Made):
     required_arguments = 1
 
     def made(self) -> str:
-        return markdown(self.arguments[0])
+        return options(self.arguments[0])
 
 
-class ExitCodes(Markdown):
+class ExitCodes(Made):
     def made(self) -> str:
         return exit_codes()
+
+
+class Presets(Made):
+    def made(self) -> str:
+        return presets()
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
     app.add_directive("options-of", OptionsOf)
     app.add_directive("exit-codes", ExitCodes)
+    app.add_directive("presets", Presets)
     return {"parallel_read_safe": True}

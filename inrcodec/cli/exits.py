@@ -1,7 +1,7 @@
 """Exit codes: how a command ends, whatever happens.
 
-In: a command to run. Out: an exit code from the table below. The one law: a user sees one line that says
-what to do, never a traceback that was not asked for, and a caller can tell every kind of end by its code.
+In: a command to run. Out: an exit code from the table below. Invariant: a user sees one line that says what
+to do, a traceback only with ``-v``, and a program can tell every kind of end by its code.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from inrcodec.errors import (
 if TYPE_CHECKING:
     from inrcodec.cli.arguments import Parser
 
-__all__ = ["EXITS", "epilog", "run"]
+__all__ = ["EXITS", "exit_codes", "run"]
 
 OK = 0
 UNEXPECTED = 1
@@ -43,20 +43,20 @@ EXITS: tuple[tuple[int, str], ...] = (
     (3, "no valid input: not found, unsupported, NaN, colour, several series"),
     (4, "corrupt file: truncated, changed, extended, or not an .inrv file"),
     (5, "unsupported version or feature: needs a newer inrcodec"),
-    (6, "limit exceeded: the file asks for more than the specification allows"),
+    (6, "limit exceeded: the file needs more than the specification allows"),
     (7, "cannot write: disk full, no permission, output exists without --force"),
     (9, "super-resolution model missing or changed"),
     (10, "incomplete series: missing, duplicate or inconsistent slices"),
-    (11, "target not reached: ratio, size or convergence; nothing is written"),
+    (11, "target not reached, or the fit did not converge; nothing is written"),
     (EXIT_INTERRUPTED, "interrupted; no output is written"),
 )
 
-ONE_PRESS = 2.0  # seconds in which a second signal is the same wish: it must not cut the clean-up short
+ONE_PRESS = 2.0  # seconds in which a second signal belongs to the first: it must not cut the clean-up short
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
 
 
-def epilog() -> str:
-    """Return the table of exit codes for ``--help``."""
+def exit_codes() -> str:
+    """Return the table of exit codes for ``--help-all``."""
     return "exit codes:\n" + "\n".join(f"  {code:>3}  {meaning}" for code, meaning in EXITS)
 
 
@@ -70,7 +70,7 @@ def run(
     Parameters
     ----------
     parser : Parser
-        With the switch ``verbose``, that asks for tracebacks.
+        With the switch ``verbose``, which shows tracebacks.
     command : callable
         Gets the parsed arguments; returns an exit code, None for 0.
     argv : sequence of str, optional
@@ -88,7 +88,7 @@ def run(
         try:
             return _end(parser, command, words, verbose=verbose)
         except KeyboardInterrupt as interrupt:
-            code = _told(parser, interrupt, "", verbose=verbose)
+            code = _report(parser, interrupt, "", verbose=verbose)
             if argv is None:
                 _leave(code)
             return code
@@ -101,7 +101,7 @@ def _end(
     *,
     verbose: bool,
 ) -> int:
-    """The exit code of every end but an interrupt, which may come while another end is told."""
+    """The exit code of every end but an interrupt, which may come while another end is reported."""
     source = ""
     try:
         parsed = parser.parse_words(words)
@@ -112,16 +112,16 @@ def _end(
     except SystemExit as request:  # --help and --version
         return request.code if isinstance(request.code, int) else OK
     except BrokenPipeError:
-        _drop_stdout()  # the reader has gone, as in `| head`: nobody wants a message
+        _drop_stdout()  # the reader has gone, as in `| head`: no message
         return WriteError.exit_code
     except Exception as error:
-        code = _told(parser, error, source, verbose=verbose)
+        code = _report(parser, error, source, verbose=verbose)
         if code == WriteError.exit_code:
             _drop_stdout()
         return code
 
 
-def _told(parser: Parser, error: BaseException, source: str, *, verbose: bool) -> int:
+def _report(parser: Parser, error: BaseException, source: str, *, verbose: bool) -> int:
     """Say in one line why the command ends, and return its exit code; `source` is the input's name."""
     if verbose and not isinstance(error, UsageError):
         traceback.print_exception(error)

@@ -1,6 +1,6 @@
 """`inrv-info`: what is in an `.inrv` file.
 
-In: the file. Out: its header and ledger, a preview, a page, a verdict. The one law: without ``--verify`` and
+In: the file. Out: its header and bytes, a preview, a page, a verdict. Invariant: without ``--verify`` and
 ``--report`` neither torch nor SciPy is imported, so that a folder of files is listed at once.
 """
 
@@ -10,10 +10,11 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from inrcodec.cli.arguments import STREAM, Parser, add_machine, add_manners
+from inrcodec.cli.arguments import STREAM, Parser, given
 from inrcodec.cli.exits import run
 from inrcodec.cli.stdio import input_bytes, put_json, refuse_same_file, refuse_stream, say
 from inrcodec.errors import UsageError
+from inrcodec.layers.decode_options import OPTIONS
 from inrcodec.report.png import enlarged, png_bytes
 from inrcodec.report.text import facts
 
@@ -25,35 +26,55 @@ DIFFERS = (
 )
 
 
+MACHINE = {name: OPTIONS[name] for name in ("device", "threads")}
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `inrv-info` and return its exit code."""
-    return run(_parser(), _describe, argv)
+    return run(parser(), _describe, argv)
 
 
-def _parser() -> Parser:
-    parser = Parser("inrv-info", "Say what is in an .inrv file.")
-    parser.add_argument("input", metavar="FILE.inrv", help="file to read; - is standard input")
-    parser.add_argument("--verify", action="store_true", help="also decode, and compare with the digest")
-    parser.add_argument(
+def parser() -> Parser:
+    """The parser of `inrv-info`."""
+    made = Parser("inrv-info", "Show what is in an .inrv file.")
+    made.add("input", metavar="FILE.inrv", help="file to read; - is standard input")
+    made.add(
+        "--verify",
+        group="checks and pictures",
+        main=True,
+        action="store_true",
+        help="also decode, and compare with the digest",
+    )
+    made.add(
         "--preview",
+        group="checks and pictures",
+        main=True,
         metavar="OUT.png",
-        help="write the central slice of the low-res volume, small ones in larger pixels",
+        help="write the central slice of the low-res volume",
     )
-    page = parser.add_argument_group("page")
-    page.add_argument(
+    made.add(
         "--report",
+        group="checks and pictures",
+        main=True,
         metavar="OUT.html",
-        help="decode, and write one page with slices, bytes and limitations that needs nothing else",
+        help="decode, and write a page with slices and bytes",
     )
-    page.add_argument(
+    made.add(
         "--reference",
+        group="checks and pictures",
+        main=True,
         metavar="SOURCE",
-        help="the volume that was encoded: the page then has differences and charts of the errors",
+        help="what was encoded, for errors on the page",
     )
-    page.add_argument("--series", metavar="UID", help="of the reference, where a folder holds several")
-    add_machine(parser)
-    add_manners(parser)
-    return parser
+    made.add(
+        "--series",
+        group="checks and pictures",
+        metavar="UID",
+        help="which series of the reference, where a folder holds several",
+    )
+    made.add_rows(MACHINE)
+    made.add_manners()
+    return made
 
 
 def _describe(args: argparse.Namespace) -> None:
@@ -76,13 +97,13 @@ def _describe(args: argparse.Namespace) -> None:
     if args.preview is not None:
         from inrcodec.io.atomic import atomic_write
 
-        atomic_write(args.preview, png_bytes(enlarged(api.preview(source))), args.force)
+        atomic_write(args.preview, png_bytes(enlarged(api.open(source).preview())), args.force)
         result["preview"] = args.preview
     if args.report is not None:
         _write_report(args, source)
         result["report"] = args.report
     if args.verify:
-        result["verify"] = api.verify(source, device=args.device, threads=args.threads)
+        result["verify"] = api.verify(source, **given(args, MACHINE))
     if args.json:
         put_json(result)
     elif not args.quiet:
@@ -101,14 +122,13 @@ def _write_report(args: argparse.Namespace, source: str | bytes) -> None:
         args.reference,
         name="standard input" if args.input == STREAM else Path(args.input).name,
         series=args.series,
-        device=args.device,
-        threads=args.threads,
+        **given(args, MACHINE),
     )
     atomic_write(args.report, page.encode(errors="replace"), args.force)
 
 
 def _check_output(args: argparse.Namespace, path: str, what: str, endings: Sequence[str]) -> None:
-    """Refuse what is no file of its kind, or would replace something."""
+    """Refuse what is not a file of its kind, or would replace something."""
     from inrcodec.io.atomic import check_file
 
     named = f"name a .{endings[0]} file"

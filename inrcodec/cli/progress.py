@@ -1,15 +1,16 @@
-"""Progress on a terminal: a bar a stage, and the seconds that each stage took.
+"""Progress on a terminal: a bar for each stage, and the seconds that each stage took.
 
-In: the library's calls `(stage, fraction)`. Out: a bar on stderr. The one law: only a terminal sees a bar;
-a log sees one line a stage, and only when asked.
+In: the library's calls `(stage, fraction)`. Out: a bar on stderr. Invariant: only a terminal sees a bar; a
+log sees one line for each stage, and only with ``-v``.
 """
 
 from __future__ import annotations
 
 import sys
-import time
 from types import TracebackType
 from typing import TYPE_CHECKING
+
+from inrcodec.progress import Stages
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["StageBar"]
 
 
-class StageBar:
+class StageBar(Stages):
     """A progress callback that draws; use it as a context manager.
 
     Parameters
@@ -25,7 +26,7 @@ class StageBar:
     quiet : bool
         Draw nothing.
     verbose : bool
-        Where stderr is no terminal, print one line for each finished stage.
+        Where stderr is not a terminal, print one line for each finished stage.
 
     Attributes
     ----------
@@ -34,12 +35,11 @@ class StageBar:
     """
 
     def __init__(self, *, quiet: bool = False, verbose: bool = False) -> None:
-        self.seconds: dict[str, float] = {}
+        super().__init__(self._draw)
         self._draws = not quiet and sys.stderr.isatty()
         self._logs = verbose and not self._draws
         self._bar: tqdm[None] | None = None
         self._stage = ""
-        self._called = time.perf_counter()
 
     def __enter__(self) -> StageBar:
         return self
@@ -47,15 +47,10 @@ class StageBar:
     def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
         self._finish(kept=kind is None)
 
-    def __call__(self, stage: str, fraction: float) -> None:
-        """Take one call of the library: `fraction` of `stage` is done, 0..1."""
+    def _draw(self, stage: str, fraction: float) -> None:
         if stage != self._stage:
             self._finish(kept=True)
             self._start(stage)
-        # A call reports work that is done: the time since the call before went into this stage.
-        now = time.perf_counter()
-        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._called
-        self._called = now
         if self._bar is not None:
             self._bar.update(max(0.0, min(1.0, fraction) * 100 - self._bar.n))
 
@@ -67,7 +62,7 @@ class StageBar:
             self._bar = tqdm(
                 total=100.0,
                 desc=f"{stage:<10}",
-                bar_format="{desc} {percentage:3.0f}% |{bar}| {elapsed}<{remaining}",
+                bar_format="{desc} {percentage:3.0f}% |{bar}| {elapsed} elapsed, {remaining} left",
                 file=sys.stderr,
                 leave=False,
                 dynamic_ncols=True,

@@ -1,7 +1,6 @@
 """Standard streams: words to stderr, data to stdout.
 
-In: text, results, file bytes. Out: nothing but what was asked for, where it was asked for. The one law:
-stdout can be piped into a program.
+In: text, results, file bytes. Out: each on its stream. Invariant: stdout can be piped into a program.
 """
 
 from __future__ import annotations
@@ -17,7 +16,16 @@ from typing import Any
 from inrcodec.cli.arguments import STREAM
 from inrcodec.errors import UsageError, WriteError
 
-__all__ = ["input_bytes", "put_bytes", "put_json", "refuse_same_file", "refuse_stream", "say"]
+__all__ = [
+    "STDOUT",
+    "input_bytes",
+    "put_bytes",
+    "put_json",
+    "refuse_same_file",
+    "refuse_stream",
+    "refuse_terminal",
+    "say",
+]
 
 
 def say(text: str, *, quiet: bool = False) -> None:
@@ -52,6 +60,16 @@ def put_bytes(data: bytes) -> None:
     except OSError as error:
         cause = (error.strerror or str(error)).lower()
         raise WriteError(f"cannot write to standard output: {cause}", value=STREAM) from error
+
+
+class _Stdout:
+    """Standard output as a target of :func:`inrcodec.encode_file`."""
+
+    def write(self, data: bytes) -> None:
+        put_bytes(data)
+
+
+STDOUT = _Stdout()
 
 
 def refuse_terminal() -> None:

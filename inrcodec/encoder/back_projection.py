@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from inrcodec import parallel
-from inrcodec.encoder import forecast
+from inrcodec.encoder import forecast, planner
 from inrcodec.encoder.plan import Plan
 from inrcodec.format.header import Header
 from inrcodec.layers import resample
@@ -72,7 +72,7 @@ def project(plan: Plan, progress: Progress | None = None) -> Plan:
     target = compensated(facts.volume, header, decoded, low.active, threads=threads, progress=progress)
     if target is None:
         notice = f"model {plan.header.sr!r} is no gain on this volume: Lanczos is used"
-        plan = plan.without_model()
+        plan = planner.without_model(plan)
         plan = replace(plan, notices=(*plan.notices, notice))
         target = compensated(
             facts.volume, plan.header, decoded, low.active, threads=threads, progress=progress

@@ -221,7 +221,7 @@ class Refiner:
             values=scale.of(self.volume.array).astype(lattice.dtype, copy=False),
             lattice=lattice,
             up=tuple(int(up * s) for s in lattice.steps),
-            free=self.free,
+            dont_care=self.free,
         )
         with one_blas_thread():
             streams, known = codec.encode(

@@ -33,7 +33,7 @@ class Fitted:
         """Masks, index and weights."""
         found = self.networks
         codes, integers = (found.codes, found.integers) if found else ((), ())
-        return {**self.plan.masks, **codec.encode(self.plan.tiles, codes, integers)}
+        return {**self.plan.masks, **codec.encode(self.plan.networks.tiles, codes, integers)}
 
     @property
     def notices(self) -> tuple[str, ...]:
@@ -56,7 +56,7 @@ def fit(plan: Plan, progress: Progress | None = None, start: Fitted | None = Non
         The networks do not fit into the budget, however coarse their steps.
     """
     options, warm = plan.options, None if start is None else start.networks
-    present = [t for t in plan.tiles if t is not None]
+    present = [t for t in plan.networks.tiles if t is not None]
     if not present:
         if options.checkpoint is not None:
             options.checkpoint.refuse_any()

@@ -15,7 +15,7 @@ from inrcodec.format.summary import bytes_by_part
 from inrcodec.volume import windows
 
 if TYPE_CHECKING:
-    from inrcodec.encoder.measure import Measured
+    from inrcodec.encoder.measured import Measured
     from inrcodec.encoder.plan import Plan
 
 

@@ -16,7 +16,7 @@ from inrcodec.errors import UsageError
 from inrcodec.format.header import can_see
 from inrcodec.layers.superres import registry
 from inrcodec.validate import ENSEMBLES
-from inrcodec.volume.box import Shape
+from inrcodec.volume.box import Shape, lowres_shape
 from inrcodec.volume.value_range import window_of
 
 PLAIN: Mapping[str, Any] = {
@@ -107,11 +107,13 @@ def fields_of(name: str, facts: Facts, options: ResolvedOptions) -> Mapping[str,
     if name == registry.LANCZOS:
         return PLAIN
     known = registry.manifest(name)
+    ensemble = ensemble_of(known, options)
+    known.check_work(lowres_shape(facts.volume.shape, known.factor), ensemble)
     return {
         "sr": name,
         "sr_sha256": bytes.fromhex(known.sha256),
         "sr_window": known.window or window_of(facts.volume),
-        "sr_ensemble": ensemble_of(known, options),
+        "sr_ensemble": ensemble,
     }
 
 
@@ -120,7 +122,7 @@ def ensemble_of(known: registry.Manifest, options: ResolvedOptions) -> int:
 
     Along z there is nothing to mirror for a model that works slice by slice.
     """
-    serving = [n for n in ENSEMBLES if n < 8 or known.architecture.get("dims") != 2]
-    each = known.parameters / prod(known.factor)  # multiply-adds for a voxel, where the head is sub-pixel
+    serving = [n for n in ENSEMBLES if n < 8 or known.architecture.dims != 2]
+    each = known.architecture.multiply_adds / prod(known.factor)  # for a full-res voxel
     most = options.ensemble or options.work / each
     return max([n for n in serving if n <= most], default=1)

@@ -7,12 +7,15 @@ Invariant: a rule of the volume and the options, so that the same request gives 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from math import ceil, prod, sqrt
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from inrcodec.encoder import omega
 from inrcodec.encoder.options import ResolvedOptions
 from inrcodec.errors import TargetNotReached, UsageError
 from inrcodec.layers.base.siren import tiles
@@ -41,8 +44,10 @@ class Networks:
     parts : tiles along (z, y, x).
     layout : the network of every tile.
     rate : loss units a bit, for the fit.
-    steps : of the fit.
     bytes : of all weights, as far as can be told before the fit.
+    steps : of the fit.
+    cuts : first index of each next tile, in k-d order.
+    tiles : of all boxes; ``None`` for one of pure background.
     """
 
     parts: Shape
@@ -50,6 +55,8 @@ class Networks:
     rate: float
     bytes: int
     steps: int
+    cuts: tuple[int, ...] = ()
+    tiles: tuple[tiles.Tile | None, ...] = (None,)
 
 
 NONE = Networks((1, 1, 1), Layout(1, 1), 0.0, 0, 0)
@@ -63,9 +70,39 @@ def smallest(options: ResolvedOptions) -> Networks:
 
 
 def networks_for(
+    targets: Callable[[Any], NDArray[np.float64]],
+    active: NDArray[np.bool_],
+    options: ResolvedOptions,
+    budget: int | None,
+) -> Networks:
+    """Networks of a low-res volume, cut into tiles.
+
+    Parameters
+    ----------
+    targets : gives the targets, (n,), in [-1, 1], at low-res places.
+    active : (z, y, x), bool, low-res.
+    budget : bytes for all weights, where a file size is requested.
+
+    Raises
+    ------
+    TargetNotReached, UsageError
+        As :func:`sized`.
+    """
+    found = sized(targets(active), active, options, budget)
+    cuts = tiles.cut(active, found.parts)
+    boxes = tuple(tiles.of(active, found.parts, cuts))
+    layout = found.layout
+    if options.omega is None:
+        z, y, x = active.shape
+        omega_0 = omega.omega_for(targets, (z, y, x), [t for t in boxes if t is not None])
+        layout = replace(layout, omega=omega_0)
+    return replace(found, layout=layout, cuts=cuts, tiles=boxes)
+
+
+def sized(
     values: NDArray[np.float64], active: NDArray[np.bool_], options: ResolvedOptions, budget: int | None
 ) -> Networks:
-    """Tiles, networks and rate.
+    """Sizes and rate; without cuts, and with the reference omega_0 where none is set.
 
     Parameters
     ----------

@@ -1,14 +1,21 @@
-"""Wishes of the user: presets, knobs and targets, checked once and then frozen.
+"""How a volume is encoded: the table of options.
 
-In: knobs by name (from Python or the command line). Out: `EncodeOptions` as wished, `ResolvedOptions` with
-the preset's values filled in. The one law: contradictory, impossible or misspelt wishes are refused here
-with the way out, so that no later step has to ask. Imports neither torch nor numpy.
+In: options by name, from Python or the command line.  Out: `EncodeOptions` as they were given, and
+`ResolvedOptions` with the preset's values filled in.
+Invariant: conflicting, impossible or misspelt options are refused here, with the way out, so that no later
+step has to ask.  Imports neither torch nor NumPy.
+
+To add an option: one row in `EncodeOptions` and its type in `EncodeKeywords`; its field in
+`presets.ResolvedOptions` (or `presets.Settings`, if presets differ in it); and the code that uses it.
+Signatures, docstrings, the parser, ``--help``, the manual and the tests of the table follow from the row.
 
 Examples
 --------
 >>> options = EncodeOptions.from_preset("fast", factor=(1, 4, 4), seed=7)
 >>> options.resolved().steps, options.resolved().factor
 (1200, (1, 4, 4))
+>>> OPTIONS["layers"].flag, OPTIONS["layers"].range, OPTIONS["layers"].default
+('--layers', '1 to 16', None)
 >>> EncodeOptions.from_preset("fast", facter=4)
 Traceback (most recent call last):
     ...
@@ -17,286 +24,370 @@ inrcodec.errors.UsageError: unknown option 'facter', did you mean 'factor'?
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from os import PathLike
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from inrcodec import validate
 from inrcodec.encoder import conflicts
-from inrcodec.encoder.presets import PRESETS, Preset, Triple
-from inrcodec.errors import UsageError
+from inrcodec.encoder.presets import PRESETS, Preset, ResolvedOptions, Settings, Triple
 from inrcodec.format import limits
-from inrcodec.layers.decode_options import DecodeOptions, Precision
-from inrcodec.progress import Progress
-from inrcodec.validate import did_you_mean
-from inrcodec.volume import windows as focusing
+from inrcodec.validate import LARGEST, SWITCH, Kind, lists_keywords, number, row, triples, whole
+from inrcodec.volume import windows
+from inrcodec.volume.windows import Focus
 
 if TYPE_CHECKING:
     from inrcodec.encoder.fit.checkpoint import Checkpoint
 
-__all__ = ["PRESETS", "DecodeOptions", "EncodeOptions", "Precision", "Preset", "Progress", "ResolvedOptions"]
-
-
-T = TypeVar("T")
-
+__all__ = [
+    "OPTIONS",
+    "PRESETS",
+    "SOURCE_OPTIONS",
+    "EncodeKeywords",
+    "EncodeOptions",
+    "Preset",
+    "ResolvedOptions",
+    "SourceOptions",
+]
 
 MAX_STEPS = 10_000_000
-MAX_SEED = 2**63 - 1  # what torch takes
-MAX_PSNR = 150.0
+MAX_SEED = LARGEST  # what torch takes
+
+SOURCE = "source"
+TARGET = "target, at most one"
+EFFORT = "effort"
+NETWORKS = "networks"
+SUPERRES = "super-resolution"
+MACHINE = "machine"
 
 
-@dataclass(frozen=True, kw_only=True)
-class ResolvedOptions:
-    """`EncodeOptions` with the preset's values filled in.
+class SourceKeywords(TypedDict, total=False):
+    """Types of the fields of `SourceOptions`."""
 
-    None still means "by rule": `factor` from the voxel spacing, `tiles` from the number of active voxels,
-    `sr` from the modality, `ensemble` from the `work` that the preset allows. `sr_wished` is False where the
-    model is not the user's word; such a choice may fall back, with a notice.
-    """
+    spacing: Sequence[float] | None
+    series: str | None
+    modality: str | None
+
+
+class EncodeKeywords(SourceKeywords, total=False):
+    """Types of the keywords of :func:`inrcodec.encode`: the fields of `SourceOptions` and `EncodeOptions`."""
 
     preset: str
-    steps: int
-    steps_wished: bool
-    batch_per_tile: int
-    omega: float | None
-    layers: int
-    voxels_per_tile: int
-    width: int | None
-    usual_width: int
-    rate: float
-    optimizer: Literal["soap", "adam"]
-    learning_rate: float | None
-    factor: Triple | None
-    tiles: Triple | None
-    sr: str | None
-    sr_wished: bool
-    ensemble: int | None
-    work: float
-    through_sr: bool
     ratio: float | None
     size: int | None
     psnr: float | None
     max_error: float | None
+    lossless: bool
     base: bool
-    focus: focusing.Focus
+    steps: int | None
+    time_budget: float | None
+    factor: int | Triple | None
+    tiles: Triple | None
+    layers: int | None
+    width: int | None
+    focus: Focus
+    sr: str | None
+    ensemble: int | None
+    through_sr: bool | None
     seed: int
     device: str
     threads: int | None
-    time_budget: float | None
-    checkpoint: Checkpoint | None
+    resume: str | PathLike[str] | None
 
 
+def _modality(_: str, value: Any) -> str | None:
+    from inrcodec.volume.modality import parse_modality  # imports NumPy, for those who need it
+
+    return parse_modality(value)
+
+
+@lists_keywords()
 @dataclass(frozen=True, kw_only=True)
-class EncodeOptions:
-    """What the user asks of the encoder.
+class SourceOptions:
+    """What a source does not say itself.
 
     Parameters
     ----------
-    preset : {"fast", "balanced", "best", "paper"}
-        Values for everything that is not given.
-    factor : int or (z, y, x), optional
-        Down-sampling per axis, 1..8. By default from the spacing, so that low-res voxels are near-isotropic;
-        with a target, the grid that is forecast to serve it best.
-    tiles : (z, y, x), optional
-        Number of networks along each axis. By default from the number of active voxels.
-    layers, width : int, optional
-        Hidden layers (1..16) and units of each (2..1024) of a tile's network.
-    ratio : float, optional
-        At least this compression ratio (bytes of the voxels / bytes of the file), > 1. Excludes `size`.
-    size : int, optional
-        At most this many bytes. Excludes `ratio`. A target that cannot be reached is an error, never a file.
-    psnr : float, optional
-        At least this PSNR in dB, 5..150, over the whole volume and against its own peak, in as few bytes as
-        some fits that go on from each other can find, or in a refinement where that takes fewer. Excludes
-        `ratio` and `size`.
-    max_error : float, optional
-        No voxel is off by more than this, in physical units (HU, for CT): a refinement keeps the promise.
-        Excludes `ratio`, `size` and `psnr`.
-    lossless : bool
-        Every voxel comes back as it was, bit for bit: `max_error` 0.
-    base : bool
-        Put networks in front of the refinement too, for a preview from the first bytes, which it then has
-        more of: without it there are none.
-    sr : str, optional
-        ID of a super-resolution model, or "lanczos" for none. By default, and with "auto", by modality.
-    ensemble : {1, 2, 4, 8}, optional
-        Mirror images of the low-res volume that the model's result is averaged over; the decoder computes the
-        model as many times. By default as many as the preset's `work` for a voxel allows.
-    through_sr : bool, optional
-        Fit to a low-res volume that gives a better full-res one, not to the one nearest to plain
-        down-sampling. By default from the preset.
-    focus : str or (low, high)
-        Values that matter most: "all", a window of `focus.WINDOWS` (CT), or "LO:HI" in physical units.
-    seed : int
-        Of all randomness, 0..2^63 - 1; stored in the file.
-    device : str
-        "cpu", "cuda" or "cuda:N".
-    threads : int, optional
-        Of the arithmetic, 1..1024. By default one a core.
-    time_budget : float, optional
-        Seconds after which the fit ends its schedule, if `steps` have not ended it before. Reading, the last
-        rounding to a size that was asked for, and the check of the result come on top.
-    steps : int, optional
-        Of the fit, 1..10 000 000. By default the preset's; up to four times as many for volumes of few tiles,
-        which take no longer then than large ones.
-    resume : path, optional
-        Checkpoint: the state of the fit is kept there, and taken from there if it exists.
+    {keywords}
+    """
+
+    spacing: Sequence[float] | None = row(
+        None,
+        Kind("above 0", lambda _, value: value, validate.parse_floats, "Z,Y,X"),  # by what reads the source
+        "voxel spacing, of NumPy files",
+        SOURCE,
+        unit="mm",
+        otherwise="1 mm",
+        main=True,
+    )
+    series: str | None = row(
+        None,
+        Kind("", lambda _, value: value),
+        "which series of a folder",
+        SOURCE,
+        detail="its Series Instance UID, or its number",
+        metavar="UID",
+    )
+    modality: str | None = row(
+        None,
+        Kind("CT, MR …", _modality),
+        "of NIfTI and NumPy files, which lack it",
+        SOURCE,
+        metavar="TERM",
+        otherwise="CT, if the values look like Hounsfield units",
+        main=True,
+    )
+
+    def __post_init__(self) -> None:
+        validate.check_all(self)
+
+
+@lists_keywords()
+@dataclass(frozen=True, kw_only=True)
+class EncodeOptions:
+    """How a volume is encoded; the keywords of :func:`inrcodec.encode`.
+
+    Parameters
+    ----------
+    {keywords}
 
     Raises
     ------
     UsageError
-        For a value outside its range, a contradiction, an unknown preset.
+        For a value outside its range, and for options that cannot be given together.
     """
 
-    preset: str = "balanced"  # minutes on two cores for a whole head; "best" takes five times longer
-    factor: int | Triple | None = None
-    tiles: Triple | None = None
-    layers: int | None = None
-    width: int | None = None
-    ratio: float | None = None
-    size: int | None = None
-    psnr: float | None = None
-    max_error: float | None = None
-    lossless: bool = False
-    base: bool = False
-    sr: str | None = None
-    ensemble: int | None = None
-    through_sr: bool | None = None
-    focus: focusing.Focus = focusing.ALL
-    seed: int = 0
-    device: str = "cpu"
-    threads: int | None = None
-    time_budget: float | None = None
-    steps: int | None = None
-    resume: str | PathLike[str] | None = None
+    preset: str = row(
+        "balanced",  # minutes on two cores for a whole head; "best" takes five times longer
+        validate.choice(PRESETS),
+        "effort of the fit",
+        EFFORT,
+        detail="a preset has a value for every option that is not given",
+        metavar="NAME",
+        main=True,
+    )
+    ratio: float | None = row(
+        None,
+        number(1.0, open_at_low=True),
+        "at least this compression ratio",
+        TARGET,
+        detail="bytes of the voxels by bytes of the file",
+        metavar="R",
+        main=True,
+        exclusive="target",
+    )
+    size: int | None = row(
+        None,
+        whole(1, LARGEST, "1 or more"),
+        "at most this file size",
+        TARGET,
+        metavar="BYTES",
+        unit="bytes",
+        main=True,
+        exclusive="target",
+    )
+    psnr: float | None = row(
+        None,
+        number(5.0, 150.0),
+        "at least this PSNR",
+        TARGET,
+        detail="over the whole volume, against its own peak, in few bytes",
+        metavar="DB",
+        unit="dB",
+        main=True,
+        exclusive="target",
+    )
+    max_error: float | None = row(
+        None,
+        number(0.0),
+        "largest error of any voxel",
+        TARGET,
+        metavar="E",
+        unit="HU, for CT",
+        main=True,
+        exclusive="target",
+    )
+    lossless: bool = row(
+        False, SWITCH, "every voxel comes back bit for bit", TARGET, main=True, exclusive="target"
+    )
+    base: bool = row(
+        False,
+        SWITCH,
+        "networks in front of the refinement",
+        TARGET,
+        detail="for a preview from the first bytes; the file is larger",
+        needs=("lossless", "max_error", "psnr"),
+    )
+    steps: int | None = row(
+        None,
+        whole(1, MAX_STEPS),
+        "steps of the fit",
+        EFFORT,
+        for_networks=True,
+        otherwise="by preset, more for small volumes",
+    )
+    time_budget: float | None = row(
+        None,
+        number(0.0, open_at_low=True),
+        "end the fit after this time",
+        EFFORT,
+        detail="reading the source and checking the file come on top",
+        metavar="S",
+        unit="s",
+        main=True,
+        for_networks=True,
+    )
+    factor: int | Triple | None = row(
+        None,
+        triples(limits.FACTOR, or_one=True),
+        "down-sampling of each axis",
+        NETWORKS,
+        for_networks=True,
+        otherwise="by voxel spacing and target",
+    )
+    tiles: Triple | None = row(
+        None,
+        triples(limits.TILES, most=limits.TILES),
+        "networks along each axis",
+        NETWORKS,
+        for_networks=True,
+        otherwise="by the number of low-res voxels",
+    )
+    layers: int | None = row(
+        None,
+        whole(1, limits.LAYERS),
+        "hidden layers of each network",
+        NETWORKS,
+        for_networks=True,
+        otherwise="by preset",
+    )
+    width: int | None = row(
+        None,
+        whole(2, limits.WIDTH),
+        "units of each hidden layer",
+        NETWORKS,
+        for_networks=True,
+        otherwise="by preset and target",
+    )
+    focus: Focus = row(
+        windows.ALL,
+        Kind(
+            f"{windows.ALL}, {', '.join(windows.WINDOWS)} or LO:HI",
+            lambda _, value: windows.parse_focus(value),
+            metavar="WINDOW",
+        ),
+        "values that matter most",
+        NETWORKS,
+        detail="a window by name, for CT, or by its ends in the volume's unit",
+        for_networks=True,
+    )
+    sr: str | None = row(
+        None,
+        validate.MODEL,
+        "ID of a model, or 'lanczos' for none",
+        SUPERRES,
+        for_networks=True,
+        otherwise="'auto', by modality and factor",
+    )
+    ensemble: int | None = row(
+        None,
+        validate.ENSEMBLE,
+        "mirror images that are averaged",
+        SUPERRES,
+        detail="the decoder computes the model as many times",
+        metavar="N",
+        without=("sr", "lanczos"),
+        for_networks=True,
+        otherwise="by preset",
+    )
+    through_sr: bool | None = row(
+        None,
+        SWITCH,
+        "fit for the best up-sampled volume",
+        SUPERRES,
+        detail="not for the volume that plain down-sampling gives",
+        for_networks=True,
+        otherwise="by preset",
+    )
+    seed: int = row(0, whole(0, MAX_SEED, "0 to 2^63 - 1"), "of all randomness, stored in the file", MACHINE)
+    device: str = row("cpu", validate.DEVICE, "where the networks are fitted", MACHINE)
+    threads: int | None = row(
+        None,
+        validate.THREADS,
+        "threads of the computation",
+        MACHINE,
+        detail="they change no byte",
+        otherwise="one a core",
+        main=True,
+    )
+    resume: str | PathLike[str] | None = row(
+        None,
+        validate.PATH,
+        "checkpoint of the fit",
+        MACHINE,
+        detail="its state is kept there, and taken from there if the file exists",
+        for_networks=True,
+    )
 
     def __post_init__(self) -> None:
-        if self.preset not in PRESETS:
-            hint = did_you_mean(self.preset, PRESETS) or f", there are {', '.join(PRESETS)}"
-            raise UsageError(f"{self.preset!r} is unknown{hint}", value=self.preset, option="preset")
-        self._check_numbers()
-        validate.check_device_name(self.device)
-        validate.check_model_id(self.sr)
-        validate.check_ensemble(self.ensemble)
-        validate.require(
-            self.through_sr in (None, False, True), "through_sr", self.through_sr, "True or False"
-        )
-        for name in ("lossless", "base"):
-            validate.require(
-                isinstance(getattr(self, name), bool), name, getattr(self, name), "True or False"
-            )
-        if self.resume is not None:
-            self._settle("resume", validate.path("resume", self.resume))
-        self._settle("focus", focusing.parse_focus(self.focus))
-        conflicts.refuse(self, _triple_of(self.factor))
+        validate.check_all(self)
+        conflicts.refuse(self, OPTIONS)
 
     @classmethod
-    def from_preset(cls, preset: str = "balanced", **knobs: Any) -> EncodeOptions:
-        """Return the preset with some knobs set; a knob that does not exist is refused.
+    def from_preset(cls, preset: str = "balanced", **options: Any) -> EncodeOptions:
+        """The preset with some options set; an option that does not exist is refused.
 
         Raises
         ------
         UsageError
-            As for the class itself, and for an unknown knob, with the nearest one that exists.
+            As for the class itself, and for an unknown option, with the nearest one that exists.
         """
-        known = [field.name for field in fields(cls)]
-        for name in knobs:
-            if name not in known:
-                hint = did_you_mean(name, known) or f", known are {', '.join(known)}"
-                raise UsageError(f"unknown option {name!r}{hint}", value=name)
-        return cls(preset=preset, **knobs)
+        return cls().updated({"preset": preset, **options})
+
+    def updated(self, options: Mapping[str, Any]) -> EncodeOptions:
+        """These options with some replaced; raises `UsageError` as `from_preset` does."""
+        validate.refuse_unknown(options, OPTIONS)
+        return replace(self, **options)
 
     def resolved(self) -> ResolvedOptions:
-        """Return these options with the preset's values where nothing was asked."""
+        """These options with the preset's values where nothing was given.
+
+        Raises
+        ------
+        UsageError, ModelNotFound
+            There is no such device or model here.
+        """
+        validate.check_device(self.device)
+        self._check_model()
         preset = PRESETS[self.preset]
-        sr = None if self.sr == "auto" else self.sr
-        return ResolvedOptions(
-            preset=self.preset,
-            steps=_first(self.steps, preset.steps),
-            steps_wished=self.steps is not None,
-            batch_per_tile=preset.batch_per_tile,
-            omega=preset.omega,
-            layers=_first(self.layers, preset.layers),
-            voxels_per_tile=preset.voxels_per_tile,
-            width=_first(self.width, preset.width),
-            usual_width=preset.usual_width,
-            rate=preset.rate,
-            optimizer=preset.optimizer,
-            learning_rate=preset.learning_rate,
-            factor=_first(_triple_of(self.factor), preset.factor),
-            tiles=_first(self.tiles, preset.tiles),
-            sr=_first(sr, preset.sr),
-            sr_wished=sr is not None,
-            ensemble=self.ensemble,
-            work=preset.work,
-            through_sr=_first(self.through_sr, preset.through_sr),
-            ratio=self.ratio,
-            size=self.size,
-            psnr=self.psnr,
-            max_error=0.0 if self.lossless else self.max_error,
-            base=self.base,
-            focus=self.focus,
-            seed=self.seed,
-            device=self.device,
-            threads=self.threads,
-            time_budget=self.time_budget,
-            checkpoint=self._checkpoint(),
-        )
+        values: dict[str, Any] = {f.name: getattr(self, f.name, None) for f in fields(ResolvedOptions)}
+        factor, sr = self.factor, None if self.sr == "auto" else self.sr
+        values |= {
+            "factor": (factor, factor, factor) if isinstance(factor, int) else factor,
+            "sr": sr,
+            "sr_wished": sr is not None,
+            "steps_wished": self.steps is not None,
+            "max_error": 0.0 if self.lossless else self.max_error,
+            "checkpoint": self._checkpoint(),
+        }
+        filled = {f.name: getattr(preset, f.name) for f in fields(Settings) if values[f.name] is None}
+        return ResolvedOptions(**values | filled)
+
+    def _check_model(self) -> None:
+        if self.sr not in (None, "auto", "lanczos"):
+            from inrcodec.layers.superres.registry import manifest
+
+            manifest(self.sr)
 
     def _checkpoint(self) -> Checkpoint | None:
         """A new one for each encoding: it counts the fits."""
-        from inrcodec.encoder.fit.checkpoint import (
-            Checkpoint,  # NumPy is not for those who only ask for options
-        )
+        if self.resume is None:
+            return None
+        from inrcodec.encoder.fit.checkpoint import Checkpoint  # imports NumPy, for those who need it
 
-        return None if self.resume is None else Checkpoint(self.resume)
-
-    def _check_numbers(self) -> None:
-        factor = self.factor
-        if isinstance(factor, Iterable):
-            self._settle("factor", validate.triple("factor", factor, limits.FACTOR))
-        elif factor is not None:
-            self._settle("factor", validate.integer("factor", factor, 1, limits.FACTOR))
-        if self.tiles is not None:
-            tiles = validate.triple("tiles", self.tiles, limits.TILES)
-            validate.require(
-                math.prod(tiles) <= limits.TILES, "tiles", tiles, f"at most {limits.TILES} tiles in all"
-            )
-            self._settle("tiles", tiles)
-        for name, low, high in (
-            ("layers", 1, limits.LAYERS),
-            ("width", 2, limits.WIDTH),
-            ("size", 1, 2**63 - 1),
-            ("seed", 0, MAX_SEED),
-            ("threads", 1, validate.MAX_THREADS),
-            ("steps", 1, MAX_STEPS),
-        ):
-            value = getattr(self, name)
-            if value is not None or name == "seed":
-                self._settle(name, validate.integer(name, value, low, high))
-        for name, floor in (("ratio", 1.0), ("time_budget", 0.0)):
-            value = getattr(self, name)
-            if value is not None:
-                self._settle(name, validate.number_above(name, value, floor))
-        if self.max_error is not None:
-            self._settle("max_error", validate.number_from("max_error", self.max_error, 0.0))
-        if self.psnr is not None:
-            psnr = validate.number_above("psnr", self.psnr, 5.0)
-            validate.require(
-                psnr <= MAX_PSNR, "psnr", self.psnr, f"a number of decibels from 5 to {MAX_PSNR:g}"
-            )
-            self._settle("psnr", psnr)
-
-    def _settle(self, name: str, value: object) -> None:
-        """Keep the checked, plain-Python form of a value; the only writes that a frozen object sees."""
-        object.__setattr__(self, name, value)
+        return Checkpoint(self.resume)
 
 
-def _triple_of(factor: int | Triple | None) -> Triple | None:
-    return (factor, factor, factor) if isinstance(factor, int) else factor
-
-
-def _first(wished: T | None, otherwise: T) -> T:
-    return otherwise if wished is None else wished
+OPTIONS = validate.table(EncodeOptions)
+SOURCE_OPTIONS = validate.table(SourceOptions)

@@ -9,11 +9,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from inrcodec.encoder import back_projection, bounded, fitted, ledger, measure, plan, target_search, timing
+from inrcodec.encoder import back_projection, bounded, fitted, ledger, measure, planner, target_search, timing
 from inrcodec.encoder.facts import Facts
-from inrcodec.encoder.measure import Measured
+from inrcodec.encoder.measured import Measured
 from inrcodec.encoder.options import ResolvedOptions
-from inrcodec.format import container
 from inrcodec.progress import Progress, Stages
 
 # dB: a fit through a model that gains less may be behind one through Lanczos: of 22 volumes that no model
@@ -29,8 +28,7 @@ def encode(facts: Facts, options: ResolvedOptions, stages: Stages) -> tuple[byte
     InputError, UsageError, ModelNotFound, TargetNotReached, FitFailed, LimitExceeded
     """
     found = _measured(facts, options, stages)
-    measure.hold_to_size(found)
-    container.read(found.blob)  # what no reader would take is never written
+    found.check()
     return found.blob, ledger.report(found, stages.seconds)
 
 
@@ -42,9 +40,9 @@ def forecast(facts: Facts, options: ResolvedOptions) -> dict[str, Any]:
         found = target_search.forecast(facts, options)
         if not found.favours_networks:
             return ledger.refinement_plan(facts, None, found.refinement, timing.refinement(facts, options))
-        here = plan.on_grid(facts, options, found.grids[0])
+        here = planner.on_grid(facts, options, found.grids[0])
         return ledger.networks_plan(here, found.networks, timing.networks(here))
-    here = plan.make(facts, options)
+    here = planner.make(facts, options)
     return ledger.networks_plan(here, here.predicted, timing.networks(here))
 
 
@@ -56,7 +54,7 @@ def _measured(facts: Facts, options: ResolvedOptions, progress: Progress) -> Mea
     refine = bounded.with_psnr if options.max_error is None else bounded.guaranteed
     layer = refine(facts.volume, facts.span, options, progress)
     if not options.base:
-        return measure.refinement(plan.without_networks(facts, options), layer, progress=progress)
+        return measure.refinement(planner.without_networks(facts, options), layer, progress=progress)
     base = _networks(facts, replace(options, psnr=None), progress)
     return measure.refinement(base.plan, layer, base, progress)
 
@@ -66,13 +64,13 @@ def _networks(facts: Facts, options: ResolvedOptions, progress: Progress) -> Mea
 
     What was fitted through the model, or left bytes for it, would be worse and smaller than it need be.
     """
-    here = plan.make(facts, options, progress)
+    here = planner.make(facts, options, progress)
     if options.through_sr:
         here = back_projection.project(here, progress)
     found = measure.networks(fitted.fit(here, progress), progress)
     if not is_doubtful(found):
         return found
-    plain = here.rival()
+    plain = planner.rival(here)
     if options.through_sr:
         plain = back_projection.project(plain, progress)
     other = measure.networks(fitted.fit(plain, progress), progress)

@@ -1,28 +1,32 @@
-"""Presets: what a single word stands for.
+"""Presets, and what the encoder works with once one is filled in.
 
-In: a name.  Out: a value for every knob that the user does not turn.
-The one law: a default has its reason beside it.  Imports neither torch nor numpy.
+In: a name.  Out: a value for every option that is not given, and what the preset fixes.
+Invariant: a default has its reason beside it.  Imports neither torch nor NumPy.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from inrcodec.validate import Triple
+from inrcodec.volume.windows import Focus
 
-__all__ = ["PRESETS", "Preset", "Triple"]
+if TYPE_CHECKING:
+    from inrcodec.encoder.fit.checkpoint import Checkpoint
+
+__all__ = ["PRESETS", "Preset", "ResolvedOptions", "Settings", "Triple"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Preset:
-    """Values that a preset's name stands for; None leaves the choice to a rule of the encoder."""
+class Settings:
+    """What a preset decides for the encoder; None leaves the choice to a rule of the encoder."""
 
     steps: int
     batch_per_tile: int = 2048  # activations of a tile stay in the L2 cache
-    omega: float | None = None  # of the sine layers; by rule from the content, see `frequency`
+    omega: float | None = None  # of the sine layers; by rule from the content, see `encoder.omega`
     layers: int = 4  # hidden layers; at equal bytes 4 x 32 beat shallower and wider tiles
     voxels_per_tile: int = 27_000  # active low-res voxels; below ~24 wide tiles lose quality, above 60 time
     width: int | None = None
@@ -38,12 +42,50 @@ class Preset:
     work: float = 0.0
 
 
+@dataclass(frozen=True, kw_only=True)
+class Preset(Settings):
+    """A preset.
+
+    Attributes
+    ----------
+    fixed : option -> the values that may be given for it; none where it may not be given.
+    """
+
+    fixed: Mapping[str, tuple[object, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResolvedOptions(Settings):
+    """`EncodeOptions` with the preset's values filled in.
+
+    None still means "by rule": `factor` from the voxel spacing, `tiles` from the number of active voxels,
+    `sr` from the modality, `ensemble` from the `work` that the preset allows. `sr_wished` is False where the
+    user named no model; such a choice may fall back, with a notice.
+    """
+
+    preset: str
+    steps_wished: bool
+    sr_wished: bool
+    ensemble: int | None
+    ratio: float | None
+    size: int | None
+    psnr: float | None
+    max_error: float | None
+    base: bool
+    focus: Focus
+    seed: int
+    device: str
+    threads: int | None
+    time_budget: float | None
+    checkpoint: Checkpoint | None
+
+
 PRESETS: Mapping[str, Preset] = MappingProxyType(
     {
         "fast": Preset(steps=1200, usual_width=28),
         "balanced": Preset(steps=6000, through_sr=True, work=32e3),
         "best": Preset(steps=30_000, through_sr=True, work=256e3),
-        # One network for the whole volume, as the paper has it.
+        # One network for the whole volume, as the paper has it (sections 3.3 and 4.2); only its depth varies.
         "paper": Preset(
             steps=50_000,
             batch_per_tile=65_536,
@@ -54,6 +96,18 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
             factor=(4, 4, 4),
             tiles=(1, 1, 1),
             sr="srdensenet-all",
+            fixed={
+                "factor": ((4, 4, 4), 4),
+                "tiles": ((1, 1, 1),),
+                "width": (128,),
+                "layers": (2, 3, 4),
+                "through_sr": (False,),
+                "ensemble": (1,),
+                "ratio": (),
+                "size": (),
+                "psnr": (),
+                "focus": (),
+            },
         ),
     }
 )

@@ -17,11 +17,11 @@ from time import monotonic
 
 import numpy as np
 
-from inrcodec.encoder import back_projection, bounded, fitted, grid_search, measure, plan
+from inrcodec.encoder import back_projection, bounded, fitted, grid_search, measure, planner
 from inrcodec.encoder.facts import Facts
 from inrcodec.encoder.fitted import Fitted
 from inrcodec.encoder.grid_search import Choice
-from inrcodec.encoder.measure import Measured
+from inrcodec.encoder.measured import Measured
 from inrcodec.encoder.options import ResolvedOptions
 from inrcodec.encoder.plan import Plan
 from inrcodec.errors import FitFailed, InputError, TargetNotReached
@@ -120,7 +120,7 @@ def _refined(
     progress: Progress | None,
 ) -> Measured:
     """A refinement alone."""
-    bare = plan.without_networks(facts, options)
+    bare = planner.without_networks(facts, options)
     found = measure.refinement(
         bare, bounded.with_psnr(facts.volume, facts.span, options, progress), progress=progress
     )
@@ -146,7 +146,7 @@ def _by_networks(
     """
     best, deadline = -inf, _deadline(options)
     for grid in forecasts.grids:
-        search = _Search(plan.on_grid(facts, options, grid, progress), deadline, progress)
+        search = _Search(planner.on_grid(facts, options, grid, progress), deadline, progress)
         found = search.run(most)
         if found is not None:
             return found
@@ -228,7 +228,7 @@ class _Search:
 
     def _attempt(self, size: int | None) -> _Attempt:
         """Fit to a size, from the attempt before; the first takes the size that it comes to."""
-        here = replace(self.first.resized(size), notices=self.first.notices)
+        here = replace(planner.resized(self.first, size), notices=self.first.notices)
         if self.deadline < inf:
             left = max(self.deadline - monotonic(), 0.01)
             here = replace(here, options=replace(here.options, time_budget=SHARE * left))

@@ -107,30 +107,9 @@ class Reader:
             raise _damaged(states)
         self.states = np.frombuffer(states, "<u8").astype(np.uint64)
 
-    def block(self, data: bytes, contexts: Bytes, tables: Tables, escaped: Bytes) -> Bytes:
-        """Tokens of the next block; the tables follow it.
-
-        Raises
-        ------
-        CorruptFile
-            The words do not hold so many tokens.
-        """
-        if len(data) % 4:
-            raise _damaged(data)
-        words, used, rare = np.frombuffer(data, "<u4"), 0, 0
-        tokens = np.empty(len(contexts), np.uint8)
-        for piece in pieces(len(contexts)):
-            used = self._popped(words, used, contexts[piece], tokens[piece], tables)
-            found = np.flatnonzero(tokens[piece] == ESCAPE)
-            told = escaped[rare : rare + len(found)]
-            if len(told) != len(found) or (told >= COUNT).any():
-                raise _damaged(data)
-            tokens[piece][found] = told
-            rare += len(found)
-            tables.learn(contexts[piece], tokens[piece])
-        if used != len(words) or rare != len(escaped):
-            raise _damaged(data)
-        return tokens
+    def block(self, words: bytes, rare: Bytes) -> BlockReader:
+        """The next block: its words, and its tokens that the words only tell to be rare."""
+        return BlockReader(self.states, words, rare)
 
     def finish(self) -> None:
         """Check that nothing is left, behind the last block.
@@ -142,11 +121,48 @@ class Reader:
         if (self.states != LOW).any():
             raise _damaged(self.states.tobytes())
 
-    def _popped(
-        self, words: NDArray[np.uint32], used: int, contexts: Bytes, tokens: Bytes, tables: Tables
-    ) -> int:
-        """Tokens of a piece into ``tokens``; how many words were used."""
+
+class BlockReader:
+    """One block, piece by piece; the lanes' states go on into the next block."""
+
+    def __init__(self, states: Words, words: bytes, rare: Bytes) -> None:
+        if len(words) % 4:
+            raise _damaged(words)
+        self.states, self.words, self.rare = states, np.frombuffer(words, "<u4"), rare
+        self.used = self.escapes = 0  # words and rare tokens
+
+    def read(self, contexts: Bytes, tables: Tables) -> Bytes:
+        """Tokens of the next of the :func:`pieces`; the tables follow it.
+
+        Raises
+        ------
+        CorruptFile
+            The block does not hold so many tokens.
+        """
+        tokens = self._pop(contexts, tables)
+        escaped = np.flatnonzero(tokens == ESCAPE)
+        rare = self.rare[self.escapes : self.escapes + len(escaped)]
+        if len(rare) != len(escaped) or (rare >= COUNT).any():
+            raise _damaged(self.words.tobytes())
+        tokens[escaped] = rare
+        self.escapes += len(escaped)
+        tables.learn(contexts, tokens)
+        return tokens
+
+    def finish(self) -> None:
+        """Check that the block is used up.
+
+        Raises
+        ------
+        CorruptFile
+        """
+        if self.used != len(self.words) or self.escapes != len(self.rare):
+            raise _damaged(self.words.tobytes())
+
+    def _pop(self, contexts: Bytes, tables: Tables) -> Bytes:
+        """Tokens of a piece from the lanes' stacks."""
         states, lanes = self.states, len(self.states)
+        tokens = np.empty(len(contexts), np.uint8)
         symbols, frequency, inside = _lookup(contexts, tables)
         rows = contexts.astype(np.int64) << BITS
         for first in range(0, len(contexts), lanes):
@@ -160,12 +176,12 @@ class Reader:
             x += inside.take(slot, mode="clip")
             low = (x < LOW).nonzero()[0]
             if len(low):
-                fresh = words[used : used + len(low)]
+                fresh = self.words[self.used : self.used + len(low)]
                 if len(fresh) != len(low):
-                    raise _damaged(words.tobytes())
+                    raise _damaged(self.words.tobytes())
                 x[low] = (x[low] << WORD) | fresh
-                used += len(low)
-        return used
+                self.used += len(low)
+        return tokens
 
 
 def _lookup(contexts: Bytes, tables: Tables) -> tuple[Bytes, Halves, Halves]:

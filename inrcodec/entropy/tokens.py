@@ -59,24 +59,47 @@ def tokenise(folded: Ints) -> tuple[Bytes, Bytes]:
     return tokens, _packed(large & ((1 << below) - 1), below)
 
 
-def values_of(tokens: Bytes, bits: Bytes) -> Ints:
-    """Invert :func:`tokenise`.
+class PlainBits:
+    """The plain bits of a block, which :func:`tokenise` packed, piece by piece."""
 
-    Raises
-    ------
-    CorruptFile
-        Other than as many bits as the tokens ask for.
-    """
-    folded = tokens.astype(np.int64)
-    places = np.flatnonzero(folded >= DIRECT)
-    coarse = folded[places] - DIRECT
-    below = coarse // PARTS + FIRST - FINE
-    if len(bits) != -(-int(below.sum()) // 8):
-        raise CorruptFile(
-            f"{len(bits)} bytes of plain bits, other than asked for; get the file again", value=len(bits)
+    def __init__(self, packed: Bytes) -> None:
+        self.packed, self.position = packed, 0
+
+    def values_of(self, tokens: Bytes) -> Ints:
+        """The integers of the next tokens.
+
+        Raises
+        ------
+        CorruptFile
+            Fewer bits than the tokens need.
+        """
+        folded = tokens.astype(np.int64)
+        places = np.flatnonzero(folded >= DIRECT)
+        coarse = folded[places] - DIRECT
+        below = coarse // PARTS + FIRST - FINE
+        start, stop = self.position, self.position + int(below.sum())
+        if stop > 8 * len(self.packed):
+            raise self._damaged()
+        bits = np.unpackbits(self.packed[start // 8 : -(-stop // 8)], bitorder="little")[start % 8 :]
+        folded[places] = ((PARTS + coarse % PARTS) << below) | _unpacked(bits, below)
+        self.position = stop
+        return folded
+
+    def finish(self) -> None:
+        """Refuse bytes that no token needs.
+
+        Raises
+        ------
+        CorruptFile
+        """
+        if len(self.packed) != -(-self.position // 8):
+            raise self._damaged()
+
+    def _damaged(self) -> CorruptFile:
+        count = len(self.packed)
+        return CorruptFile(
+            f"{count} bytes of plain bits do not fit the tokens, get the file again", value=count
         )
-    folded[places] = ((PARTS + coarse % PARTS) << below) | _unpacked(bits, below)
-    return folded
 
 
 def _packed(values: Ints, lengths: Ints) -> Bytes:
@@ -86,8 +109,7 @@ def _packed(values: Ints, lengths: Ints) -> Bytes:
     return np.packbits(((values[which] >> position) & 1).astype(np.uint8), bitorder="little")
 
 
-def _unpacked(packed: Bytes, lengths: Ints) -> Ints:
-    bits = np.unpackbits(packed, bitorder="little")
+def _unpacked(bits: Bytes, lengths: Ints) -> Ints:
     starts = np.cumsum(lengths) - lengths
     values = np.zeros(len(lengths), np.int64)
     for position in range(int(lengths.max(initial=0))):

@@ -160,7 +160,7 @@ def open_sections(source: Source, most: int | None = None) -> tuple[Header, Sect
         The header is not within the first ``most`` bytes.
     """
     if most is not None:
-        validate.integer("max_bytes", most, 1, 2**63 - 1)
+        validate.integer("max_bytes", most, 1, validate.LARGEST)
     with _named(source):
         table, sections = _sections(opened(source), most)
         stated = {entry.name: entry.length for entry in table.entries}

@@ -284,9 +284,9 @@ def _impossible(header: Header) -> Iterator[tuple[str, bool]]:
     yield "number of dimensions", header.ndim not in (2, 3) or (header.ndim == 2 and header.shape[0] != 1)
     yield "affine", is_singular(header.affine[:3, :3])
     yield "rescale", header.rescale[0] == 0
-    smallest, largest = _limits_of(header.dtype)
+    smallest, largest = volume.limits_of(np.dtype(header.dtype))
     yield "range", not smallest <= header.low <= header.high <= largest
-    yield "padding", header.padding is not None and not _is_held(header.padding, header.dtype)
+    yield "padding", header.padding is not None and not volume.is_held(header.padding, np.dtype(header.dtype))
     yield "modality", len(header.modality) > volume.LONGEST_MODALITY
     yield "factor", min(header.factor) < 1 or max(header.factor) > limits.FACTOR
     yield "companding", not header_checks.is_curve(header.companding)
@@ -358,22 +358,6 @@ def _is_narrow(low: float, high: float) -> bool:
     if not (isfinite(distance) and distance > 0 and isfinite(2 / distance)):
         return True
     return distance < NARROWEST_WINDOW * max(abs(low), abs(high))
-
-
-def _limits_of(dtype: str) -> tuple[float, float]:
-    """Smallest and largest value of a type, as floats; integers up to where float64 has them all."""
-    kind = np.dtype(dtype)
-    if kind.kind == "f":
-        return -float(np.finfo(kind).max), float(np.finfo(kind).max)
-    limits_of = np.iinfo(kind)
-    exact = volume.LARGEST_INTEGER
-    return float(max(limits_of.min, -exact)), float(min(limits_of.max, exact))
-
-
-def _is_held(value: float, dtype: str) -> bool:
-    """Whether a type has a value."""
-    smallest, largest = _limits_of(dtype)
-    return smallest <= value <= largest and (np.dtype(dtype).kind == "f" or value.is_integer())
 
 
 def _check_cuts(header: Header) -> None:

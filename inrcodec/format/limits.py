@@ -30,8 +30,10 @@ LAYERS = 16
 WIDTH = 1024
 WEIGHTS = 1 << 24  # of all networks together
 CELLS = 1 << 20  # of the activity mask: its coder is a plain loop
+INTEGERS = 1 << 32  # bytes of a refinement's integers, which are all in memory while it is decoded
 FIRST = 1 << 12  # voxels of a refinement's first lattice, which is one block
 WORK = 1 << 42  # multiply-adds of the low-res decode: a quarter of an hour on one core
+SUPERRES_WORK = 1 << 48  # multiply-adds of the super-resolution, ensemble included: hours on one core
 
 
 def check_header(header: Header, masked: bool = True) -> None:
@@ -64,9 +66,19 @@ def check_header(header: Header, masked: bool = True) -> None:
         ("number of weights", tiles * each, WEIGHTS),
         ("number of multiply-adds", lowres * each, WORK),
         ("number of voxels in the first lattice", first if header.refine_steps else 0, FIRST),
+        ("number of bytes of the refinement", _integer_bytes(header) * prod(header.shape), INTEGERS),
         ("number of mask cells", cells if masked else 0, CELLS),
     ):
         check(name, value, ceiling)
+
+
+def _integer_bytes(header: Header) -> int:
+    """Bytes of an integer of the refinement as it is held while it is decoded; 0 without one."""
+    if not header.refine_steps:
+        return 0
+    if header.refine_unit == 0:
+        return 8 if header.dtype == "float32" else 4
+    return 4 if (header.high - header.low) / header.refine_unit < 1 << 31 else 8
 
 
 def check(name: str, value: int, ceiling: int) -> None:

@@ -48,7 +48,7 @@ def facts(header: Header, lengths: Mapping[str, int]) -> dict[str, Any]:
             "modality": header.modality,
             "unit": header.unit,
             "spacing": [round(edge, 9) for edge in spacing_of(header.affine)],
-            "plane": plane_of(header.affine),
+            "plane": plane_of(header.affine, header.description),
             "affine_lps": header.affine.tolist(),
             "rescale": list(header.rescale),
             "padding": header.padding,

@@ -169,13 +169,13 @@ def refuse_modality(path: str | os.PathLike[str], modality: str | None) -> None:
 
 
 def refuse_other_ending(path: str | os.PathLike[str]) -> None:
-    """Refuse a name for an `.inrv` file that promises something else; raises `UsageError`."""
+    """Refuse a name for an `.inrv` file with the ending of another format; raises `UsageError`."""
     name = Path(path).name
     for ending in sorted([*ENDINGS, ".dcm", ".gz", ".zip"], key=len, reverse=True):
         if name.lower().endswith(ending):
-            meant = Path(path).with_name(name[: -len(ending)] + ".inrv")
+            better = Path(path).with_name(name[: -len(ending)] + ".inrv")
             raise UsageError(
-                f"{path} is to be an .inrv file, its ending says {ending}; did you mean {meant}?", value=name
+                f"{path} would be an .inrv file, its ending says {ending}; did you mean {better}?", value=name
             )
 
 

@@ -1,7 +1,7 @@
 """NIfTI: `.nii` and `.nii.gz`.
 
-In: a NIfTI file. Out: a `Volume`, and NIfTI again. The one law: stored values, slope and affine are taken and
-given as they are, never applied to each other.
+In: a NIfTI file.  Out: a `Volume`, and NIfTI again.
+Invariant: stored values, slope and affine are read and written as they are, never applied to each other.
 """
 
 from __future__ import annotations
@@ -25,11 +25,7 @@ from inrcodec.volume.volume import Volume, checked_array
 Header = Any
 Image = Any
 
-_MILLIMETRES = {
-    1: 1000.0,
-    2: 1.0,
-    3: 0.001,
-}  # by NIfTI code of metre, millimetre, micrometre; others count as mm
+_MILLIMETRES = {1: 1000.0, 2: 1.0, 3: 0.001}  # by NIfTI code of m, mm, µm; others count as mm
 _SCANNER = 1  # NIfTI code "scanner-based coordinates"
 _LARGEST_SIDE = 32767  # of NIfTI-1; above it NIfTI-2
 _GZIP_LEVEL = 3  # a 60 Mvoxel CT in 2 s instead of 9 s at level 6, for 5 % more bytes
@@ -44,7 +40,7 @@ def read(source: str | os.PathLike[str]) -> Volume:
     Raises
     ------
     InputError
-        No NIfTI file, colour or complex, 4-D, NaN or infinite values.
+        Not a NIfTI file, colour or complex, 4-D, NaN or infinite values.
     """
     path = Path(source)
     image = _open(path)
@@ -118,7 +114,7 @@ def _open(path: Path) -> Image:
         # Not mapped: a file that changes while it is encoded would change the volume.
         image = nibabel.load(path, mmap=False)
     except Exception as error:  # a parser of foreign bytes may raise anything
-        raise InputError(f"{path} is no sound NIfTI file: {error}", value=str(path)) from error
+        raise InputError(f"{path} is not a valid NIfTI file: {error}", value=str(path)) from error
     if not isinstance(image, Nifti1Image):  # NIfTI-2 is a subclass
         raise InputError(f"{path} is {type(image).__name__}, convert it to NIfTI", value=str(path))
     return image
@@ -139,7 +135,7 @@ def _stored(image: Image, path: Path) -> NDArray[Any]:
         )
     try:
         stored = np.asanyarray(image.dataobj.get_unscaled())
-    except Exception as error:  # so may the decompressor
+    except Exception as error:  # a decompressor may as well
         raise InputError(f"cannot read the voxels of {path}: {error}", value=str(path)) from error
     return checked_array(stored.reshape(shape, order="F").T, str(path))
 

@@ -1,6 +1,7 @@
 """NumPy files.
 
-In: `.npy`, or `.npz` with one array. Out: a `Volume`, and `.npy` again. The one law: nothing is unpickled.
+In: `.npy`, or `.npz` with one array.  Out: a `Volume`, and `.npy` again.
+Invariant: nothing is unpickled.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ def read(source: str | os.PathLike[str], *, spacing: Sequence[float] | None = No
     Raises
     ------
     InputError
-        Not a NumPy file, pickled objects, several arrays, or an array that is no volume.
+        Not a NumPy file, pickled objects, several arrays, or an array that is not a volume.
     """
     path = Path(source)
     return from_array(_load(path), spacing=spacing, source_bytes=path.stat().st_size)
@@ -40,7 +41,7 @@ def read(source: str | os.PathLike[str], *, spacing: Sequence[float] | None = No
 def from_array(
     array: NDArray[Any], *, spacing: Sequence[float] | None = None, source_bytes: int | None = None
 ) -> Volume:
-    """Volume of an array, with the padding value of a CT found in it."""
+    """Volume of an array, with the padding value that its corners show, if it is a CT."""
     plain = Volume.from_array(array, spacing=spacing)
     return Volume(
         plain.array,
@@ -55,7 +56,7 @@ def write(
     volume: Volume, path: str | os.PathLike[str], *, force: bool = False, provenance: Provenance | None = None
 ) -> None:
     """Write the stored values, (z, y, x) or, of an image, (y, x); `.npy` has no place for the rest."""
-    del provenance  # neither has a statement about compression
+    del provenance  # there is no place for it
     array = volume.array[0] if volume.ndim == 2 else volume.array
     atomic_write(path, lambda stream: np.save(stream, array, allow_pickle=False), force)
 
@@ -71,8 +72,8 @@ def _load(path: Path) -> NDArray[Any]:
                 array: NDArray[Any] = archive[names[0]]
                 return array
     except Exception as error:  # zipfile and the parser of headers may raise anything
-        raise InputError(f"{path} is no sound NumPy file of numbers: {error}", value=str(path)) from error
+        raise InputError(f"{path} is not a valid NumPy file of numbers: {error}", value=str(path)) from error
     raise InputError(
-        f"{path} holds {len(names)} arrays ({', '.join(names) or 'none'}), save the one meant as .npy",
+        f"{path} holds {len(names)} arrays ({', '.join(names) or 'none'}), save the right one as .npy",
         value=names,
     )

@@ -1,7 +1,7 @@
-"""What a sink says about how the voxels came to be.
+"""The statement about lossy compression that goes into an output's header.
 
-In: how a volume was compressed. Out: the statement that goes into the output's header. The one law: a lossy
-image says that it is one.
+In: how a volume was compressed.  Out: sentences for DICOM and NIfTI.
+Invariant: a lossy image says that it is one.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ class Provenance:
         DICOM (0028,2114).
     detail : {"guessed", "interpolated", "low-res", "coarse", "refined"}
         Where detail finer than the low-res volume comes from: a super-resolution model, Lanczos, or
-        nowhere, as the low-res volume itself is written; or whether a refinement was decoded whole.
+        nowhere, as the low-res volume itself is written; or a refinement, decoded in part or whole.
     bound : str
-        What no voxel is off by more than, with its unit, where that was promised.
+        Largest error of any voxel, with its unit, where a bound was promised; else "".
     """
 
     ratio: float
@@ -62,7 +62,7 @@ class Provenance:
 
     @property
     def summary(self) -> str:
-        """The same for NIfTI's 79 characters."""
+        """The same within the 79 characters of NIfTI's descrip."""
         ratio = f"{self.ratio:.0f}" if self.ratio >= 10 else f"{self.ratio:.2g}"
         detail = f"error up to {self.bound}" if self.bound else _WORDS[self.detail]
         return f"{self.method} lossy {ratio}:1, {detail}"

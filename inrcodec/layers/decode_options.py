@@ -1,89 +1,111 @@
-"""How a file is to be decoded.
+"""How a file is decoded: the table of options.
 
 In: options by name, from Python or the command line.  Out: a frozen `DecodeOptions`.
-The one law: what is impossible is refused here.  Imports neither torch nor numpy.
+Invariant: what is impossible is refused here.  Imports neither torch nor NumPy.
+
+To add an option, add a row to `DecodeOptions` and its type to `DecodeKeywords`; signatures, docstrings,
+parser, help and manual follow.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, get_args
+from typing import Literal, TypeAlias, TypedDict, get_args
 
 from inrcodec import validate
-from inrcodec.errors import UsageError
+from inrcodec.validate import SWITCH, choice, lists_keywords, row
 
 Precision: TypeAlias = Literal["float32", "bfloat16"]
-
-
 Quality: TypeAlias = Literal["full", "base", "preview"]
-
-
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 QUALITIES: tuple[Quality, ...] = get_args(Quality)
 
+VERSION, MODEL, MACHINE = "version of the volume", "super-resolution", "machine"
 
-PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+
+class DecodeKeywords(TypedDict, total=False):
+    """Types of the keywords of :func:`inrcodec.decode`: the fields of `DecodeOptions`."""
+
+    quality: Quality
+    lowres: bool
+    sr: str | None
+    ensemble: int | None
+    precision: Precision
+    device: str
+    threads: int | None
 
 
+@lists_keywords()
 @dataclass(frozen=True, kw_only=True)
 class DecodeOptions:
-    """What the user asks of the decoder.
+    """How a file is decoded; the keywords of :func:`inrcodec.decode`.
 
     Parameters
     ----------
-    lowres : bool
-        Stop before the up-sampling.
-    sr : str, optional
-        "lanczos" brings the resolution back without the model that the file names.
-    device : str
-        "cpu", "cuda" or "cuda:N", of the super-resolution.
-    threads : int, optional
-        1..1024; one a core without it.  Threads change no voxel.
-    quality : {"full", "base", "preview"}
-        "full" is all that the file holds; "base" leaves the refinement out; "preview" is the fastest look:
-        the networks without their model, or a coarse version of the refinement where there are none.
-    precision : {"float32", "bfloat16"}
-        Of the super-resolution network.  "float32" is the reference; "bfloat16" is faster where a processor
-        has it, within 0.05 dB of the reference.
-    ensemble : {1, 2, 4, 8}, optional
-        Mirror images that the model's result is averaged over.  By default as many as the file says: that is
-        the reference; fewer are faster.
+    {keywords}
 
     Raises
     ------
     UsageError
-        For a value outside its range; whether the device is there says `allowed.check_device`.
+        For a value outside its range; whether there is such a device is checked when it is used.
     """
 
-    lowres: bool = False
-    sr: str | None = None
-    device: str = "cpu"
-    threads: int | None = None
-    quality: Quality = "full"
-    precision: Precision = "float32"
-    ensemble: int | None = None
+    quality: Quality = row(
+        "full",
+        choice(QUALITIES),
+        "which version",
+        VERSION,
+        detail="full: all that the file holds; base: without its refinement; preview: the fastest look",
+        metavar="NAME",
+        main=True,
+        without=("lowres", True),
+    )
+    lowres: bool = row(False, SWITCH, "the low-res volume, not up-sampled", VERSION, main=True)
+    sr: str | None = row(
+        None,
+        validate.MODEL,
+        "'lanczos' for up-sampling without a model",
+        MODEL,
+        otherwise="the file's model",
+        main=True,
+        without=("lowres", True),
+    )
+    ensemble: int | None = row(
+        None,
+        validate.ENSEMBLE,
+        "mirror images that are averaged",
+        MODEL,
+        detail="the model is computed as many times; fewer are faster",
+        metavar="N",
+        otherwise="the file's number, which is the reference",
+        without=("lowres", True),
+    )
+    precision: Precision = row(
+        "float32",  # the reference; the other is within 0.05 dB of it
+        choice(PRECISIONS),
+        "arithmetic of the model",
+        MODEL,
+        detail="bfloat16 is faster on processors that have it, within 0.05 dB",
+        metavar="TYPE",
+    )
+    device: str = row("cpu", validate.DEVICE, "where the model is computed", MACHINE)
+    threads: int | None = row(
+        None,
+        validate.THREADS,
+        "threads of the computation",
+        MACHINE,
+        detail="they change no voxel",
+        otherwise="one a core",
+        main=True,
+    )
 
     def __post_init__(self) -> None:
-        validate.check_model_id(self.sr)
-        validate.check_device_name(self.device)
-        validate.check_ensemble(self.ensemble)
-        validate.require(self.precision in PRECISIONS, "precision", self.precision, " or ".join(PRECISIONS))
-        validate.require(self.quality in QUALITIES, "quality", self.quality, ", ".join(QUALITIES))
-        if self.lowres and self.quality != "full":
-            raise UsageError(
-                f"{self.quality!r} has no meaning for the low-res volume: leave it out",
-                value=self.quality,
-                option="quality",
-            )
-        for name in ("sr", "ensemble"):
-            value = getattr(self, name)
-            if self.lowres and value is not None:
-                raise UsageError(
-                    f"{value!r} has no meaning for the low-res volume: leave it out",
-                    value=value,
-                    option=name,
-                )
-        if self.threads is not None:
-            validate.integer("threads", self.threads, 1, validate.MAX_THREADS)
+        validate.check_all(self)
+
+    def check_device(self) -> None:
+        """Raise `UsageError` where torch has no such device."""
+        validate.check_device(self.device)
 
 
+OPTIONS = validate.table(DecodeOptions)
 REFERENCE = DecodeOptions()  # what a file is measured by

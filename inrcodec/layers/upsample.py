@@ -81,6 +81,7 @@ class Upsampling:
         taps = resample.support(box, header.lowres_shape, header.factor, header.shape)
         if self._model(options) == LANCZOS:
             return taps
+        registry.check_work(header, options.ensemble)  # before the networks are evaluated
         from inrcodec.layers.superres import upsampler
 
         return upsampler.support(self.active, box, header.factor, taps)

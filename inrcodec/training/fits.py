@@ -76,7 +76,7 @@ class Fits:
 
     def _decoded(self, volume: Volume, width: int) -> Float32:
         """In stored units."""
-        blob, _ = api.encode_report(
+        blob = api.encode(
             volume,
             factor=self.factor,
             width=width,

@@ -1,4 +1,4 @@
 """The volume: samples on a grid with named axes, and what their values mean.
 
-The law of this room: it knows no file and no codec.
+Invariant of this room: it knows no file and no codec.
 """

@@ -7,6 +7,8 @@ Invariant: an affine that passed the check can be inverted, whatever the unit of
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -74,13 +76,18 @@ def coarser(affine: Affine, factor: Shape) -> Affine:
     return np.asarray(affine @ scale)
 
 
-def is_placed(affine: Affine) -> bool:
-    """Whether an affine says more than a spacing: arrays without a place lie along the axes at the origin."""
+def is_placed(affine: Affine, description: Mapping[str, object] = MappingProxyType({})) -> bool:
+    """Whether an affine says how a volume lies in the patient.
+
+    Arrays lie along the axes at the origin; NIfTI files without a form say so in the volume's description.
+    """
+    if description.get("nifti_sform") == description.get("nifti_qform") == 0:
+        return False
     return not np.array_equal(affine, np.diag(np.abs(np.diag(affine))))
 
 
-def plane_of(affine: Affine) -> str:
-    """Which of `PLANES` the slices along z are nearest to; "" where the affine does not say.
+def plane_of(affine: Affine, description: Mapping[str, object] = MappingProxyType({})) -> str:
+    """Which of `PLANES` the slices along z are nearest to; "" where that is unknown (`is_placed`).
 
     Examples
     --------
@@ -89,7 +96,7 @@ def plane_of(affine: Affine) -> str:
     >>> plane_of(np.diag([0.5, 0.5, 3.0, 1.0]))
     ''
     """
-    if not is_placed(affine):
+    if not is_placed(affine, description):
         return ""
     normal = np.cross(affine[:3, 0], affine[:3, 1])
     return PLANES[int(np.argmax(np.abs(normal)))]

@@ -1,7 +1,7 @@
 """How far a decoded volume is from its source.
 
 In: slabs of source and decoded values.  Out: PSNR with its peak, largest and mean error.
-The one law: the peak is always stated.
+Invariant: the peak is always stated.
 """
 
 from collections.abc import Iterator, Mapping
@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-PIECE = 1 << 15  # voxels
+PIECE = 1 << 15  # voxels that are compared at a time: their floats stay in a core's cache
 
 
 def peak_of(low: float, high: float, dtype: np.dtype[np.generic]) -> float:
-    """The peak that PSNR is taken against: ``2**bits - 1`` of the fewest bits, at least 8, that hold the
-    range.
+    """The peak of a PSNR, in stored units.
 
-    4095 for 12-bit CT, 255 for 8-bit images (the paper's I, section 3.5); for floats the range itself.
+    For integers ``2**bits - 1`` of the fewest bits, at least 8, that hold the range: 4095 for 12-bit CT, 255
+    for 8-bit images (the paper's I, section 3.5). For floats the range itself.
     """
     span = high - low
     if dtype.kind == "f":
@@ -28,7 +28,7 @@ def peak_of(low: float, high: float, dtype: np.dtype[np.generic]) -> float:
 
 
 def psnr(mse: float) -> float:
-    """``-10 log10(mse)`` in dB, of errors relative to the peak (paper, equation 2); infinite without any."""
+    """``-10 log10(mse)`` in dB, of errors relative to the peak (paper, equation 2); infinite for 0."""
     return inf if mse == 0 else -10 * log10(mse)
 
 
@@ -42,7 +42,7 @@ class Errors:
     largest: float = 0.0
 
     def add(self, source: NDArray[Any], decoded: NDArray[Any]) -> None:
-        """Take in a slab; arrays of equal shape and any real dtype."""
+        """Add a slab: arrays of equal shape and any real dtype."""
         for values, others in _pieces(source, decoded):
             difference = values.astype(np.float64)
             difference -= others
@@ -67,7 +67,7 @@ class Errors:
 class WindowErrors:
     """Running mean absolute errors of the voxels whose source lies in a window, in stored units.
 
-    PSNR weighs air and metal as much as what people look at; these do not.
+    PSNR weighs air and metal as much as tissue; these do not.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ class WindowErrors:
     sums: dict[str, float] = field(default_factory=dict)  # in widths of the window: no overflow
 
     def add(self, source: NDArray[Any], decoded: NDArray[Any]) -> None:
-        """Take in a slab; arrays of equal shape and any real dtype."""
+        """Add a slab: arrays of equal shape and any real dtype."""
         for piece, others in _pieces(source, decoded) if self.windows else ():
             values = piece.astype(np.float64)
             errors = np.abs(values - others)
@@ -97,7 +97,7 @@ class WindowErrors:
 
 
 def _pieces(*arrays: NDArray[Any]) -> Iterator[tuple[NDArray[Any], ...]]:
-    """The same voxels of each array, a run at a time: its floats stay in a core's cache."""
+    """The same voxels of each array, `PIECE` at a time."""
     flat = [array.reshape(-1) for array in arrays]
     for start in range(0, flat[0].size, PIECE):
         yield tuple(array[start : start + PIECE] for array in flat)

@@ -1,7 +1,7 @@
 """Which stored value means "no signal here".
 
-In: a stack of stored values. Out: the padding value, or None. The one law: padding is a region of one exact
-value, never a value that the scanner measured.
+In: a stack of stored values.  Out: the padding value, or None.
+Invariant: padding is a region of one exact value, never a value that the scanner measured.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from inrcodec.volume.volume import Volume
 
-# Below air by definition of the Hounsfield scale: nothing that was measured lies there in all corners.
+# HU; below air by the definition of the scale: nothing that was measured lies there in all corners.
 AIR_FLOOR = -1024.0
 # Mean run along x of a declared padding value. Rows outside a scan circle have runs of tens of voxels; zeros
 # in the noise of MR air, which some scanners declare as padding too, have runs of one to three.
@@ -24,7 +24,7 @@ Bool = NDArray[np.bool_]
 
 
 def find_padding(array: NDArray[Any], rescale: tuple[float, float] = (1.0, 0.0)) -> float | None:
-    """Out-of-circle value of a CT that does not declare one (-2000, -3024 ...).
+    """The value outside the scan circle of a CT that does not declare one (-2000, -3024 ...).
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ def confirm_padding(
 
 
 def padding_masks(volume: Volume) -> Iterator[Bool] | None:
-    """Where the padding value stands, slice by slice (y, x); ``None`` where it never does."""
+    """Where the voxels are padding, slice by slice (y, x); ``None`` if none is."""
     if volume.padding is None or not any((plane == volume.padding).any() for plane in volume.array):
         return None
     return (plane == volume.padding for plane in volume.array)

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from inrcodec.errors import InputError, UsageError
 from inrcodec.volume.affine import checked_affine, spacing_of
+from inrcodec.volume.box import Shape
 from inrcodec.volume.value_range import Range
 
 # numpy kinds i, u, f with these item sizes; longdouble is left out, its width differs between machines.
@@ -40,8 +41,8 @@ class Volume:
     Parameters
     ----------
     array : ndarray, (z, y, x), any type of `DTYPES`
-        Stored values, finite, integers within +-2^53. Copied only where it is not in native byte order and
-        C order: do not change it afterwards.
+        Stored values, finite, integers within ±2^53. Copied only if it is not in native byte order and C
+        order: do not change it afterwards.
     affine : ndarray, (4, 4), float64
         Voxel index (x, y, z, 1) to millimetres, LPS axes (DICOM's and ITK's).
     rescale : (slope, intercept)
@@ -60,13 +61,13 @@ class Volume:
     description : mapping of str to int, float or str
         Technical facts that identify nobody and that a sink needs to write the same kind again.
     notices : tuple of str
-        What the reader chose and the user should know; not kept in a file.
+        Choices of the reader that the user should know; not stored in a file.
 
     Raises
     ------
     InputError
         The array is not 3-D, is empty, has an unsupported type or values that are NaN, infinite or beyond
-        +-2^53; the affine is singular or not finite; the modality or the padding is none.
+        ±2^53; the affine is singular or not finite; the modality or the padding is not possible.
     """
 
     array: NDArray[Any]
@@ -90,7 +91,8 @@ class Volume:
         slope, intercept = (float(v) for v in self.rescale)
         if slope == 0 or not np.isfinite([slope, intercept]).all():
             raise InputError(
-                f"rescale slope {slope} and intercept {intercept} are no scale", value=self.rescale
+                f"rescale slope {slope} and intercept {intercept} do not scale",
+                value=self.rescale,
             )
         object.__setattr__(self, "rescale", (slope, intercept))
         object.__setattr__(self, "affine", checked_affine(self.affine))
@@ -149,7 +151,7 @@ class Volume:
         )
 
     @property
-    def shape(self) -> tuple[int, int, int]:
+    def shape(self) -> Shape:
         """Voxels along (z, y, x)."""
         z, y, x = self.array.shape
         return z, y, x
@@ -160,7 +162,7 @@ class Volume:
         return spacing_of(self.affine)
 
     def physical(self) -> NDArray[Any]:
-        """Stored values rescaled: float32, or float64 where the stored type holds more than float32 can."""
+        """Rescaled values, (z, y, x): float32, or float64 if float32 does not hold every stored value."""
         wide = self.array.dtype in (np.float64, np.int32, np.uint32, np.int64, np.uint64)
         values: NDArray[Any] = self.array.astype(np.float64 if wide else np.float32)
         slope, intercept = self.rescale
@@ -197,7 +199,7 @@ class Volume:
 
 
 def check_type(array: NDArray[Any], name: str = "the array") -> None:
-    """Refuse arrays that no volume can hold: unsupported type or no voxels.
+    """Refuse an array of an unsupported type or without voxels.
 
     Raises
     ------
@@ -215,12 +217,12 @@ def check_type(array: NDArray[Any], name: str = "the array") -> None:
 def checked_array(array: ArrayLike, name: str = "the array") -> NDArray[Any]:
     """Array of a supported type, native byte order and C order, with values that float64 holds.
 
-    Copies only where byte or memory order ask for it.
+    Copied only if byte or memory order require it.
 
     Raises
     ------
     InputError
-        Unsupported type, masked array, no voxels, NaN, infinities, integers beyond +-2^53.
+        Unsupported type, masked array, no voxels, NaN, infinities, integers beyond ±2^53.
     """
     if isinstance(array, np.ma.MaskedArray):
         raise InputError(f"{name} is a masked array, fill it and pass the fill value as padding")
@@ -248,6 +250,20 @@ def checked_array(array: ArrayLike, name: str = "the array") -> NDArray[Any]:
     return values
 
 
+def limits_of(dtype: np.dtype[Any]) -> tuple[float, float]:
+    """Smallest and largest value of a type, as floats; of integers within ±2^53, as float64 has them all."""
+    if dtype.kind == "f":
+        return -float(np.finfo(dtype).max), float(np.finfo(dtype).max)
+    limits = np.iinfo(dtype)
+    return float(max(limits.min, -LARGEST_INTEGER)), float(min(limits.max, LARGEST_INTEGER))
+
+
+def is_held(value: float, dtype: np.dtype[Any]) -> bool:
+    """Whether an array of a type can hold a value, of floats up to rounding."""
+    smallest, largest = limits_of(dtype)
+    return smallest <= value <= largest and (dtype.kind == "f" or value.is_integer())
+
+
 def checked_padding(padding: float | None, dtype: np.dtype[Any]) -> float | None:
     """Padding value that an array of this type can hold.
 
@@ -258,23 +274,16 @@ def checked_padding(padding: float | None, dtype: np.dtype[Any]) -> float | None
     if padding is None:
         return None
     value = float(padding)
-    if dtype.kind == "f":
-        with np.errstate(over="ignore"):
-            held = bool(np.isfinite(dtype.type(value)))
-    else:
-        limits = np.iinfo(dtype)
-        held = value.is_integer() and max(limits.min, -LARGEST_INTEGER) <= value
-        held = held and value <= min(limits.max, LARGEST_INTEGER)
-    if not held:
+    if not is_held(value, dtype):
         raise InputError(
-            f"padding {padding:g} is no value of {dtype}, pass one that the array can hold, or none",
+            f"padding {padding:g} is not a value of {dtype}, pass one that the array can hold, or none",
             value=padding,
         )
     return value
 
 
 def check_modality(modality: str) -> None:
-    """Refuse what DICOM could not write as a modality.
+    """Refuse a modality that DICOM could not write.
 
     Raises
     ------
@@ -282,7 +291,7 @@ def check_modality(modality: str) -> None:
     """
     if len(modality) > LONGEST_MODALITY or not (modality.isascii() and modality.isprintable()):
         raise InputError(
-            f"modality {modality!r:.80} is no DICOM term, pass at most {LONGEST_MODALITY} printable ASCII "
+            f"modality {modality!r:.80} is not a DICOM term, pass at most {LONGEST_MODALITY} printable ASCII "
             "characters such as 'CT', or ''",
             value=modality,
         )

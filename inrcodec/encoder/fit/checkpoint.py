@@ -98,6 +98,10 @@ class Checkpoint:
         check_file(self.path, force=True)
         self._header()
 
+    def discard(self) -> None:
+        """Remove the file of an encoding that is complete."""
+        self.path.unlink(missing_ok=True)
+
     def begin(self, digest: str, fit: Resumable) -> None:
         """Begin a fit, or go on with it where the file is of this very one.
 
@@ -271,12 +275,6 @@ def keeping(
     except BaseException:
         checkpoint.write()
         raise
-
-
-def discard(path: str | os.PathLike[str] | None) -> None:
-    """Remove the checkpoint of an encoding that is complete."""
-    if path is not None:
-        Path(path).unlink(missing_ok=True)
 
 
 def digest_of(*parts: object) -> str:

@@ -1,7 +1,7 @@
 """DICOM: a folder, file or DICOMDIR to a volume, and a volume to a series.
 
-In: what a hospital hands out. Out: a `Volume`, or a folder of slices. The one law: a series is read
-completely and in its own order, or refused with the reason.
+In: a folder as hospitals hand it out.  Out: a `Volume`, or a folder of slices.
+Invariant: a series is read completely and in its own order, or refused with the reason.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def read(source: str | os.PathLike[str], *, series: str | None = None) -> Volume
         Folder (its subfolders included), one file (enhanced multi-frame: a volume, else a 2-D image), or
         DICOMDIR.
     series : str, optional
-        Series Instance UID or series number, where several could be meant.
+        Series Instance UID or series number, where a folder holds several.
 
     Raises
     ------
@@ -43,8 +43,8 @@ def read(source: str | os.PathLike[str], *, series: str | None = None) -> Volume
     MissingExtra
         A compression whose decoder is not installed.
     """
-    found = find_images(Path(source))
-    images = choose_series(found, series)
+    every_image = find_images(Path(source))
+    images = choose_series(every_image, series)
     frames, affine = arrange(frames_of(images))
     pixels = read_pixels(frames)
     return Volume(
@@ -57,20 +57,20 @@ def read(source: str | os.PathLike[str], *, series: str | None = None) -> Volume
         unit=_unit(frames[0]),
         source_bytes=sum(image.path.stat().st_size for image in images),
         description=_description(frames[0], affine),
-        notices=_choices(Path(source), found, images),
+        notices=_choices(Path(source), every_image, images),
     )
 
 
-def _choices(source: Path, found: list[Image], images: list[Image]) -> tuple[str, ...]:
-    """What was decided between a folder and the series that was read."""
+def _choices(source: Path, every_image: list[Image], images: list[Image]) -> tuple[str, ...]:
+    """Notices of what was chosen on the way from a folder to the series that was read."""
     if not source.is_dir():
         return ()
     folders = sorted({str(image.path.parent.relative_to(source)) for image in images} - {"."})
-    others = len({image.series for image in found} - {image.series for image in images})
+    others = len({image.series for image in every_image} - {image.series for image in images})
     notices = []
     if folders:
         more = f" and {len(folders) - 1} more" if len(folders) > 1 else ""
-        notices.append(f"the images were found in the subfolder {folders[0]}{more} of {source}")
+        notices.append(f"the images are in the subfolder {folders[0]}{more} of {source}")
     if others:
         notices.append(f"{others} other series in {source} left out, choose by the UID of the series")
     return tuple(notices)
@@ -79,19 +79,16 @@ def _choices(source: Path, found: list[Image], images: list[Image]) -> tuple[str
 def _unit(frame: Frame) -> str:
     header = frame.header
     kind = str(header.get("RescaleType") or "HU")
-    # Enhanced images tell slope and type in the frames' groups; a CT without any slope does not say
-    # Hounsfield.
+    # Enhanced images have slope and type in the frames' groups; a CT without any slope is not in HU.
     scaled = "RescaleSlope" in header or "PerFrameFunctionalGroupsSequence" in header
     return "HU" if header.get("Modality") == "CT" and kind == "HU" and scaled else ""
 
 
 def _description(frame: Frame, affine: NDArray[np.float64]) -> dict[str, int | float | str]:
-    """What a DICOM sink needs beyond the volume, and only where it is not the usual."""
+    """Facts that a DICOM sink needs beyond the volume, where they are not the default."""
     header = frame.header
     facts: dict[str, int | float | str] = {}
-    if (
-        header.get("PhotometricInterpretation") == "MONOCHROME1"
-    ):  # small values are shown bright: no change of values
+    if header.get("PhotometricInterpretation") == "MONOCHROME1":  # small values are shown bright
         facts["photometric"] = "MONOCHROME1"
     if frame.thickness != round(float(np.linalg.norm(affine[:3, 2])), 6):
         facts["thickness"] = frame.thickness

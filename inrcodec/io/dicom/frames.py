@@ -1,11 +1,13 @@
 """Where each plane of a series lies and what its numbers mean.
 
-In: headers of one series, classic (a file a slice) or enhanced (many frames a file). Out: one `Frame` a
-plane. The one law: a plane is what its own header says, and a series whose planes disagree is refused.
+In: headers of one series, classic (a file a slice) or enhanced (many frames a file).  Out: a `Frame` for each
+plane.
+Invariant: a plane is what its own header says, and a series whose planes disagree is refused.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 # Direction cosines and spacings are often rounded to a few digits, differently in each file.
 COSINE_TOLERANCE = 1e-3
 SPACING_TOLERANCE = 1e-3  # relative
+_GROUPS = ("PlanePosition", "PlaneOrientation", "PixelMeasures", "PixelValueTransformation")
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +37,7 @@ class Frame:
     position: NDArray[np.float64] | None  # centre of the first pixel, LPS mm
     orientation: NDArray[np.float64] | None  # (2, 3): directions along a row and along a column
     spacing: tuple[float, float] | None  # mm between rows, between columns
-    thickness: float  # mm, 1 if not told
+    thickness: float  # mm, 1 if the header has none
     slope: float
     intercept: float
 
@@ -53,7 +56,7 @@ def frames_of(images: list[Image]) -> list[Frame]:
     for image in images:
         try:
             frames += _frames_of_file(image)
-        except (ValueError, TypeError, AttributeError, OverflowError) as error:  # a number that is none
+        except (ValueError, TypeError, AttributeError, OverflowError) as error:  # a number that is not one
             raise InputError(
                 f"{image.path} has a malformed header: {error}", value=str(image.path)
             ) from error
@@ -67,7 +70,7 @@ def _frames_of_file(image: Image) -> list[Frame]:
     if "PerFrameFunctionalGroupsSequence" in image.header:
         return _enhanced(image, count)
     if count == 1:
-        return [_classic(image)]
+        return [_frame(image, 0, [image.header] * len(_GROUPS))]
     raise InputError(
         f"{image.path} has {count} frames without a place for each (a film or a series in time), "
         "only enhanced multi-frame images are volumes",
@@ -87,22 +90,6 @@ def _check_kind(image: Image) -> None:
         )
 
 
-def _classic(image: Image) -> Frame:
-    header = image.header
-    slope, intercept = _rescale(header, header, image.path)
-    return Frame(
-        path=image.path,
-        index=0,
-        header=header,
-        position=_numbers(header, "ImagePositionPatient", 3),
-        orientation=_orientation(header),
-        spacing=_spacing(header, "PixelSpacing") or _spacing(header, "ImagerPixelSpacing"),
-        thickness=_thickness(header),
-        slope=slope,
-        intercept=intercept,
-    )
-
-
 def _enhanced(image: Image, count: int) -> list[Frame]:
     own = list(image.header.PerFrameFunctionalGroupsSequence)
     if len(own) != count:
@@ -111,26 +98,27 @@ def _enhanced(image: Image, count: int) -> list[Frame]:
             value=count,
         )
     shared = (image.header.get("SharedFunctionalGroupsSequence") or [None])[0]
-    frames = []
-    for index, item in enumerate(own):
-        position = _group(item, shared, "PlanePositionSequence")
-        measures = _group(item, shared, "PixelMeasuresSequence")
-        transform = _group(item, shared, "PixelValueTransformationSequence")
-        slope, intercept = _rescale(transform, image.header, image.path)
-        frames.append(
-            Frame(
-                path=image.path,
-                index=index,
-                header=image.header,
-                position=_numbers(position, "ImagePositionPatient", 3),
-                orientation=_orientation(_group(item, shared, "PlaneOrientationSequence")),
-                spacing=_spacing(measures, "PixelSpacing"),
-                thickness=_thickness(measures),
-                slope=slope,
-                intercept=intercept,
-            )
-        )
-    return frames
+    return [
+        _frame(image, index, [_group(item, shared, f"{word}Sequence") for word in _GROUPS])
+        for index, item in enumerate(own)
+    ]
+
+
+def _frame(image: Image, index: int, holders: Sequence[Dataset | None]) -> Frame:
+    """A frame, from what holds the attributes of each of `_GROUPS`: a group, or the whole header."""
+    place, orientation, measures, transform = holders
+    slope, intercept = _rescale(transform, image.header, image.path)
+    return Frame(
+        path=image.path,
+        index=index,
+        header=image.header,
+        position=_numbers(place, "ImagePositionPatient", 3),
+        orientation=_orientation(orientation),
+        spacing=_spacing(measures, "PixelSpacing") or _spacing(measures, "ImagerPixelSpacing"),
+        thickness=_thickness(measures),
+        slope=slope,
+        intercept=intercept,
+    )
 
 
 def _check_alike(frames: list[Frame]) -> None:
@@ -227,6 +215,6 @@ def _rescale(header: Dataset | None, fallback: Dataset, path: Path) -> tuple[flo
     )
     if scale[0] == 0 or not np.isfinite(scale).all():
         raise InputError(
-            f"{path} has rescale slope {scale[0]} and intercept {scale[1]}, no scale", value=scale
+            f"{path} has rescale slope {scale[0]} and intercept {scale[1]}, which do not scale", value=scale
         )
     return scale

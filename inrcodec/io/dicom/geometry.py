@@ -1,8 +1,8 @@
 """Planes in space, in order, as one grid.
 
-In: the planes of a series in any order. Out: the same planes sorted along the slice normal, and the affine.
-The one law: order comes from positions, never from names or numbers, and a grid with a hole is refused with
-the hole's place.
+In: the planes of a series in any order.  Out: the same planes sorted along the slice normal, and the affine.
+Invariant: order comes from positions, never from names or numbers, and a grid with a gap is refused with the
+place of the gap.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ GAP = 1.5  # times the usual distance between slices: half way to one missing sl
 JITTER = 0.1
 _LISTED = 3
 
-# What may tell images at the same place apart, for the message.
+# Attributes that may differ between images at the same position, for the message.
 _FOURTH_AXIS = (
     *("AcquisitionNumber", "TemporalPositionIdentifier", "TriggerTime", "EchoTime", "EchoNumbers"),
     *("DiffusionBValue", "ImageType", "AcquisitionTime"),
@@ -69,12 +69,13 @@ def arrange(frames: list[Frame]) -> tuple[list[Frame], NDArray[np.float64]]:
 
 
 def _places(frames: list[Frame]) -> NDArray[np.float64]:
-    lost = [frame for frame in frames if frame.position is None]
-    if lost:
+    unplaced = [frame for frame in frames if frame.position is None]
+    if unplaced:
         raise IncompleteSeries(
-            f"{len(lost)} of {len(frames)} images have no position (0020,0032), such as {lost[0].path}: "
-            "slices cannot be put in order, export the series again or pass an array",
-            value=str(lost[0].path),
+            f"{len(unplaced)} of {len(frames)} images have no position (0020,0032), "
+            f"such as {unplaced[0].path}: slices cannot be put in order, export the series again or pass an "
+            "array",
+            value=str(unplaced[0].path),
         )
     return np.stack([frame.position for frame in frames if frame.position is not None])
 
@@ -148,7 +149,7 @@ def _check_regular(places: NDArray[np.float64], step: NDArray[np.float64], edge:
 def _affine(
     first: Frame, place: NDArray[np.float64] | None, step: NDArray[np.float64] | None
 ) -> NDArray[np.float64]:
-    """Affine of the grid; what a single image does not tell is 1 mm, axial, at the origin."""
+    """Affine of the grid; a single image without spacing, orientation or position has 1 mm, LPS and 0."""
     directions = np.eye(3)[:2] if first.orientation is None else first.orientation
     between_rows, between_columns = first.spacing or (1.0, 1.0)
     affine = np.eye(4)

@@ -1,7 +1,7 @@
 """Whose image it is: taken from a template, or nobody's.
 
-In: a folder of the source series, or nothing. Out: the attributes of patient, study and equipment. The one
-law: no identity comes from anywhere but the template.
+In: a folder of the source series, or nothing.  Out: the attributes of patient, study and equipment.
+Invariant: no identity comes from anywhere but the template.
 """
 
 from __future__ import annotations
@@ -21,39 +21,14 @@ if TYPE_CHECKING:
     from pydicom.dataelem import DataElement
 
 _STUDY = [
-    *("SpecificCharacterSet", "StudyInstanceUID", "StudyDate", "StudyTime", "StudyID", "StudyDescription"),
-    *(
-        "AccessionNumber",
-        "IssuerOfAccessionNumberSequence",
-        "ReferringPhysicianName",
-        "TimezoneOffsetFromUTC",
-    ),
-    *("AdmissionID", "FrameOfReferenceUID", "PositionReferenceIndicator", "Modality", "SeriesDescription"),
-    *(
-        "BodyPartExamined",
-        "Laterality",
-        "PatientPosition",
-        "ProtocolName",
-        "Manufacturer",
-        "ManufacturerModelName",
-    ),
-    *(
-        "InstitutionName",
-        "AcquisitionDate",
-        "AcquisitionTime",
-        "ContrastBolusAgent",
-        "KVP",
-        "ConvolutionKernel",
-    ),
-    *(
-        "ScanningSequence",
-        "SequenceVariant",
-        "MRAcquisitionType",
-        "EchoTime",
-        "EchoTrainLength",
-        "RepetitionTime",
-    ),
-    *("WindowCenter", "WindowWidth"),
+    *("SpecificCharacterSet", "StudyInstanceUID", "StudyDate", "StudyTime", "StudyID"),
+    *("StudyDescription", "AccessionNumber", "IssuerOfAccessionNumberSequence"),
+    *("ReferringPhysicianName", "TimezoneOffsetFromUTC", "AdmissionID", "FrameOfReferenceUID"),
+    *("PositionReferenceIndicator", "Modality", "SeriesDescription", "BodyPartExamined", "Laterality"),
+    *("PatientPosition", "ProtocolName", "Manufacturer", "ManufacturerModelName", "InstitutionName"),
+    *("AcquisitionDate", "AcquisitionTime", "ContrastBolusAgent", "KVP", "ConvolutionKernel"),
+    *("ScanningSequence", "SequenceVariant", "MRAcquisitionType", "EchoTime", "EchoTrainLength"),
+    *("RepetitionTime", "WindowCenter", "WindowWidth"),
 ]
 _PATIENT_GROUP = 0x0010
 
@@ -95,8 +70,7 @@ def from_template(template: str | os.PathLike[str], modality: str) -> Dataset:
     series: dict[str, Image] = {}
     for image in find_images(Path(template)):
         series.setdefault(image.series, image)
-    # Several series of one study are one identity; one that is alike is the better source of its technical
-    # part.
+    # All series of a study have one identity; technical attributes are taken from one of this modality.
     ordered = sorted(
         series.values(), key=lambda image: (image.is_localizer, image.header.get("Modality") != modality)
     )
@@ -110,7 +84,7 @@ def from_template(template: str | os.PathLike[str], modality: str) -> Dataset:
     if not modality:
         raise UsageError(
             f"the volume does not say its modality and the template is {header.get('Modality') or 'silent'}: "
-            "give it if you know that they are of the same kind",
+            "give it if you know that they are the same",
             value=str(header.get("Modality") or ""),
             option="modality",
         )

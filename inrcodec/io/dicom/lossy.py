@@ -1,7 +1,8 @@
 """What a DICOM image says of its lossy compressions.
 
-In: the header that was read, or the statement about ours. Out: facts for a volume's description, or
-attributes. The one law: an image never loses that it was compressed with loss.
+In: the header that was read, or the statement about our own.  Out: facts for a volume's description, or
+attributes.
+Invariant: the statement that an image was compressed with loss is never lost.
 """
 
 from __future__ import annotations
@@ -27,20 +28,20 @@ def lossy_facts(header: Dataset) -> dict[str, int | float | str]:
     ratios = [f"{number:.6g}" for number in _ratios(header)]
     # A method and its ratio go together, or the two lists would no longer be of the same steps.
     for kept in range(max(len(methods), len(ratios)), 0, -1):
-        found = _SEPARATOR.join(methods[-kept:]), _SEPARATOR.join(ratios[-kept:])
-        if max(map(len, found)) <= LONGEST_TEXT:
-            facts = zip(("lossy_method", "lossy_ratio"), found, strict=True)
+        texts = _SEPARATOR.join(methods[-kept:]), _SEPARATOR.join(ratios[-kept:])
+        if max(map(len, texts)) <= LONGEST_TEXT:
+            facts = zip(("lossy_method", "lossy_ratio"), texts, strict=True)
             return {name: text for name, text in facts if text}
     return {}
 
 
 def code(value: object) -> str:
-    """A code string as the standard has it: short and printable ASCII, whatever a file holds."""
+    """A code string as the standard defines it, short and printable ASCII, whatever a file holds."""
     return "".join(c for c in str(value) if c.isascii() and c.isprintable())[:_LONGEST_CODE]
 
 
 def declare_lossy(header: Dataset, description: Mapping[str, Any], provenance: Provenance | None) -> None:
-    """Add the source's compressions to the header, and then ours."""
+    """Add the source's compressions to the header, and then our own."""
     methods = [m for m in str(description.get("lossy_method") or "").split(_SEPARATOR) if m]
     ratios = [r for r in str(description.get("lossy_ratio") or "").split(_SEPARATOR) if r]
     if provenance is not None:
@@ -60,7 +61,7 @@ def declare_lossy(header: Dataset, description: Mapping[str, Any], provenance: P
 def _ratios(header: Dataset) -> list[float]:
     try:
         numbers = [float(value) for value in _values(header, "LossyImageCompressionRatio")]
-    except ValueError:  # no number where one belongs: no reason to refuse the pixels
+    except ValueError:  # malformed, which is no reason to refuse the pixels
         return []
     return [number for number in numbers if isfinite(number)]
 

@@ -1,7 +1,7 @@
 """Pixels of the planes as one array.
 
-In: the planes in order. Out: stored values (z, y, x), what they mean, and the padding value. The one law: no
-value changes on the way: integers stay exact, and what cannot stay an integer says so in the type.
+In: the planes in order.  Out: stored values (z, y, x), slope and intercept, and the padding value.
+Invariant: no value changes on the way: integers stay exact, and what cannot stay an integer is float32.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ def _planes(frames: list[Frame]) -> Iterator[tuple[int, Array]]:
             planes = _decoded(header, path, [frames[place].index for place in places])
             for place, plane in zip(places, planes, strict=True):
                 yield place, _significant(plane, header)
-        except Exception as error:  # plug-ins raise whatever they like
+        except Exception as error:  # plug-ins may raise anything
             raise InputError(f"cannot read the pixels of {path}: {error}", value=str(path)) from error
 
 
@@ -130,7 +130,7 @@ def _decoded(header: Dataset, path: Any, indices: list[int]) -> Iterator[Array]:
 
 
 def _significant(plane: Array, header: Dataset) -> Array:
-    """Only the bits that hold the value: unused ones may hold overlays or anything."""
+    """The bits that hold the value: unused ones may hold overlays."""
     if plane.dtype.kind == "f" or UID(header.file_meta.TransferSyntaxUID).is_encapsulated:
         return plane
     allocated, stored = int(header.BitsAllocated), int(header.get("BitsStored") or header.BitsAllocated)
@@ -181,13 +181,13 @@ def _declared(header: Dataset, word: str) -> int | None:
 def _padding(
     frames: list[Frame], array: Array, rescale: tuple[float, float], *, applied: bool
 ) -> float | None:
-    found = set()
+    values = set()
     for frame in frames:
         value = _declared(frame.header, "PixelPaddingValue")
-        found.add(
+        values.add(
             None if value is None else value * frame.slope + frame.intercept if applied else float(value)
         )
-    declared = found.pop() if len(found) == 1 else None
+    declared = values.pop() if len(values) == 1 else None
     padding = None if declared is None else confirm_padding(array, declared, rescale)
     if padding is None and str(frames[0].header.get("Modality") or "CT") == "CT":
         padding = find_padding(array, rescale)

@@ -1,7 +1,7 @@
-"""Which files of a folder are images, and which of their series is meant.
+"""Which files of a folder are images, and which series to read.
 
-In: a folder as a hospital hands it out, a file or a DICOMDIR. Out: the headers of one series. The one law:
-nothing is guessed between two series that could both be meant; they are listed.
+In: a folder as a hospital hands it out, a file or a DICOMDIR.  Out: the headers of one series.
+Invariant: between two series that could both be meant nothing is guessed; they are listed.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# All that reading asks a header for. What is not listed is not parsed, and identity is not listed.
+# All that reading needs of a header. What is not listed is not parsed, and identity is not listed.
 TAGS = [
     *("ImageType", "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "SeriesNumber", "SeriesDescription"),
     *("Modality", "InstanceNumber", "AcquisitionNumber", "AcquisitionTime", "EchoTime", "EchoNumbers"),
@@ -42,7 +42,7 @@ _PIXELS = {tag for last in (8, 9, 16) for tag in (bytes((0xE0, 0x7F, last, 0)), 
 
 @dataclass(frozen=True)
 class Image:
-    """One file with pixels: its header without them."""
+    """A file with pixels, and its header without them."""
 
     path: Path
     header: Dataset
@@ -54,7 +54,7 @@ class Image:
 
     @property
     def is_localizer(self) -> bool:
-        """A scout that only serves to plan the scan."""
+        """Whether this is a scout, which only serves to plan the scan."""
         return "LOCALIZER" in [str(v).upper() for v in _values(self.header.get("ImageType"))]
 
 
@@ -64,7 +64,7 @@ def find_images(source: Path) -> list[Image]:
     Parameters
     ----------
     source : Path
-        Folder, file or DICOMDIR. Other kinds of files are passed over.
+        Folder, file or DICOMDIR. Other kinds of files are skipped.
 
     Raises
     ------
@@ -76,40 +76,42 @@ def find_images(source: Path) -> list[Image]:
     images = [image for path in paths if (image := _open(path)) is not None]
     if not images:
         raise InputError(
-            f"no DICOM image in {source} ({len(paths)} files looked at), "
+            f"no DICOM image in {source} ({len(paths)} files examined), "
             "pass a folder of DICOM images or a .nii, .nii.gz, .npy or .npz file",
             value=str(source),
         )
     return images
 
 
-def choose_series(images: list[Image], wanted: str | None = None) -> list[Image]:
-    """Images of the one series that is meant.
+def choose_series(images: list[Image], requested: str | None = None) -> list[Image]:
+    """Images of one series.
 
     Parameters
     ----------
     images : list of Image
         Not empty.
-    wanted : str, optional
+    requested : str, optional
         Series Instance UID, or a series number. Without it: the only series, leaving out localizers and,
         beside series in space, those without positions (dose reports, screen captures).
 
     Raises
     ------
     InputError
-        Several series could be meant, or the wanted one is not there; they are listed (`value`: their UIDs).
+        Several series could be meant, or the requested one is not there; they are listed (`value`: UIDs).
     """
     groups: dict[str, list[Image]] = {}
     for image in images:
         groups.setdefault(image.series, []).append(image)
-    if wanted is not None:
-        chosen = [uid for uid in groups if wanted == uid] or [
-            uid for uid, group in groups.items() if str(group[0].header.get("SeriesNumber")) == wanted
+    if requested is not None:
+        chosen = [uid for uid in groups if requested == uid] or [
+            uid for uid, group in groups.items() if str(group[0].header.get("SeriesNumber")) == requested
         ]
         if len(chosen) != 1:
             cause = "is not there" if not chosen else "is the number of several"
             raise InputError(
-                f"{wanted} {cause}, name one by UID:{_listing(groups)}", value=list(groups), option="series"
+                f"{requested} {cause}, name one by UID:{_listing(groups)}",
+                value=list(groups),
+                option="series",
             )
     else:
         chosen = _likely(groups)
@@ -136,7 +138,7 @@ def _has_place(image: Image) -> bool:
 
 
 def _without_copies(images: list[Image]) -> list[Image]:
-    """Drop files that are byte for byte a file already seen (folders copied into one another)."""
+    """Without files that equal an earlier one byte for byte (folders copied into one another)."""
     seen: dict[str, Path] = {}
     kept = []
     for image in images:
@@ -151,22 +153,22 @@ def _without_copies(images: list[Image]) -> list[Image]:
 
 def _walk(folder: Path) -> list[Path]:
     """All files below a folder, sorted: the result must not depend on the file system's order."""
-    found = []
+    paths = []
     for parent, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [Path(parent, name) for name in names if not name.startswith(".")]
-    return sorted(path for path in found if path.is_file())
+        paths += [Path(parent, name) for name in names if not name.startswith(".")]
+    return sorted(path for path in paths if path.is_file())
 
 
 def _open(path: Path) -> Image | None:
-    """Header of a file, or None if it is no DICOM image."""
+    """Header of a file, or None if it is not a DICOM image."""
     try:
         return _parse(path)
     except OSError as error:
         cause = (error.strerror or str(error)).lower()
         raise InputError(f"cannot read {path}: {cause}", value=str(path)) from error
     except Exception as error:  # a parser of foreign bytes may raise anything
-        raise InputError(f"{path} is no sound DICOM file: {error}", value=str(path)) from error
+        raise InputError(f"{path} is not a valid DICOM file: {error}", value=str(path)) from error
 
 
 def _parse(path: Path) -> Image | None:
@@ -176,10 +178,10 @@ def _parse(path: Path) -> Image | None:
             return None
         stream.seek(0)
         header = pydicom.dcmread(stream, stop_before_pixels=True, force=True, specific_tags=list(TAGS))
-        # The reader stands where the pixels start; inside a deflated file there is no telling.
+        # The stream is now where the pixels start; in a deflated file that says nothing.
         tail = stream.read(4)
     for part in (header.file_meta, header):
-        for _ in part.iterall():  # values are converted when they are looked at: here, not later
+        for _ in part.iterall():  # pydicom converts a value when it is read: a malformed one fails here
             pass
     meta = header.file_meta
     if meta.get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage or "Rows" not in header:

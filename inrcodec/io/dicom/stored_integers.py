@@ -1,8 +1,8 @@
 """Stored values of a volume as the integers that DICOM can hold.
 
-In: an array of any type of `Volume`. Out: how its planes become 16-bit (or 32-bit) integers, slope and
-intercept. The one law: integers stay exactly what they are; only floats that are not integers are rounded, to
-65 535 steps.
+In: an array of any type of `Volume`.  Out: how its planes become 16-bit or 32-bit integers, with slope and
+intercept.
+Invariant: integers stay exactly what they are; only floats that are not whole are rounded, to 65 535 steps.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def coding_of(volume: Volume) -> Coding:
     slope, intercept = volume.rescale
     low, high = float(array.min()), float(array.max())
     if array.dtype.kind == "f" and not all(np.array_equal(plane, np.rint(plane)) for plane in array):
-        step = (high - low) / _STEPS or 1.0  # a constant needs no steps, but a slope of 0 is none
+        step = (high - low) / _STEPS or 1.0  # a constant needs no steps, but a slope must not be 0
         return Coding(np.dtype(np.uint16), 16, slope * step, slope * low + intercept, low, step)
     if array.dtype.itemsize == 1:  # in 16 bits as CT and MR images must be, but saying that 8 are used
         return Coding(np.dtype(f"{array.dtype.kind}2"), 8, slope, intercept)

@@ -1,7 +1,7 @@
 """A volume as a folder of DICOM slices.
 
-In: a volume, perhaps a template for the identity and a statement about its compression. Out: a new series.
-The one law: a reader finds the same grid and values, and that the image is derived and lossy.
+In: a volume, perhaps a template for the identity and a statement about its compression.  Out: a new series.
+Invariant: a reader finds the same grid and values, and that the image is derived and lossy.
 """
 
 from __future__ import annotations
@@ -33,9 +33,10 @@ from inrcodec.io.dicom.lossy import declare_lossy
 from inrcodec.io.dicom.stored_integers import Coding, coding_of
 from inrcodec.io.provenance import Provenance
 from inrcodec.volume.volume import Volume
+from inrcodec.volume.windows import WINDOWS
 
 _CLASSES = {"CT": CTImageStorage, "MR": MRImageStorage}
-_WRITER = "INRCODEC"  # start of the implementation version name, by which a folder of ours is known
+_WRITER = "INRCODEC"  # start of the implementation version name, which marks a folder that `write` made
 _NAME = re.compile(r"slice_\d{4,}\.dcm")
 # Cosine between rows and columns from which an affine counts as sheared in plane: beyond rounding.
 _SHEAR = 1e-4
@@ -69,7 +70,7 @@ def write(
     WriteError
         The folder holds something, or the volume has no place in DICOM (in-plane shear, 64-bit values).
     InputError, UsageError
-        The template is no single study of the same modality.
+        The template is not a single study of the same modality.
     """
     identity = anonymous() if template is None else from_template(template, volume.modality)
     coding = coding_of(volume)
@@ -94,8 +95,15 @@ def check_target(
     template: str | os.PathLike[str] | None = None,
     modality: str = "",
 ) -> None:
-    """Refuse before the work is done: the folder (`WriteError`), or a template that is no single study
-    (`InputError`) or of another modality (`UsageError`)."""
+    """Refuse before the work is done.
+
+    Raises
+    ------
+    WriteError
+        The folder cannot be written.
+    InputError, UsageError
+        The template is not a single study, or of another modality.
+    """
     check_folder(path, our_files, force)
     if template is not None:
         from_template(template, modality)
@@ -164,7 +172,8 @@ def _describe_image(header: Dataset, volume: Volume, coding: Coding) -> None:
     edges = np.linalg.norm(axes, axis=0)
     row, column = (axes / edges).T[:2]
     if abs(float(row @ column)) > _SHEAR:
-        raise WriteError("the affine is sheared in plane, which DICOM cannot say: write .nii.gz", value=axes)
+        raise WriteError("the affine is sheared in plane, which DICOM cannot hold: write .nii.gz", value=axes)
+    # AXIAL is the standard's word for any cross-section, coronal and sagittal ones too (PS3.3 C.8.2.1.1.1).
     header.ImageType = ["DERIVED", "SECONDARY", "AXIAL" if header.Modality == "CT" else "OTHER"]
     header.ImageOrientationPatient = _decimals([*row, *column])
     header.PixelSpacing = _decimals([edges[1], edges[0]])
@@ -185,7 +194,8 @@ def _describe_image(header: Dataset, volume: Volume, coding: Coding) -> None:
     if volume.padding is not None:
         _declare_padding(header, coding, volume.padding)
     if volume.unit == "HU" and "WindowCenter" not in header:
-        header.WindowCenter, header.WindowWidth = 40, 400  # soft tissue
+        low, high = WINDOWS["soft-tissue"]
+        header.WindowCenter, header.WindowWidth = round((low + high) / 2), round(high - low)
 
 
 def _declare_padding(header: Dataset, coding: Coding, padding: float) -> None:

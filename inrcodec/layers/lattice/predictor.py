@@ -20,6 +20,7 @@ from inrcodec.entropy.adaptive import FAR, context_of
 from inrcodec.entropy.laplace import best_spread, decode_weights, encode_weights
 from inrcodec.errors import CorruptFile
 from inrcodec.layers.lattice.neighbours import Around
+from inrcodec.layers.lattice.stream import Cursor
 from inrcodec.parallel import InterruptiblePool
 
 Float = NDArray[np.floating[Any]]
@@ -79,25 +80,21 @@ class Predictor:
         return head + self.bounds.astype(np.uint8).tobytes() + stream
 
     @classmethod
-    def from_bytes(cls, data: bytes, neighbours: int) -> tuple[Predictor, bytes]:
-        """Read one from the beginning of ``data``; also what follows it."""
-        if len(data) < HEAD.size:
-            raise CorruptFile("a predictor is cut off, get the file again", value=len(data))
-        classes, exponent, *spreads, length = HEAD.unpack_from(data)
-        stop = HEAD.size + classes - 1 + length
-        if not 1 <= classes <= CLASSES or stop > len(data):
+    def read(cls, cursor: Cursor, neighbours: int) -> Predictor:
+        """Read the next one of a stream."""
+        classes, exponent, *spreads, length = cursor.unpack(HEAD)
+        if not 1 <= classes <= CLASSES:
             raise CorruptFile(
                 f"a predictor of {classes} classes is damaged, get the file again", value=classes
             )
-        bounds = np.frombuffer(data, np.uint8, classes - 1, HEAD.size).astype(np.int64)
+        bounds = np.frombuffer(cursor.take(classes - 1), np.uint8).astype(np.int64)
         if (np.diff(bounds) <= 0).any():
-            raise CorruptFile("a predictor has classes that do not follow each other, get the file again")
-        stream = data[stop - length : stop]
-        scales, weights = decode_weights(stream, [neighbours, classes * neighbours], spreads)
+            raise CorruptFile("a predictor has classes out of order, get the file again")
+        scales, weights = decode_weights(cursor.take(length), [neighbours, classes * neighbours], spreads)
         if (np.abs(scales) > SCALES).any() or (np.abs(weights) > LARGEST).any() or abs(exponent) > 64:
             raise CorruptFile("a predictor has impossible weights, get the file again")
         matrix = weights.astype(np.int64).reshape(classes, neighbours)
-        return cls(scales.astype(np.int64), exponent, bounds, matrix), data[stop:]
+        return cls(scales.astype(np.int64), exponent, bounds, matrix)
 
 
 def fit(around: Around, truth: Float, step: int, count: int, threads: int = 1) -> Predictor:

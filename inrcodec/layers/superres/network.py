@@ -8,7 +8,6 @@ bottleneck=256, head="deconvolution")``: 69 weight layers, 2 659 585 parameters.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from math import prod
 from typing import Any
@@ -16,53 +15,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from inrcodec.layers.superres.architectures import Architecture as Architecture
+
 ONEDNN = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
 # Whether oneDNN computes in bfloat16 on this processor.
 BFLOAT16 = ONEDNN and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 NOISE = 16.0  # times the noise under the root: 1 is a volume of 30 dB
-MOST = 1024  # maps, blocks or layers
-
-
-@dataclass(frozen=True, kw_only=True)
-class Architecture:
-    """The integers that make an SRDenseNet.
-
-    Parameters
-    ----------
-    dims : 2 (slice by slice) or 3 (whole volume).
-    factor : (z, y, x) up-sampling factors; z is 1 where ``dims`` is 2; powers of two for "deconvolution".
-    features : maps of the first convolution.
-    blocks, layers, growth : dense blocks, convolutions in each, maps that each convolution adds.
-    bottleneck : maps of the 1x1 bottleneck.
-    variant : what the bottleneck reads: "All" maps, "HL" the first and the last ones, "H" the last only.
-    head : "deconvolution" (stride 2 each, as published) or "subpixel" (one convolution, then interleaving).
-    noise_map : whether the network is told how far the low-res volume is from the clean one, by a second map
-        beside it (Zhang et al., FFDNet, 2018); the published network is not.
-    """
-
-    dims: int = 3
-    factor: tuple[int, int, int] = (4, 4, 4)
-    features: int = 64
-    blocks: int = 3
-    layers: int = 4
-    growth: int = 16
-    bottleneck: int = 96
-    variant: str = "All"
-    head: str = "subpixel"
-    noise_map: bool = False
-
-    def __post_init__(self) -> None:
-        if self.dims not in (2, 3) or (self.dims == 2 and self.factor[0] != 1):
-            raise ValueError(f"dims {self.dims} with factor {self.factor}: use 3, or 2 with a z factor of 1")
-        sizes = (self.features, self.blocks, self.layers, self.growth, self.bottleneck)
-        if not all(isinstance(n, int) and 1 <= n <= MOST for n in sizes):
-            raise ValueError(f"sizes {sizes}: use whole numbers from 1 to {MOST}")
-        if self.variant not in ("H", "HL", "All") or self.head not in ("deconvolution", "subpixel"):
-            raise ValueError(
-                f"variant {self.variant!r}, head {self.head!r}: use H, HL or All; deconvolution or subpixel"
-            )
-        if self.head == "deconvolution" and any(f & (f - 1) for f in self.factor):
-            raise ValueError(f"factor {self.factor}: deconvolutions of stride 2 need powers of two")
 
 
 class DenseBlock(nn.Module):
@@ -94,15 +52,12 @@ class SRDenseNet(nn.Module):
         convolution, each = _convolution(arch.dims), arch.growth * arch.layers
         self.first = convolution(1 + arch.noise_map, arch.features, 3, padding=1)
         self.blocks = nn.ModuleList(DenseBlock(arch, arch.features + each * k) for k in range(arch.blocks))
-        trunk = {"All": arch.features + each * arch.blocks, "HL": arch.features + each, "H": each}[
-            arch.variant
-        ]
-        self.bottleneck = convolution(trunk, arch.bottleneck, 1)
+        self.bottleneck = convolution(arch.trunk, arch.bottleneck, 1)
         factor = arch.factor[3 - arch.dims :]
         if arch.head == "subpixel":
             self.head = nn.ModuleList([convolution(arch.bottleneck, prod(factor), 3, padding=1)])
         else:
-            self.head = nn.ModuleList(_deconvolutions(arch, factor))
+            self.head = nn.ModuleList(_deconvolutions(arch))
             self.head.append(convolution(arch.bottleneck, 1, 3, padding=1))
 
     def forward(self, low: Tensor, rim: int = 0, noise: Tensor | float = 0.0) -> Tensor:
@@ -136,34 +91,17 @@ def frozen(arch: Architecture, weights: Mapping[str, Tensor]) -> SRDenseNet:
     return network.eval().requires_grad_(False)
 
 
-def multiply_adds(arch: Architecture) -> int:
-    """Multiply-adds for one low-res voxel, for the cost that a header declares."""
-    with torch.device("meta"):
-        network = SRDenseNet(arch)
-    total, scale = 0, 1
-    for module in network.modules():
-        if isinstance(module, nn.ConvTranspose2d | nn.ConvTranspose3d):
-            total += scale * module.weight.numel()
-            scale *= prod(module.stride)
-        elif isinstance(module, nn.Conv2d | nn.Conv3d):
-            total += scale * module.weight.numel()
-    return total
-
-
 def _convolution(dims: int) -> type[nn.Conv2d] | type[nn.Conv3d]:
     return nn.Conv2d if dims == 2 else nn.Conv3d
 
 
-def _deconvolutions(arch: Architecture, factor: tuple[int, ...]) -> list[nn.Module]:
+def _deconvolutions(arch: Architecture) -> list[nn.Module]:
     """Stride-2 deconvolutions until every axis has its factor."""
     kind = nn.ConvTranspose2d if arch.dims == 2 else nn.ConvTranspose3d
-    layers: list[nn.Module] = []
-    while max(factor) > 1:
-        stride = tuple(2 if f > 1 else 1 for f in factor)
-        extra = tuple(s - 1 for s in stride)
-        layers.append(kind(arch.bottleneck, arch.bottleneck, 3, stride, 1, extra))  # type: ignore[arg-type]
-        factor = tuple(f // s for f, s in zip(factor, stride, strict=True))
-    return layers
+    strides = [stride[3 - arch.dims :] for stride in arch.strides]
+    extra = [tuple(s - 1 for s in stride) for stride in strides]
+    maps = arch.bottleneck
+    return [kind(maps, maps, 3, s, 1, e) for s, e in zip(strides, extra, strict=True)]  # type: ignore[arg-type]
 
 
 def _convolve(layer: nn.Module, x: Tensor, *, padded: bool = True) -> Tensor:

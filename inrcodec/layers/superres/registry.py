@@ -1,10 +1,10 @@
-"""The models that there are: ID -> architecture, SHA-256 and weights.
+"""The super-resolution models: ID -> architecture, SHA-256 and weights.
 
 In: an ID from a header or an option.  Out: a manifest (without torch), or the network itself.
-The one law: an ID is looked up, never a path or a URL, and weights that do not have the hash are not loaded.
+Invariant: an ID is looked up, never a path or a URL, and weights without the expected hash are not loaded.
 
-Models of one's own, from ``inrv-train``, are found in the folder that the environment variable
-``INRCODEC_MODELS`` names, and are chosen before the package's.
+User models, from ``inrv-train``, are looked up in the folder that the environment variable
+``INRCODEC_MODELS`` names, and are preferred to bundled ones.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from functools import cache
 from hashlib import sha256
 from importlib import resources
 from importlib.resources.abc import Traversable
-from math import isfinite
+from math import isfinite, prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,10 @@ from inrcodec import validate
 from inrcodec.errors import ModelNotFound
 from inrcodec.format import limits
 from inrcodec.format.header import LANCZOS as LANCZOS
+from inrcodec.format.header import Header
+from inrcodec.layers.superres.architectures import Architecture
 from inrcodec.validate import checked_id, did_you_mean
+from inrcodec.volume.box import Shape
 
 if TYPE_CHECKING:
     from inrcodec.layers.superres.network import SRDenseNet
@@ -33,63 +36,78 @@ if TYPE_CHECKING:
 FOLDER = resources.files("inrcodec.layers.superres") / "models"
 OWN = "INRCODEC_MODELS"
 _HASH = re.compile(r"[0-9a-f]{64}")
-UNSTATED = "MR"  # what NIfTI and NumPy files without Hounsfield units mostly are; any model is only tried
-# Physical values that map to -1 and 1, of modalities with an absolute unit: 12-bit CT, whatever a scan holds.
+UNSTATED = "MR"  # what NIfTI and NumPy files without Hounsfield units mostly are; models are only tried
+# Physical values that map to -1 and 1 where the unit is absolute: 12-bit CT, whatever a scan holds.
 WINDOWS = {"CT": (-1024.0, 3071.0)}
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """What is known of a model without its weights.
+    """A model without its weights.
 
     Attributes
     ----------
     id, modality : the model's name, and the modality that it was trained on ("CT", "MR").
-    factor : (z, y, x) that it brings back.
-    window : physical values that map to -1 and +1, for CT in HU; ``None`` for the volume's own.
+    window : physical values that map to -1 and +1, in HU for CT; ``None`` for the volume's own range.
     sha256 : hash of the ``.safetensors`` file.
-    architecture : keywords of :class:`inrcodec.layers.superres.network.Architecture`.
-    parameters : of the network.
-    lift : dB that it takes off the error of a clean low-res volume, on what was held out in training.
-    weights, card : the ``.safetensors`` file, and the JSON file that all this is from.
+    architecture : of the network.
+    parameters : number of weights and biases.
+    lift : dB that it gains over Lanczos on a clean low-res volume, on held-out volumes.
+    weights, card : the ``.safetensors`` file, and the JSON file that states the rest.
     """
 
     id: str
     modality: str
-    factor: tuple[int, int, int]
     window: tuple[float, float] | None
     sha256: str
-    architecture: dict[str, Any]
+    architecture: Architecture
     parameters: int
     lift: float
     weights: Traversable
     card: Traversable
 
+    @property
+    def factor(self) -> Shape:
+        """(z, y, x) up-sampling factors."""
+        return self.architecture.factor
+
+    def check_work(self, lowres: Shape, ensemble: int) -> None:
+        """Refuse a volume that takes too long, from its low-res shape and the mirror images alone.
+
+        Raises
+        ------
+        LimitExceeded
+        """
+        work = self.architecture.multiply_adds * prod(lowres) * ensemble
+        limits.check("number of multiply-adds of the super-resolution", work, limits.SUPERRES_WORK)
+
 
 def manifests() -> dict[str, Manifest]:
-    """All models by ID, one's own first; one's own also stands for a model of the package with its ID.
+    """All models by ID, user models first; they also replace bundled models of the same ID.
 
     Raises
     ------
     ModelNotFound
-        The folder of one's own models is not there, or holds a card that is none.
+        The folder of user models does not exist, or holds an invalid model card.
     """
-    own = _own()
-    return own | {model: known for model, known in _package().items() if model not in own}
+    own = _user_models()
+    return own | {model: known for model, known in _bundled().items() if model not in own}
 
 
 @cache
-def _package() -> dict[str, Manifest]:
+def _bundled() -> dict[str, Manifest]:
     return _manifests(FOLDER)
 
 
-def _own() -> dict[str, Manifest]:
+def _user_models() -> dict[str, Manifest]:
     """Read each time: a model may be trained while a notebook is open."""
     folder = os.environ.get(OWN)
     if not folder:
         return {}
     if not Path(folder).is_dir():
-        raise ModelNotFound(f"{OWN} names {folder}, no folder; correct it or unset it", value=folder)
+        raise ModelNotFound(
+            f"{OWN} names {folder}, which is not a folder; correct it or unset it", value=folder
+        )
     return _manifests(Path(folder))
 
 
@@ -97,31 +115,30 @@ def _manifests(folder: Traversable) -> dict[str, Manifest]:
     cards = (
         e for e in sorted(folder.iterdir(), key=lambda e: e.name) if e.name.endswith(".json") and e.is_file()
     )
-    found = (_manifest(folder, entry) for entry in cards)
-    return {known.id: known for known in found}
+    known = (_manifest(folder, entry) for entry in cards)
+    return {model.id: model for model in known}
 
 
 def _manifest(folder: Traversable, entry: Traversable) -> Manifest:
-    """What a card says, if it says what a card has to."""
+    """The manifest of a valid model card."""
     try:
         fields = json.loads(entry.read_text())
         if entry.name != f"{checked_id(fields['id'])}.json" or not _HASH.fullmatch(fields["sha256"]):
             raise ValueError("the name of another model, or no hash")
-        z, y, x = validate.triple("factor", fields["architecture"]["factor"], limits.FACTOR)
+        factor = validate.triple("factor", fields["architecture"]["factor"], limits.FACTOR)
         return Manifest(
             fields["id"],
             str(fields["modality"]),
-            (z, y, x),
             _window(fields["window"]),
             fields["sha256"],
-            dict(fields["architecture"]),
+            Architecture(**{**fields["architecture"], "factor": factor}),
             int(fields["parameters"]),
             _lift(fields["held_out"]),
             folder / f"{fields['id']}.safetensors",
             entry,
         )
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-        raise ModelNotFound(f"{entry} is no model card, move it elsewhere", value=str(entry)) from error
+        raise ModelNotFound(f"{entry} is not a model card, move it elsewhere", value=str(entry)) from error
 
 
 def _window(ends: Any) -> tuple[float, float] | None:
@@ -129,7 +146,7 @@ def _window(ends: Any) -> tuple[float, float] | None:
         return None
     low, high = map(float, ends)
     if not (isfinite(low) and isfinite(high) and low < high):
-        raise ValueError("a window that is none")
+        raise ValueError("not a window")
     return low, high
 
 
@@ -146,34 +163,57 @@ def card(model: str) -> dict[str, Any]:
 
 
 def manifest(model: str) -> Manifest:
-    """Look an ID up.
+    """Look up an ID.
 
     Raises
     ------
     ModelNotFound
-        With the IDs that there are.
+        Unknown; the message lists the known IDs.
     """
     known = manifests()
     if model not in known:
         names = [*known, LANCZOS]
         raise ModelNotFound(
-            f"no super-resolution model {model!r} in this version{did_you_mean(model, names)}; there are "
-            f"{', '.join(names)}: another version may have it; sr 'lanczos' does without",
+            f"super-resolution model {model!r} is unknown in this version{did_you_mean(model, names)}; known "
+            f"are {', '.join(names)}: another version may have it, sr 'lanczos' needs none",
             value=model,
+            option="sr",
         )
     return known[model]
 
 
 def choose(modality: str, factor: tuple[int, int, int], usual: str | None = None) -> str:
-    """The model to try for a modality, "" where nobody states one, and a factor; Lanczos without one.
+    """The candidate model for a modality ("" if unknown) and a factor; Lanczos if there is none.
 
-    One's own come before those of the package, and smaller ones before larger ones.  ``usual`` is
-    taken where it fits.
+    User models come before bundled ones, and smaller models before larger ones.  ``usual`` comes first where
+    it fits.
     """
-    wanted, own = (modality or UNSTATED, factor), _own()
-    fitting = [m for m in manifests().values() if (m.modality, m.factor) == wanted]
+    own = _user_models()
+    fitting = [m for m in manifests().values() if (m.modality, m.factor) == (modality or UNSTATED, factor)]
     ranked = sorted(fitting, key=lambda m: (m.id != usual, m.id not in own, m.parameters))
     return ranked[0].id if ranked else LANCZOS
+
+
+def matching(model: str, digest: bytes) -> Manifest:
+    """The model of an ID, by its hash where a user model and a bundled one share the ID."""
+    known = manifest(model)
+    return known if known.sha256 == digest.hex() else _bundled().get(model, known)
+
+
+def check_work(header: Header, ensemble: int | None = None) -> None:
+    """Refuse a super-resolution that takes too long, from the header and the model's card.
+
+    Parameters
+    ----------
+    ensemble : mirror images that are averaged; by default the header's.
+
+    Raises
+    ------
+    LimitExceeded, ModelNotFound
+    """
+    if header.sr != LANCZOS:
+        known = matching(header.sr, header.sr_sha256)
+        known.check_work(header.lowres_shape, ensemble or header.sr_ensemble)
 
 
 def load(model: str, digest: bytes) -> SRDenseNet:
@@ -187,16 +227,14 @@ def load(model: str, digest: bytes) -> SRDenseNet:
     Raises
     ------
     ModelNotFound
-        ID unknown, or the weights here are not the ones meant.
+        The ID is unknown, or the installed weights are others.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load as parse
 
-    from inrcodec.layers.superres.network import Architecture, frozen
+    from inrcodec.layers.superres.network import frozen
 
-    known = manifest(model)
-    if known.sha256 != digest.hex() and model in _package():
-        known = _package()[model]  # one's own model of the same ID is not the one meant
+    known = matching(model, digest)
     try:
         weights = known.weights.read_bytes()
     except OSError as error:
@@ -204,13 +242,12 @@ def load(model: str, digest: bytes) -> SRDenseNet:
     here = sha256(weights).digest()
     if here != digest or here.hex() != known.sha256:
         raise ModelNotFound(
-            f"the weights of model {model!r} here have SHA-256 {here.hex()[:16]}…, the file was written with "
+            f"the installed weights of model {model!r} have SHA-256 {here.hex()[:16]}…, the file needs "
             f"{digest.hex()[:16]}…; install the version that wrote it, or decode with sr 'lanczos'",
             value=here.hex(),
         )
     try:
-        arch = Architecture(**{**known.architecture, "factor": known.factor})
-        return frozen(arch, parse(weights))
+        return frozen(known.architecture, parse(weights))
     except (TypeError, ValueError, RuntimeError, SafetensorError) as error:
         raise ModelNotFound(
             f"the weights of model {model!r} are not of its card's architecture", value=model

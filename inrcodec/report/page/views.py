@@ -22,17 +22,18 @@ POSITIONS = 40  # slices along an axis at most: 3 to 6 MB a page for a head with
 LONGEST = 320  # pixels along a side at most
 LEVELS = 65_535  # steps of the values: every integer of 16 bits is exact
 EMPTY = 0.1  # of the usual range above its lower end: air and its noise, which need no margin
-USUAL = (1.0, 99.5)  # percentiles: one bright voxel is no range
+USUAL = (1.0, 99.5)  # percentiles, so that one bright voxel does not set the range
 SAMPLE = 2_000_000  # voxels that the percentiles are taken of
 WAYS = ("RL", "AP", "FH")  # where the patient's axes L, P and S come from and run to
 
 Codes = NDArray[np.uint16]
-Box = list[tuple[int, int]]
+Ends = list[tuple[int, int]]
+"""First and last place plus one along S, P and L."""
 
 
 @dataclass(frozen=True)
 class Scale:
-    """What a code stands for: ``low + step * code``, in physical units."""
+    """The value of a code: ``low + step * code``, in physical units."""
 
     low: float
     step: float
@@ -101,7 +102,7 @@ def usual_of(volume: Volume) -> tuple[float, float]:
 
 
 def planes(decoded: Volume, source: Volume | None) -> dict[str, Any]:
-    """All that the page draws, in plain types.
+    """Everything that the page draws, in plain types.
 
     Parameters
     ----------
@@ -112,11 +113,11 @@ def planes(decoded: Volume, source: Volume | None) -> dict[str, Any]:
     box = _content(volumes[-1], turn)
     thin = [axis for axis in (0, 1, 2) if decoded.shape[turn.order[axis]] == 1]
     across = thin[:1] or [0, 1, 2]  # an image has one plane
-    found = [_plane(volumes, scale, turn, axis, box) for axis in across]
-    return {"low": scale.low, "step": scale.step, "unit": decoded.unit, "planes": found}
+    cuts = [_plane(volumes, scale, turn, axis, box) for axis in across]
+    return {"low": scale.low, "step": scale.step, "unit": decoded.unit, "planes": cuts}
 
 
-def _plane(volumes: list[Volume], scale: Scale, turn: Turn, axis: int, box: Box) -> dict[str, Any]:
+def _plane(volumes: list[Volume], scale: Scale, turn: Turn, axis: int, box: Ends) -> dict[str, Any]:
     """Slices across one of the axes S, P and L."""
     shape = [volumes[0].shape[k] for k in turn.order]
     spacing = [volumes[0].spacing[k] for k in turn.order]
@@ -131,9 +132,13 @@ def _plane(volumes: list[Volume], scale: Scale, turn: Turn, axis: int, box: Box)
     stacks = [scale.codes(v, np.moveaxis(turn.seen(v.array)[tuple(cut)], axis, 0)) for v in volumes]
     if sides[0] == 0:  # rows go from the feet up: the head belongs on top
         stacks = [stack[:, ::-1] for stack in stacks]
-    placed, letters = is_placed(volumes[0].affine), ["zyx"[k] for k in turn.order]
+    placed = is_placed(volumes[0].affine, volumes[0].description)
+    letters = ["zyx"[k] for k in turn.order]
     down, right = (
-        list(WAYS[2 - k]) if placed else [f"first {letters[k]}", f"last {letters[k]}"] for k in sides
+        list(WAYS[2 - k])
+        if placed
+        else [f"{end} {letters[k]}" for end in ("first", "last")[:: turn.signs[k]]]
+        for k in sides
     )
     return {
         "name": PLANES[2 - axis] if placed else f"across-{letters[axis]}",
@@ -152,7 +157,7 @@ def _plane(volumes: list[Volume], scale: Scale, turn: Turn, axis: int, box: Box)
     }
 
 
-def _shown(turn: Turn, axis: int, box: Box, shape: list[int]) -> str:
+def _shown(turn: Turn, axis: int, box: Ends, shape: list[int]) -> str:
     """Which of an axis is shown, in words; "" for all of it."""
     n = shape[axis]
     if box[axis] == (0, n):
@@ -170,7 +175,7 @@ def packed(stack: Codes) -> str:
     return b64encode(zlib.compress(parts, 9)).decode("ascii")
 
 
-def _content(volume: Volume, turn: Turn) -> Box:
+def _content(volume: Volume, turn: Turn) -> Ends:
     """The box of what is brighter than the background, along S, P and L; the whole where that is nothing."""
     slope, intercept = volume.rescale
     low, high = usual_of(volume)
@@ -181,6 +186,6 @@ def _content(volume: Volume, turn: Turn) -> Box:
         inside &= seen != volume.padding
     box = []
     for axis in (0, 1, 2):
-        found = np.flatnonzero(inside.any(axis=tuple(k for k in (0, 1, 2) if k != axis)))
-        box.append((int(found[0]), int(found[-1]) + 1) if len(found) else (0, seen.shape[axis]))
+        places = np.flatnonzero(inside.any(axis=tuple(k for k in (0, 1, 2) if k != axis)))
+        box.append((int(places[0]), int(places[-1]) + 1) if len(places) else (0, seen.shape[axis]))
     return box

@@ -1,0 +1,130 @@
+"""Decides what an encoding does: grid, mask, model and networks, for a size or for none.
+
+In: facts of a volume, and options.  Out: a `Plan`.
+Invariant: deterministic; the same facts and options give the same plan.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import prod
+
+from inrcodec.encoder import grid_search, lowres, model_choice, networks
+from inrcodec.encoder.facts import Facts
+from inrcodec.encoder.grid_search import Choice
+from inrcodec.encoder.lowres import Lowres
+from inrcodec.encoder.options import ResolvedOptions
+from inrcodec.encoder.plan import Plan
+from inrcodec.errors import TargetNotReached
+from inrcodec.layers.base.siren import companding
+from inrcodec.progress import Progress
+from inrcodec.volume import windows
+
+
+def make(
+    facts: Facts, options: ResolvedOptions, progress: Progress | None = None, *, known: Lowres | None = None
+) -> Plan:
+    """Decide on grid, mask, model and networks.
+
+    Parameters
+    ----------
+    known : a low-res volume that has been computed; taken where its factor is the one that is chosen.
+
+    Raises
+    ------
+    InputError, UsageError, ModelNotFound, TargetNotReached, LimitExceeded
+    """
+    size = requested_size(facts, options)
+    windows.unit_window(options.focus, facts.volume, facts.span)  # refuses before any work
+    grid = grid_search.choose(facts, options, size)
+    if progress is not None:
+        progress("grid", 1.0)
+    if known is not None and known.factor == grid.factor:
+        return for_lowres(facts, options, grid, replace(known, projected=None), size)
+    return on_grid(facts, options, grid, progress, size)
+
+
+def on_grid(
+    facts: Facts,
+    options: ResolvedOptions,
+    grid: Choice,
+    progress: Progress | None = None,
+    size: int | None = None,
+) -> Plan:
+    """Decide on mask, model and networks for a grid."""
+    low = lowres.downsample(facts, grid.factor, options.threads, progress)
+    return for_lowres(facts, options, grid, low, size)
+
+
+def for_lowres(
+    facts: Facts, options: ResolvedOptions, grid: Choice, low: Lowres, size: int | None = None
+) -> Plan:
+    """Decide on model and networks for a low-res volume.
+
+    Raises
+    ------
+    UsageError, ModelNotFound, TargetNotReached, LimitExceeded
+    """
+    window, about_focus = windows.unit_window(options.focus, facts.volume, facts.span)
+    model, about_model = model_choice.fields_for(facts, low.factor, options)
+    least = Plan(
+        facts,
+        options,
+        grid,
+        low,
+        companding.curve(*window) if window else (),
+        model,
+        networks.smallest(options),
+        size=size,
+        notices=(*about_focus, *about_model),
+    )
+    if size is not None:
+        _refuse_too_small(size, least)
+    found = replace(least, networks=networks.networks_for(least.targets, low.active, options, least.budget))
+    found.check()
+    return found
+
+
+def without_networks(facts: Facts, options: ResolvedOptions) -> Plan:
+    """The plan of a file that a refinement makes alone."""
+    low = lowres.empty(facts.volume.shape)
+    return Plan(facts, options, Choice(low.factor, ""), low, (), model_choice.PLAIN, networks.NONE)
+
+
+def resized(plan: Plan, size: int | None) -> Plan:
+    """The plan for another file size on the same low-res volume."""
+    return for_lowres(plan.facts, plan.options, plan.grid, plan.lowres, size)
+
+
+def without_model(plan: Plan) -> Plan:
+    """The plan without its super-resolution model, on the same low-res volume."""
+    return for_lowres(plan.facts, _plain(plan.options), plan.grid, plan.lowres, plan.size)
+
+
+def rival(plan: Plan) -> Plan:
+    """The plan that there would be if there were no model; its grid may be another."""
+    return make(plan.facts, _plain(plan.options), known=plan.lowres)
+
+
+def _plain(options: ResolvedOptions) -> ResolvedOptions:
+    return replace(options, sr=model_choice.PLAIN["sr"])
+
+
+def requested_size(facts: Facts, options: ResolvedOptions) -> int | None:
+    """Bytes that the file may have, where a size or a ratio to the voxels' bytes is requested."""
+    if options.ratio is not None:
+        return int(facts.volume.array.nbytes / options.ratio)
+    return options.size
+
+
+def _refuse_too_small(size: int, least: Plan) -> None:
+    """Refuse a size that the narrowest network in the fewest tiles is beyond, and say which is not."""
+    smallest = least.overhead + least.networks.bytes
+    if size < smallest:
+        fewer = " or fewer tiles" if prod(least.networks.parts) > 1 else ""
+        raise TargetNotReached(
+            f"{size} bytes are too few for this volume: header, mask and the smallest networks take about "
+            f"{smallest}; request a larger size{fewer}",
+            value=size,
+            option="size",
+        )
