@@ -25,7 +25,7 @@ from inrcodec.format.header import LANCZOS, Header
 from inrcodec.layers.base.coders import Base, base_of
 from inrcodec.layers.decode_options import REFERENCE, DecodeOptions
 from inrcodec.layers.lattice.layer import Refinement
-from inrcodec.layers.upsample import SLAB, Planes, Slab, Upsampling, check_model, padding_of, span_of
+from inrcodec.layers.upsample import Planes, Slab, Upsampling, check_model, padding_of, slabs_of, span_of
 from inrcodec.progress import Progress
 from inrcodec.volume.affine import coarser, spacing_of
 from inrcodec.volume.box import Box, BoxLike, Shape, bounds, ranges_of, within
@@ -42,14 +42,14 @@ FULL_RES_FACTS = ("thickness",)  # of a volume's description: not true of its lo
 class InrvFile:
     """What is in a file; its voxels are read and decoded on request.
 
-    Opening reads and checks the section table and the header, whose size is limited, and nothing else.  Every
-    other section is read, and its checksum compared, when it is first needed: :meth:`verify` reads them all.
+    Opening reads and checks the section table and the header.  Every other section is read, and its checksum
+    compared, when it is first needed: :meth:`verify` reads them all.  Threads may share the object.
 
     Parameters
     ----------
     source : path, bytes or binary file object
-        A path is opened for each read and closed again.  A file object stays the caller's, who leaves it open
-        and alone meanwhile; one that cannot seek is read whole at once.
+        A path is not held open.  A file object is the caller's to close, and to leave alone meanwhile; one
+        that cannot seek is read whole at once.
     max_bytes : int, optional
         Read no more of the file than this; it may end there.  What is whole by then can be decoded.
 
@@ -67,10 +67,6 @@ class InrvFile:
         Table or header are damaged, newer than this version, or describe more than the format allows.
     UsageError
         ``max_bytes`` ends within the header.
-
-    Notes
-    -----
-    Objects may be shared among threads.
 
     Examples
     --------
@@ -239,15 +235,17 @@ class InrvFile:
         >>> file.read((slice(2, 4), slice(None), slice(0, 16, 4))).shape
         (2, 16, 4)
         """
-        level = self._level(level, options)
-        ranges = ranges_of(box, self.lowres_shape if level else self.shape)
+        if self._level(level, options) == LOWRES:
+            unit = self.lowres(box, threads=options.threads, progress=progress)
+            return span_of(self.header).to_stored(unit, self.dtype)
+        ranges = ranges_of(box, self.shape)
         around = bounds(ranges)
         out = np.empty([len(part) for part in ranges], self.dtype)
         if around is None:
             return out
         _, *others = (within(part, low) for part, low in zip(ranges, around.low, strict=True))
         places = {index: k for k, index in enumerate(ranges[0])}
-        for slab in self._slabs(around, level, options, progress):
+        for slab in self._slabs(around, options, progress):
             for index, plane in enumerate(slab.stored, slab.start):
                 if index in places:
                     out[places[index]] = plane[tuple(others)]
@@ -271,20 +269,20 @@ class InrvFile:
         Slab
             Its slices and their stored values, (z, y, x).
         """
-        level = self._level(FULL, options)
-        ranges = ranges_of(box, self.lowres_shape if level else self.shape)
+        lowres = self._level(FULL, options) == LOWRES
+        ranges = ranges_of(box, self.lowres_shape if lowres else self.shape)
         if any(part.step != 1 for part in ranges):
             raise UsageError("slabs are contiguous: leave steps out, or use read", value=box, option="box")
         around = bounds(ranges)
-        if around is not None:
-            yield from self._slabs(around, level, options, progress)
+        if around is not None and lowres:
+            yield from slabs_of(self.read(around, LOWRES, options, progress), around.low[0])
+        elif around is not None:
+            yield from self._slabs(around, options, progress)
 
     def _level(self, level: int, options: DecodeOptions) -> int:
         if level not in (FULL, LOWRES):
             raise UsageError(
-                f"{level!r} is not a level: 0 is the full resolution, 1 the low-res volume",
-                value=level,
-                option="level",
+                f"{level!r} is not a level: 0 is full, 1 is low-res", value=level, option="level"
             )
         if level == LOWRES:
             self._require_base()
@@ -292,25 +290,16 @@ class InrvFile:
         self.check_options(options)
         return LOWRES if options.lowres else FULL
 
-    def _slabs(
-        self, box: Box, level: int, options: DecodeOptions, progress: Progress | None
-    ) -> Iterator[Slab]:
-        if level == LOWRES:
-            unit = self.lowres(box, threads=options.threads, progress=progress)
-            yield from _cut(span_of(self.header).to_stored(unit, self.dtype), box.low[0])
-        elif self.uses_refinement(options):
-            yield from self._refined(box, options, progress)
-        else:
+    def _slabs(self, box: Box, options: DecodeOptions, progress: Progress | None) -> Iterator[Slab]:
+        if not self.uses_refinement(options) or self.refinement is None:
             yield from self._upsampled(box, options, progress)
-
-    def _refined(self, box: Box, options: DecodeOptions, progress: Progress | None) -> Iterator[Slab]:
-        assert self.refinement is not None
+            return
         streams = self.refinement.within(PREVIEW_VOXELS) if options.quality == "preview" else None
         stored = self.refinement.read(box, streams=streams, threads=options.threads, progress=progress)
         if self._padding is not None:
             for z, plane in enumerate(stored, box.low[0]):
                 plane[self._padding[z][box.slices[1:]]] = plane.dtype.type(self.header.padding or 0)
-        yield from _cut(stored, box.low[0])
+        yield from slabs_of(stored, box.low[0])
 
     def _upsampled(self, box: Box, options: DecodeOptions, progress: Progress | None) -> Iterator[Slab]:
         if options.quality == "preview":
@@ -342,7 +331,6 @@ class InrvFile:
         ------
         UsageError
             The file has no networks.
-        CorruptFile
         """
         base = self._require_base()
         ranges = ranges_of(box, base.shape)
@@ -394,8 +382,6 @@ class InrvFile:
         scaled: NDArray[np.uint8] = np.rint(255 * grey).astype(np.uint8)
         return scaled
 
-    # --- trust
-
     def digest(self, options: DecodeOptions = REFERENCE) -> bytes:
         """BLAKE2b-128 of the decoded voxels, here and now; the header has the encoder's."""
         digest = Digest()
@@ -413,10 +399,3 @@ class InrvFile:
         """
         self.sections.check()
         return self.digest(options) == self.header.digest
-
-
-def _cut(stored: Array, first: int) -> Iterator[Slab]:
-    """Slices, of which the first has an index, as slabs."""
-    for start in range(0, len(stored), SLAB):
-        part = stored[start : start + SLAB]
-        yield Slab(first + start, first + start + len(part), part, part)

@@ -272,7 +272,7 @@ def test_a_preview_of_a_lossless_file_reads_its_first_streams(monkeypatch: pytes
     monkeypatch.setattr(file, "PREVIEW_VOXELS", 200)
     data = vector("lossless")
     stream = Counted(data)
-    inrcodec.preview(stream)
+    inrcodec.open(stream).preview()
     latt = set(places(data)["LATT"])
     assert 0 < len(stream.seen & latt) < 0.7 * len(latt)
 

@@ -195,6 +195,13 @@ class Upsampling:
         )
 
 
+def slabs_of(stored: Array, first: int) -> Iterator[Slab]:
+    """Slices in memory, of which the first has an index, as slabs."""
+    for start in range(0, len(stored), SLAB):
+        part = stored[start : start + SLAB]
+        yield Slab(first + start, first + start + len(part), part, part)
+
+
 def span_of(header: Header) -> Range:
     """The stored values that -1 and 1 stand for."""
     return Range(float(header.low), float(header.high))
