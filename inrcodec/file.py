@@ -56,7 +56,6 @@ class InrvFile:
     Attributes
     ----------
     header : Header
-        All that the file says of itself.
     sections : Sections
 
     Raises
@@ -184,7 +183,7 @@ class InrvFile:
 
     def _require_base(self, option: str = "level", value: object = LOWRES) -> Base:
         if self.base is None:
-            cut = "WGHT" not in self.sections
+            cut = self.missing > 0 or "WGHT" not in self.sections
             cause = "what was read of this file has no networks" if cut else "this file has no networks"
             cause += " and so no low-res volume" if option != "quality" else ""
             remedy = ", or read more bytes" if cut else ""
@@ -224,7 +223,7 @@ class InrvFile:
         UsageError
             The box reaches beyond the level, the level is not there, or see :meth:`check_options`.
         CorruptFile
-            A section that is needed has a wrong checksum or does not hold what it should.
+            A section that is needed is damaged.
         ModelNotFound
             The file's super-resolution model is not installed.
 
@@ -281,9 +280,7 @@ class InrvFile:
 
     def _level(self, level: int, options: DecodeOptions) -> int:
         if level not in (FULL, LOWRES):
-            raise UsageError(
-                f"{level!r} is not a level: 0 is full, 1 is low-res", value=level, option="level"
-            )
+            raise UsageError(f"{level!r} is not a level: 0 is full, 1 low-res", value=level, option="level")
         if level == LOWRES:
             self._require_base()
             return LOWRES

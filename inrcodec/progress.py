@@ -13,7 +13,7 @@ from typing import TypeAlias
 Progress: TypeAlias = Callable[[str, float], None]
 """Called with the stage's name and the fraction of that stage that is done, 0..1.
 
-Stages of encoding: "read", "grid" (its factor is chosen), "downsample", "compensate" (with
+Stages of encoding: "read", "grid" (its factor is chosen), "downsample", "project" (with
 `through_sr`), "fit", "verify"; "refine" with a refinement.
 Stages of decoding: "lowres", "superres" ("upsample" without a model), or "refine"; `inrv-dec` adds "write".
 Stages of training: "fits of NAME", "train".

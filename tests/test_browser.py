@@ -106,7 +106,7 @@ def pixels(page, name):
 
 def test_everything_is_on_the_page(page, folder):
     text = page.find_element(By.TAG_NAME, "body").text
-    for told in (
+    for shown in (
         "head.inrv",
         "Limitations",
         "off by more than 40 HU",
@@ -114,7 +114,7 @@ def test_everything_is_on_the_page(page, folder):
         "PSNR",
         "refinement",
     ):
-        assert told in text, told
+        assert shown in text, shown
     for name in ("axial", "coronal", "sagittal"):
         for kind in ("source", "decoded", "difference"):
             assert len(np.unique(pixels(page, f"{name}-{kind}"))) > 10, (name, kind)
@@ -126,8 +126,8 @@ def test_everything_is_on_the_page(page, folder):
 
 def test_what_is_painted_is_the_slice(page, source):
     """The middle axial slice in the first window, grey by grey."""
-    told = page.find_element(By.CSS_SELECTOR, "#axial output").text
-    z = int(told.split()[2])
+    shown = page.find_element(By.CSS_SELECTOR, "#axial output").text
+    z = int(shown.split()[2])
     plane = source.array[z].astype(float)
     grey = np.clip((plane + 160) / 400, 0, 1) * 255
     canvas = page.find_element(By.ID, "axial-source")
@@ -161,7 +161,7 @@ def test_slices_have_the_shape_of_what_they_show(page, browser, served):
             assert box["width"] > 60
 
 
-def test_sides_are_told(page):
+def test_sides_are_labelled(page):
     label = page.find_element(By.ID, "axial-decoded").get_attribute("aria-label")
     assert label == "axial slice, decoded; left to right R to L, top to bottom A to P"
     assert "F to" not in label and "H to F" in page.find_element(By.ID, "coronal-source").get_attribute(
@@ -170,9 +170,9 @@ def test_sides_are_told(page):
 
 
 def test_the_slider_changes_the_slice(page):
-    before, told = pixels(page, "axial-decoded"), page.find_element(By.CSS_SELECTOR, "#axial output").text
+    before, shown = pixels(page, "axial-decoded"), page.find_element(By.CSS_SELECTOR, "#axial output").text
     page.execute_script(SET, "#axial input[type=range]", 1)
-    assert page.find_element(By.CSS_SELECTOR, "#axial output").text != told
+    assert page.find_element(By.CSS_SELECTOR, "#axial output").text != shown
     assert not np.array_equal(pixels(page, "axial-decoded"), before)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import json
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -31,10 +33,68 @@ def test_encoding_ends_with_a_ledger_of_all_bytes(tiny, capsys):
     rows = {line.split()[0]: line for line in ledger.splitlines()[1:]}
     parts = ("header", "network", "mask", "padding", "container")
     size = (tiny / "out.inrv").stat().st_size
-    assert sum(_bytes(rows[part]) for part in parts) == _bytes(rows["file"]) == size
+    assert sum(_bytes(rows[part]) for part in parts if part in rows) == _bytes(rows["file"]) == size
     assert "peak" in rows["PSNR"]
     for label in ("voxels", "source", "largest", "seconds", "model"):
         assert label in rows
+
+
+def test_the_report_of_a_file_without_networks_does_not_speak_of_them(tiny, capsys):
+    assert enc.main([str(tiny / "in.npy"), str(tiny / "out.inrv"), "--lossless"]) == 0
+    ledger = capsys.readouterr().err
+    rows = {line.split()[0]: line for line in ledger.splitlines()[1:]}
+    size = (tiny / "out.inrv").stat().st_size
+    assert sum(_bytes(rows[part]) for part in ("header", "refinement", "container")) == size
+    for word in ("network", "model", "fit"):
+        assert word not in ledger
+
+
+def test_a_dry_run_predicts_time_and_bytes(tiny, capsys):
+    assert enc.main([str(tiny / "in.npy"), str(tiny / "out.inrv"), "--dry-run", "--steps", "200"]) == 0
+    words = capsys.readouterr().err
+    assert re.search(r"^predicted time +about \d+ (s|min)$", words, re.MULTILINE)
+    assert re.search(r"^predicted size +about [\d,]+ bytes$", words, re.MULTILINE)
+
+
+@pytest.mark.parametrize("command", ["enc", "dec", "info", "train"])
+def test_help_fits_a_screen_and_the_full_help_has_every_flag(command, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    module = importlib.import_module(f"inrcodec.cli.{command}")
+    assert module.main(["--help"]) == 0
+    short = capsys.readouterr().out.splitlines()
+    assert len(short) <= 30 and max(map(len, short)) < 80
+    assert any("--help-all" in line for line in short)
+    assert module.main(["--help-all"]) == 0
+    full = capsys.readouterr().out
+    for flag in module.parser()._option_string_actions:
+        assert flag in full
+    for option in module.parser().rows.values():
+        for words in (option.help, option.range):
+            assert words in " ".join(full.split())
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (["info", "--version"], 0, "inrv-info"),
+        (["--help"], 0, "compress a volume"),
+        ([], 2, "no command"),
+        (["encode"], 2, "unknown command 'encode'"),
+        (["enc", "missing.npy", "out.inrv"], 3, "missing.npy does not exist"),
+    ],
+)
+def test_the_package_runs_as_a_module(words, code, says, tmp_path):
+    command = [sys.executable, "-m", "inrcodec", *words]
+    root = str(Path(inrcodec.__file__).parents[1])
+    done = subprocess.run(
+        command,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env={"PYTHONPATH": root, "PATH": "/usr/bin:/bin"},
+    )
+    assert done.returncode == code, done.stderr
+    assert says in (done.stderr if code else done.stdout)
 
 
 def _bytes(row):

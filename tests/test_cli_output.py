@@ -15,7 +15,7 @@ from PIL import Image
 from inrcodec.cli.progress import StageBar
 from inrcodec.cli.stdio import put_json
 from inrcodec.report.png import enlarged, png_bytes
-from inrcodec.report.text import decibels, facts, share
+from inrcodec.report.text import decibels, duration, facts, share
 from inrcodec.validate import parse_floats, parse_ints
 
 
@@ -48,6 +48,7 @@ def test_bars_are_drawn_on_terminals_only(terminal, quiet, verbose, seen, monkey
     assert (seen in screen.getvalue()) if seen else (screen.getvalue() == "")
     assert ("|" in screen.getvalue()) == (terminal and not quiet)
     assert set(bar.seconds) == {"fit", "verify"}
+    assert (" elapsed, " in screen.getvalue()) == (" left" in screen.getvalue()) == (terminal and not quiet)
 
 
 @pytest.mark.parametrize(
@@ -60,6 +61,13 @@ def test_psnr_is_text(value, text):
 
 def test_a_share_of_nothing_is_no_number():
     assert (share(1, 4), share(0, 0)) == ("25.0 %", "-")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.2, "1 s"), (89, "89 s"), (100, "2 min"), (5000, "83 min"), (9000, "2.5 h")]
+)
+def test_a_duration_is_text(seconds, text):
+    assert duration(seconds) == text
 
 
 def test_facts_are_aligned_and_complete():

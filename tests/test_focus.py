@@ -31,7 +31,7 @@ def volume(modality="CT", rescale=(1.0, 0.0)):
 
 
 @pytest.mark.parametrize(
-    ("wish", "means"),
+    ("focus", "means"),
     [
         ("all", "all"),
         ("soft-tissue", "soft-tissue"),
@@ -42,14 +42,14 @@ def volume(modality="CT", rescale=(1.0, 0.0)):
         ([np.int16(0), np.float32(0.5)], (0.0, 0.5)),
     ],
 )
-def test_a_window_is_a_name_or_its_ends(wish, means):
-    options = EncodeOptions(focus=wish)
+def test_a_window_is_a_name_or_its_ends(focus, means):
+    options = EncodeOptions(focus=focus)
     assert options.focus == means and eval(repr(options)) == options
     assert windows.parse_focus(windows.format_focus(options.focus)) == means
 
 
 @pytest.mark.parametrize(
-    ("wish", "names"),
+    ("focus", "names"),
     [
         ("soft_tissue", "did you mean 'soft-tissue'"),
         ("Bone", "did you mean 'bone'"),
@@ -69,9 +69,9 @@ def test_a_window_is_a_name_or_its_ends(wish, means):
         ((5, 5), "a lower and an upper end"),
     ],
 )
-def test_what_is_no_window_is_refused_with_what_was_meant(wish, names):
+def test_what_is_not_a_window_is_refused_with_what_was_meant(focus, names):
     with pytest.raises(UsageError, match=names.replace("?", r"\?")):
-        EncodeOptions(focus=wish)
+        EncodeOptions(focus=focus)
 
 
 def test_the_papers_preset_has_no_focus():
@@ -106,7 +106,7 @@ def test_what_has_nothing_to_focus_on_is_coded_as_without():
 
 
 @pytest.mark.parametrize(
-    ("wish", "modality", "names"),
+    ("focus", "modality", "names"),
     [
         ((3100.0, 4000.0), "CT", "-1024:3071"),
         ((-3000.0, -1024.0), "CT", "outside"),
@@ -114,18 +114,18 @@ def test_what_has_nothing_to_focus_on_is_coded_as_without():
         ("brain", "MR", "the volume is MR"),
     ],
 )
-def test_a_window_that_means_nothing_for_the_volume_is_refused(wish, modality, names):
+def test_a_window_that_means_nothing_for_the_volume_is_refused(focus, modality, names):
     with pytest.raises(UsageError, match=names):
-        windows.unit_window(wish, volume(modality), SPAN)
+        windows.unit_window(focus, volume(modality), SPAN)
 
 
-def test_a_window_of_hounsfield_units_in_an_unknown_modality_is_taken_with_a_word():
+def test_a_window_of_hounsfield_units_in_an_unknown_modality_is_taken_with_a_notice():
     assert windows.unit_window("brain", volume(""), SPAN)[1] == []
     assert "unknown" in windows.unit_window("brain", volume(""), Range(0, 255))[1][0]
     assert windows.unit_window((0.0, 80.0), volume("MR"), Range(0, 255))[1] == []
 
 
-def test_errors_are_told_of_the_windows_that_mean_something():
+def test_errors_are_reported_in_the_windows_that_mean_something():
     assert set(windows.error_windows("all", volume(), SPAN)) == set(windows.WINDOWS)
     assert set(windows.error_windows("all", volume(""), SPAN)) == set(windows.WINDOWS)
     assert windows.error_windows("all", volume("MR"), SPAN) == {}
@@ -169,9 +169,9 @@ def test_a_focus_keeps_to_the_size_and_is_reported(files_by_focus):
         assert len(blob) <= 1000 and report.focus == focus
 
 
-@pytest.mark.parametrize("wish", ["all", "soft-tissue"])
-def test_mean_errors_are_those_of_the_decoded_volume(files_by_focus, wish):
-    blob, report = files_by_focus[wish]
+@pytest.mark.parametrize("focus", ["all", "soft-tissue"])
+def test_mean_errors_are_those_of_the_decoded_volume(files_by_focus, focus):
+    blob, report = files_by_focus[focus]
     decoded = inrcodec.decode(blob).astype(float)
     for name, (low, high) in windows.WINDOWS.items():
         inside = (low <= SCAN) & (high >= SCAN)
@@ -200,7 +200,7 @@ def test_everything_after_the_networks_sees_linear_values(files_by_focus):
 
 
 def test_without_focus_the_header_says_nothing_of_it(files_by_focus):
-    plain, focused = (inrcodec.info(files_by_focus[wish][0]) for wish in ("all", "soft-tissue"))
+    plain, focused = (inrcodec.info(files_by_focus[focus][0]) for focus in ("all", "soft-tissue"))
     assert plain["codec"]["companding"] == []
     values = [physical for physical, _ in focused["codec"]["companding"]]
     assert values == pytest.approx([-160, 240], abs=0.1)
@@ -217,7 +217,7 @@ def test_a_refused_window_costs_no_work():
 
 
 @pytest.mark.parametrize("words", [["--focus", "-160:240"], ["--focus=-160:240"]])
-def test_a_negative_end_is_no_option_on_the_command_line(words, tmp_path, capsys):
+def test_a_negative_end_is_not_an_option_of_the_command_line(words, tmp_path, capsys):
     np.save(tmp_path / "in.npy", SCAN)
     quick = "--factor 4 --sr lanczos --steps 60 --threads 1 --json".split()
     assert enc.main([str(tmp_path / "in.npy"), str(tmp_path / "out.inrv"), *words, *quick]) == 0
@@ -229,8 +229,8 @@ def test_a_negative_end_is_no_option_on_the_command_line(words, tmp_path, capsys
 
 def test_the_command_line_refuses_as_python_does(tmp_path, capsys):
     np.save(tmp_path / "in.npy", SCAN)
-    for wish, names in (("bones", "did you mean 'bone'"), ("5000:6000", "outside")):
-        assert enc.main([str(tmp_path / "in.npy"), str(tmp_path / "out.inrv"), "--focus", wish]) == 2
+    for focus, names in (("bones", "did you mean 'bone'"), ("5000:6000", "outside")):
+        assert enc.main([str(tmp_path / "in.npy"), str(tmp_path / "out.inrv"), "--focus", focus]) == 2
         assert names in capsys.readouterr().err
     assert not (tmp_path / "out.inrv").exists()
 

@@ -224,7 +224,7 @@ def test_other_kinds_of_images_are_refused(tmp_path, changes, cause):
 # --- folders as hospitals hand them out -----------------------------------------------------------
 
 
-def test_what_is_no_image_is_passed_over(tmp_path):
+def test_what_is_not_an_image_is_skipped(tmp_path):
     write_series(tmp_path / "DICOM" / "S1", ramp())
     (tmp_path / "README.txt").write_text("viewer on disc 2")
     (tmp_path / "AUTORUN.INF").write_bytes(b"")

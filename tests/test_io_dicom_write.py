@@ -102,7 +102,7 @@ def test_floats_are_kept_to_one_step_in_65535(tmp_path):
 
 
 @pytest.mark.parametrize("value", [0.25, -1234.5])
-def test_a_constant_that_is_no_integer_comes_back(tmp_path, value):
+def test_a_constant_that_is_not_whole_comes_back(tmp_path, value):
     write(Volume(np.full((2, 3, 4), value, np.float32), np.eye(4), rescale=(2.0, -5.0)), tmp_path / "d")
     np.testing.assert_array_equal(read(tmp_path / "d").physical(), np.full((2, 3, 4), value * 2 - 5))
 
@@ -204,7 +204,7 @@ def test_earlier_compressions_fit_into_an_inrv_header(tmp_path, methods, ratios,
     assert read_ratios == pytest.approx([float(text) for text in ratios[-kept:]], rel=1e-5)
 
 
-def test_a_ratio_that_is_no_number_is_no_reason_to_refuse_the_pixels(tmp_path):
+def test_a_malformed_ratio_is_not_a_reason_to_refuse_the_pixels(tmp_path):
     paths = write_series(
         tmp_path / "s", ramp(), LossyImageCompressionRatio="1.25", LossyImageCompressionMethod="ISO_10918_1"
     )
@@ -351,7 +351,7 @@ def test_anything_else_is_never_replaced(tmp_path, foreign):
     assert sorted(entry.name for entry in target.iterdir()) == sorted([foreign, "slice_0002.dcm"])
 
 
-def test_what_dicom_cannot_say_is_refused(tmp_path):
+def test_what_dicom_cannot_hold_is_refused(tmp_path):
     sheared = np.eye(4)
     sheared[0, 1] = 0.3
     wide = np.array([[[0, 2**40]]])

@@ -158,7 +158,7 @@ def test_one_slice_of_three_dimensions_stays_a_volume(tmp_path):
     ],
     ids=["4-D", "flat 4-D", "5-D", "colour", "complex", "NaN"],
 )
-def test_no_volume_is_refused(tmp_path, array, cause):
+def test_what_is_not_a_volume_is_refused(tmp_path, array, cause):
     with pytest.raises(InputError, match=cause):
         read(save(tmp_path / "a.nii", array))
 

@@ -168,7 +168,7 @@ def test_broken_bytes_give_a_volume_or_a_reason(tmp_path, name):
     assert refused
 
 
-def test_formats_are_imported_when_they_are_asked_for():
+def test_formats_are_imported_when_they_are_needed():
     code = (
         "import sys, inrcodec.io; print(sorted({'pydicom', 'nibabel', 'torch', 'scipy'} & set(sys.modules)))"
     )

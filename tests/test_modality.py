@@ -40,7 +40,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("source", "given", "modality", "unit", "notices"), CASES)
-def test_a_modality_is_settled(source, given, modality, unit, notices):
+def test_the_modality_is_the_sources_the_users_or_that_of_the_values(source, given, modality, unit, notices):
     found, said = with_modality(source, given)
     assert (found.modality, found.unit, len(said)) == (modality, unit, notices)
     assert np.array_equal(found.array, source.array)
@@ -52,7 +52,7 @@ def test_a_source_is_not_contradicted():
 
 
 @pytest.mark.parametrize("word", ["", "C,T", "x" * 17, "größe", 3])
-def test_a_word_that_dicom_could_not_write_is_refused(word):
+def test_a_modality_that_dicom_could_not_write_is_refused(word):
     with pytest.raises(UsageError, match="DICOM term"):
         parse_modality(word)
 
@@ -69,7 +69,7 @@ def test_what_is_taken_for_ct_is_so_in_file_report_and_series(tmp_path, capsys):
     assert (first.Modality, first.RescaleType) == ("CT", "HU")
 
 
-def test_the_users_word_is_in_the_file(tiny, capsys):
+def test_the_users_modality_is_in_the_file(tiny, capsys):
     words = "--factor 2 --tiles 1,1,1 --width 10 --steps 50 --threads 1 --modality mr --json".split()
     assert enc.main([str(tiny / "in.npy"), str(tiny / "mr.inrv"), *words]) == 0
     assert json.loads(capsys.readouterr().out)["modality"] == "MR"

@@ -162,7 +162,7 @@ def test_resolving_fills_in_the_preset(preset):
     resolved = EncodeOptions.from_preset(preset).resolved()
     for name in ("steps", "layers", "width", "rate", "optimizer", "learning_rate", "factor", "tiles", "sr"):
         assert getattr(resolved, name) == getattr(PRESETS[preset], name), name
-    assert not resolved.sr_wished
+    assert not resolved.sr_given
 
 
 GIVEN = [
@@ -177,9 +177,9 @@ GIVEN = [
     ({"steps": 30}, "steps", 30),
     ({"tiles": (1, 2, 2)}, "tiles", (1, 2, 2)),
     ({"sr": "lanczos"}, "sr", "lanczos"),
-    ({"sr": "lanczos"}, "sr_wished", True),
+    ({"sr": "lanczos"}, "sr_given", True),
     ({"sr": "auto"}, "sr", None),
-    ({"sr": "auto"}, "sr_wished", False),
+    ({"sr": "auto"}, "sr_given", False),
     ({"preset": "paper", "sr": "auto"}, "sr", "srdensenet-all"),
     ({"ratio": 6000}, "ratio", 6000.0),
     ({"seed": 3}, "seed", 3),

@@ -93,7 +93,7 @@ def test_a_slice_lies_as_a_reader_expects(columns):
             assert along > 0, (name, columns)
 
 
-def test_the_slider_tells_the_slice_of_the_array():
+def test_the_slider_names_the_slice_of_the_array():
     array = np.zeros((5, 6, 7), np.int16)
     array += np.arange(5, dtype=np.int16)[:, None, None] * 100 + 500
     array[0] = 0  # dark: outside the box
@@ -169,7 +169,7 @@ def test_slices_of_no_known_place_have_no_anatomical_names():
 
 
 @pytest.mark.parametrize(
-    ("affine", "told"),
+    ("affine", "shown"),
     [
         (affine_of((2, -3, 1)), "sagittal slices"),
         (affine_of((1, -3, 2)), "coronal slices"),
@@ -178,12 +178,12 @@ def test_slices_of_no_known_place_have_no_anatomical_names():
     ],
     ids=["sagittal", "coronal", "axial", "unknown"],
 )
-def test_the_page_and_the_facts_tell_the_plane(affine, told):
+def test_the_page_and_the_facts_name_the_plane(affine, shown):
     volume = Volume(labelled(), affine)
     facts = inrcodec.info(inrcodec.encode(volume, lossless=True))
     page = build(Contents(name="a", facts=facts, decoded=volume))
-    assert told in re.search(r"<header>(.*?)</header>", page, re.S).group(1)
-    assert facts["volume"]["plane"] == ("" if "unknown" in told else told.split()[0])
+    assert shown in re.search(r"<header>(.*?)</header>", page, re.S).group(1)
+    assert facts["volume"]["plane"] == ("" if "unknown" in shown else shown.split()[0])
 
 
 def test_errors_are_of_all_voxels(ball):
@@ -241,7 +241,7 @@ def test_a_reference_of_another_modality_is_refused(blob, ball):
         html_report(blob, replace(ball, modality="MR", unit=""))
 
 
-def test_a_volume_that_was_not_encoded_is_told(ball):
+def test_a_reference_that_was_not_encoded_is_warned_of(ball):
     blob = inrcodec.encode(ball, lossless=True)
     warned = "id='warning'"
     assert warned not in html_report(blob, ball)
@@ -279,7 +279,7 @@ def test_a_page_needs_nothing_else(blob, ball):
     assert data_of(page)["compared"] is True
 
 
-def test_a_page_tells_the_ledger(blob, ball):
+def test_a_page_shows_the_facts_of_the_file(blob, ball):
     page, facts = html_report(blob, ball, name="ball.inrv"), inrcodec.info(blob)
     assert "<title>ball.inrv</title>" in page
     assert f"{len(blob):,} bytes" in page and f"{facts['quality']['psnr']:.2f} dB" in page
@@ -351,7 +351,7 @@ def folder(tmp_path, ball, blob, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "told"),
+    ("words", "code", "shown"),
     [
         (["--reference", "ball.npy"], 2, "--report"),
         (["--report", "page.html", "--series", "1.2"], 2, "--reference"),
@@ -361,10 +361,10 @@ def folder(tmp_path, ball, blob, monkeypatch):
         (["--report", "page.html", "--reference", "other.npy"], 3, "was encoded"),
     ],
 )
-def test_what_cannot_be_is_refused_and_nothing_is_written(folder, capsys, words, code, told):
+def test_what_cannot_be_is_refused_and_nothing_is_written(folder, capsys, words, code, shown):
     before = sorted(folder.iterdir())
     assert info.main(["ball.inrv", *words]) == code
-    assert told in capsys.readouterr().err
+    assert shown in capsys.readouterr().err
     assert sorted(folder.iterdir()) == before
 
 

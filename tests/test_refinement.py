@@ -19,9 +19,11 @@ from hypothesis import strategies as st
 import inrcodec
 from inrcodec import Volume, api, io
 from inrcodec.cli import dec, enc, info
+from inrcodec.encoder.bounded import stored_bound
 from inrcodec.errors import CorruptFile, InputError, UsageError
 from inrcodec.format import container
 from inrcodec.layers.lattice.integers import Scale
+from inrcodec.volume.value_range import Range
 
 DICOM = Path(__file__).parent / "data" / "vhf-head-dicom"
 HEAD = Path(__file__).parent / "data" / "vhf-head.nii.gz"
@@ -209,7 +211,7 @@ def test_a_file_that_ends_early_is_corrupt_unless_that_was_asked_for(tmp_path):
     for few in (1, 20, 60, 200):
         with pytest.raises(UsageError, match="end within the header"):
             inrcodec.decode(path, max_bytes=few)
-    with pytest.raises(UsageError, match="of more bytes"):
+    with pytest.raises(UsageError, match="read more bytes"):
         inrcodec.decode(path, max_bytes=len(whole) - len(container.unpack(whole)["LATT"]))
     with pytest.raises(UsageError, match="max_bytes"):
         inrcodec.decode(path, max_bytes=0)
@@ -232,6 +234,14 @@ def test_a_file_without_networks_says_so():
         inrcodec.decode(blob, lowres=True)
     assert api.open(blob).preview().dtype == np.uint8
     assert inrcodec.decode(blob, quality="preview").shape == (12, 30, 30)
+
+
+def test_info_of_a_file_without_networks_reports_none(bounded):
+    alone = inrcodec.info(inrcodec.encode(some("int16", (12, 30, 30)), lossless=True))
+    assert alone["codec"].keys() == {"network", "refinement_steps"} and alone["codec"]["network"] is None
+    assert alone["quality"]["psnr_lanczos"] is None
+    behind = inrcodec.info(bounded[1])["codec"]
+    assert behind["network"] == "siren" and behind["factor"] == [2, 2, 2] and behind["refinement_steps"]
 
 
 def test_sections_and_header_agree_on_the_refinement(bounded):
@@ -325,6 +335,34 @@ def test_bounds_that_are_multiples_of_the_slope_hold(slope):
         for bound in (k * slope, round(k * slope, 6)):
             volume = Volume(some("int16", (4, 9, 9)), np.eye(4), rescale=(slope, 0.0))
             assert encoded(volume, max_error=bound)[1].max_error <= bound
+
+
+@pytest.mark.parametrize("dtype", ["int16", "float32"])
+@pytest.mark.parametrize("slope", [1.0, 0.1, 1 / 3, -0.7, 1e-3, 1e6, 1e-300])
+@pytest.mark.parametrize("bound", [0.0, 1e-3, 0.35, 7.0, 1e9, 1e17, 1e20, 1e308])
+def test_a_bound_in_stored_units_is_found_without_a_search(bound, slope, dtype):
+    """The largest whose product keeps the promise, or all there is, also for quotients beyond 2^53."""
+    volume = Volume(some(dtype), np.eye(4), rescale=(slope, 0.0))
+    span = Range.of(volume)
+    found = stored_bound(volume, span, bound)
+    assert 0 <= found <= span.high - span.low and found * abs(slope) <= bound
+    if dtype == "int16":
+        assert found.is_integer() and (found == span.high - span.low or (found + 1) * abs(slope) > bound)
+
+
+@pytest.mark.parametrize("dtype", ["int16", "uint8", "float32", "float64"])
+def test_any_bound_can_be_promised(dtype):
+    volume = Volume(some(dtype), np.eye(4), rescale=(0.5, 0.0))
+    blob, report = api.encode_report(volume, max_error=1e308)
+    assert report.bound == 1e308 and inrcodec.decode(blob).shape == volume.shape
+
+
+@pytest.mark.filterwarnings("ignore:overflow encountered in square")
+def test_the_range_of_a_type_can_be_the_bound():
+    largest = float(np.finfo(np.float64).max) / 2
+    array = np.array([[[-largest, 0.0, largest]]])
+    decoded = inrcodec.decode(inrcodec.encode(array, max_error=1.5 * largest))
+    assert np.abs(decoded / 4 - array / 4).max() <= 1.5 * largest / 4
 
 
 def test_nearly_nothing_but_padding(recwarn):

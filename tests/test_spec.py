@@ -108,6 +108,11 @@ def test_limits_table_is_the_code() -> None:
         "cells of `MASK`": limits.CELLS,
         "voxels of the first lattice of a refinement": limits.FIRST,
         "low-res voxels × weights of a network": limits.WORK,
+        "bytes of the integers of a refinement: voxels × 4, or × 8 where K can be beyond 31 bits": (
+            limits.INTEGERS
+        ),
+        "multiply-adds of the super-resolution: low-res voxels × `sr.ensemble` × those of the model for a "
+        "low-res voxel": limits.SUPERRES_WORK,
     }
 
 

@@ -1,4 +1,4 @@
-"""What a volume promises: it holds what it was given, knows where it is, and refuses what is no volume."""
+"""What a volume promises: it holds what it was given, knows where it is, and refuses what is not a volume."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_plain_arrays_are_not_copied():
         (np.ma.masked_equal(np.zeros((2, 2, 2)), 0), "masked"),
     ],
 )
-def test_no_volume_is_refused(array, cause):
+def test_what_is_not_a_volume_is_refused(array, cause):
     with pytest.raises(InputError, match=cause):
         Volume.from_array(array)
 
@@ -130,7 +130,7 @@ def test_a_modality_that_dicom_cannot_write_is_refused(modality):
     ],
     ids=["zero edge", "nan", "3x3", "last row", "parallel axes"],
 )
-def test_no_affine_is_refused(affine):
+def test_an_impossible_affine_is_refused(affine):
     with pytest.raises(InputError, match="affine"):
         Volume.from_array(np.zeros((2, 2, 2)), affine=affine)
 
@@ -144,7 +144,7 @@ def test_no_affine_is_refused(affine):
         ((2, 3, 4), (1, float("inf"), 1), "positive"),
     ],
 )
-def test_no_spacing_is_refused(shape, spacing, cause):
+def test_an_impossible_spacing_is_refused(shape, spacing, cause):
     with pytest.raises(UsageError, match=cause):
         Volume.from_array(np.zeros(shape), spacing=spacing)
 
@@ -216,7 +216,7 @@ def test_a_volume_is_frozen():
 
 
 @pytest.mark.parametrize("rescale", [(0.0, 1.0), (float("nan"), 0.0), (1.0, float("inf"))])
-def test_no_scale_is_refused(rescale):
+def test_a_slope_of_zero_and_what_is_not_finite_are_refused(rescale):
     with pytest.raises(InputError, match="do not scale"):
         Volume(np.zeros((2, 2, 2)), np.eye(4), rescale=rescale)
 

@@ -12,6 +12,7 @@ from copy import copy
 from difflib import get_close_matches
 from re import compile as pattern
 from shutil import get_terminal_size
+from textwrap import wrap
 from typing import Any, NoReturn
 
 from inrcodec._version import __version__
@@ -175,6 +176,9 @@ class _HelpAll(argparse.Action):
 
 
 class _Formatter(argparse.RawDescriptionHelpFormatter):
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        return wrap(text, width, break_on_hyphens=False)  # "soft-tissue" is one word
+
     def _format_action_invocation(self, action: argparse.Action) -> str:
         """``-q, --quiet`` and ``--size BYTES``, with the value once."""
         value = "" if action.nargs == 0 or not action.option_strings else f" {action.metavar}"

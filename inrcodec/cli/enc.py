@@ -10,7 +10,6 @@ import argparse
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 from inrcodec.cli.arguments import STREAM, Parser, given
 from inrcodec.cli.exits import run
@@ -25,7 +24,7 @@ from inrcodec.cli.stdio import (
 )
 from inrcodec.encoder.options import OPTIONS, SOURCE_OPTIONS
 from inrcodec.errors import UsageError
-from inrcodec.report.text import encode_ledger, facts, grid_lines
+from inrcodec.report.text import encode_ledger, plan_text
 
 ROWS = {**OPTIONS, **SOURCE_OPTIONS}
 
@@ -60,7 +59,10 @@ def _encode(args: argparse.Namespace) -> None:
     from inrcodec import api
 
     if args.dry_run:
-        _print_plan(api.plan(args.input, **keywords), args)
+        plan = api.plan(args.input, **keywords)
+        if args.json:
+            put_json(plan)
+        say(plan_text(plan), quiet=args.quiet or args.json)
         return
     with _told_how_to_resume(args), StageBar(quiet=args.quiet, verbose=args.verbose) as bar:
         target = STDOUT if args.output == STREAM else args.output
@@ -93,10 +95,3 @@ def _check_output(args: argparse.Namespace) -> None:
         refuse_terminal()
     else:
         refuse_same_file(args.input, args.output)
-
-
-def _print_plan(plan: dict[str, Any], args: argparse.Namespace) -> None:
-    if args.json:
-        put_json(plan)
-    words = plan | {"considered": grid_lines(plan["considered"])}
-    say(facts(words), quiet=args.quiet or args.json)

@@ -1,7 +1,7 @@
-"""What the networks are fitted to, made such that its up-sampled version comes nearer to the source.
+"""Iterative back-projection: a low-res volume to fit to that is better after up-sampling.
 
-In: the source, and its low-res volume.  Out: another low-res volume.
-The one law: only what the decoder will see counts: padding, and what it clips, has no say.
+In: a plan.  Out: the plan with another low-res volume to fit to.
+Invariant: only what the decoder will see counts: padding, and what it clips, does not.
 
 Down-sampling and up-sampling are not made for each other: a low-res volume that is a little sharper than the
 plain one gives a better full-res volume, with a super-resolution network or with Lanczos alone.  Half the
@@ -9,8 +9,8 @@ squared error after up-sampling has a gradient, the error taken back through the
 adjoint of Lanczos; one step against it gains most of what there is to gain (iterative back-projection, Irani
 and Peleg 1991, with the network in the loop).
 
-The volume goes by in the decoder's blocks, a layer after the other; nothing of full resolution is held but
-the blocks that are computed.  A block is computed on one thread, and blocks are added up in their order.
+The volume is processed in the decoder's blocks, one layer after another; nothing of full resolution is held
+but the blocks that are computed.  A block is computed on one thread, and blocks are added up in their order.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from inrcodec.encoder.plan import Plan
 from inrcodec.format.header import Header
 from inrcodec.layers import resample
 from inrcodec.layers.superres import registry, upsampler
-from inrcodec.layers.superres.conditioning import noise_of, telling, window_of
+from inrcodec.layers.superres.conditioning import noise_of, window_of, with_noise
 from inrcodec.layers.superres.upsampler import Place
 from inrcodec.layers.upsample import span_of
 from inrcodec.progress import Progress
@@ -41,14 +41,14 @@ from inrcodec.volume.volume import Volume
 Float = NDArray[np.float64]
 Bool = NDArray[np.bool_]
 
-STAGE = "compensate"
+STAGE = "project"
 # Of the gradient over the voxels that a low-res voxel stands for.
 STEP = 0.3  # 6 kB of an ankle: 34.86 dB without, 35.09 at 0.2, 35.19 at 0.3, 35.02 at 0.5
 STEP_PLAIN = 1.0  # Lanczos alone, 6 kB of a chest: 33.91 dB without, 34.02 at 0.5, 34.09 at 1
 
 
 class Slope(NamedTuple):
-    """Of half the squared error in unit values, by the low-res volume, (z, y, x).
+    """Gradient of half the squared error, in unit values, by the low-res volume, (z, y, x).
 
     ``squared`` is the whole squared error of all blocks, ``plain`` that of Lanczos without the model.
     """
@@ -68,19 +68,17 @@ def project(plan: Plan, progress: Progress | None = None) -> Plan:
     size = plan.networks.bytes if plan.budget is None else plan.budget
     error = forecast.coding_error(facts.sample, low.factor, size)
     error *= low.active.size / max(low.active.sum(), 1)
-    header = telling(plan.header, error)
-    target = compensated(facts.volume, header, decoded, low.active, threads=threads, progress=progress)
+    header = with_noise(plan.header, error)
+    target = projected(facts.volume, header, decoded, low.active, threads=threads, progress=progress)
     if target is None:
         notice = f"model {plan.header.sr!r} is no gain on this volume: Lanczos is used"
         plan = planner.without_model(plan)
         plan = replace(plan, notices=(*plan.notices, notice))
-        target = compensated(
-            facts.volume, plan.header, decoded, low.active, threads=threads, progress=progress
-        )
+        target = projected(facts.volume, plan.header, decoded, low.active, threads=threads, progress=progress)
     return replace(plan, lowres=replace(low, projected=target))
 
 
-def compensated(
+def projected(
     volume: Volume,
     header: Header,
     low: Float,
@@ -89,7 +87,7 @@ def compensated(
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> Float | None:
-    """A low-res volume to fit to, one step nearer to what up-sampling should have had.
+    """A low-res volume, one step against the gradient of the error after up-sampling.
 
     Parameters
     ----------
@@ -100,8 +98,8 @@ def compensated(
 
     Returns
     -------
-    ndarray, (z, y, x), in [-1, 1]; ``None`` where Lanczos alone is nearer than the model, which then is of
-    no use for this volume.
+    ndarray, (z, y, x), in [-1, 1]; ``None`` where Lanczos alone is nearer than the model, which is then
+    of no use for this volume.
     """
     if header.low == header.high or prod(header.factor) == 1 or not active.any():
         return low

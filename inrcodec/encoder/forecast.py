@@ -1,31 +1,13 @@
-"""What a grid can give, found out on a sample of the volume: what down-sampling costs, and what coding costs.
+"""What a grid can give, forecast from a sample of the volume: the error of down-sampling, and that of coding.
 
 In: a volume, the range of its values, a grid.  Out: the error that is forecast for any number of bytes.
-The one law: deterministic, without torch, and a few boxes of the volume serve however large it is.
+Invariant: deterministic, without torch, and a few boxes of the volume serve however large it is.
 
 The squared error of a file is what its grid costs plus what is seen of the low-res error.  The first is
 measured: boxes of the volume go down and up again.  The second is taken from the boxes' spectrum: orthonormal
 cosines of 6 x 6 x 6 low-res voxels, their energies water-filled (every coefficient above a level ``D`` takes
 ``log2(c^2 / D) / 2`` bits and errs by ``D``, the others err by themselves).  A SIREN is no transform coder,
 but its bits for an active voxel grow with the 1.2th power of those bits; ``BITS`` is the factor between them.
-
-How well it predicts the PSNR of whole files, forecast less measured, in dB, with a lift of 1.7 for (4, 4, 4)
-and none elsewhere:
-
-- what it was set by, fits of 2 500 to 6 000 steps.  Head at (4, 4, 4): -0.5 in 10 kB, -0.3 in 16 kB.  Its
-  crop: (4, 4, 4) -0.1, +0.3 and +0.2 in 5.6, 10 and 16 kB; (2, 2, 2) +0.1, 0.0 and -0.1; (4, 2, 2) 0.0 and
-  -0.1, (2, 4, 4) -0.3 and -0.2, (1, 4, 4) -0.3 and -0.3 in 10 and 16 kB.
-- what it never saw, in fits that were short.  800 steps: a phantom's head +1.2 in 11 kB at (4, 4, 4) and
-  +1.1 in 20 kB at (2, 4, 4), an abdomen +0.5.  1 200 steps: a head of 2 mm in 30 kB +0.5 at (2, 4, 4), +0.8
-  at (2, 2, 2), +1.0 at (1, 2, 2); an ankle in 12 kB +1.0 at (4, 4, 4), +0.9 at (2, 4, 4), +1.3 at (4, 2, 2).
-  1 500 steps: the sample of 12 x 96 x 96, +1.5 to +2.1 in 600 bytes, +0.3 to +1.1 in 1 500, +0.9 to +1.6 in
-  5 000.
-
-Of the low-res volume alone it errs more: -0.7 to +0.6 dB on the first (the crop's widest networks +1.8 and
-+3.0), +2.0 to +3.4 on the sample, +3.3 and +7.3 on the abdomen and the phantom.  What is chosen by it are
-grids of one volume, which share most of that.  In 10 kB of the crop and 30 kB of the head of 2 mm it puts the
-grids that were measured (five and three) in the order of their PSNR; in 600, 1 500 and 5 000 bytes of the
-sample the best one is taken, of six, six and three (how far apart counts as level was set on the second).
 """
 
 from __future__ import annotations

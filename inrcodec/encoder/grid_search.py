@@ -1,22 +1,14 @@
 """The grid of the low-res volume: which factors, and why.
 
-In: a volume, the range of its values, the user's wishes.  Out: factors, and every grid that was considered.
-The one law: the spacing's grid is taken unless a forecast finds another one clearly better.
-
-On the crop of the dev head (64 x 256 x 256, 1 mm; 2 500 steps) the spacing's (4, 4, 4) reaches 31.6 dB in
-10 kB and 32.0 in 16 kB with its model, (2, 2, 2) 32.6 and 33.9, (4, 2, 2) 31.9 in 10 kB, (2, 4, 4) 31.1 and
-31.4, (1, 4, 4) 31.0 and 31.4: an axis alone is seldom worth its bytes.  In 5.6 kB the two cubes have 31.1
-and 30.8.  Where slices are thick a model can be worth more than an axis: a phantom's head and an abdomen of
-2 and 2.5 mm reach 37.3 dB in 11.5 kB and 31.1 in 14.5 at (4, 4, 4), but 36.6 in 20.5 kB and 30.3 in 26.3 at
-the spacing's (2, 4, 4), for which there is no model (800 steps; the model was trained on the abdomen).  That
-was before there was a model for (2, 2, 2): with it the crop reaches 33.1 dB in 10 kB and 34.8 in 16 (3 000
-steps), forecast 32.6 and 34.4.
+In: facts of a volume, and options.  Out: factors, and every grid that was considered.
+Invariant: the spacing's grid is taken unless a forecast finds another one clearly better.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from math import floor, inf, isfinite, log2, prod
 from typing import Any
 
@@ -33,8 +25,8 @@ from inrcodec.volume.box import Shape
 from inrcodec.volume.volume import Volume
 
 GAIN = 0.5  # dB that a step to another grid must promise: an ankle was promised 0.4 and gained 0.1
-SAVED = 0.9  # share of the bytes, likewise, where a PSNR is asked for
-FREE = 0.1  # dB that a coarser axis may cost where nothing is asked for
+SAVED = 0.9  # share of the bytes, likewise, for a PSNR
+FREE = 0.1  # dB that a coarser axis may cost without a target
 DEAR = 3.0  # dB that a finer axis must bring there for twice the bytes
 COARSEST = 4  # factor of the finest axis: the paper's, and the highest that a shipped model brings back
 SHORTEST = 4  # low-res voxels that an axis keeps: fewer leave nothing for a kernel of six taps
@@ -49,7 +41,7 @@ class Considered:
     ----------
     factor, lowres_shape : (z, y, x).
     ceiling : PSNR in dB with a perfect low-res volume; ``None`` where nothing is down-sampled.
-    bytes : of the file that the forecast is for; ``None`` where no size reaches the PSNR asked for.
+    bytes : of the file that the forecast is for; ``None`` where no size reaches the PSNR.
     psnr : forecast in dB.
     chosen : whether this is the grid that was taken.
     """
@@ -81,11 +73,11 @@ def choose(facts: Facts, options: ResolvedOptions, size: int | None) -> Choice:
     Raises
     ------
     UsageError
-        A wished factor is longer than its axis.
+        A requested factor is longer than its axis.
     """
     found = _Grids(facts, options)
-    if found.settled:
-        return Choice(found.first, found.settled)
+    if found.fixed:
+        return Choice(found.first, found.fixed)
     if options.psnr is not None:
         return found.for_psnr(options.psnr)[0]
     return found.for_size(size) if size is not None else found.without_target()
@@ -97,10 +89,10 @@ def in_order(facts: Facts, options: ResolvedOptions, psnr: float) -> list[Choice
     Raises
     ------
     UsageError
-        A wished factor is longer than its axis.
+        A requested factor is longer than its axis.
     """
     found = _Grids(facts, options)
-    return [Choice(found.first, found.settled)] if found.settled else found.for_psnr(psnr)
+    return [found.alone(psnr)] if found.fixed else found.for_psnr(psnr)
 
 
 class _Grids:
@@ -110,32 +102,40 @@ class _Grids:
         self.volume, self.options = facts.volume, options
         self.first = factor_for(facts.volume, options)
         self.forecasts: dict[Shape, Forecast] = {}
-        self.settled = self._settled()
-        if self.settled:
-            return
-        self.sample = facts.sample
-        if not self.sample.boxes:
-            self.settled = "from the spacing; the volume is flat"
-            return
-        span = facts.span.high - facts.span.low
-        self.peak = 4 * (facts.peak / span) ** 2  # squared, in [-1, 1]
+        self.facts = facts
+        self.fixed = self._fixed() or ("" if facts.sample.boxes else "from the spacing; the volume is flat")
 
-    def _settled(self) -> str:
-        """Why there is no choice; empty where there is one."""
+    def _fixed(self) -> str:
+        """Why there is no choice; empty where there may be one."""
         if self.options.factor is not None:
-            return "as asked for"
-        if self.options.sr_wished and self.options.sr != registry.LANCZOS:
-            return "from the spacing; the model asked for serves one grid"
+            return "as requested"
+        if self.options.sr_given and self.options.sr != registry.LANCZOS:
+            return "from the spacing; the requested model serves one grid"
         return "from the spacing; too few voxels for another grid" if max(self.first) == 1 else ""
 
+    @cached_property
+    def peak(self) -> float:
+        """Squared peak of the volume, for errors in [-1, 1]."""
+        return 4 * (self.facts.peak / (self.facts.span.high - self.facts.span.low)) ** 2
+
     def at(self, factor: Shape) -> Forecast:
+        """The forecast of a grid."""
         if factor not in self.forecasts:
             model = registry.choose(self.volume.modality, factor)
             # A model that is only tried, for want of a modality, promises nothing.
             plain = registry.LANCZOS in (model, self.options.sr) or not self.volume.modality
             lift = 0.0 if plain else registry.manifest(model).lift
-            self.forecasts[factor] = forecast.forecast(self.sample, factor, lift)
+            self.forecasts[factor] = forecast.forecast(self.facts.sample, factor, lift)
         return self.forecasts[factor]
+
+    def alone(self, psnr: float) -> Choice:
+        """The one grid that there is, with its forecast for a PSNR where one can be made."""
+        forecastable = self.facts.sample.boxes and all(f in (1, 2, 4) for f in self.first)
+        if not forecastable:
+            return Choice(self.first, self.fixed)
+        size = self.at(self.first).size(self._own(psnr))
+        needed = round(size + FIXED) if isfinite(size) else None
+        return self._choice(self.first, self.fixed, {self.first: needed}, psnr)
 
     def for_size(self, size: int) -> Choice:
         """The smallest error in so many bytes."""
@@ -221,7 +221,7 @@ class _Grids:
         return psnr - _decibels(self.peak, 4.0)
 
     def _usual(self, grid: Shape) -> int:
-        """Bytes that a grid comes to where none are asked for."""
+        """Bytes that a grid comes to where none are requested."""
         per_tile = Layout(self.options.layers, self.options.width or self.options.usual_width).weights
         tiles = max(self.at(grid).active / self.options.voxels_per_tile, 1 / per_tile)
         return round(FIXED + tiles * per_tile * networks.BITS / 8)

@@ -22,7 +22,7 @@ from inrcodec.errors import TargetNotReached
 from inrcodec.file import InrvFile
 from inrcodec.format.header import LANCZOS, Header
 from inrcodec.layers.decode_options import DecodeOptions
-from inrcodec.layers.superres.conditioning import telling
+from inrcodec.layers.superres.conditioning import with_noise
 from inrcodec.layers.upsample import Upsampling, padding_of
 from inrcodec.progress import Progress
 
@@ -111,7 +111,7 @@ def _upsampled(
 ) -> tuple[Header, Outcome, Outcome | None]:
     """The header that states the low-res error, and both ways to bring the resolution back."""
     active = plan.lowres.active
-    header = telling(plan.header, squared_error(lowres, plan.lowres.target, active))
+    header = with_noise(plan.header, squared_error(lowres, plan.lowres.target, active))
     has_model = header.sr != LANCZOS
     lanczos, model = Outcome(plan), Outcome(plan) if has_model else None
     how = DecodeOptions(threads=plan.options.threads)

@@ -1,7 +1,7 @@
-"""Which model a volume is tried with, and what the header says of it.
+"""Which super-resolution model to try, and the header fields that name it.
 
-In: a volume, its factor and the options.  Out: an ID, and header fields.
-The one law: a model is only tried; what is kept is decided by decoding (`check`).  Imports no torch.
+In: facts of a volume, a factor and the options.  Out: an ID, and header fields.
+Invariant: a model is only tried; decoding decides what is kept (`measure`).  Imports no torch.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from typing import Any
 from inrcodec.encoder.facts import Facts
 from inrcodec.encoder.options import ResolvedOptions
 from inrcodec.errors import UsageError
-from inrcodec.format.header import can_see
 from inrcodec.layers.superres import registry
 from inrcodec.validate import ENSEMBLES
 from inrcodec.volume.box import Shape, lowres_shape
@@ -54,12 +53,12 @@ def model_for(facts: Facts, factor: Shape, options: ResolvedOptions) -> tuple[st
     volume = facts.volume
     if options.sr == registry.LANCZOS or facts.is_constant:
         return registry.LANCZOS, notices
-    if options.sr is not None and options.sr_wished:
+    if options.sr is not None and options.sr_given:
         return _requested_model(options.sr, facts, factor), notices
     model = registry.choose(volume.modality, factor, options.sr)
     known = registry.manifests().get(model)
-    if known and _is_blind(known, facts):
-        notices.append(f"the values are none that model {model!r} was made for: Lanczos is used")
+    if known and _is_out_of_window(known, facts):
+        notices.append(f"the values are not of the kind that model {model!r} was trained on: Lanczos is used")
         return registry.LANCZOS, notices
     if options.sr not in (None, model):
         notices.append(
@@ -69,7 +68,7 @@ def model_for(facts: Facts, factor: Shape, options: ResolvedOptions) -> tuple[st
     elif model == registry.LANCZOS:
         across = " x ".join(map(str, factor))
         notices.append(
-            f"Lanczos interpolation brings factor {across} back: super-resolution models are for other "
+            f"Lanczos interpolation restores factor {across}: the super-resolution models are for other "
             f"grids or modalities than this ({volume.modality or 'modality unknown'})"
         )
     return model, notices
@@ -80,14 +79,14 @@ def _requested_model(name: str, facts: Facts, factor: Shape) -> str:
     found = registry.manifest(name)
     if found.factor != factor:
         raise UsageError(
-            f"model {found.id!r} brings back factor {found.factor}, the volume is reduced by {factor}; "
+            f"model {found.id!r} restores factor {found.factor}, the volume is reduced by {factor}; "
             f"did you mean factor {','.join(map(str, found.factor))}?",
             value=found.id,
             option="sr",
         )
-    if _is_blind(found, facts):
+    if _is_out_of_window(found, facts):
         raise UsageError(
-            f"model {found.id!r} is made for values of {found.window}, the volume's are of another kind; "
+            f"model {found.id!r} was trained on values of {found.window}, the volume's are of another kind; "
             "leave it out",
             value=found.id,
             option="sr",
@@ -95,11 +94,9 @@ def _requested_model(name: str, facts: Facts, factor: Shape) -> str:
     return found.id
 
 
-def _is_blind(model: registry.Manifest, facts: Facts) -> bool:
-    """Whether the volume's values are so unlike the model's that its window means nothing among them."""
-    return model.window is not None and not can_see(
-        model.window, facts.volume.rescale, facts.span.low, facts.span.high
-    )
+def _is_out_of_window(model: registry.Manifest, facts: Facts) -> bool:
+    """Whether the model's window means nothing among the volume's values."""
+    return model.window is not None and not facts.span.can_see(model.window, facts.volume.rescale)
 
 
 def fields_of(name: str, facts: Facts, options: ResolvedOptions) -> Mapping[str, Any]:
@@ -118,7 +115,7 @@ def fields_of(name: str, facts: Facts, options: ResolvedOptions) -> Mapping[str,
 
 
 def ensemble_of(known: registry.Manifest, options: ResolvedOptions) -> int:
-    """Mirror images for a model: as wished, else as many as the preset's work for a voxel allows.
+    """Mirror images for a model: as many as requested, else as many as the preset's work for a voxel allows.
 
     Along z there is nothing to mirror for a model that works slice by slice.
     """

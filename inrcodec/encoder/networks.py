@@ -143,7 +143,7 @@ def sized(
 
 def _steps(options: ResolvedOptions, parts: int, count: int) -> int:
     """The preset's steps; more for few tiles, as long as each voxel is not seen too often."""
-    if options.steps_wished or options.optimizer == "adam":
+    if options.steps_given or options.optimizer == "adam":
         return options.steps
     seen = options.steps * options.batch_per_tile * parts / count  # times, each voxel
     more = min(USUAL_TILES / parts, OFTEN_ENOUGH / seen, MOST_STEPS)

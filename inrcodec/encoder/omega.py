@@ -1,11 +1,11 @@
-"""How fast a network's first layer should oscillate: omega, from the content of the tiles.
+"""omega_0, the frequency of the sine layers, from the content of the tiles.
 
-In: low-res values and the tiles that they are cut into.  Out: omega.
-The one law: it follows from the voxels alone, and is a whole number that the header holds in a byte.
+In: low-res values and the tiles that they are cut into.  Out: omega_0.
+Invariant: it follows from the voxels alone, and is a whole number that the header holds in a byte.
 
-The values of a tile have a root-mean-square frequency, ``rms(gradient) / std``.  Measured at 1 500 and 6 000
-steps, the best omega is about twice it, in radians a unit of the tile's coordinates: 15 for a head (7.0), 18
-for an abdomen (9.2), 25 for a head without the air around it (11.8).  SIREN's 30 costs 1 dB on the first.
+The values of a tile have a root-mean-square frequency, ``rms(gradient) / std``.  The best omega_0 is about
+twice it, in radians a unit of the tile's coordinates: 15 for a head (7.0), 18 for an abdomen (9.2), 25 for a
+head without the air around it (11.8), at 1 500 and 6 000 steps.  SIREN's 30 costs 1 dB on the first.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ SAMPLED = 1 << 16  # voxels of a tile that are looked at
 
 
 def omega_for(values: Callable[[Any], Float], shape: Sequence[int], tiles: Sequence[Tile]) -> float:
-    """Omega for networks of some tiles.
+    """omega_0 for the networks of some tiles.
 
     Parameters
     ----------

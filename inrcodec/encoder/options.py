@@ -366,8 +366,8 @@ class EncodeOptions:
         values |= {
             "factor": (factor, factor, factor) if isinstance(factor, int) else factor,
             "sr": sr,
-            "sr_wished": sr is not None,
-            "steps_wished": self.steps is not None,
+            "sr_given": sr is not None,
+            "steps_given": self.steps is not None,
             "max_error": 0.0 if self.lossless else self.max_error,
             "checkpoint": self._checkpoint(),
         }

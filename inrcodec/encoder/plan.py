@@ -22,7 +22,7 @@ from inrcodec.encoder.lowres import Lowres
 from inrcodec.encoder.networks import Networks
 from inrcodec.encoder.options import ResolvedOptions
 from inrcodec.format import container, limits
-from inrcodec.format.header import LANCZOS, NOISE_STEPS, Header, check
+from inrcodec.format.header import LANCZOS, NOISE_STEPS, Header
 from inrcodec.layers.base.siren import companding
 
 Float = NDArray[np.float64]
@@ -129,5 +129,5 @@ class Plan:
         ------
         CorruptFile, UnsupportedFile, LimitExceeded
         """
-        check(self.header)
+        self.header.check()
         limits.check_header(self.header, "MASK" in self.masks)

@@ -59,13 +59,13 @@ class ResolvedOptions(Settings):
     """`EncodeOptions` with the preset's values filled in.
 
     None still means "by rule": `factor` from the voxel spacing, `tiles` from the number of active voxels,
-    `sr` from the modality, `ensemble` from the `work` that the preset allows. `sr_wished` is False where the
+    `sr` from the modality, `ensemble` from the `work` that the preset allows. `sr_given` is False where the
     user named no model; such a choice may fall back, with a notice.
     """
 
     preset: str
-    steps_wished: bool
-    sr_wished: bool
+    steps_given: bool
+    sr_given: bool
     ensemble: int | None
     ratio: float | None
     size: int | None

@@ -1,7 +1,7 @@
-"""Types of header fields: one value of MessagePack to one value of Python, and back.
+"""Types of header fields: a MessagePack value to a Python value, and back.
 
-In: what `canonical.loads` gave, or a field of `Header`. Out: the other. The one law: what comes out of
-`parse` has the type that the field promises, so that inner code does not check again.
+In: a value from `messagepack.loads`, or a field of `Header`.  Out: the other.
+Invariant: what `parse` returns has the type of the field, so that no other code checks it again.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ MOST_INTEGERS = 1 << 16  # cuts of 65 536 tiles
 
 
 class Kind(NamedTuple):
-    """How a field is read and written, and its name in the specification."""
+    """A type: its name in the specification, and how a field of it is read and written."""
 
     name: str
     parse: Callable[[Any], Any]
@@ -93,7 +93,7 @@ def numbers(count: int) -> Kind:
 
 
 def octets(*lengths: int) -> Kind:
-    """Bytes of one of some lengths."""
+    """Bytes, of one of several lengths."""
 
     def parse(value: Any) -> bytes:
         _need(isinstance(value, bytes) and len(value) in lengths, value, f"{lengths[-1]} bytes")
@@ -103,7 +103,7 @@ def octets(*lengths: int) -> Kind:
 
 
 def integers(count: int | None) -> Kind:
-    """Integers, of a fixed number or of any."""
+    """Integers, a fixed number or any."""
 
     def parse(value: Any) -> tuple[int, ...]:
         return tuple(_integer(item) for item in _items(value, count))

@@ -1,16 +1,137 @@
-"""Values of a header that mean nothing, or that this version does not know.
+"""Values of a header that are impossible, or unknown to this version.
 
 In: a header.  Out: nothing, or an error that names the field.
-The one law: a header that passes is sound in itself; what is too large is for `limits`.
+Invariant: a header that passes is sound in itself; what is too large is for `limits`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
+from math import isfinite
+from typing import TYPE_CHECKING
 
-ONE = 1 << 15  # the integer of unit value 1 among the nodes of a companding curve
-MOST = 8  # nodes between the ends
+import numpy as np
+
+from inrcodec import validate
+from inrcodec.errors import CorruptFile, UnsupportedFile
+from inrcodec.format import limits
+from inrcodec.volume import value_range, volume
+from inrcodec.volume.affine import is_singular
+from inrcodec.volume.value_range import Range
+
+if TYPE_CHECKING:
+    from inrcodec.format.header import Header
+
+DTYPES = tuple(sorted(dtype.name for dtype in volume.DTYPES))
+LANCZOS = "lanczos"
+LARGEST_OMEGA = 1000.0
+NOISE_STEPS = 4096  # per 1, which is half of a model's window: half a Hounsfield unit each
+LARGEST_STEP = 1 << 32  # of the refinement's quantisation
+ONE = 1 << 15  # integer of unit value 1 among the nodes of a companding curve
+MOST = 8  # nodes between the ends of the curve
+
+
+def check(header: Header) -> None:
+    """Refuse values that are impossible, or unknown to this version.
+
+    Raises
+    ------
+    CorruptFile, UnsupportedFile
+    """
+    known = {
+        "type": (header.dtype, DTYPES),
+        "kernel": (header.kernel, ("lanczos3",)),
+        "network": (header.kind, ("siren",)),
+        "coder of weights": (header.weights_method, (1,)),
+        "coder of masks": (header.mask_method, (1,)),
+    }
+    for name, (value, choices) in known.items():
+        if value not in choices:
+            allowed = ", ".join(map(str, choices))
+            raise UnsupportedFile(
+                f"{name} {value!r} is unknown to this version ({allowed}), update inrcodec", value=value
+            )
+    for name, wrong in _impossible(header):
+        if wrong:
+            raise CorruptFile(f"header has an impossible {name}, get the file again", value=name)
+    _check_cuts(header)
+
+
+def _impossible(header: Header) -> Iterator[tuple[str, bool]]:
+    """Names of fields, and whether their value is out of range."""
+    yield "shape", min(header.shape) < 1
+    yield "number of dimensions", header.ndim not in (2, 3) or (header.ndim == 2 and header.shape[0] != 1)
+    yield "affine", is_singular(header.affine[:3, :3])
+    yield "rescale", header.rescale[0] == 0
+    smallest, largest = volume.limits_of(np.dtype(header.dtype))
+    yield "range", not smallest <= header.low <= header.high <= largest
+    yield "padding", header.padding is not None and not volume.is_held(header.padding, np.dtype(header.dtype))
+    yield "modality", len(header.modality) > volume.LONGEST_MODALITY
+    yield "factor", min(header.factor) < 1 or max(header.factor) > limits.FACTOR
+    yield "companding", not is_curve(header.companding)
+    yield "background", not -1 <= header.background <= 1
+    yield "mask cell", min(header.cell) < 1
+    yield "network", min(header.layers, header.width) < 1 or not 0 < header.omega <= LARGEST_OMEGA
+    yield (
+        "number of tiles",
+        any(not 1 <= t <= n for t, n in zip(header.tiles, header.lowres_shape, strict=True)),
+    )
+    yield "super-resolution hash", (header.sr == LANCZOS) != (header.sr_sha256 == b"")
+    yield "super-resolution window", not _has_window(header)
+    yield "noise", not 0 <= header.sr_noise <= (0 if header.sr == LANCZOS else NOISE_STEPS)
+    yield "ensemble", header.sr_ensemble not in ((1,) if header.sr == LANCZOS else validate.ENSEMBLES)
+    yield "refinement", not _is_refinement(header)
+    yield "quality", min(header.peak, header.max_error) < 0
+    yield "seed", header.seed < 0
+
+
+def _is_refinement(header: Header) -> bool:
+    """Whether the halvings fit the shape, with a step for each and for the first lattice."""
+    axes, steps = header.refine_axes, header.refine_steps
+    if not steps:
+        return not axes and header.refine_unit == 1 and header.bound is None
+    halved = [(n, axes.count(k)) for k, n in enumerate(header.shape)]
+    floats = np.dtype(header.dtype).kind == "f"
+    return (
+        set(axes) <= {0, 1, 2}
+        and all(count == 0 or 2 ** (count - 1) < n for n, count in halved)
+        and len(steps) == len(axes) + 1
+        and all(1 <= step <= LARGEST_STEP for step in steps)
+        and (isfinite(header.refine_unit) and header.refine_unit >= 0 if floats else header.refine_unit == 1)
+        and _is_countable(header)
+        and (header.bound is None or header.bound >= 0)
+    )
+
+
+def _is_countable(header: Header) -> bool:
+    """Whether the refinement's integers are below 2^32."""
+    if header.refine_unit == 0:
+        return np.dtype(header.dtype).itemsize <= 4
+    return (header.high - header.low) / header.refine_unit < LARGEST_STEP - 0.5
+
+
+def _has_window(header: Header) -> bool:
+    """Whether dividing by the window's width is safe, in physical values and in those of the range."""
+    low, high = float(header.low), float(header.high)
+    if header.sr == LANCZOS or low == high:  # no model will use it
+        return not value_range.is_narrow(*header.sr_window)
+    return Range(low, high).can_see(header.sr_window, header.rescale)
+
+
+def _check_cuts(header: Header) -> None:
+    """Refuse cuts that are not as many as the tiles need, or leave a box empty."""
+    tz, ty, tx = header.tiles
+    groups = [(1, tz, 0), (tz, ty, 1), (tz * ty, tx, 2)]
+    if len(header.cuts) != sum(lines * (parts - 1) for lines, parts, _ in groups):
+        raise CorruptFile(f"header has {len(header.cuts)} cuts for tiles {header.tiles}, get the file again")
+    start = 0
+    for lines, parts, axis in groups:
+        for _ in range(lines if parts > 1 else 0):
+            edges = [0, *header.cuts[start : start + parts - 1], header.lowres_shape[axis]]
+            if any(a >= b for a, b in pairwise(edges)):
+                raise CorruptFile(f"header has cuts {edges[:8]} that leave a box empty, get the file again")
+            start += parts - 1
 
 
 def is_curve(nodes: Sequence[int]) -> bool:

@@ -1,6 +1,7 @@
-"""Ceilings of the format: what a decoder may refuse, known from the header before anything is allocated.
+"""Ceilings of the format: what a decoder may refuse from the header, before it allocates anything.
 
-In: a header. Out: nothing, or `LimitExceeded`. The one law: plain integer arithmetic, no array, no torch.
+In: a header.  Out: nothing, or `LimitExceeded`.
+Invariant: plain arithmetic, no array, no torch.
 
 The same numbers are in the specification's chapter on limits.
 """
@@ -37,7 +38,7 @@ SUPERRES_WORK = 1 << 48  # multiply-adds of the super-resolution, ensemble inclu
 
 
 def check_header(header: Header, masked: bool = True) -> None:
-    """Refuse what is too large to decode.
+    """Refuse a header that is too large to decode; the work of a model is checked by its card.
 
     Parameters
     ----------

@@ -1,11 +1,12 @@
-"""Plain values to MessagePack and back, so that a value has exactly one byte string.
+"""Canonical MessagePack: plain values to bytes and back.
 
-In: maps, arrays, text, bytes, numbers. Out: bytes. The one law: what is read is written again and
-compared, so nothing can hide in an encoding that no writer would choose.
+In: maps, arrays, text, bytes, numbers.  Out: bytes.
+Invariant: a value has exactly one byte string; what is read is written again and compared, so that nothing
+hides in an encoding that no writer would choose.
 
-Canonical is: keys are text, sorted by code point and never twice; integers in their shortest form; a
-float that is integral and at most 2^53 in magnitude is an integer; other floats have 64 bits and are
-finite; no extension types.
+Canonical form: keys are text, sorted by code point, without duplicates; integers take their shortest form; a
+float that is integral and at most 2^53 in magnitude is an integer; other floats are finite float64; no
+extension types.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from inrcodec.format import limits
 EXACT = 1 << 53  # integers up to here are exact in float64
 _ADVICE = "get the file again"
 
-# First byte -> bytes of the length field that follows it (text, bytes, array, map) or of the value (numbers).
+# First byte -> bytes of the length (text, bytes, arrays, maps) or of the value (numbers) that follows.
 _TEXT_OR_BYTES = {0xC4: 1, 0xC5: 2, 0xC6: 4, 0xD9: 1, 0xDA: 2, 0xDB: 4}
 _ARRAYS = {0xDC: 2, 0xDD: 4}
 _MAPS = {0xDE: 2, 0xDF: 4}
@@ -63,7 +64,7 @@ def loads(data: bytes) -> Any:
     except CorruptFile:
         raise
     except (ValueError, TypeError, OverflowError, msgpack.UnpackException) as error:
-        raise CorruptFile(f"header is no MessagePack: {error}, {_ADVICE}") from error
+        raise CorruptFile(f"header is not MessagePack: {error}, {_ADVICE}") from error
     if again != data:
         raise CorruptFile(f"header of {len(data)} bytes is not in canonical form, {_ADVICE}", value=len(data))
     return value
@@ -83,16 +84,16 @@ def _plain(value: Any) -> Any:
 
 
 def _distinct(pairs: list[tuple[Any, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise CorruptFile(f"header has a key twice among {sorted(found)}, {_ADVICE}")
-    if not all(isinstance(key, str) for key in found):
-        raise CorruptFile(f"header has a key that is no text among {list(found)}, {_ADVICE}")
-    return found
+    entries = dict(pairs)
+    if len(entries) != len(pairs):
+        raise CorruptFile(f"header has a duplicate key among {sorted(entries)}, {_ADVICE}")
+    if not all(isinstance(key, str) for key in entries):
+        raise CorruptFile(f"header has a key that is not text among {list(entries)}, {_ADVICE}")
+    return entries
 
 
 def _scan(data: bytes) -> None:
-    """Walk over the bytes without building anything: depth, lengths and types, before they cost memory."""
+    """Check depth, lengths and types without building anything, before they cost memory."""
     open_items, position, values = [1], 0, 0
     while open_items:
         if open_items[-1] == 0:
@@ -116,7 +117,7 @@ def _scan(data: bytes) -> None:
 
 
 def _step(data: bytes, position: int) -> tuple[int, int | None]:
-    """Position behind the value's own bytes; number of values inside it, ``None`` if it has no inside."""
+    """Position behind a value's own bytes, and the number of values inside it (``None`` for a scalar)."""
     first = _number(data, position, 1)
     position += 1
     if first < 0x80 or first >= 0xE0:

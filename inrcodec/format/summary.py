@@ -1,7 +1,7 @@
-"""What a file says of itself, in plain types.
+"""The facts of a file in plain types.
 
 In: a header and the lengths of the sections.  Out: a dictionary that turns into JSON.
-The one law: all bytes are counted; imports neither torch nor scipy.
+Invariant: all bytes are counted; imports neither torch nor scipy.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from inrcodec.format import container
-from inrcodec.format.header import Header
+from inrcodec.format.header import LANCZOS, Header
 from inrcodec.format.header_checks import ONE
 from inrcodec.volume.affine import plane_of, spacing_of
 
@@ -37,7 +37,8 @@ def bytes_by_part(lengths: Mapping[str, int], total: int) -> dict[str, int]:
 
 
 def facts(header: Header, lengths: Mapping[str, int]) -> dict[str, Any]:
-    """What a file says of itself, in plain types: geometry, how it was coded, what was reached, its bytes."""
+    """Geometry, coding, quality and bytes of a file, in plain types; of networks only where it has any."""
+    has_networks = lengths.get("WGHT", 0) > 0 or not header.refine_steps
     total = container.file_size(lengths)
     voxels = int(np.prod(header.shape))
     voxel_bytes = voxels * np.dtype(header.dtype).itemsize
@@ -54,24 +55,11 @@ def facts(header: Header, lengths: Mapping[str, int]) -> dict[str, Any]:
             "padding": header.padding,
             "range": [header.low, header.high],
         },
-        "codec": {
-            "factor": list(header.factor),
-            "kernel": header.kernel,
-            "companding": _curve(header),
-            "network": header.kind,
-            "tiles": list(header.tiles),
-            "layers": header.layers,
-            "width": header.width,
-            "omega": header.omega,
-            "sr": header.sr,
-            "sr_sha256": header.sr_sha256.hex() or None,
-            "sr_noise": header.sr_noise,
-            "sr_ensemble": header.sr_ensemble,
-            "refinement_steps": list(header.refine_steps),
-        },
+        "codec": (_networks(header) if has_networks else {"network": None})
+        | {"refinement_steps": list(header.refine_steps)},
         "quality": {
             "psnr": header.psnr,
-            "psnr_lanczos": header.psnr if header.sr == "lanczos" else header.psnr_lanczos,
+            "psnr_lanczos": _psnr_lanczos(header) if has_networks else None,
             "peak": header.peak,
             "max_error": header.max_error,
             "bound": header.bound,
@@ -83,6 +71,27 @@ def facts(header: Header, lengths: Mapping[str, int]) -> dict[str, Any]:
         "ratio": voxel_bytes / total,
         "bpv": 8 * total / voxels,
     }
+
+
+def _networks(header: Header) -> dict[str, Any]:
+    return {
+        "factor": list(header.factor),
+        "kernel": header.kernel,
+        "companding": _curve(header),
+        "network": header.kind,
+        "tiles": list(header.tiles),
+        "layers": header.layers,
+        "width": header.width,
+        "omega": header.omega,
+        "sr": header.sr,
+        "sr_sha256": header.sr_sha256.hex() or None,
+        "sr_noise": header.sr_noise,
+        "sr_ensemble": header.sr_ensemble,
+    }
+
+
+def _psnr_lanczos(header: Header) -> float | None:
+    return header.psnr if header.sr == LANCZOS else header.psnr_lanczos
 
 
 def _curve(header: Header) -> list[list[float]]:

@@ -1,8 +1,7 @@
-"""The ledger: where every byte went, and what it bought.
+"""Reports as text: where every byte went, and what it bought.
 
-In: the encoder's report, or what `info` knows of a file. Out: aligned text for a person. The one law:
-nothing is left out and nothing is rounded up; ratios say against what, PSNR says its peak, errors say their
-unit.
+In: the encoder's report, a plan, or what `info` knows of a file. Out: aligned text. Invariant: all
+bytes are counted, nothing is rounded up; ratios say against what, PSNR says its peak, errors say their unit.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from inrcodec.volume.windows import ALL
 if TYPE_CHECKING:
     from inrcodec.encoder.ledger import EncodeReport
 
-__all__ = ["encode_ledger", "facts", "grid_lines", "shortest", "value_text"]
+__all__ = ["encode_ledger", "facts", "grid_lines", "plan_text", "shortest", "value_text"]
 
 Row = tuple[str, str]
 
@@ -24,7 +23,7 @@ ALONG_AXES = ("shape", "spacing", "factor", "lowres_shape", "tiles")  # facts wi
 
 
 def encode_ledger(report: EncodeReport, target: str, *, verbose: bool = False) -> str:
-    """Return the ledger of one encode.
+    """Return the report of one encoding.
 
     Parameters
     ----------
@@ -32,10 +31,10 @@ def encode_ledger(report: EncodeReport, target: str, *, verbose: bool = False) -
     target : str
         Name of the file that was written.
     verbose : bool
-        Also tell why this grid was taken, and which others were considered.
+        Add why this grid was chosen, and which others were considered.
     """
     blocks = (
-        _bytes(report.sections, report.file_bytes),
+        _bytes(report),
         _against(report),
         _quality(report),
         _made_with(report),
@@ -54,6 +53,23 @@ def facts(result: Mapping[str, Any]) -> str:
     return "\n".join(_nested(result, depth=0))
 
 
+def plan_text(plan: Mapping[str, Any]) -> str:
+    """Return a plan as aligned lines, with its time and bytes as estimates."""
+    words = dict(plan) | {"considered": grid_lines(plan["considered"])}
+    size, seconds = words.pop("predicted_bytes"), words.pop("seconds", None)
+    words["predicted size"] = "only known in the end" if size is None else f"about {size:,} bytes"
+    if seconds is not None:
+        words["predicted time"] = f"about {duration(seconds)}"
+    return facts({name: value for name, value in words.items() if value not in ([], "", ())})
+
+
+def duration(seconds: float) -> str:
+    """Return a time as text: "8 s", "3 min", "2.5 h"."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    return f"{round(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
 def grid_lines(considered: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return a line for each grid that was considered (`grid_search.Considered` as a mapping)."""
     lines = []
@@ -65,14 +81,22 @@ def grid_lines(considered: Sequence[Mapping[str, Any]]) -> list[str]:
             else f"forecast {grid['psnr']:.2f} dB in {grid['bytes']:,} bytes"
         )
         factor, shape = (" x ".join(map(str, grid[name])) for name in ("factor", "lowres_shape"))
-        taken = ", taken" if grid["chosen"] else ""
+        taken = ", chosen" if grid["chosen"] else ""
         lines.append(f"{factor}: low-res {shape}, {ceiling}, {expected}{taken}")
     return lines
 
 
-def _bytes(sections: Mapping[str, int], total: int) -> list[Row]:
-    rows = [(name, f"{size:>12,} bytes {share(size, total):>7}") for name, size in sections.items()]
+def _bytes(report: EncodeReport) -> list[Row]:
+    """Parts that take bytes; what a file without networks has in place of them counts as its container."""
+    parts, total = {name: size for name, size in report.sections.items() if size}, report.file_bytes
+    if not _has_networks(report):
+        parts["container"] += parts.pop("network", 0) + parts.pop("mask", 0)
+    rows = [(name, f"{size:>12,} bytes {share(size, total):>7}") for name, size in parts.items()]
     return [*rows, ("file", f"{total:>12,} bytes")]
+
+
+def _has_networks(report: EncodeReport) -> bool:
+    return report.psnr_lowres is not None
 
 
 def _against(report: EncodeReport) -> list[Row]:
@@ -104,7 +128,7 @@ def _quality(report: EncodeReport) -> list[Row]:
 
 
 def _fit(report: EncodeReport) -> str:
-    return "the fit served the full-res volume" if report.through_sr else "the fit alone"
+    return "fitted for the full-res volume" if report.through_sr else "the fit alone"
 
 
 def _promised(report: EncodeReport) -> str:
@@ -129,7 +153,7 @@ def _made_with(report: EncodeReport) -> list[Row]:
         ("model", report.sr if report.ensemble == 1 else f"{report.sr}, mean of {report.ensemble} images"),
     ]
     return [
-        *(networks if report.psnr_lowres is not None else [("networks", "none")]),
+        *(networks if _has_networks(report) else []),
         *([("focus", report.focus)] if report.focus != ALL else []),
         ("seconds", f"{sum(report.seconds.values()):.1f} ({stages})"),
     ]

@@ -7,6 +7,7 @@ Invariant: exactly invertible for every integer that float64 holds; padding neve
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import isfinite
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,6 +26,9 @@ SMALLEST = 1e-4  # of [-1, 1]: an amplitude below it is that of a constant
 HEADROOM = 1.25  # upper end of a model's window over the 99.9th percentile, from the lowest value
 NARROWEST = 0.02  # of [-1, 1]: a narrower window would be that of background alone
 WINDOW_SLICES = 32  # slices, evenly spread, that a model's window is measured on
+
+
+NARROWEST_WINDOW = 1e-6  # of a model, relative to the larger magnitude of its ends
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,17 @@ class Range:
         unit -= 1.0
         return unit
 
+    def window(self, ends: tuple[float, float], rescale: tuple[float, float]) -> tuple[float, float]:
+        """Two physical values in unit values of this range."""
+        slope, intercept = rescale
+        span = self.high - self.low
+        first, last = (((v - intercept) / slope - self.low) * (2 / span if span else 0.0) - 1 for v in ends)
+        return first, last
+
+    def can_see(self, window: tuple[float, float], rescale: tuple[float, float]) -> bool:
+        """Whether a model's window of physical values is neither too narrow here nor too far away."""
+        return not (is_narrow(*window) or is_narrow(*sorted(self.window(window, rescale))))
+
     def to_stored(self, unit: Float, dtype: np.dtype[np.generic]) -> NDArray[np.generic]:
         """Unit floats to the source's dtype: clipped to its range, rounded half to even for integers."""
         values = unit + 1.0
@@ -86,6 +101,14 @@ class Range:
         top = np.nextafter(float(limits.max) + 1, 0) if dtype.itemsize == 8 else float(limits.max)
         np.rint(values, out=values)
         return np.clip(values, float(limits.min), top, out=values).astype(dtype)
+
+
+def is_narrow(low: float, high: float) -> bool:
+    """Whether dividing by the width of a window would overflow, or leave nothing but rounding."""
+    width = high - low
+    if not (isfinite(width) and width > 0 and isfinite(2 / width)):
+        return True
+    return width < NARROWEST_WINDOW * max(abs(low), abs(high))
 
 
 def sampled(values: Float) -> Float:

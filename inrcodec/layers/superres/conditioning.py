@@ -1,7 +1,7 @@
-"""A file's low-res values as its model takes them: in a window, and with so much noise.
+"""The inputs of a model beside its low-res values: their window and their noise level.
 
-In: a header.  Out: the window in unit values, and the noise; or the header that tells it.
-The one law: what the encoder measures in the window is what the decoder tells the model.
+In: a header.  Out: the window in unit values, the noise level; or the header that states the noise level.
+Invariant: the noise that the encoder measures in the window is the one that the decoder hands to the model.
 """
 
 from __future__ import annotations
@@ -9,31 +9,26 @@ from __future__ import annotations
 from dataclasses import replace
 from math import sqrt
 
-import numpy as np
-
 from inrcodec.format.header import LANCZOS, NOISE_STEPS, Header
 from inrcodec.volume.value_range import Range
 
 
 def window_of(header: Header) -> tuple[float, float]:
     """The network's window, in the file's unit values."""
-    slope, intercept = header.rescale
-    span = Range(float(header.low), float(header.high))
-    low, high = span.to_unit((np.array(header.sr_window) - intercept) / slope)
-    return float(low), float(high)
+    return Range(float(header.low), float(header.high)).window(header.sr_window, header.rescale)
 
 
 def noise_of(header: Header) -> float:
-    """Root mean square error of the low-res volume that the network is told, in the values that it takes."""
+    """Noise level: the root mean square error of the low-res volume, in units of the network's window."""
     return header.sr_noise / NOISE_STEPS
 
 
-def telling(header: Header, error: float) -> Header:
-    """The header of a low-res volume that errs by so much.
+def with_noise(header: Header, error: float) -> Header:
+    """A header that states the noise level of its low-res volume.
 
     Parameters
     ----------
-    error : mean squared error of what is active, in unit values.
+    error : mean squared error of the active voxels, in unit values.
     """
     if header.sr == LANCZOS or header.low == header.high:
         return replace(header, sr_noise=0)

@@ -11,7 +11,7 @@ import torch
 from conftest import encoded
 
 from inrcodec.encoder import back_projection, planner
-from inrcodec.encoder.back_projection import _Upsampled, compensated
+from inrcodec.encoder.back_projection import _Upsampled, projected
 from inrcodec.encoder.facts import Facts
 from inrcodec.encoder.options import EncodeOptions
 from inrcodec.format.header import Header
@@ -63,7 +63,7 @@ def error(volume, about, low):
 def test_the_decoded_volume_comes_nearer_to_the_source(head, sr, less):
     about = header(head, sr)
     low = lowres(head, about)
-    nearer = compensated(head, about, low, np.ones(low.shape, bool), threads=2)
+    nearer = projected(head, about, low, np.ones(low.shape, bool), threads=2)
     assert error(head, about, nearer) < less * error(head, about, low)
     assert nearer.min() >= -1 and nearer.max() <= 1
 
@@ -72,7 +72,7 @@ def test_the_decoded_volume_comes_nearer_to_the_source(head, sr, less):
 def test_lanczos_of_any_factor_gains(head, factor):
     about = header(head, factor=factor)
     low = lowres(head, about)
-    nearer = compensated(head, about, low, np.ones(low.shape, bool), threads=2)
+    nearer = projected(head, about, low, np.ones(low.shape, bool), threads=2)
     assert error(head, about, nearer) < error(head, about, low)
 
 
@@ -133,7 +133,7 @@ def test_threads_change_no_bit(head, sr, monkeypatch):
     low = lowres(head, about)
     active = np.zeros(low.shape, bool)
     active[2:, 3:20, 4:] = True
-    one, three = (compensated(head, about, low, active, threads=n) for n in (1, 3))
+    one, three = (projected(head, about, low, active, threads=n) for n in (1, 3))
     assert np.array_equal(one, three)
     assert np.array_equal(one[~active], low[~active]) and not np.array_equal(one, low)
 
@@ -142,14 +142,14 @@ def test_a_model_that_is_worse_than_lanczos_is_left_out_before_the_fit(head, mon
     small_network(monkeypatch, replace(SMALL, factor=(4, 4, 4)))  # never trained
     about = header(head, "ct-3d-x4")
     low = lowres(head, about)
-    assert compensated(head, about, low, np.ones(low.shape, bool), threads=1) is None
+    assert projected(head, about, low, np.ones(low.shape, bool), threads=1) is None
     options = EncodeOptions(factor=4, threads=2, through_sr=True).resolved()
     facts = Facts.of(head)
-    projected = back_projection.project(planner.make(facts, options))
+    found = back_projection.project(planner.make(facts, options))
     plain = back_projection.project(planner.make(facts, replace(options, sr="lanczos")))
-    assert projected.header.to_bytes() == plain.header.to_bytes()
-    assert np.array_equal(projected.lowres.target, plain.lowres.target)
-    assert any("Lanczos is used" in notice for notice in projected.notices)
+    assert found.header.to_bytes() == plain.header.to_bytes()
+    assert np.array_equal(found.lowres.target, plain.lowres.target)
+    assert any("Lanczos is used" in notice for notice in found.notices)
 
 
 def test_what_lies_under_padding_has_no_say(head):
@@ -161,7 +161,7 @@ def test_what_lies_under_padding_has_no_say(head):
         volume = replace(head, array=array, padding=float(padding))
         about = header(volume, low=-1024.0, high=2233.0)
         low = lowres(head, about)
-        results.append(compensated(volume, about, low, np.ones(low.shape, bool), threads=1))
+        results.append(projected(volume, about, low, np.ones(low.shape, bool), threads=1))
     assert np.array_equal(*results)
     assert np.array_equal(results[0][:, :, 18:], low[:, :, 18:])  # beyond the reach of a kernel
 
@@ -175,9 +175,9 @@ def test_what_cannot_gain_stays(factor):
     about = header(volume, factor=factor)
     low = np.zeros(lowres_shape(array.shape, factor))
     full = np.ones(low.shape, bool)
-    assert compensated(volume, replace(about, low=0.0, high=0.0), low, full) is low
-    assert compensated(volume, about, low, ~full) is low
-    assert (compensated(volume, about, low, full) is low) == (factor == (1, 1, 1))
+    assert projected(volume, replace(about, low=0.0, high=0.0), low, full) is low
+    assert projected(volume, about, low, ~full) is low
+    assert (projected(volume, about, low, full) is low) == (factor == (1, 1, 1))
 
 
 def test_the_fit_is_to_another_volume_and_the_plain_one_stays_the_measure(head):

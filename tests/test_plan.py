@@ -136,7 +136,7 @@ def test_an_ensemble_is_as_large_as_the_presets_work_allows(model, preset, ensem
 
 def test_going_without_a_model_is_told_as_a_choice_and_not_as_a_failure():
     _, (notice,) = model_choice.model_for(facts(Range(-1024, 3071)), (3, 2, 2), options())
-    assert "Lanczos interpolation brings factor 3 x 2 x 2 back" in notice and "(CT)" in notice
+    assert "Lanczos interpolation restores factor 3 x 2 x 2" in notice and "(CT)" in notice
 
 
 @pytest.mark.parametrize("span", [Range(-9e7, 1e12), Range(1e12, 1e12 + 1)])

@@ -1,0 +1,122 @@
+"""The encoder of the refinement layer: quantisation steps to a coded layer.
+
+In: a volume and quantisation steps.  Out: header fields, sections, and the voxels that they decode to.
+Invariant: the voxels of a layer are those that its sections decode to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+from zlib import crc32
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inrcodec.format import limits
+from inrcodec.format.header_checks import LARGEST_STEP
+from inrcodec.format.sections import STREAM
+from inrcodec.layers.lattice import codec, scan
+from inrcodec.layers.lattice.codec import Lattice, Source
+from inrcodec.layers.lattice.integers import Scale
+from inrcodec.layers.lattice.layer import STAGE
+from inrcodec.parallel import one_blas_thread, thread_count
+from inrcodec.progress import Progress
+from inrcodec.volume.metrics import Errors
+from inrcodec.volume.value_range import Range
+from inrcodec.volume.volume import Volume
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """A coded refinement.
+
+    Attributes
+    ----------
+    fields : header fields.
+    sections : LIDX and LATT.
+    stored : (z, y, x), stored values that it decodes to.
+    """
+
+    fields: dict[str, Any]
+    sections: dict[str, bytes]
+    stored: NDArray[Any]
+
+    @property
+    def size(self) -> int:
+        """Bytes of both sections."""
+        return sum(map(len, self.sections.values()))
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether no voxel is quantised."""
+        return bool(max(self.fields["refine_steps"]) == 1)
+
+
+class Refiner:
+    """Codes layers of one volume.
+
+    Parameters
+    ----------
+    volume : the source.
+    span : its smallest and largest stored value that is not padding.
+    threads : one per core by default; they change no byte.
+    """
+
+    def __init__(self, volume: Volume, span: Range, threads: int | None = None) -> None:
+        self.volume, self.span, self.threads = volume, span, thread_count(threads)
+        padding = volume.padding
+        self.padded = None if padding is None else np.asarray(volume.array == padding)
+
+    def code(
+        self, unit: float, steps: Sequence[float], up: float = 0.5, progress: Progress | None = None
+    ) -> Layer:
+        """A layer.
+
+        Parameters
+        ----------
+        unit : stored units of an integer; 0 codes the bits of floats.
+        steps : quantisation steps of the levels, the finest first; the last is for all coarser ones.
+        up : share of a step that is added to a magnitude before it is divided; 0.5 rounds to nearest.
+
+        Raises
+        ------
+        InputError, LimitExceeded
+            The values are too many steps apart, or too many.
+        """
+        scale = Scale(self.volume.array.dtype, self.span.low, self.span.high, unit)
+        scale.check()
+        axes = scan.axes_for(self.volume.shape, self.volume.spacing)
+        lattice = Lattice(axes=axes, steps=_by_stage(axes, steps), most=scale.most)
+        size = self.volume.array.size * np.dtype(lattice.dtype).itemsize
+        limits.check("number of bytes of the refinement", size, limits.INTEGERS)
+        source = Source(
+            values=scale.of(self.volume.array).astype(lattice.dtype, copy=False),
+            lattice=lattice,
+            up=tuple(int(up * s) for s in lattice.steps),
+            dont_care=self.padded,
+        )
+        report = None if progress is None else partial(progress, STAGE)
+        with one_blas_thread():
+            streams, decoded = codec.encode(source, self.threads, report)
+        rows = b"".join(STREAM.pack(len(s), crc32(s)) for s in streams)
+        fields = {"refine_axes": axes, "refine_steps": lattice.steps, "refine_unit": unit}
+        stored = scale.stored(decoded)
+        if self.padded is not None:
+            stored[self.padded] = self.volume.padding
+        return Layer(fields, {"LIDX": rows, "LATT": b"".join(streams)}, stored)
+
+    def errors(self, layer: Layer, peak: float = 1.0) -> Errors:
+        """Errors of a layer, in stored units."""
+        errors = Errors(peak)
+        errors.add(self.volume.array, layer.stored)
+        return errors
+
+
+def _by_stage(axes: Sequence[int], steps: Sequence[float]) -> tuple[int, ...]:
+    """Steps of the first lattice and of all stages, from those of levels, the finest first."""
+    per_level = max(1, min(3, len(set(axes))))
+    levels = [min(following // per_level, len(steps) - 1) for following in range(len(axes), -1, -1)]
+    return tuple(min(max(1, round(steps[level])), LARGEST_STEP) for level in levels)

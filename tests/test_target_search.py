@@ -1,0 +1,150 @@
+"""The search for a PSNR: which way is tried, what it costs, and how it ends; no outcome of a fit is used."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import inrcodec
+from inrcodec.encoder import bounded, fitted, measure, planner, target_search
+from inrcodec.encoder.facts import Facts
+from inrcodec.encoder.options import EncodeOptions
+from inrcodec.errors import FitFailed, TargetNotReached
+from inrcodec.volume.volume import Volume
+
+DEEP = (80, 24, 24)  # more slices than a refinement's forecast looks at
+
+
+@pytest.fixture
+def facts():
+    z, y, x = np.ogrid[-1:1:80j, -1:1:24j, -1:1:24j]
+    blob = 1000 * np.exp(-2 * (z**2 + y**2 + x**2)) + np.random.default_rng(0).normal(0, 5, DEEP)
+    return Facts.of(Volume.from_array(blob.astype(np.int16)))
+
+
+def options(**knobs):
+    return EncodeOptions(**{"factor": 2, "sr": "lanczos", "threads": 1, "psnr": 30.0, **knobs}).resolved()
+
+
+def forecasts(facts, networks, refinement):
+    grids = target_search.forecast(facts, options()).grids
+    return target_search.Forecasts(grids, networks, refinement)
+
+
+@pytest.fixture
+def coded(monkeypatch):
+    """Depths of the volumes that the lattice codes."""
+    found, code = [], bounded.with_psnr
+
+    def noted(volume, *args, **knobs):
+        found.append(volume.shape[0])
+        return code(volume, *args, **knobs)
+
+    monkeypatch.setattr(bounded, "with_psnr", noted)
+    return found
+
+
+def searched(monkeypatch, size):
+    """A search whose networks reach the PSNR in so many bytes, whatever they are."""
+    found = SimpleNamespace(blob=bytes(size), notices=())
+    monkeypatch.setattr(target_search, "_by_networks", lambda *args: found)
+    return found
+
+
+def test_networks_that_are_clearly_smaller_are_not_held_against_a_whole_refinement(facts, coded, monkeypatch):
+    known = forecasts(facts, 500, 10_000)
+    monkeypatch.setattr(target_search, "forecast", lambda *args: known)
+    found = searched(monkeypatch, 6_000)
+    coded.clear()
+    assert target_search.smallest(facts, options()) is found
+    assert DEEP[0] not in coded
+
+
+@pytest.mark.parametrize("size", [100, 9_999_999])
+def test_networks_that_are_not_clearly_smaller_are_held_against_a_refinement(facts, size, monkeypatch):
+    known = forecasts(facts, 50, 120)
+    monkeypatch.setattr(target_search, "forecast", lambda *args: known)
+    networks = searched(monkeypatch, size)
+    found = target_search.smallest(facts, options())
+    assert len(found.blob) <= len(networks.blob)
+    assert found is networks or found.psnr >= 30.0
+
+
+@pytest.mark.parametrize("networks", [None, 10_000])
+def test_networks_that_are_forecast_to_take_more_are_not_fitted(facts, networks, monkeypatch):
+    known = forecasts(facts, networks, 5_000)
+    monkeypatch.setattr(target_search, "forecast", lambda *args: known)
+    monkeypatch.setattr(fitted, "fit", lambda *args: pytest.fail("networks are fitted"))
+    found = target_search.smallest(facts, options())
+    assert found.psnr >= 30.0 and any("a refinement alone reaches" in notice for notice in found.notices)
+
+
+def test_a_forecast_looks_at_some_slices_only(facts, coded):
+    found = target_search.forecast(facts, options())
+    assert found.refinement is not None and found.refinement > 0
+    assert coded and max(coded) <= target_search.GROUPS * target_search.SLICES
+
+
+def test_the_plan_for_a_psnr_says_which_way_and_how_many_bytes():
+    """A PSNR beyond every grid is a refinement's; without a target nothing of it is in the plan."""
+    noise = np.random.default_rng(0).integers(0, 4000, (16, 24, 24)).astype(np.int16)
+    found = inrcodec.plan(noise, psnr=60.0, factor=2, threads=1)
+    assert "layers" not in found and found["predicted_bytes"] > 0 and "refinement" in found["reason"]
+    assert found["seconds"] > 0
+    assert "layers" in inrcodec.plan(noise, factor=2, threads=1, steps=20)
+
+
+def test_a_failed_fit_is_not_reported_as_a_missed_target(facts, monkeypatch):
+    def failing(*args):
+        raise FitFailed("a tile was lost")
+
+    known = forecasts(facts, 500, None)
+    monkeypatch.setattr(target_search, "forecast", lambda *args: known)
+    monkeypatch.setattr(fitted, "fit", failing)
+    with pytest.raises(FitFailed):
+        target_search.smallest(facts, options())
+
+
+def test_a_failed_fit_leaves_the_refinement(facts, monkeypatch):
+    def failing(*args):
+        raise FitFailed("a tile was lost")
+
+    known = forecasts(facts, 500, 10_000)
+    monkeypatch.setattr(target_search, "forecast", lambda *args: known)
+    monkeypatch.setattr(fitted, "fit", failing)
+    found = target_search.smallest(facts, options())
+    assert found.psnr >= 30.0 and found.lowres is None
+
+
+def test_a_time_budget_holds_for_the_whole_search(facts, monkeypatch):
+    """Whatever the fits reach: what they may take together is within the budget."""
+    clock, given = [100.0], []
+
+    def fit(plan, progress=None, start=None):
+        given.append(plan.options.time_budget)
+        clock[0] += plan.options.time_budget
+        return SimpleNamespace(plan=plan, networks=None)
+
+    def measured(fit, progress=None):
+        lowres = SimpleNamespace(psnr_target=30.0)
+        return SimpleNamespace(psnr=29.0, blob=bytes(1000), lowres=lowres, notices=())
+
+    monkeypatch.setattr(target_search, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(fitted, "fit", fit)
+    monkeypatch.setattr(measure, "networks", measured)
+    monkeypatch.setattr(measure, "ceiling", lambda plan: 60.0)
+    known = replace(forecasts(facts, 500, None), refinement=None)
+    monkeypatch.setattr(target_search, "forecast", lambda *args: known)
+    with pytest.raises(TargetNotReached, match=r"29\.00 dB is the most"):
+        target_search.smallest(facts, options(time_budget=8.0))
+    assert 1 < len(given) <= target_search.ATTEMPTS and sum(given) <= 8.0
+
+
+def test_another_size_is_another_plan_on_the_same_low_res_volume(facts):
+    first = planner.make(facts, options(psnr=None))
+    other = planner.resized(first, 2_000)
+    assert other.lowres is first.lowres and other.size == 2_000 and first.size is None
+    assert other.budget == 2_000 - other.overhead
