@@ -1,11 +1,11 @@
-"""One choice of the fitting engine at a time, changed and measured on a volume's low-res version.
+"""One choice of the fitting engine at a time, changed and measured on the low-res version of a volume.
 
     python benchmarks/ablation.py VOLUME [--size BYTES] [--steps N] [--tiles Z,Y,X] [--width W] …
-                                  [--set networks.ETA_OUT=0.3] [--set optimize.REFRESH=4] …
+                                  [--set encoder.fit.trainer.ETA_OUT=0.3] …
 
 ``--set`` gives a constant of a module another value for this run.  Prints one line: what was changed, the
-low-res PSNR, the bytes of the networks, bits a weight, CPU seconds of the fit, and how much larger the error
-is beside the cuts.  Compare at equal bytes: around 16 kB one percent of the bytes is worth some 0.07 dB.
+low-res PSNR, the bytes of the networks, bits per weight, CPU seconds of the fit, and the error at tile faces
+over that elsewhere.  Compare at equal bytes: around 16 kB one percent of the bytes is worth some 0.07 dB.
 """
 
 import argparse
@@ -16,66 +16,68 @@ from pathlib import Path
 from time import process_time
 
 import numpy as np
-from encoded import cropped, twelve_bits
 from quality import rings_of
+from shared import Shape, cropped, parsed_region, parser_of, skipped, twelve_bits
 
 from inrcodec import io
-from inrcodec.encoder import pipeline
-from inrcodec.encoder import plan as planning
-from inrcodec.encoder.fit import loop
-from inrcodec.encoder.options import EncodeOptions, ResolvedOptions
-from inrcodec.encoder.pipeline import Job
+from inrcodec.encoder import fitted, plan
+from inrcodec.encoder.facts import Facts
+from inrcodec.encoder.options import EncodeOptions
+from inrcodec.encoder.plan import Plan
 from inrcodec.file import InrvFile
 from inrcodec.layers.base.siren import tiles
 from inrcodec.layers.base.siren.siren import Layout
 from inrcodec.volume.metrics import psnr
-from inrcodec.volume.volume import Volume
 
 
-def changed(job: Job, args: argparse.Namespace) -> Job:
-    """The job with the tiles, networks and rate that were asked for."""
-    old, active = job.plan, job.low.active
-    parts = tuple(map(int, args.tiles.split(","))) if args.tiles else old.parts
+def triple(text: str) -> Shape:
+    """Parse ``1,2,2``."""
+    z, y, x = map(int, text.split(","))
+    return z, y, x
+
+
+def changed(usual: Plan, args: argparse.Namespace) -> Plan:
+    """The plan with the requested tiles, networks and rate."""
+    old, active = usual.networks, usual.lowres.active
     layout = Layout(
         args.layers or old.layout.layers, args.width or old.layout.width, args.omega or old.layout.omega
     )
-    plan = planning.Plan(parts, layout, old.rate * args.rate, old.bytes, old.steps)
+    parts = args.tiles or old.parts
     cuts = tiles.cut(active, parts)
-    shape = {"layers": layout.layers, "width": layout.width, "omega": layout.omega}
-    header = replace(job.header, tiles=parts, cuts=cuts, **shape)
-    return replace(job, plan=plan, header=header, tiles=tiles.of(active, parts, cuts))
+    networks = replace(old, parts=parts, layout=layout, rate=old.rate * args.rate)
+    return replace(usual, networks=networks, cuts=cuts, tiles=tuple(tiles.of(active, parts, cuts)))
 
 
-def measure(volume: Volume, job: Job, options: ResolvedOptions) -> str:
-    """Fit, decode, and say what came of it."""
+def measured(this: Plan) -> str:
+    """Fit, decode, and describe the result."""
     start = process_time()
-    fitted = pipeline.fitted(job, options)
+    result = fitted.fit(this)
     seconds = process_time() - start
-    assert isinstance(fitted, loop.Fitted)
-    encoded = pipeline.written(volume, job, options, fitted)
-    decoder = InrvFile.from_sections(encoded.header, encoded.sections)
-    squares = np.square((decoder.lowres() - encoded.lowres) / 2)  # of the range
+    networks, sections = result.networks, result.sections
+    assert networks is not None
+    decoder = InrvFile.from_sections(this.header, sections)
+    squares = np.square((decoder.lowres() - this.lowres.target) / 2)  # of the range
     rings = rings_of(decoder.base.boxes, decoder.lowres_shape, decoder.base.active)
     at, rest = (squares[rings[name]] for name in ("at a cut", "elsewhere"))
     seam = at.mean() / rest.mean() if at.size else float("nan")
-    size = len(encoded.sections["WGHT"])
-    bits = 8 * size / (fitted.layout.weights * len(fitted.codes))
+    size, layout = len(sections["WGHT"]), networks.layout
+    bits = 8 * size / (layout.weights * len(networks.codes))
     return (
         f"{psnr(float(squares.mean())):.2f} dB  {size} B  {bits:.2f} bits/weight  {seconds:.0f} CPU s  "
-        f"seam {seam:.2f}  {prod(job.header.tiles)} of {fitted.layout.layers} x {fitted.layout.width}  "
-        f"{fitted.restarts} restarts"
+        f"seam {seam:.2f}  {prod(this.networks.parts)} of {layout.layers} x {layout.width}  "
+        f"{networks.restarts} restarts"
     )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = parser_of(__doc__)
     parser.add_argument("volume", type=Path)
-    parser.add_argument("--crop", help="Z:Z,Y:Y,X:X of the volume")
+    parser.add_argument("--crop", type=parsed_region, metavar="Z:Z,Y:Y,X:X")
     parser.add_argument("--preset", default="balanced")
     parser.add_argument("--steps", type=int)
     parser.add_argument("--size", type=int)
-    parser.add_argument("--factor", help="Z,Y,X")
-    parser.add_argument("--tiles", help="Z,Y,X")
+    parser.add_argument("--factor", type=triple, metavar="Z,Y,X")
+    parser.add_argument("--tiles", type=triple, metavar="Z,Y,X")
     parser.add_argument("--width", type=int)
     parser.add_argument("--layers", type=int)
     parser.add_argument("--omega", type=float, help="by default from the content")
@@ -83,26 +85,22 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--set", action="append", default=[], metavar="module.NAME=value")
     args = parser.parse_args()
-    if not args.volume.exists():
-        print(f"skipped: {args.volume} is not here")
+    if skipped(args.volume):
         return
     for change in args.set:
         name, _, value = change.partition("=")
         module, _, constant = name.rpartition(".")
-        found = import_module(f"inrcodec.{module}")
-        setattr(found, constant, type(getattr(found, constant))(value))
+        target = import_module(f"inrcodec.{module}")
+        setattr(target, constant, type(getattr(target, constant))(value))
     volume = twelve_bits(io.read(args.volume))
     if args.crop:
-        region = tuple(slice(*map(int, span.split(":"))) for span in args.crop.split(","))
-        volume = cropped(volume, region)
-    factor = tuple(map(int, args.factor.split(","))) if args.factor else None
+        volume = cropped(volume, args.crop)
     options = EncodeOptions(
-        preset=args.preset, steps=args.steps, size=args.size, factor=factor, seed=args.seed
+        preset=args.preset, steps=args.steps, size=args.size, factor=args.factor, seed=args.seed
     ).resolved()
-    job = changed(pipeline.prepare(volume, options), args)
+    this = changed(plan.make(Facts.of(volume), options), args)
     print(
-        f"{args.volume.name} {job.plan.steps} steps {' '.join(args.set)}: {measure(volume, job, options)}",
-        flush=True,
+        f"{args.volume.name} {this.networks.steps} steps {' '.join(args.set)}: {measured(this)}", flush=True
     )
 
 

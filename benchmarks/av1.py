@@ -17,11 +17,10 @@ from pathlib import Path
 from shutil import which
 
 import numpy as np
-from apart import timed
-from encoded import cropped, parsed_region, twelve_bits
 from low_pass import low_pass_error
 from numpy.typing import NDArray
 from peer_codecs import stack_of
+from shared import cropped, parsed_region, timed, twelve_bits
 
 from inrcodec import io
 

@@ -7,7 +7,6 @@ written NIfTI against the source, not taken from the encoder's report.  Figures 
 and this run; ``--repeat N`` gives medians of the short commands.
 """
 
-import argparse
 import json
 import os
 import subprocess
@@ -20,6 +19,7 @@ from time import monotonic
 
 import nibabel
 import numpy as np
+from shared import RESULTS, parser_of, skipped
 
 from inrcodec import io
 from inrcodec.volume import metrics
@@ -113,13 +113,12 @@ def measure(source: Path, out: Path, options: list[str], repeat: int) -> dict[st
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = parser_of(__doc__)
     parser.add_argument("source", type=Path)
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
+    parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--repeat", type=int, default=5)
     args, options = parser.parse_known_args()
-    if not args.source.exists():
-        print(f"skipped: {args.source} is not here")
+    if skipped(args.source):
         return
     args.out.mkdir(parents=True, exist_ok=True)
     figures = measure(args.source, args.out, options, args.repeat)

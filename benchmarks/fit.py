@@ -20,8 +20,7 @@ import promises
 import quality
 import recipe
 import torch
-from encoded import Encodings, parsed_region, twelve_bits
-from figures import run
+from shared import RESULTS, Encodings, parsed_region, parser_of, run, skipped, twelve_bits
 
 from inrcodec import io
 from inrcodec._version import __version__
@@ -39,12 +38,10 @@ LADDER = [50, 75, 100, 150, 200, 300, 400, 600, 800, 1200, 1600, 2400, 3200, 480
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("source", type=Path)
     parser.add_argument("--only", nargs="+", choices=SECTIONS, default=list(SECTIONS))
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
+    parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--preset", default="balanced", help="of rate, seams, focus and targets")
     parser.add_argument("--steps", type=int, help="instead of the preset's: figures then miss their targets")
     parser.add_argument("--seed", type=int, default=0)
@@ -63,8 +60,7 @@ def arguments() -> argparse.Namespace:
 
 def main() -> None:
     args = arguments()
-    if not args.source.exists():
-        print(f"skipped: {args.source} is not here")
+    if skipped(args.source):
         return
     volume = twelve_bits(io.read(args.source))
     knobs = {"preset": args.preset, "seed": args.seed, "threads": args.threads, "steps": args.steps}

@@ -37,15 +37,26 @@ from typing import Any
 
 import numpy as np
 import torch
-from apart import apart, timed
-from encoded import cropped, parsed_region, twelve_bits, with_report
-from figures import Figure, Section, run
-from live import peak_of_tensors
 from recipe import BATCH, WIDTH, Recipe, Siren
+from shared import (
+    RESULTS,
+    Figure,
+    Section,
+    apart,
+    cropped,
+    lowres_of,
+    parsed_region,
+    parser_of,
+    peak_of_tensors,
+    run,
+    skipped,
+    timed,
+    twelve_bits,
+    with_report,
+)
 
 from inrcodec import Volume, api, io
 from inrcodec._version import __version__
-from inrcodec.encoder import pipeline
 from inrcodec.layers.base.siren.siren import Layout
 from inrcodec.volume.metrics import Errors, peak_of, psnr
 from inrcodec.volume.value_range import Range, unit_rows
@@ -161,7 +172,7 @@ def _unit(source: Volume, factor: tuple[int, int, int] | None = None) -> np.ndar
     """The volume in [-1, 1], at full or at low resolution."""
     span = Range.of(source)
     if factor is not None:
-        return pipeline.downsample(source, span, factor).values
+        return lowres_of(source, factor)
     return np.stack([unit_rows(source, span, z, slice(None)) for z in range(source.shape[0])])
 
 
@@ -307,9 +318,7 @@ SECTIONS = {
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("source", type=Path)
     parser.add_argument("--only", nargs="+", choices=SECTIONS, default=list(SECTIONS))
     parser.add_argument("--iterations", type=int, default=ITERATIONS, help=f"of every arm ({ITERATIONS})")
@@ -319,10 +328,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--sr", help="model instead of the one that is chosen")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
+    parser.add_argument("--out", type=Path, default=RESULTS)
     args = parser.parse_args(argv)
-    if not args.source.exists():
-        print(f"skipped: {args.source} is not here")
+    if skipped(args.source):
         return
     head = twelve_bits(io.read(args.source))
     z, y, x = args.crop

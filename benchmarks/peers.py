@@ -31,8 +31,7 @@ from typing import Any
 
 import numpy as np
 import peer_codecs
-from apart import apart, timed
-from encoded import cropped, parsed_region, twelve_bits
+from shared import RESULTS, apart, cropped, parsed_region, parser_of, skipped, timed, twelve_bits
 
 from inrcodec import Volume, api, io
 from inrcodec._version import __version__
@@ -281,21 +280,18 @@ def require() -> None:
 def main(argv: Sequence[str] | None = None) -> None:
     require()
     names = [OURS, *peer_codecs.peers()]
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("volumes", type=Path, nargs="+")
     parser.add_argument("--crop", type=parsed_region, metavar="Z,Y,X", help="such as 58:122,120:376,110:366")
     parser.add_argument("--codecs", nargs="+", choices=names, default=names)
     parser.add_argument("--sizes", type=int, nargs="*", default=SIZES, help="bytes of our files")
     parser.add_argument("--psnrs", type=float, nargs="*", default=PSNRS, help="dB of our files")
     parser.add_argument("--rungs", type=int, default=99, metavar="N", help="of each peer's ladder at most")
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
+    parser.add_argument("--out", type=Path, default=RESULTS)
     args = parser.parse_args(argv)
     args.out.mkdir(parents=True, exist_ok=True)
     for path in args.volumes:
-        if not path.exists():
-            print(f"skipped: {path} is not here")
+        if skipped(path):
             continue
         volume = io.read(path)
         volume = twelve_bits(volume) if volume.array.min() < 0 else volume

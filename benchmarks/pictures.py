@@ -8,20 +8,16 @@ the model, and what the last differs by.  All from one file, encoded here.  Need
 ``plots``).
 """
 
-import argparse
 import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from encoded import twelve_bits
+from shared import lowres_of, parser_of, psnr_of, skipped, twelve_bits
 
 from inrcodec import Volume, api, io
-from inrcodec.encoder import pipeline as encoder
 from inrcodec.file import InrvFile
-from inrcodec.volume.metrics import peak_of, psnr
-from inrcodec.volume.value_range import Range
 from inrcodec.volume.windows import WINDOWS
 
 try:
@@ -54,7 +50,7 @@ def panel(axis: Any, image: np.ndarray, window: tuple[float, float], title: str)
 def pipeline(volume: Volume, decoder: InrvFile, decoded: np.ndarray, z: int, size: int) -> Figure:
     """Five panels: down and back."""
     header, factor = decoder.header, decoder.header.factor
-    clean = encoder.downsample(volume, Range.of(volume), factor).values
+    clean = lowres_of(volume, factor)
     fitted, low_z = decoder.lowres(), z // factor[0]
     to_hu = lambda unit: header.low + (unit + 1) / 2 * (header.high - header.low)  # noqa: E731
     rows, columns = box_of(volume.array[z])
@@ -92,27 +88,19 @@ def before_after(volume: Volume, plain: np.ndarray, decoded: np.ndarray, z: int,
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("source", type=Path)
     parser.add_argument("--size", type=int, default=16_000)
     parser.add_argument("--slice", type=int, default=150)
     parser.add_argument("--out", type=Path, default=Path("docs/figures"))
     args = parser.parse_args()
-    if not args.source.exists():
-        print(f"skipped: {args.source} is not here")
+    if skipped(args.source):
         return
     args.out.mkdir(parents=True, exist_ok=True)
     volume = replace(twelve_bits(io.read(args.source)), modality="CT")
     blob = api.encode(volume, size=args.size)
     decoder, decoded, plain = api.open(blob), api.decode(blob), api.decode(blob, sr="lanczos")
-    span = Range.of(volume)
-    peak = peak_of(span.low, span.high, volume.array.dtype)
-    quality = [
-        f"{psnr(float(np.mean(np.square((a.astype(np.float32) - volume.array) / peak)))):.2f} dB"
-        for a in (plain, decoded)
-    ]
+    quality = [f"{psnr_of(volume, array):.2f} dB" for array in (plain, decoded)]
     told = [
         "source",
         f"Lanczos alone: {quality[0]}",

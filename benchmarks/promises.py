@@ -9,9 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from corridor import run
-from encoded import Encodings
-from figures import Figure, Section
+from shared import Encodings, Figure, Section, command
 
 from inrcodec.encoder.options import EncodeOptions
 from inrcodec.errors import TargetNotReached
@@ -52,7 +50,7 @@ def _encoded(source: Path, preset: str, args: Namespace) -> tuple[float, float, 
             knobs += [f"--{name}", str(getattr(args, name))]
     with tempfile.TemporaryDirectory() as folder:
         target = str(Path(folder) / "volume.inrv")
-        seconds, mib, report = run("inrv-enc", str(source), target, "--json", "-q", *knobs)
+        seconds, mib, report = command("inrv-enc", str(source), target, "--json", "-q", *knobs)
     return seconds, mib, json.loads(report)
 
 

@@ -5,8 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from encoded import FACTOR, PEAK, Encoding, Encodings
-from figures import Figure, Section
+from shared import FACTOR, PEAK, Encoding, Encodings, Figure, Section, lowres_of
 
 from inrcodec import Volume
 from inrcodec.errors import TargetNotReached
@@ -86,7 +85,7 @@ def seam_errors(made: Encoding) -> dict[str, float]:
     At a cut: the layer of voxels on either side; nearby: the layers after it; elsewhere: all but the first.
     """
     decoder = made.decoder
-    squares = np.square(decoder.lowres() - made.clean_lowres())
+    squares = np.square(decoder.lowres() - lowres_of(made.volume, made.report.factor))
     rings = rings_of(decoder.base.boxes, decoder.lowres_shape, decoder.base.active)
     present = {name: ring for name, ring in rings.items() if ring.any()}
     means = {name: float(squares[ring].mean()) for name, ring in present.items()}

@@ -15,11 +15,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from encoded import FACTOR, Encodings, with_report, within
-from figures import Figure, Section
+from shared import FACTOR, Encodings, Figure, Section, lowres_of, with_report, within
 from torch import Tensor, nn
 
-from inrcodec.encoder import pipeline
 from inrcodec.encoder.fit import loop
 from inrcodec.errors import FitFailed
 from inrcodec.layers.base.siren import tiles
@@ -131,7 +129,7 @@ def time_to_psnr(encodings: Encodings, args: Namespace) -> Section:
 def _learning(volume: Volume, factor: tuple[int, int, int], args: Namespace) -> Iterator[dict[str, float]]:
     """Iterations, seconds and PSNR of the recipe as it goes on."""
     span = Range.of(volume)
-    recipe = Recipe(pipeline.downsample(volume, span, factor).values, args.seed)
+    recipe = Recipe(lowres_of(volume, factor), args.seed)
     count = args.paper_iterations if args.paper_psnr is None else args.paper_timed
     peak = metrics.peak_of(span.low, span.high, volume.array.dtype)
     scale = (span.high - span.low) / 2 / peak

@@ -22,8 +22,18 @@ from time import monotonic
 
 import numpy as np
 import peer_codecs
-from encoded import cropped, parsed_region, twelve_bits, with_report
-from figures import Figure, Section, run
+from shared import (
+    RESULTS,
+    Figure,
+    Section,
+    cropped,
+    parsed_region,
+    parser_of,
+    run,
+    skipped,
+    twelve_bits,
+    with_report,
+)
 
 from inrcodec import Volume, api, io
 from inrcodec._version import __version__
@@ -206,19 +216,15 @@ SECTIONS = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("volumes", type=Path, nargs="+")
     parser.add_argument("--crop", type=parsed_region, metavar="Z,Y,X")
     parser.add_argument("--only", nargs="+", choices=SECTIONS, default=list(SECTIONS))
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
+    parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
-    for path in args.volumes:
-        if not path.exists():
-            print(f"skipped: {path} is not here")
-            return
+    if skipped(*args.volumes):
+        return
     args.out.mkdir(parents=True, exist_ok=True)
     volumes = []
     for path in args.volumes:

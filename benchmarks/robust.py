@@ -31,13 +31,13 @@ from typing import Any
 
 import numpy as np
 from hard_volumes import HARD
+from shared import RESULTS, lowres_of, parser_of, skipped
 
 from inrcodec import Volume, api, io
-from inrcodec.encoder import pipeline
 from inrcodec.encoder.fit import divergence
 from inrcodec.layers.base.siren import companding, tiles
 from inrcodec.volume.box import lowres_shape
-from inrcodec.volume.value_range import Range, amplitude
+from inrcodec.volume.value_range import amplitude
 
 SAMPLES = Path(__file__).parents[1] / "tests" / "data"
 MOST_LOWRES = 40_000  # voxels: a fit then takes a second or two
@@ -166,7 +166,7 @@ def judge(result: Result, volume: Volume, blob: bytes) -> None:
     """Errors of all tiles of a file, and what is wrong with them."""
     decoder = api.open(blob)
     header = decoder.header
-    clean = pipeline.downsample(volume, Range.of(volume), header.factor).values
+    clean = lowres_of(volume, header.factor)
     decoded = decoder.lowres(threads=1)
     result.psnr = 10 * log10(4 / max(float(np.square(clean - decoded).mean()), 1e-12))
     # What the networks see: a focus moves errors out of its window, and that is no fault.
@@ -222,21 +222,17 @@ def _note(result: Result, other: Result, what: str, mine: float, best: float) ->
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("volumes", type=Path, nargs="*")
     parser.add_argument("--fits", type=int, default=100)
     parser.add_argument("--seeds", type=int, default=2, help="of each case")
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--first", type=int, default=0, help="number of the first case")
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
+    parser.add_argument("--out", type=Path, default=RESULTS)
     args = parser.parse_args()
     sources = args.volumes or [SAMPLES / "vhf-head.nii.gz", SAMPLES / "mr-t1.nii.gz"]
-    for path in sources:
-        if not path.exists():
-            print(f"skipped: crops of {path}, which is not here")
+    skipped(*sources)
     results = run([path for path in sources if path.exists()], args)
     offenders = [result for result in results if result.offences]
     for result in offenders:

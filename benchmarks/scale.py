@@ -27,7 +27,7 @@ from pathlib import Path
 from resource import RUSAGE_CHILDREN, getrusage
 
 import numpy as np
-from corridor import run
+from shared import RESULTS, command, parser_of, skipped
 
 from inrcodec import Volume, io
 from inrcodec.report import plots
@@ -91,10 +91,10 @@ def measure(volume: Volume, options: Sequence[str]) -> Row:
         io.write(volume, source)
         array_mib = volume.array.nbytes / 2**20
         before = _cpu_seconds()
-        seconds, peak, report = run("inrv-enc", str(source), str(target), "--json", "-q", *options)
+        seconds, peak, report = command("inrv-enc", str(source), str(target), "--json", "-q", *options)
         cpu = _cpu_seconds() - before
         found = json.loads(report)
-        decode_s, decode_peak, _ = run("inrv-dec", str(target), str(back), "-q")
+        decode_s, decode_peak, _ = command("inrv-dec", str(target), str(back), "-q")
         one = subprocess.run(
             [sys.executable, "-c", SLICE, str(target)], capture_output=True, text=True, check=True
         )
@@ -165,21 +165,18 @@ def climb(name: str, volume: Volume, args: argparse.Namespace, options: Sequence
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("source", type=Path)
     parser.add_argument("--only", nargs="+", choices=LADDERS, default=list(LADDERS))
     parser.add_argument("--times", type=int, nargs="+", default=[1, 2, 4, 8, 16], help="powers of two")
     parser.add_argument("--factors", type=int, nargs="+", default=[6, 4, 3, 2])
     parser.add_argument("--widths", type=int, nargs="+", default=[16, 24, 32, 48, 64])
     parser.add_argument("--steps", type=int, default=60)
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
+    parser.add_argument("--out", type=Path, default=RESULTS)
     args, options = parser.parse_known_args(argv)
     if any(n < 1 or n & (n - 1) for n in args.times):
         parser.error(f"--times {args.times}: powers of two are wanted")
-    if not args.source.exists():
-        print(f"skipped: {args.source} is not here")
+    if skipped(args.source):
         return
     args.out.mkdir(parents=True, exist_ok=True)
     volume = io.read(args.source)

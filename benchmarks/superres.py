@@ -20,9 +20,21 @@ from time import monotonic
 
 import numpy as np
 import torch
-from encoded import FACTOR, Encodings, Region, cropped, twelve_bits, with_report
-from figures import Figure, Section, run
 from hard_volumes import HARD
+from shared import (
+    FACTOR,
+    RESULTS,
+    Encodings,
+    Figure,
+    Region,
+    Section,
+    cropped,
+    parser_of,
+    run,
+    skipped,
+    twelve_bits,
+    with_report,
+)
 
 from inrcodec import Volume, api, io
 from inrcodec._version import __version__
@@ -258,22 +270,18 @@ SECTIONS = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("source", type=Path)
     parser.add_argument("--mr", type=Path, nargs="*", default=[])
     parser.add_argument("--held-out", type=Path)
     parser.add_argument("--train", type=Path)
     parser.add_argument("--only", nargs="+", choices=SECTIONS, default=list(SECTIONS))
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
+    parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--preset", default="balanced")
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
-    for path in [args.source, *args.mr, *filter(None, [args.held_out, args.train])]:
-        if not path.exists():
-            print(f"skipped: {path} is not here")
-            return
+    if skipped(args.source, *args.mr, *filter(None, [args.held_out, args.train])):
+        return
     args.out.mkdir(parents=True, exist_ok=True)
     knobs = {"preset": args.preset, "threads": args.threads}
     encodings = Encodings(twelve_bits(io.read(args.source)), CROP, knobs)

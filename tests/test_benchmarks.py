@@ -1,10 +1,11 @@
-"""The benchmarks run: on small things they write what their docstrings say, and a missing volume is a word.
+"""The benchmarks run: on small volumes they write what their docstrings say, and skip what is not here.
 
-In: crops of a real head and a few steps. Out: nothing. The one law: no figure is judged here, they are of
-nothing worth telling; only that they are there and add up.
+In: crops of a real head and a few steps. Out: nothing. Invariant: no figure is judged here, only that it is
+there and adds up.
 """
 
 import csv
+import importlib
 import json
 import sys
 from pathlib import Path
@@ -15,18 +16,58 @@ import pytest
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
-import live  # noqa: E402
+import house  # noqa: E402
 import paper  # noqa: E402
+import rows  # noqa: E402
 import scale  # noqa: E402
+import shared  # noqa: E402
 
 HEAD = ROOT / "tests" / "data" / "vhf-head.nii.gz"
 CROP = "4:12,170:218,200:248"
 
 
-@pytest.mark.parametrize("main", [paper.main, scale.main])
-def test_a_volume_that_is_not_here_is_told(main, tmp_path, capsys):
+@pytest.mark.parametrize("main", [paper.main, rows.main, scale.main])
+def test_a_missing_volume_is_said_and_skipped(main, tmp_path, capsys):
     main([str(tmp_path / "nowhere"), "--out", str(tmp_path)])
     assert "skipped" in capsys.readouterr().out and list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("script", sorted((ROOT / "benchmarks").glob("*.py")), ids=lambda p: p.stem)
+def test_every_script_can_be_imported(script):
+    """Names that the package no longer has are found here, not after an hour of a benchmark."""
+    if script.stem in ("av1", "peer_codecs", "peers", "refinement"):
+        pytest.importorskip("imagecodecs", reason="the peers need the extra bench")
+        pytest.importorskip("av", reason="the peers need the extra bench")
+    if script.stem == "pictures":
+        pytest.importorskip("matplotlib", reason="pictures need the extra plots")
+    importlib.import_module(script.stem)
+
+
+def test_a_row_of_the_head(tmp_path, capsys):
+    words = ["--only", "fast", "--slices", "2", "--steps", "60", "--sr", "lanczos", "--out", str(tmp_path)]
+    rows.main([str(HEAD), *words])
+    found = json.loads((tmp_path / "rows.json").read_text())
+    assert [figure["name"] for figure in found["figures"]] == ["fast: PSNR", "fast: file", "fast: time"]
+    assert found["details"]["fast"]["shape"][0] == 2 and "fast: PSNR" in capsys.readouterr().out
+
+
+def test_figures_of_a_house(tmp_path):
+    """A package of known size and imports."""
+    (tmp_path / "p" / "room").mkdir(parents=True)
+    (tmp_path / "p" / "__init__.py").write_text("from p.a import f\n")
+    (tmp_path / "p" / "a.py").write_text(
+        "import p.room.b\nfrom p.room import b, c\n\ndef f(size):\n    return size\n"
+    )
+    (tmp_path / "p" / "room" / "__init__.py").write_text("")
+    (tmp_path / "p" / "room" / "b.py").write_text("x = 'size'  # focus\n")
+    (tmp_path / "p" / "room" / "c.py").write_text("from os import path\n")
+    lines = list(house.report(tmp_path / "p", ["size", "focus"], 1))
+    assert lines[0] == "lines of the package: 8 in 5 modules"
+    assert lines[1] == "modules at the root: 2 (__init__.py, a.py)"
+    assert lines[2] == "largest fan-out: 2 p.a"
+    assert lines[3] == "longest files: 5 p.a" and lines[4] == "longest functions: 2 p.a.f"
+    assert lines[5] == "files that name the option 'size': 2 (p.a, p.room.b)"
+    assert lines[6] == "files that name the option 'focus': 0 ()"
 
 
 def test_live_tensors_are_counted_at_their_peak():
@@ -38,7 +79,7 @@ def test_live_tensors_are_counted_at_their_peak():
         del first
         return second + 1
 
-    assert live.peak_of_tensors(work) == pytest.approx(800_000, abs=100)
+    assert shared.peak_of_tensors(work) == pytest.approx(800_000, abs=100)
 
 
 def test_the_papers_tables(tmp_path, capsys):

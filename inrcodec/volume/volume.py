@@ -20,15 +20,8 @@ from inrcodec.volume.affine import checked_affine, spacing_of
 from inrcodec.volume.box import Shape
 from inrcodec.volume.value_range import Range
 
-# numpy kinds i, u, f with these item sizes; longdouble is left out, its width differs between machines.
-DTYPES = frozenset(
-    np.dtype(kind)
-    for kind in (
-        *(np.int8, np.int16, np.int32, np.int64),
-        *(np.uint8, np.uint16, np.uint32, np.uint64),
-        *(np.float16, np.float32, np.float64),
-    )
-)
+DTYPES = frozenset(map(np.dtype, "i1 i2 i4 i8 u1 u2 u4 u8 f2 f4 f8".split()))
+"""Types of stored values; longdouble is left out, its width differs between machines."""
 
 LONGEST_MODALITY = 16  # characters of DICOM's code strings
 LARGEST_INTEGER = 2**53  # up to which float64, in which everything is computed, holds every integer
@@ -198,22 +191,6 @@ class Volume:
         return volume
 
 
-def check_type(array: NDArray[Any], name: str = "the array") -> None:
-    """Refuse an array of an unsupported type or without voxels.
-
-    Raises
-    ------
-    InputError
-    """
-    if array.dtype.newbyteorder("=") not in DTYPES:
-        raise InputError(
-            f"{name} is of type {array.dtype}, convert it to an integer type or float16/32/64",
-            value=array.dtype,
-        )
-    if array.size == 0:
-        raise InputError(f"{name} has no voxels: shape {array.shape}", value=array.shape)
-
-
 def checked_array(array: ArrayLike, name: str = "the array") -> NDArray[Any]:
     """Array of a supported type, native byte order and C order, with values that float64 holds.
 
@@ -227,7 +204,13 @@ def checked_array(array: ArrayLike, name: str = "the array") -> NDArray[Any]:
     if isinstance(array, np.ma.MaskedArray):
         raise InputError(f"{name} is a masked array, fill it and pass the fill value as padding")
     values = np.asarray(array)
-    check_type(values, name)
+    if values.dtype.newbyteorder("=") not in DTYPES:
+        raise InputError(
+            f"{name} is of type {values.dtype}, convert it to an integer type or float16/32/64",
+            value=values.dtype,
+        )
+    if values.size == 0:
+        raise InputError(f"{name} has no voxels: shape {values.shape}", value=values.shape)
     values = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("="))
     if values.dtype.kind == "f":
         # Slice by slice: a mask of the whole volume would be a second copy.

@@ -1,11 +1,10 @@
-"""The refinement: a layer behind the networks that brings every voxel within a bound, down to the bit.
+"""The refinement layer: the volume itself within a bound of the error, down to lossless.
 
-In: a header and the sections LIDX and LATT.  Out: stored values.
-Invariant: no float that could be another on another machine has a part in it.
+In: a header and its sections.  Out: stored values, all or a coarser version.
+Invariant: no float that could differ on another machine takes part.
 
-The layer codes the volume itself, not what the networks leave: to predict from them saved less than they
-cost (crop of the dev head, 16 kB of networks: 12 kB fewer of 288 at 32 HU, 7 of 122 at 44 dB, none
-lossless).  Networks in front of it serve a preview.
+The layer codes the volume and not what the networks leave (docs/experiments/refinement.md); networks in front
+of it serve as a preview.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ class Refinement:
     Parameters
     ----------
     header : checked against the limits, with a step for each stream.
-    sections : LATT may end early: then the last voxels lie half way between others.
+    sections : LATT may end early: the complete streams are decoded, and all other voxels are interpolated.
 
     Attributes
     ----------
@@ -74,7 +73,7 @@ class Refinement:
         Parameters
         ----------
         box : all by default.
-        streams : that are decoded at most; the finest voxels of fewer lie half way between others.
+        streams : number of streams to decode, at most; the voxels of later ones are interpolated.
 
         Returns
         -------
@@ -83,20 +82,25 @@ class Refinement:
         Raises
         ------
         CorruptFile
-            A stream has a wrong checksum, does not hold what it should, or not even the first is there.
+            A stream has a wrong checksum or impossible content, or not even the first is complete.
         """
         rows = self.sections.streams()[:streams]
         if not rows:
             there = self.sections.lengths.get("LATT", 0)
             raise CorruptFile(
-                f"the refinement ends after {there} bytes, before its first stream does; get the file again",
+                f"the refinement ends after {there} bytes, within its first stream; get the file again",
                 value=there,
             )
         data = [self.sections.stream(row) for row in rows]
         with one_blas_thread():
             report = None if progress is None else partial(progress, STAGE)
-            known = codec.decode(data, self.shape, self.lattice, thread_count(threads), report)
-        return self.scale.stored(known if box is None else known[box.slices])
+            integers = codec.decode(data, self.shape, self.lattice, thread_count(threads), report)
+        if box is not None:
+            integers = integers[box.slices]
+        stored = np.empty(integers.shape, self.header.dtype)
+        for plane, values in zip(stored, integers, strict=True):  # intermediates are wide: few at a time
+            plane[...] = self.scale.stored(values)
+        return stored
 
     def within(self, voxels: int) -> int:
         """How many streams bring more than so many voxels, at the least; all where none do."""
@@ -106,7 +110,7 @@ class Refinement:
         return count
 
     def coarse(self, voxels: int, threads: int | None = None) -> Array:
-        """Stored values of the lattice of those streams, (z, y, x), without what lies between."""
+        """Stored values of the lattice of those streams, (z, y, x), without interpolated voxels."""
         streams = min(self.within(voxels), len(self.sections.streams()))
         left = self.lattice.axes[max(streams - 1, 0) :]
         return scan.first(self.read(streams=self.within(voxels), threads=threads), left)
