@@ -15,7 +15,7 @@ import math
 import operator
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import MISSING, dataclass, field, fields, replace
 from difflib import get_close_matches
 from os import PathLike, fspath
 from types import MappingProxyType
@@ -153,6 +153,7 @@ class Kind:
     parse : a word of the command line as a value of Python; what it cannot parse stays a word, for `check`.
     metavar : stands for the value in help.
     is_switch : whether the flag alone says it.
+    many : whether the flag takes several values, each of which is parsed.
     """
 
     allowed: str
@@ -160,6 +161,7 @@ class Kind:
     parse: Callable[[str], object] = str
     metavar: str = ""
     is_switch: bool = False
+    many: bool = False
 
 
 def _parsed(number: Callable[[str], object], word: str) -> object:
@@ -296,9 +298,9 @@ class Option:
     @property
     def without_it(self) -> str:
         """What holds where the option is not given."""
-        if self.default is None or self.kind.is_switch:
+        if self.default in (None, MISSING, (), "") or self.kind.is_switch:
             return self.otherwise
-        return str(self.default)
+        return ",".join(map(str, self.default)) if isinstance(self.default, tuple) else str(self.default)
 
     @property
     def value(self) -> str:
@@ -320,7 +322,7 @@ class Option:
 
 
 def row(default: Any, kind: Kind, help: str, group: str, **columns: Any) -> Any:
-    """A field of a dataclass of options; columns as for `Option`."""
+    """A field of a dataclass of options, required if its default is MISSING; columns as for `Option`."""
     return field(default=default, metadata={"option": Option(kind, help, group, **columns)})
 
 
@@ -330,6 +332,7 @@ def table(options: type) -> Mapping[str, Option]:
         {
             f.name: replace(f.metadata["option"], name=f.name, default=f.default, type=str(f.type))
             for f in fields(options)
+            if "option" in f.metadata
         }
     )
 
@@ -383,11 +386,15 @@ def lists_keywords(*tables: type) -> Callable[[T], T]:
             ]
             target.__signature__ = signature.replace(parameters=named + keywords)  # type: ignore[attr-defined]
         if target.__doc__:  # python -OO has none
-            described = [f"{o.name} : {o.type}, default {o.default!r}\n        {_sentence(o)}" for o in rows]
+            described = [f"{o.name} : {o.type}{_default(o)}\n        {_sentence(o)}" for o in rows]
             target.__doc__ = target.__doc__.replace("{keywords}", "\n    ".join(described))
         return target
 
     return decorate
+
+
+def _default(option: Option) -> str:
+    return "" if option.default is MISSING else f", default {option.default!r}"
 
 
 def _sentence(option: Option) -> str:
