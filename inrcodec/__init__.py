@@ -42,7 +42,6 @@ _HOMES = {
     "WriteError": "errors",
     "DecodeOptions": "layers.decode_options",
     "EncodeOptions": "encoder.options",
-    "PRESETS": "encoder.options",
     "Volume": "volume.volume",
 }
 
@@ -58,7 +57,7 @@ if TYPE_CHECKING:
         verify,
     )
     from inrcodec.encoder.ledger import EncodeReport
-    from inrcodec.encoder.options import PRESETS, EncodeOptions
+    from inrcodec.encoder.options import EncodeOptions
     from inrcodec.errors import (
         CorruptFile,
         FitFailed,
@@ -77,7 +76,6 @@ if TYPE_CHECKING:
     from inrcodec.volume.volume import Volume
 
 __all__ = [
-    "PRESETS",
     "CorruptFile",
     "DecodeOptions",
     "EncodeOptions",

@@ -17,8 +17,7 @@ from hashlib import blake2b
 import numpy as np
 from numpy.typing import NDArray
 
-from inrcodec.entropy import laplace
-from inrcodec.entropy.padding import Planes
+from inrcodec.entropy.padding import Planes, decode_bits
 from inrcodec.errors import UsageError
 from inrcodec.format.header import Header
 from inrcodec.format.sections import Sections
@@ -68,7 +67,7 @@ class Decoder:
         """Full-res voxels that hold the padding value."""
         if "PADM" not in self.sections:
             return None
-        return laplace.decode_bits(self.sections["PADM"], self.shape)
+        return decode_bits(self.sections["PADM"], self.shape)
 
     def lowres(
         self, threads: int | None = None, z: slice = slice(None), progress: Progress | None = None

@@ -61,10 +61,10 @@ def with_model(blob, name):
 
 
 def test_a_user_model_encodes_and_decodes(model, monkeypatch):
-    knobs = {"factor": 2, "steps": 100, "width": 8, "modality": "CT", "sr": "lanczos"}
+    keywords = {"factor": 2, "steps": 100, "width": 8, "modality": "CT", "sr": "lanczos"}
     monkeypatch.setenv(registry.OWN, str(model))
     assert registry.choose("CT", FACTOR) == "my-model"
-    blob = with_model(inrcodec.encode(texture((40, 48, 48)), **knobs), "my-model")
+    blob = with_model(inrcodec.encode(texture((40, 48, 48)), **keywords), "my-model")
     decoded = inrcodec.decode(blob)
     plain = inrcodec.decode(blob, sr="lanczos")
     assert not np.array_equal(decoded, plain)

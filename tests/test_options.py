@@ -235,6 +235,22 @@ def test_typed_keywords_are_the_fields_of_the_options(keywords, classes):
     assert typed == {f.name: f.type for options in classes for f in fields(options)}
 
 
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [
+        ({"spacing": 3}, r"spacing: 3 is not possible, allowed: \(z, y, x\)"),
+        ({"spacing": (1, 0, 1)}, "spacing: 0 is not possible, allowed: a number above 0"),
+        ({"spacing": "1,1,1"}, "spacing: '1,1,1' is not"),
+        ({"modality": 3}, "modality: 3 is not a DICOM term"),
+    ],
+)
+def test_an_impossible_value_of_source_options_is_refused(options, names):
+    with pytest.raises(UsageError, match=names):
+        encoding.SourceOptions(**options)
+    found = encoding.SourceOptions(spacing=np.array([3.0, 1, 1]), modality="ct")
+    assert (found.spacing, found.modality) == ((3.0, 1.0, 1.0), "CT")
+
+
 VERBS = [
     (inrcodec.encode, {**encoding.OPTIONS, **encoding.SOURCE_OPTIONS}),
     (inrcodec.encode_file, {**encoding.OPTIONS, **encoding.SOURCE_OPTIONS}),

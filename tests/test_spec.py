@@ -20,6 +20,7 @@ from test_header import FULL, FUTURE, PLAIN, REFUSED, UNFIT_FOR_ANY_MINOR, tree
 import inrcodec
 from inrcodec.entropy import laplace as entropy
 from inrcodec.entropy import mask as maskcode
+from inrcodec.entropy import padding
 from inrcodec.errors import CorruptFile
 from inrcodec.format import container, limits, messagepack
 from inrcodec.format.fields import Kind
@@ -301,8 +302,8 @@ def test_second_decoder_reads_any_weights(spread: int) -> None:
 @pytest.mark.parametrize("name", MASKS)
 def test_second_decoder_reads_any_mask(name: str) -> None:
     mask = MASKS[name][:8, :12]
-    assert np.array_equal(coders.decode_grid(entropy.encode_mask(mask), mask.shape), mask)
-    assert np.array_equal(coders.read_padding(entropy.encode_bits(mask), mask.shape), mask)
+    assert np.array_equal(coders.decode_grid(maskcode.encode_mask(mask), mask.shape), mask)
+    assert np.array_equal(coders.read_padding(padding.encode_bits(mask), mask.shape), mask)
     rows = np.packbits(mask.reshape(len(mask), -1), axis=1)
     rows[1:] ^= rows[:-1].copy()
     plain = b"\0" + zstandard.ZstdCompressor(level=19).compress(rows.tobytes())

@@ -107,7 +107,7 @@ def _describe(args: argparse.Namespace) -> None:
     if args.json:
         put_json(result)
     elif not args.quiet:
-        print(facts(result))  # the answer that was asked for: data, so stdout
+        print(facts(result))  # the result, so stdout
     if args.verify and result["verify"]["digest"] != "equal":
         say(f"note: {DIFFERS.format(version=result['encoder']['version'])}")  # no chatter: also when quiet
 

@@ -24,7 +24,7 @@ inrcodec.errors.UsageError: unknown option 'facter', did you mean 'factor'?
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from os import PathLike
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -96,6 +96,13 @@ class EncodeKeywords(SourceKeywords, total=False):
     resume: str | PathLike[str] | None
 
 
+def _spacing(name: str, value: Any) -> tuple[float, ...]:
+    """Edges of a voxel; whether there are as many as axes is checked with the array."""
+    edges = tuple(value) if isinstance(value, Iterable) and not isinstance(value, str) else ()
+    validate.require(len(edges) in (2, 3), name, value, "(z, y, x) or (y, x) in mm")
+    return tuple(validate.number_above(name, edge, 0.0) for edge in edges)
+
+
 def _modality(_: str, value: Any) -> str | None:
     from inrcodec.volume.modality import parse_modality  # imports NumPy, for those who need it
 
@@ -114,7 +121,7 @@ class SourceOptions:
 
     spacing: Sequence[float] | None = row(
         None,
-        Kind("above 0", lambda _, value: value, validate.parse_floats, "Z,Y,X"),  # by what reads the source
+        Kind("above 0", _spacing, validate.parse_floats, "Z,Y,X"),
         "voxel spacing, of NumPy files",
         SOURCE,
         unit="mm",

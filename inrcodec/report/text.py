@@ -15,14 +15,14 @@ from inrcodec.volume.windows import ALL
 if TYPE_CHECKING:
     from inrcodec.encoder.ledger import EncodeReport
 
-__all__ = ["encode_ledger", "facts", "grid_lines", "plan_text", "shortest", "value_text"]
+__all__ = ["facts", "grid_lines", "plan_text", "report_text", "shortest", "value_text"]
 
 Row = tuple[str, str]
 
 ALONG_AXES = ("shape", "spacing", "factor", "lowres_shape", "tiles")  # facts with a number for each axis
 
 
-def encode_ledger(report: EncodeReport, target: str, *, verbose: bool = False) -> str:
+def report_text(report: EncodeReport, target: str, *, verbose: bool = False) -> str:
     """Return the report of one encoding.
 
     Parameters
@@ -142,14 +142,11 @@ def _within(means: Mapping[str, float], unit: str) -> list[Row]:
 
 
 def _made_with(report: EncodeReport) -> list[Row]:
+    each = f"each of {report.layers} layers of {report.width} units"
     stages = ", ".join(f"{name} {spent:.1f}" for name, spent in report.seconds.items())
-    tiles = math.prod(report.tiles)
     networks = [
-        ("factor", _across(report.factor)),
-        (
-            "networks",
-            f"{tiles} ({_across(report.tiles)}) of {report.layers} x {report.width}, seed {report.seed}",
-        ),
+        ("factor", f"{_across(report.factor)} (z, y, x)"),
+        ("networks", f"{math.prod(report.tiles)} ({_across(report.tiles)}), {each}, seed {report.seed}"),
         ("model", report.sr if report.ensemble == 1 else f"{report.sr}, mean of {report.ensemble} images"),
     ]
     return [
@@ -175,7 +172,7 @@ def share(part: int, total: int) -> str:
 
 
 def _across(axes: Sequence[int]) -> str:
-    return " x ".join(map(str, axes)) + (" (z, y, x)" if len(axes) == 3 else "")
+    return " x ".join(map(str, axes))
 
 
 def _aligned(rows: Iterable[Row], indent: int = 2) -> list[str]:

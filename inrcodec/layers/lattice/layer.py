@@ -1,17 +1,14 @@
-"""The promise: a layer behind the networks that brings every voxel as near as was asked, down to the bit.
+"""The refinement layer: the volume itself within a bound of the error, down to lossless.
 
-In: a volume and a bound of its error, or a PSNR.  Out: sections and fields of a header, or stored values.
-The one law: what is promised was decoded and compared before it is written, and no float that could be
-another on another machine has a say in it.
+In: a header and its sections.  Out: stored values, all or a coarser version.
+Invariant: no float that could differ on another machine takes part.
 
-The layer codes the volume itself and not what the networks leave: to predict from them was tried and brought
-back less than they cost (crop of the dev head, 16 kB of networks: 12 kB fewer of 288 at 32 HU, 7 of 122 at
-44 dB, none lossless).  Networks in front of it serve a preview.
+The layer codes the volume and not what the networks leave (docs/experiments/refinement.md); networks in front
+of it serve as a preview.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from math import prod
 from typing import Any
@@ -42,13 +39,13 @@ def decode(
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> Array:
-    """Stored values of a refined file, without its padding.
+    """Stored values of a file with a refinement, without its padding.
 
     Parameters
     ----------
-    sections : LATT may end early: what streams are whole are decoded, and the rest of the voxels lie half way
-        between others.
-    voxels : that are decoded at most.
+    sections : LATT may end early: the complete streams are decoded, and all other voxels are interpolated.
+    voxels : number of voxels to decode, at most; all by default.
+    threads : one per core by default; they change no voxel.
 
     Returns
     -------
@@ -57,17 +54,21 @@ def decode(
     Raises
     ------
     CorruptFile
-        A stream has a wrong checksum, does not hold what it should, or not even the first is there.
+        A stream has a wrong checksum or impossible content, or not even the first is complete.
     """
     lattice, scale = _lattice(header)
     streams = _streams(sections, None if voxels is None else stages_within(header, voxels))
     with one_blas_thread():
-        known = codec.decode(streams, header.shape, lattice, thread_count(threads), _staged(progress))
-    return scale.stored(known)
+        report = None if progress is None else partial(progress, STAGE)
+        integers = codec.decode(streams, header.shape, lattice, thread_count(threads), report)
+    stored = np.empty(header.shape, header.dtype)
+    for plane, values in zip(stored, integers, strict=True):  # intermediates are wide: few at a time
+        plane[...] = scale.stored(values)
+    return stored
 
 
 def stages_within(header: Header, voxels: int) -> int:
-    """How many streams bring at most so many voxels; one at least."""
+    """Number of streams that hold at most so many voxels; one at least."""
     counts, left = 1, header.refine_axes
     while counts <= len(left) and prod(_lattice_shape(header, counts)) <= voxels:
         counts += 1
@@ -75,12 +76,12 @@ def stages_within(header: Header, voxels: int) -> int:
 
 
 def whole_streams(sections: Sections) -> int:
-    """How many streams are there from end to end."""
+    """Number of complete streams."""
     return len(sections.streams())
 
 
 def coarse(header: Header, sections: Sections, voxels: int, threads: int) -> Array:
-    """Stored values of the lattice that the first streams bring, (z, y, x), without what lies between."""
+    """Stored values of the lattice that the first streams hold, (z, y, x), without interpolated voxels."""
     streams = min(stages_within(header, voxels), whole_streams(sections))
     left = header.refine_axes[streams - 1 :]
     return scan.first(decode(header, sections, voxels=voxels, threads=threads), left)
@@ -98,16 +99,12 @@ def _lattice(header: Header) -> tuple[Lattice, Scale]:
 
 
 def _streams(sections: Sections, most: int | None) -> list[bytes]:
-    """The first streams that are whole, each checked."""
+    """The first complete streams, each checked."""
     rows = sections.streams()[:most]
     if not rows:
         there = sections.lengths["LATT"]
         raise CorruptFile(
-            f"the refinement ends after {there} bytes, before its first stream does; get the file again",
+            f"the refinement ends after {there} bytes, within its first stream; get the file again",
             value=there,
         )
     return [sections.stream(row) for row in rows]
-
-
-def _staged(progress: Progress | None) -> Callable[[float], None] | None:
-    return None if progress is None else partial(progress, STAGE)
