@@ -108,17 +108,11 @@ def check_device(device: str) -> str:
     return device
 
 
-def check_model_id(sr: object) -> None:
-    named = sr is None or (isinstance(sr, str) and _MODEL_ID.fullmatch(sr) is not None)
-    allowed = "'auto', 'lanczos' or the ID of a model in the package (never a path or an address)"
-    require(named, "sr", sr, allowed)
-
-
 def checked_id(model: str) -> str:
     """The ID of a model as it is; `UsageError` for what cannot be one."""
     allowed = "small letters, digits, '.', '_' and '-', at most 64, and not 'auto' or 'lanczos'"
     named = _MODEL_ID.fullmatch(model) is not None and model not in ("auto", "lanczos")
-    require(named, "id", model, allowed)
+    require(named, "model", model, allowed)
     return model
 
 
@@ -234,7 +228,8 @@ def _switch(name: str, value: object) -> bool:
 
 
 def _model(name: str, value: object) -> object:
-    check_model_id(value)
+    named = value is None or (isinstance(value, str) and _MODEL_ID.fullmatch(value) is not None)
+    require(named, name, value, "'auto', 'lanczos' or the ID of a model (never a path or an address)")
     return value
 
 
