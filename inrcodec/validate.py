@@ -43,7 +43,7 @@ def require(met: bool, name: str, value: object, allowed: str) -> None:
 
 
 def integer(name: str, value: object, low: int, high: int) -> int:
-    allowed = f"a whole number from {low} to {high}"
+    allowed = f"a whole number from {low} on" if high == LARGEST else f"a whole number from {low} to {high}"
     require(not isinstance(value, bool), name, value, allowed)
     try:
         number = operator.index(value)  # type: ignore[arg-type]  # also NumPy's integers, never 4.0 or "4"

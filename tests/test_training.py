@@ -86,7 +86,7 @@ def test_compact_is_three_dimensional_where_slices_are_brought_back():
     [
         ({"arch": "compakt"}, "did you mean 'compact'"),
         ({"arch": "srdensenet-all"}, "in-plane"),
-        ({"factor": (1, 1, 1)}, "nothing to bring back"),
+        ({"factor": (1, 1, 1)}, "needs no super-resolution"),
         ({"factor": (16, 2, 2)}, "from 1 to 8"),
         ({"steps": 0}, "steps: 0"),
         ({"minutes": -1.0}, "minutes"),

@@ -1,12 +1,12 @@
-"""A super-resolution network run over a low-res volume, block by block.
+"""Super-resolution of a low-res volume, block by block.
 
 In: the low-res volume in the network's window.  Out: the residual of any range of full-res slices.
-The one law: the blocks are a function of the active voxels alone, and each is computed on one thread, so that
-the result does not depend on slabs or threads.
+Invariant: the blocks are a function of the active voxels alone, and each is computed on one thread, so the
+result does not depend on slabs or threads.
 
-The volume is cut into layers of slices of equal thickness, and the part of a layer that is not background
-into blocks of equal size.  A block is cut out with a halo of ``HALO`` voxels, whose outputs are dropped;
-beyond the volume the last voxel is repeated.  Background gets no residual: it needs none.
+The volume is divided into layers of slices of equal thickness, and the active part of a layer into blocks of
+equal size.  A block has a halo of ``HALO`` voxels, whose outputs are dropped; beyond the volume the last
+voxel is repeated.  Background has no residual.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ Bool = NDArray[np.bool_]
 Place = tuple[slice, slice, slice]
 
 BLOCK = (16, 32, 32)  # low-res voxels at most: 26k with the halo, about 40 MB of activations a thread
-HALO = 2  # voxels: what the training's loss leaves out at the rim of a patch
-MARGIN = 1  # voxels around what is active that get a residual too: an edge rings beyond itself
+HALO = 2  # voxels: the rim of a patch that the training's loss leaves out
+MARGIN = 1  # voxels around active ones that have a residual too: edges ring
 
 
 @dataclass(frozen=True)
@@ -64,8 +64,8 @@ class Upsampler:
     low : ndarray, (z, y, x), low-res values in [-1, 1] of the network's window.
     active : ndarray, (z, y, x), bool; where there is none, there is no residual.
     threads : blocks computed at a time, on a CPU.
-    noise : root mean square error of ``low``, which the network is told if it listens.
-    precision : that the network computes in; anything but "float32" turns its weights into that.
+    noise : noise level of ``low``, its root mean square error; an input of networks with a noise map.
+    precision : of the network's arithmetic; its weights are converted.
     ensemble : mirror images whose residuals are averaged, see :func:`residual_of`.
     """
 
@@ -119,22 +119,21 @@ class Upsampler:
 
 
 def laid_out(network: SRDenseNet, device: str) -> SRDenseNet:
-    """The network on a device, its weights in the order of memory that is fastest there."""
+    """The network on a device, its weights in the fastest memory layout."""
     network.to(device=device, memory_format=_memory(network))  # type: ignore[call-overload]
     return network
 
 
 def halo_of(network: SRDenseNet) -> tuple[int, int, int]:
-    """Voxels (z, y, x) around a block that the network has to see."""
+    """Voxels (z, y, x) around a block that the network reads."""
     return (0 if network.arch.dims == 2 else HALO), HALO, HALO
 
 
 def residual_of(network: SRDenseNet, block: torch.Tensor, noise: float, ensemble: int = 1) -> torch.Tensor:
-    """Full-res residual (z, y, x) of a low-res block (z, y, x) with its halo, and with that noise.
+    """Full-res residual (z, y, x) of a low-res block (z, y, x) with its halo.
 
-    With ``ensemble`` 2, 4 or 8 it is the mean of the residuals of the block and of its mirror images along x,
-    along y too, along z too, each mirrored back: what the network makes of chance goes out of it (geometric
-    self-ensemble; Timofte et al. 2016; Lim et al., EDSR, 2017).
+    With ``ensemble`` 2, 4 or 8 it is the mean over the block and its mirror images along x, then y, then z,
+    each mirrored back (geometric self-ensemble; Timofte et al. 2016; Lim et al., EDSR, 2017).
     """
     axes = [2, 1, 0][: ensemble.bit_length() - 1]
     images = [m for n in range(len(axes) + 1) for m in combinations(axes, n)]
