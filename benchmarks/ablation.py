@@ -45,7 +45,7 @@ def changed(usual: Plan, args: argparse.Namespace) -> Plan:
     parts = args.tiles or old.parts
     cuts = tiles.cut(active, parts)
     networks = replace(old, parts=parts, layout=layout, rate=old.rate * args.rate)
-    return replace(usual, networks=networks, cuts=cuts, tiles=tuple(tiles.of(active, parts, cuts)))
+    return replace(usual, networks=networks, cuts=cuts, tiles=tuple(tiles.tiles_of(active, parts, cuts)))
 
 
 def measured(this: Plan) -> str:

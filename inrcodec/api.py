@@ -1,4 +1,4 @@
-"""The public verbs: a volume goes down the corridor, and comes back up the same corridor.
+"""The public verbs: each reads its options once and hands them to the rooms below.
 
     encode:  source > Volume > facts > plan > networks or lattice > sections > .inrv
     decode:  .inrv > sections > networks or lattice > Volume
