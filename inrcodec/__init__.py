@@ -20,6 +20,7 @@ from inrcodec._version import __version__
 # Public name -> the module that it lives in. Loaded on first use (PEP 562).
 _HOMES = {
     "EncodeReport": "encoder.ledger",
+    "InrvFile": "file",
     "decode": "api",
     "decode_volume": "api",
     "encode": "api",
@@ -72,6 +73,7 @@ if TYPE_CHECKING:
         UsageError,
         WriteError,
     )
+    from inrcodec.file import InrvFile
     from inrcodec.layers.decode_options import DecodeOptions
     from inrcodec.volume.volume import Volume
 
@@ -84,6 +86,7 @@ __all__ = [
     "IncompleteSeries",
     "InputError",
     "InrvError",
+    "InrvFile",
     "LimitExceeded",
     "MissingExtra",
     "ModelNotFound",

@@ -160,7 +160,7 @@ def write(name: str, case: Case) -> None:
     folder = VECTORS / name
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "input.inrv").write_bytes(data)
-    np.savez_compressed(folder / "expected.npz", lowres=decoder.lowres(1), lanczos=lanczos)
+    np.savez_compressed(folder / "expected.npz", lowres=decoder.lowres(threads=1), lanczos=lanczos)
     (folder / "case.json").write_text(json.dumps(facts, indent=2) + "\n")
 
 

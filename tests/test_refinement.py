@@ -211,7 +211,7 @@ def test_a_file_that_ends_early_is_corrupt_unless_that_was_asked_for(tmp_path):
     for few in (1, 20, 60, 200):
         with pytest.raises(UsageError, match="end within the header"):
             inrcodec.decode(path, max_bytes=few)
-    with pytest.raises(UsageError, match="of more bytes"):
+    with pytest.raises(UsageError, match="read more bytes"):
         inrcodec.decode(path, max_bytes=len(whole) - len(container.unpack(whole)["LATT"]))
     with pytest.raises(UsageError, match="max_bytes"):
         inrcodec.decode(path, max_bytes=0)

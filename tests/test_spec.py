@@ -186,7 +186,7 @@ def far(decoded: np.ndarray, expected: np.ndarray) -> float:
 
 
 def decode_with_package(data: bytes) -> tuple[np.ndarray, np.ndarray]:
-    return inrcodec.open(data).lowres(1), inrcodec.decode_volume(data, sr="lanczos").array
+    return inrcodec.open(data).lowres(threads=1), inrcodec.decode_volume(data, sr="lanczos").array
 
 
 DECODERS = {"reference": reference.decode, "package": decode_with_package}
