@@ -43,6 +43,7 @@ _HOMES = {
     "WriteError": "errors",
     "DecodeOptions": "layers.decode_options",
     "EncodeOptions": "encoder.options",
+    "InrvFile": "file",
     "Volume": "volume.volume",
 }
 

@@ -116,6 +116,13 @@ def test_concurrent_decodes_give_the_same_voxels_and_restore_what_they_found(cou
     assert blas_counts() == before
 
 
+def test_concurrent_low_res_decodes_agree_and_leave_blas_as_it_was(counts, tiny_blob):
+    expected, before = inrcodec.decode(tiny_blob, lowres=True), blas_counts()
+    with ThreadPoolExecutor(4) as pool:
+        decoded = list(pool.map(lambda _: inrcodec.decode(tiny_blob, lowres=True, threads=2), range(8)))
+    assert all(np.array_equal(d, expected) for d in decoded) and blas_counts() == before
+
+
 def residual_layers():
     torch.manual_seed(0)
     network = SRDenseNet(

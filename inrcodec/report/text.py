@@ -33,12 +33,7 @@ def report_text(report: EncodeReport, target: str, *, verbose: bool = False) -> 
     verbose : bool
         Add why this grid was chosen, and which others were considered.
     """
-    blocks = (
-        _bytes(report),
-        _against(report),
-        _quality(report),
-        _made_with(report),
-    )
+    blocks = (_bytes(report), _against(report), _quality(report), _made_with(report))
     lines = [target]
     for block in blocks:
         lines += _aligned(block)
