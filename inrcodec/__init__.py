@@ -20,7 +20,6 @@ from inrcodec._version import __version__
 # Public name -> the module that it lives in. Loaded on first use (PEP 562).
 _HOMES = {
     "EncodeReport": "encoder.ledger",
-    "InrvFile": "file",
     "decode": "api",
     "decode_volume": "api",
     "encode": "api",
