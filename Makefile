@@ -39,8 +39,9 @@ demo: $(INSTALLED)
 	@echo "a picture of both files:       $(OUT)/compare.png"
 	@echo "a page about the networks:     $(OUT)/networks.html (in a browser)"
 
+# Two workers of one thread each; their fits are the same as those of a single one.
 test: $(TESTED)
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n 2
 
 lint: $(TESTED)
 	$(BIN)/ruff check .
@@ -52,13 +53,9 @@ docs: $(DOCUMENTED)
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs $(SITE)
 	@echo "open $(SITE)/index.html in a browser"
 
-# The tests as other machines would run them: other instruction sets, other numbers of threads.
+# The tests as other machines would run them: other instruction sets, numbers of threads and seeds.
 matrix: $(TESTED)
-	for setting in ATEN_CPU_CAPABILITY=default ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=SSE41 \
-		ONEDNN_MAX_CPU_ISA=AVX2 OPENBLAS_CORETYPE=Haswell OPENBLAS_CORETYPE=Zen OMP_NUM_THREADS=1 \
-		OMP_NUM_THREADS=2; do \
-		echo "$$setting"; env "$$setting" $(BIN)/python -m pytest -q || exit 1; \
-	done
+	PYTHON=$(BIN)/python tests/matrix.sh
 
 clean:
 	rm -rf $(VENV) $(OUT) docs/_build build dist

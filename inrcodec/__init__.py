@@ -42,7 +42,7 @@ _HOMES = {
     "WriteError": "errors",
     "DecodeOptions": "layers.decode_options",
     "EncodeOptions": "encoder.options",
-    "PRESETS": "encoder.options",
+    "InrvFile": "file",
     "Volume": "volume.volume",
 }
 
@@ -58,7 +58,7 @@ if TYPE_CHECKING:
         verify,
     )
     from inrcodec.encoder.ledger import EncodeReport
-    from inrcodec.encoder.options import PRESETS, EncodeOptions
+    from inrcodec.encoder.options import EncodeOptions
     from inrcodec.errors import (
         CorruptFile,
         FitFailed,
@@ -73,11 +73,11 @@ if TYPE_CHECKING:
         UsageError,
         WriteError,
     )
+    from inrcodec.file import InrvFile
     from inrcodec.layers.decode_options import DecodeOptions
     from inrcodec.volume.volume import Volume
 
 __all__ = [
-    "PRESETS",
     "CorruptFile",
     "DecodeOptions",
     "EncodeOptions",
@@ -86,6 +86,7 @@ __all__ = [
     "IncompleteSeries",
     "InputError",
     "InrvError",
+    "InrvFile",
     "LimitExceeded",
     "MissingExtra",
     "ModelNotFound",

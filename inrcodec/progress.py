@@ -1,7 +1,7 @@
 """Progress of a long call: one callback, and a timer of its stages.
 
-In: a stage's name and the fraction of it that is done.  Out: the user's callback is called; seconds by stage.
-The one law: a callback never changes a result.
+In: a stage's name and the fraction of it that is done.  Out: a call of the user's callback; seconds by stage.
+Invariant: a callback never changes a result.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ import math
 import operator
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import MISSING, dataclass, field, fields, replace
 from difflib import get_close_matches
 from os import PathLike, fspath
 from types import MappingProxyType
@@ -43,7 +43,7 @@ def require(met: bool, name: str, value: object, allowed: str) -> None:
 
 
 def integer(name: str, value: object, low: int, high: int) -> int:
-    allowed = f"a whole number from {low} to {high}"
+    allowed = f"a whole number from {low} on" if high == LARGEST else f"a whole number from {low} to {high}"
     require(not isinstance(value, bool), name, value, allowed)
     try:
         number = operator.index(value)  # type: ignore[arg-type]  # also NumPy's integers, never 4.0 or "4"
@@ -108,17 +108,11 @@ def check_device(device: str) -> str:
     return device
 
 
-def check_model_id(sr: object) -> None:
-    named = sr is None or (isinstance(sr, str) and _MODEL_ID.fullmatch(sr) is not None)
-    allowed = "'auto', 'lanczos' or the ID of a model in the package (never a path or an address)"
-    require(named, "sr", sr, allowed)
-
-
 def checked_id(model: str) -> str:
     """The ID of a model as it is; `UsageError` for what cannot be one."""
     allowed = "small letters, digits, '.', '_' and '-', at most 64, and not 'auto' or 'lanczos'"
     named = _MODEL_ID.fullmatch(model) is not None and model not in ("auto", "lanczos")
-    require(named, "id", model, allowed)
+    require(named, "model", model, allowed)
     return model
 
 
@@ -153,6 +147,7 @@ class Kind:
     parse : a word of the command line as a value of Python; what it cannot parse stays a word, for `check`.
     metavar : stands for the value in help.
     is_switch : whether the flag alone says it.
+    many : whether the flag takes several values, each of which is parsed.
     """
 
     allowed: str
@@ -160,6 +155,7 @@ class Kind:
     parse: Callable[[str], object] = str
     metavar: str = ""
     is_switch: bool = False
+    many: bool = False
 
 
 def _parsed(number: Callable[[str], object], word: str) -> object:
@@ -232,7 +228,8 @@ def _switch(name: str, value: object) -> bool:
 
 
 def _model(name: str, value: object) -> object:
-    check_model_id(value)
+    named = value is None or (isinstance(value, str) and _MODEL_ID.fullmatch(value) is not None)
+    require(named, name, value, "'auto', 'lanczos' or the ID of a model (never a path or an address)")
     return value
 
 
@@ -296,9 +293,9 @@ class Option:
     @property
     def without_it(self) -> str:
         """What holds where the option is not given."""
-        if self.default is None or self.kind.is_switch:
+        if self.default in (None, MISSING, (), "") or self.kind.is_switch:
             return self.otherwise
-        return str(self.default)
+        return ",".join(map(str, self.default)) if isinstance(self.default, tuple) else str(self.default)
 
     @property
     def value(self) -> str:
@@ -320,7 +317,7 @@ class Option:
 
 
 def row(default: Any, kind: Kind, help: str, group: str, **columns: Any) -> Any:
-    """A field of a dataclass of options; columns as for `Option`."""
+    """A field of a dataclass of options, required if its default is MISSING; columns as for `Option`."""
     return field(default=default, metadata={"option": Option(kind, help, group, **columns)})
 
 
@@ -330,6 +327,7 @@ def table(options: type) -> Mapping[str, Option]:
         {
             f.name: replace(f.metadata["option"], name=f.name, default=f.default, type=str(f.type))
             for f in fields(options)
+            if "option" in f.metadata
         }
     )
 
@@ -383,11 +381,15 @@ def lists_keywords(*tables: type) -> Callable[[T], T]:
             ]
             target.__signature__ = signature.replace(parameters=named + keywords)  # type: ignore[attr-defined]
         if target.__doc__:  # python -OO has none
-            described = [f"{o.name} : {o.type}, default {o.default!r}\n        {_sentence(o)}" for o in rows]
+            described = [f"{o.name} : {o.type}{_default(o)}\n        {_sentence(o)}" for o in rows]
             target.__doc__ = target.__doc__.replace("{keywords}", "\n    ".join(described))
         return target
 
     return decorate
+
+
+def _default(option: Option) -> str:
+    return "" if option.default is MISSING else f", default {option.default!r}"
 
 
 def _sentence(option: Option) -> str:

@@ -1,11 +1,15 @@
-"""What all tests share: a tiny volume, its file, and no wall clock."""
+"""What all tests share: a tiny volume, its file, no wall clock, and one thread a worker of pytest-xdist."""
 
 from __future__ import annotations
 
 import io
 import os
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # before torch and BLAS are imported, which read it
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import numpy as np
+import other_seed  # noqa: F401
 import pytest
 from hypothesis import settings
 

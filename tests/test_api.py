@@ -13,7 +13,7 @@ from conftest import encoded
 from dicom_maker import write_series
 
 import inrcodec
-from inrcodec import api, file, io
+from inrcodec import api, io
 from inrcodec.encoder import pipeline
 from inrcodec.encoder.measured import Measured
 from inrcodec.encoder.options import EncodeOptions
@@ -99,20 +99,20 @@ def test_geometry_rescale_and_modality_come_back():
 @pytest.mark.parametrize("tiles", [(1, 1, 1), (1, 3, 2)])
 def test_same_seed_same_file_whatever_the_threads_and_another_seed_another(tiles):
     source = io.read("tests/data/mr-t1.nii.gz")
-    knobs = {"steps": 30, "factor": 4, "width": 16, "tiles": tiles, "sr": "lanczos"}
-    one, two = (inrcodec.encode(source, threads=t, seed=5, **knobs) for t in (1, 2))
+    keywords = {"steps": 30, "factor": 4, "width": 16, "tiles": tiles, "sr": "lanczos"}
+    one, two = (inrcodec.encode(source, threads=t, seed=5, **keywords) for t in (1, 2))
     assert one == two
-    assert one != inrcodec.encode(source, threads=1, seed=6, **knobs)
+    assert one != inrcodec.encode(source, threads=1, seed=6, **keywords)
 
 
-def test_same_voxels_whatever_the_threads_and_slices_asked_for():
+def test_same_voxels_whatever_the_threads_and_requested_slices():
     blob = inrcodec.encode(VOLUMES["int16"], modality="CT", steps=60, threads=1, factor=4, tiles=(1, 2, 2))
     assert inrcodec.info(blob)["codec"]["sr"] in ("ct-3d-x4", "lanczos")
     assert np.array_equal(inrcodec.decode(blob, threads=1), inrcodec.decode(blob, threads=3))
     decoder = api.open(blob)
-    whole = decoder.lowres(1)
+    whole = decoder.lowres(threads=1)
     for z in range(len(whole)):
-        assert np.array_equal(decoder.lowres(2, slice(z, z + 1)), whole[z : z + 1])
+        assert np.array_equal(decoder.lowres(slice(z, z + 1), threads=2), whole[z : z + 1])
 
 
 def test_the_encoder_keeps_the_better_of_model_and_lanczos(monkeypatch):
@@ -134,7 +134,7 @@ def test_the_encoder_keeps_the_better_of_model_and_lanczos(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("gain", "knobs", "doubtful"),
+    ("gain", "keywords", "doubtful"),
     [
         (0.5, {"preset": "balanced"}, True),
         (1.5, {"preset": "balanced"}, False),
@@ -146,9 +146,9 @@ def test_the_encoder_keeps_the_better_of_model_and_lanczos(monkeypatch):
         (None, {"preset": "balanced"}, False),
     ],
 )
-def test_a_loss_and_a_narrow_gain_of_the_model_are_held_against_networks_without_it(gain, knobs, doubtful):
+def test_a_loss_and_a_narrow_gain_of_the_model_are_held_against_networks_without_it(gain, keywords, doubtful):
     """Whether the fit was made for the model, or bytes were kept for it, is what makes the loss a doubt."""
-    options = EncodeOptions(**knobs).resolved()
+    options = EncodeOptions(**keywords).resolved()
     lanczos = SimpleNamespace(errors=SimpleNamespace(psnr=30.0))
     model = None if gain is None else SimpleNamespace(errors=SimpleNamespace(psnr=30.0 + gain))
     plan = SimpleNamespace(options=options, size=options.size)
@@ -160,9 +160,9 @@ def test_of_two_encodings_the_one_with_the_smaller_error_is_kept(monkeypatch):
     """Whichever it is: the second plan has no model, and says why where it wins."""
     volume = Volume.from_array(VOLUMES["int16"], modality="CT")
     monkeypatch.setattr(pipeline, "is_doubtful", lambda found: found.model is not None)
-    knobs = {"steps": 60, "threads": 1, "factor": 4}
-    blob, report = encoded(volume, **knobs)
-    _, plain = encoded(volume, sr="lanczos", **knobs)
+    keywords = {"steps": 60, "threads": 1, "factor": 4}
+    blob, report = encoded(volume, **keywords)
+    _, plain = encoded(volume, sr="lanczos", **keywords)
     assert report.psnr >= plain.psnr
     assert report.sr != "lanczos" or any("Lanczos is used" in notice for notice in report.notices)
     assert inrcodec.verify(blob)["ok"]
@@ -247,7 +247,7 @@ def test_a_changed_result_is_seen():
     forged = replace(header, digest=bytes([1] * 16)).to_bytes()
     other = container.pack([("HEAD", forged), *list(sections.items())[1:]])
     assert inrcodec.verify(other)["digest"] == "differs"
-    assert file.digest(api.open(blob)) == Header.from_bytes(sections["HEAD"]).digest
+    assert api.open(blob).digest() == Header.from_bytes(sections["HEAD"]).digest
 
 
 def test_a_stream_for_a_tile_of_nothing_is_refused():
@@ -292,13 +292,13 @@ def test_words_that_no_file_holds_are_refused_on_encode(words, tiny_array):
 
 
 def test_a_size_that_is_too_small_names_the_least(tiny_array):
-    wish = {"factor": 2, "sr": "lanczos", "threads": 1}
+    keywords = {"factor": 2, "sr": "lanczos", "threads": 1}
     with pytest.raises(TargetNotReached, match="take about") as caught:
-        inrcodec.encode(tiny_array, size=100, **wish)
+        inrcodec.encode(tiny_array, size=100, **keywords)
     least = int(re.search(r"about (\d+)", str(caught.value))[1])
-    assert api.plan(tiny_array, size=least, **wish)["width"] >= 2
+    assert api.plan(tiny_array, size=least, **keywords)["width"] >= 2
     with pytest.raises(TargetNotReached, match="take about"):
-        api.plan(tiny_array, size=least - 1, **wish)
+        api.plan(tiny_array, size=least - 1, **keywords)
 
 
 def test_a_target_is_not_named_as_another_format(tmp_path, tiny_array):
@@ -323,7 +323,7 @@ def test_a_subfolder_and_other_series_are_noticed(tmp_path, tiny_array):
     assert not any("subfolder" in notice or "other series" in notice for notice in alone)
 
 
-def test_seconds_of_a_model_are_told_where_there_is_one(tiny_blob):
+def test_a_stage_of_the_model_is_reported_only_where_there_is_one(tiny_blob):
     stages = set()
     inrcodec.decode(tiny_blob, progress=lambda stage, fraction: stages.add(stage))
     assert stages == {"lowres", "upsample"}

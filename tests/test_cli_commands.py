@@ -20,16 +20,17 @@ from dicom_maker import write_series
 
 import inrcodec
 from inrcodec.cli import dec, enc, info
+from inrcodec.file import InrvFile
 from inrcodec.format import container
 
 TINY = "--factor 2 --tiles 1,1,1 --width 10 --steps 200 --sr lanczos --threads 1".split()
 
 
-def test_encoding_ends_with_a_ledger_of_all_bytes(tiny, capsys):
+def test_encoding_ends_with_a_report_of_all_bytes(tiny, capsys):
     assert enc.main([str(tiny / "in.npy"), str(tiny / "out.inrv"), *TINY]) == 0
-    out, ledger = capsys.readouterr()
+    out, report = capsys.readouterr()
     assert out == ""
-    rows = {line.split()[0]: line for line in ledger.splitlines()[1:]}
+    rows = {line.split()[0]: line for line in report.splitlines()[1:]}
     parts = ("header", "network", "mask", "padding", "container")
     size = (tiny / "out.inrv").stat().st_size
     assert sum(_bytes(rows[part]) for part in parts if part in rows) == _bytes(rows["file"]) == size
@@ -40,12 +41,12 @@ def test_encoding_ends_with_a_ledger_of_all_bytes(tiny, capsys):
 
 def test_the_report_of_a_file_without_networks_does_not_speak_of_them(tiny, capsys):
     assert enc.main([str(tiny / "in.npy"), str(tiny / "out.inrv"), "--lossless"]) == 0
-    ledger = capsys.readouterr().err
-    rows = {line.split()[0]: line for line in ledger.splitlines()[1:]}
+    report = capsys.readouterr().err
+    rows = {line.split()[0]: line for line in report.splitlines()[1:]}
     size = (tiny / "out.inrv").stat().st_size
     assert sum(_bytes(rows[part]) for part in ("header", "refinement", "container")) == size
     for word in ("network", "model", "fit"):
-        assert word not in ledger
+        assert word not in report
 
 
 def test_a_dry_run_predicts_time_and_bytes(tiny, capsys):
@@ -109,7 +110,7 @@ def test_encoding_prints_its_report_as_json(tiny, capsys):
     assert report["shape"] == [8, 20, 24]
 
 
-def test_knobs_and_spacing_reach_the_file(tiny, capsys):
+def test_options_and_spacing_reach_the_file(tiny, capsys):
     words = [*TINY, "--spacing", "3,1,0.5", "--seed", "5", "--layers", "2", "-q"]
     assert enc.main([str(tiny / "in.npy"), str(tiny / "out.inrv"), *words]) == 0
     volume = inrcodec.decode_volume(tiny / "out.inrv")
@@ -145,9 +146,9 @@ def test_a_dry_run_does_not_ask_for_the_output(tiny, capsys):
 
 def test_standard_streams_carry_the_file(tiny, tiny_blob, capsysbinary, monkeypatch):
     assert enc.main([str(tiny / "in.npy"), "-", *TINY, "--spacing", "2,1,1"]) == 0
-    blob, ledger = capsysbinary.readouterr()
+    blob, report = capsysbinary.readouterr()
     assert blob == tiny_blob
-    assert b"PSNR" in ledger
+    assert b"PSNR" in report
     for main, words in ((dec.main, [str(tiny / "out.npy")]), (info.main, ["-q"])):
         stdin = SimpleNamespace(buffer=io.BytesIO(blob), isatty=lambda: False)
         monkeypatch.setattr(sys, "stdin", stdin)
@@ -200,13 +201,12 @@ DETAILS = [
 @pytest.mark.parametrize(("model", "words", "says", "hides"), DETAILS)
 def test_a_series_says_where_its_fine_detail_comes_from(model, words, says, hides, tiny, monkeypatch):
     from inrcodec import api
-    from inrcodec.file import Decoder
 
     volume = api.decode_volume(tiny / "in.inrv", lowres="--lowres" in words)
     header, sections = container.read(tiny / "in.inrv")
     named = replace(header, sr=model)
     monkeypatch.setattr(container, "open_sections", lambda *_: (named, sections))
-    monkeypatch.setattr(Decoder, "volume", lambda *_: volume)
+    monkeypatch.setattr(InrvFile, "volume", lambda *_: volume)
     assert dec.main([str(tiny / "in.inrv"), str(tiny / "series"), *words, "-q"]) == 0
     derivation = pydicom.dcmread(next((tiny / "series").iterdir())).DerivationDescription
     assert says in derivation
@@ -260,9 +260,7 @@ def test_info_prints_a_table_or_json_to_stdout(tiny, capsys):
 
 @pytest.mark.parametrize("words", [[], ["-q"], ["--json"]], ids=str)
 def test_a_digest_that_differs_is_said_and_is_not_ok(words, tiny, capsys, monkeypatch):
-    from inrcodec import api
-
-    monkeypatch.setattr(api, "digest", lambda *args, **knobs: b"other")
+    monkeypatch.setattr(InrvFile, "digest", lambda *args, **keywords: b"other")
     assert info.main([str(tiny / "in.inrv"), "--verify", *words]) == 0
     out, err = capsys.readouterr()
     for said in ("digest differs", "all checksums are right", "Another machine", "one stored unit"):

@@ -1,4 +1,4 @@
-"""Every end of a command has its exit code, one line that says why, and leaves no rubbish."""
+"""Every way in which a command ends has its exit code, one line that says why, and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ import pytest
 from inrcodec import api
 from inrcodec.cli import dec, enc, exits, info
 from inrcodec.errors import FitFailed
+from inrcodec.file import InrvFile
 from inrcodec.format import container, limits
 
 DATA = Path(__file__).parent / "data"
@@ -146,7 +147,7 @@ def test_a_command_ends_with_its_code_and_says_why(code, line, says, folder, cap
 
 @pytest.mark.parametrize("template", ["none", "gap"], ids=["missing", "of another modality"])
 def test_a_wrong_template_is_refused_before_the_decode(template, folder, capfd, monkeypatch):
-    monkeypatch.setattr(api, "volume_of", lambda *args, **knobs: pytest.fail("decoded"))
+    monkeypatch.setattr(InrvFile, "volume", lambda *args, **keywords: pytest.fail("decoded"))
     code, _, err = run(f"dec {{}}/mr.inrv {{}}/out --template {{}}/{template}", folder, capfd)
     assert code in (2, 3), err
 
@@ -163,7 +164,7 @@ FAILURES = [
 
 @pytest.mark.parametrize(("failure", "code", "says"), FAILURES, ids=[repr(row[0]) for row in FAILURES])
 def test_what_the_library_raises_is_one_line(failure, code, says, tiny, capfd, monkeypatch):
-    def fail(*args, **knobs):
+    def fail(*args, **keywords):
         raise failure
 
     monkeypatch.setattr(api, "encode_file", fail)
@@ -245,7 +246,7 @@ def piece(number):
     while True:
         (weight @ weight).sum().backward()
 
-def encode_file(*args, **knobs):
+def encode_file(*args, **keywords):
     with parallel.single_threaded(2) as pool:
         pool(piece, range(4))
 

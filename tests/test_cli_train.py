@@ -30,13 +30,13 @@ def model(tmp_path_factory):
 
 
 def words_for(folder, *words):
-    usual = "--factor 2 --modality CT --fits 0 --patch 9,10,10 --report 8 --batch 2 --id my-model -q"
+    usual = "--factor 2 --modality CT --fits 0 --patch 9,10,10 --report 8 --batch 2 --model my-model -q"
     return [
         str(folder / "v.npy"),
         "--out",
         str(folder / "out"),
         *usual.split(),
-        "--licence",
+        "--licences",
         "v.npy=none",
         *words,
     ]
@@ -61,10 +61,10 @@ def with_model(blob, name):
 
 
 def test_a_user_model_encodes_and_decodes(model, monkeypatch):
-    knobs = {"factor": 2, "steps": 100, "width": 8, "modality": "CT", "sr": "lanczos"}
+    keywords = {"factor": 2, "steps": 100, "width": 8, "modality": "CT", "sr": "lanczos"}
     monkeypatch.setenv(registry.OWN, str(model))
     assert registry.choose("CT", FACTOR) == "my-model"
-    blob = with_model(inrcodec.encode(texture((40, 48, 48)), **knobs), "my-model")
+    blob = with_model(inrcodec.encode(texture((40, 48, 48)), **keywords), "my-model")
     decoded = inrcodec.decode(blob)
     plain = inrcodec.decode(blob, sr="lanczos")
     assert not np.array_equal(decoded, plain)
@@ -140,8 +140,8 @@ def test_a_curve_needs_its_extra(tmp_path, monkeypatch, capsys):
         (["nowhere.npy", "--factor", "2", "--modality", "CT"], 3),
         (["v.npy", "--factor", "2"], 2),
         (["v.npy", "--factor", "2,2", "--modality", "CT"], 2),
-        (["v.npy", "--factor", "2", "--modality", "CT", "--offset", "v.npy"], 2),
-        (["v.npy", "--factor", "2", "--modality", "CT", "--offset", "v.npy=x"], 2),
+        (["v.npy", "--factor", "2", "--modality", "CT", "--offsets", "v.npy"], 2),
+        (["v.npy", "--factor", "2", "--modality", "CT", "--offsets", "v.npy=x"], 2),
         (["v.npy", "--factor", "2", "--modality", "CT", "--held-out", "v.npy"], 2),
         (["v.npy", "--factor", "2", "--modality", "CT", "--device", "tpu"], 2),
         (["v.npy", "--factor", "2", "--modality", "CT", "--start", "no-such"], 9),

@@ -13,7 +13,7 @@ from inrcodec.encoder import grid_search
 from inrcodec.encoder.facts import Facts
 from inrcodec.encoder.options import EncodeOptions
 from inrcodec.layers import resample
-from inrcodec.report.text import encode_ledger, grid_lines
+from inrcodec.report.text import grid_lines, report_text
 from inrcodec.volume.value_range import Range
 from inrcodec.volume.volume import Volume
 
@@ -145,7 +145,7 @@ def test_every_grid_that_was_considered_is_told_in_a_line():
     rows = choose(textured(sharp=(2, 2, 2)), 60_000).rows()
     lines = grid_lines(rows)
     assert len(lines) == len(rows) > 3
-    assert sum(line.endswith(", taken") for line in lines) == 1
+    assert sum(line.endswith(", chosen") for line in lines) == 1
     assert all("forecast" in line and "60,000 bytes" in line for line in lines)
 
 
@@ -155,5 +155,5 @@ def test_plan_and_report_say_which_grids_were_considered():
     _, report = encoded(array, size=900, steps=60)
     assert plan["considered"] == report.considered and plan["reason"] == report.reason
     assert [row["factor"] for row in plan["considered"] if row["chosen"]] == [plan["factor"]]
-    assert report.reason in encode_ledger(report, "x.inrv", verbose=True)
-    assert report.reason not in encode_ledger(report, "x.inrv")
+    assert report.reason in report_text(report, "x.inrv", verbose=True)
+    assert report.reason not in report_text(report, "x.inrv")

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from test_header import FULL, PLAIN
 
 import inrcodec
-from inrcodec.entropy import laplace
+from inrcodec.entropy import laplace, mask, padding
 from inrcodec.errors import CorruptFile, InrvError, LimitExceeded, UnsupportedFile
 from inrcodec.format import container
 
@@ -27,8 +27,8 @@ def golden() -> bytes:
     return container.pack(
         [
             ("HEAD", FULL.to_bytes()),
-            ("MASK", laplace.encode_mask(np.ones((2, 3, 3), dtype=bool))),
-            ("PADM", laplace.encode_bits(np.zeros(FULL.shape, dtype=bool))),
+            ("MASK", mask.encode_mask(np.ones((2, 3, 3), dtype=bool))),
+            ("PADM", padding.encode_bits(np.zeros(FULL.shape, dtype=bool))),
             ("INDX", np.full(8, len(stream), dtype="<u4").tobytes()),
             ("WGHT", 8 * stream),
         ]
@@ -119,7 +119,7 @@ def test_few_bytes_that_claim_millions_of_weights_are_refused() -> None:
     index = len(tile).to_bytes(4, "little")
     data = container.pack([("HEAD", header.to_bytes()), ("INDX", index), ("WGHT", tile)])
     with pytest.raises(CorruptFile, match="ends before its last weight"):
-        inrcodec.open(data).lowres(1)
+        inrcodec.open(data).lowres(threads=1)
 
 
 @pytest.mark.usefixtures("frugal")

@@ -4,8 +4,10 @@ In: a crop of a real head, and shapes that trip a careless call.  Out: nothing. 
 looks bad in a table must be bad, and not called badly.
 """
 
+import re
 import sys
 from pathlib import Path
+from shutil import which
 
 import numpy as np
 import pytest
@@ -14,12 +16,14 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 pytest.importorskip("imagecodecs", reason="the peers need the extra bench")
 pytest.importorskip("av", reason="the peers need the extra bench")
 
+import av1
 import peer_codecs
 import peers
 
 from inrcodec import Volume, io
 
-HEAD = io.read(Path(__file__).parent / "data" / "vhf-head.nii.gz")
+HEAD_PATH = Path(__file__).parent / "data" / "vhf-head.nii.gz"
+HEAD = io.read(HEAD_PATH)
 PEERS = peer_codecs.peers()
 NAMES = sorted(PEERS)
 
@@ -159,3 +163,17 @@ def test_bd_rate_of_half_the_bytes_is_minus_fifty_per_cent():
     ours = [row("inrv", r["bytes"] / 2, r["psnr"]) for r in ROWS]
     (found,) = peers.bjontegaard_of([*ROWS, *ours], ["SPERR"])
     assert found["bd_rate"] == pytest.approx(-50, abs=0.1) and found["bd_psnr"] == pytest.approx(6, abs=0.1)
+
+
+@pytest.mark.skipif(which("aomenc") is None or which("aomdec") is None, reason="AV1 needs Debian's aom-tools")
+def test_av1_gives_the_stack_back_and_counts_frames_alone(capsys):
+    stack = head()[:3, :35, :41]  # odd sides: chroma planes have half of them
+    fine, coarse = (av1.encode(stack, level, speed=8) for level in (8, 60))
+    found = av1.decode(fine, stack.shape)
+    assert found.shape == stack.shape and found.dtype == stack.dtype
+    assert psnr_of(stack, found) > psnr_of(stack, av1.decode(coarse, stack.shape)) + 6
+    assert av1.bytes_of(fine, len(stack)) > av1.bytes_of(coarse, len(stack)) > 0
+    av1.main([str(HEAD_PATH), "--crop", "4:7,170:202,200:232", "--levels", "50", "--speed", "8"])
+    assert re.search(
+        r"cq-level 50: [\d,]+ bytes, [\d.]+ dB, low-pass error (nan|[\d.]+) HU", capsys.readouterr().out
+    )

@@ -211,7 +211,7 @@ def test_a_file_that_ends_early_is_corrupt_unless_that_was_asked_for(tmp_path):
     for few in (1, 20, 60, 200):
         with pytest.raises(UsageError, match="end within the header"):
             inrcodec.decode(path, max_bytes=few)
-    with pytest.raises(UsageError, match="of more bytes"):
+    with pytest.raises(UsageError, match="read more bytes"):
         inrcodec.decode(path, max_bytes=len(whole) - len(container.unpack(whole)["LATT"]))
     with pytest.raises(UsageError, match="max_bytes"):
         inrcodec.decode(path, max_bytes=0)
@@ -353,7 +353,7 @@ def test_a_bound_in_stored_units_is_found_without_a_search(bound, slope, dtype):
 @pytest.mark.parametrize("dtype", ["int16", "uint8", "float32", "float64"])
 def test_any_bound_can_be_promised(dtype):
     volume = Volume(some(dtype), np.eye(4), rescale=(0.5, 0.0))
-    blob, report = api.encode_report(volume, max_error=1e308)
+    blob, report = encoded(volume, max_error=1e308)
     assert report.bound == 1e308 and inrcodec.decode(blob).shape == volume.shape
 
 

@@ -132,6 +132,7 @@ def test_the_output_cannot_be_the_checkpoint(tiny_array, tmp_path):
 WAITING = """
 import sys
 from threading import Event
+import other_seed
 from inrcodec.encoder.fit import checkpoint
 from inrcodec.cli.enc import main
 
@@ -155,9 +156,12 @@ def test_a_command_that_was_interrupted_goes_on(number, tiny, capfd):
     words = [str(tiny / "in.npy"), str(tiny / "out.inrv"), "--spacing", "2,1,1", *WORDS[:-1]]
     words += ["--resume", str(tiny / "kept")]
     started = [sys.executable, "-c", WAITING, *words]
+    paths = os.pathsep.join([os.path.dirname(__file__), *filter(None, [os.environ.get("PYTHONPATH")])])
     # Under nohup the tests' own process ignores SIGINT, and its children would.
     heed = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731
-    with subprocess.Popen(started, stderr=subprocess.PIPE, text=True, preexec_fn=heed) as process:
+    with subprocess.Popen(
+        started, stderr=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": paths}, preexec_fn=heed
+    ) as process:
         try:
             assert process.stderr.readline() == "waiting\n"
             process.send_signal(number)

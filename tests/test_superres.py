@@ -148,7 +148,7 @@ def residual(network, low, active, threads=2):
     for layer in Upsampler(network, low, active, "cpu", threads).layers():
         for z in range(layer.start, min(layer.stop, shape[0])):
             for y in range(0, shape[1], 24):  # in bands, as the decoder asks for them
-                layer.add_to(out[z, y : y + 24], z, y, 1.0)
+                layer.add_to(out[z, y : y + 24], (z, y, 0), 1.0)
     return out
 
 

@@ -86,7 +86,7 @@ def test_compact_is_three_dimensional_where_slices_are_brought_back():
     [
         ({"arch": "compakt"}, "did you mean 'compact'"),
         ({"arch": "srdensenet-all"}, "in-plane"),
-        ({"factor": (1, 1, 1)}, "nothing to bring back"),
+        ({"factor": (1, 1, 1)}, "needs no super-resolution"),
         ({"factor": (16, 2, 2)}, "from 1 to 8"),
         ({"steps": 0}, "steps: 0"),
         ({"minutes": -1.0}, "minutes"),
@@ -98,12 +98,29 @@ def test_compact_is_three_dimensional_where_slices_are_brought_back():
         ({"modality": "C T!"}, "not a DICOM term"),
         ({"offsets": {"v9.npy": 1.0}}, "none of the volumes"),
         ({"licences": {"v9.npy": "free"}}, "none of the volumes"),
+        ({"licences": ["v0.npy"]}, "NAME=VALUE"),
+        ({"offsets": ["v0.npy=x"]}, "not a number of HU"),
+        ({"patch": (12, 24)}, "patch"),
         ({"modality": "MR", "offsets": {"v0.npy": 1.0}}, "MR has none"),
     ],
 )
 def test_what_cannot_be_is_refused_before_a_volume_is_read(volumes, tmp_path, changes, words):
     with pytest.raises(UsageError, match=words):
         options(volumes, tmp_path, **changes)
+
+
+def test_options_are_read_as_the_command_line_and_python_give_them(volumes, tmp_path):
+    words = {
+        "factor": 2,
+        "patch": 9,
+        "fits": 0,
+        "offsets": ["v0.npy=-1024"],
+        "licences": ["v1.npy=CC BY 4.0"],
+    }
+    found = options(volumes, tmp_path, **words)
+    assert (found.factor, found.patch, found.fits) == ((2, 2, 2), (9, 9, 9), ())
+    assert found.offsets == {"v0.npy": -1024.0} and found.licences == {"v1.npy": "CC BY 4.0"}
+    assert replace(found, steps=7).offsets == found.offsets and found.threads >= 1
 
 
 def test_a_volume_is_for_training_or_for_the_report(volumes, tmp_path, monkeypatch):

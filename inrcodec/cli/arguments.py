@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping, Sequence
 from copy import copy
+from dataclasses import MISSING
 from difflib import get_close_matches
 from re import compile as pattern
 from shutil import get_terminal_size
@@ -64,6 +65,8 @@ class Parser(argparse.ArgumentParser):
             how: dict[str, Any] = {"help": option.line.replace("%", "%%"), "default": argparse.SUPPRESS}
             if not option.kind.is_switch:
                 how |= {"type": option.kind.parse, "metavar": option.value}
+                how |= {"nargs": "*"} if option.kind.many else {}
+                how |= {"required": True} if option.default is MISSING else {}
             elif option.default is None:
                 how["action"] = argparse.BooleanOptionalAction
             else:

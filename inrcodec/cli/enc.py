@@ -14,17 +14,10 @@ from contextlib import contextmanager
 from inrcodec.cli.arguments import STREAM, Parser, given
 from inrcodec.cli.exits import run
 from inrcodec.cli.progress import StageBar
-from inrcodec.cli.stdio import (
-    STDOUT,
-    put_json,
-    refuse_same_file,
-    refuse_stream,
-    refuse_terminal,
-    say,
-)
+from inrcodec.cli.stdio import STDOUT, put_json, refuse_same_file, refuse_stream, refuse_terminal, say
 from inrcodec.encoder.options import OPTIONS, SOURCE_OPTIONS
 from inrcodec.errors import UsageError
-from inrcodec.report.text import encode_ledger, plan_text
+from inrcodec.report.text import plan_text, report_text
 
 ROWS = {**OPTIONS, **SOURCE_OPTIONS}
 
@@ -64,17 +57,17 @@ def _encode(args: argparse.Namespace) -> None:
             put_json(plan)
         say(plan_text(plan), quiet=args.quiet or args.json)
         return
-    with _told_how_to_resume(args), StageBar(quiet=args.quiet, verbose=args.verbose) as bar:
+    with _resume_hint(args), StageBar(quiet=args.quiet, verbose=args.verbose) as bar:
         target = STDOUT if args.output == STREAM else args.output
         report = api.encode_file(args.input, target, force=args.force, progress=bar, **keywords)
     if args.json:
         put_json(report.to_dict())
-    say(encode_ledger(report, args.output, verbose=args.verbose), quiet=args.quiet or args.json)
+    say(report_text(report, args.output, verbose=args.verbose), quiet=args.quiet or args.json)
 
 
 @contextmanager
-def _told_how_to_resume(args: argparse.Namespace) -> Iterator[None]:
-    """Say after an interrupt that the state of the fit was kept, where it was."""
+def _resume_hint(args: argparse.Namespace) -> Iterator[None]:
+    """After an interrupt, say that the state of the fit was kept, if it was."""
     try:
         yield
     except KeyboardInterrupt:

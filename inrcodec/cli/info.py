@@ -84,11 +84,11 @@ def _describe(args: argparse.Namespace) -> None:
         _check_output(args, args.report, "report", ("html", "htm"))
     elif args.reference is not None:
         raise UsageError(
-            "the page needs it, and there is none: name it with --report OUT.html", option="reference"
+            "has no meaning without the page: name that with --report OUT.html", option="reference"
         )
     if args.series is not None and args.reference is None:
         raise UsageError(
-            "chooses a series of the reference: name that with --reference SOURCE", option="series"
+            "has no meaning without the reference: name that with --reference SOURCE", option="series"
         )
     source = input_bytes(args.input)
     from inrcodec import api
@@ -107,7 +107,7 @@ def _describe(args: argparse.Namespace) -> None:
     if args.json:
         put_json(result)
     elif not args.quiet:
-        print(facts(result))  # the answer that was asked for: data, so stdout
+        print(facts(result))  # the result, so stdout
     if args.verify and result["verify"]["digest"] != "equal":
         say(f"note: {DIFFERS.format(version=result['encoder']['version'])}")  # no chatter: also when quiet
 

@@ -24,14 +24,14 @@ inrcodec.errors.UsageError: unknown option 'facter', did you mean 'factor'?
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from os import PathLike
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from inrcodec import validate
 from inrcodec.encoder import conflicts
-from inrcodec.encoder.presets import PRESETS, Preset, ResolvedOptions, Settings, Triple
+from inrcodec.encoder.presets import PRESETS, Preset, ResolvedOptions, Settings, Triple, by_preset
 from inrcodec.format import limits
 from inrcodec.validate import LARGEST, SWITCH, Kind, lists_keywords, number, row, triples, whole
 from inrcodec.volume import windows
@@ -96,6 +96,13 @@ class EncodeKeywords(SourceKeywords, total=False):
     resume: str | PathLike[str] | None
 
 
+def _spacing(name: str, value: Any) -> tuple[float, ...]:
+    """Edges of a voxel; whether there are as many as axes is checked with the array."""
+    edges = tuple(value) if isinstance(value, Iterable) and not isinstance(value, str) else ()
+    validate.require(len(edges) in (2, 3), name, value, "(z, y, x) or (y, x) in mm")
+    return tuple(validate.number_above(name, edge, 0.0) for edge in edges)
+
+
 def _modality(_: str, value: Any) -> str | None:
     from inrcodec.volume.modality import parse_modality  # imports NumPy, for those who need it
 
@@ -114,7 +121,7 @@ class SourceOptions:
 
     spacing: Sequence[float] | None = row(
         None,
-        Kind("above 0", lambda _, value: value, validate.parse_floats, "Z,Y,X"),  # by what reads the source
+        Kind("above 0", _spacing, validate.parse_floats, "Z,Y,X"),
         "voxel spacing, of NumPy files",
         SOURCE,
         unit="mm",
@@ -225,7 +232,7 @@ class EncodeOptions:
         "steps of the fit",
         EFFORT,
         for_networks=True,
-        otherwise="by preset, more for small volumes",
+        otherwise=f"{by_preset('steps')}; more for small volumes",
     )
     time_budget: float | None = row(
         None,
@@ -260,7 +267,7 @@ class EncodeOptions:
         "hidden layers of each network",
         NETWORKS,
         for_networks=True,
-        otherwise="by preset",
+        otherwise=by_preset("layers"),
     )
     width: int | None = row(
         None,
@@ -268,7 +275,7 @@ class EncodeOptions:
         "units of each hidden layer",
         NETWORKS,
         for_networks=True,
-        otherwise="by preset and target",
+        otherwise=f"by target, {by_preset('width')}",
     )
     focus: Focus = row(
         windows.ALL,
@@ -299,7 +306,7 @@ class EncodeOptions:
         metavar="N",
         without=("sr", "lanczos"),
         for_networks=True,
-        otherwise="by preset",
+        otherwise="as many as the preset has time for",
     )
     through_sr: bool | None = row(
         None,
@@ -308,7 +315,7 @@ class EncodeOptions:
         SUPERRES,
         detail="not for the volume that plain down-sampling gives",
         for_networks=True,
-        otherwise="by preset",
+        otherwise=by_preset("through_sr"),
     )
     seed: int = row(0, whole(0, MAX_SEED, "0 to 2^63 - 1"), "of all randomness, stored in the file", MACHINE)
     device: str = row("cpu", validate.DEVICE, "where the networks are fitted", MACHINE)

@@ -1,11 +1,11 @@
-"""Many range coders side by side, as wide as an array instruction: tokens to words and back.
+"""Interleaved range coders, as wide as an array operation: tokens to words and back.
 
 In: blocks of tokens with their contexts, and tables.  Out: words for each block.
-The one law: symbol i of a block belongs to lane i mod lanes, and every lane is an rANS coder of its own
-(Duda, arXiv:1311.2540; Giesen, arXiv:1402.3392) that goes on from block to block; the words lie in the order
-in which a decoder asks for them.
+Invariant: symbol i of a block belongs to lane i mod lanes; each lane is an rANS coder of its own (Duda,
+arXiv:1311.2540; Giesen, arXiv:1402.3392) that goes on from block to block; words are stored in the order in
+which the decoder reads them.
 
-Tables follow what was coded, piece by piece: a piece is coded with the tables that those before it left.
+The tables adapt piece by piece: a piece is coded with the tables that earlier ones left.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ SHIFT = np.uint64(BITS)
 MASK = np.uint64((1 << BITS) - 1)
 SYMBOLS = np.arange(COUNT + 1, dtype=np.uint8)
 SLOTS = np.arange(1 << BITS, dtype=np.uint16)
-LANE_BITS = 1 << 14  # of a file for each lane: what its state wastes is a fifth of a per cent
+LANE_BITS = 1 << 14  # bits of a file per lane: its state wastes a fifth of a per cent
 MOST_LANES = 1024
-# Symbols of the first piece of a block, and at most; the next is three times as long as all before it.
+# Symbols of the first piece of a block, and at most; each next one is three times as long as all before it.
 PIECES = (MOST_LANES << 3, MOST_LANES << 8)
 
 
 def pieces(count: int) -> Iterator[slice]:
-    """The pieces of a block: whole rows of lanes, however many there are."""
+    """The pieces of a block: whole rows of lanes, whatever their number."""
     start, length = 0, PIECES[0]
     while start < count:
         yield slice(start, min(count, start + length))
@@ -44,18 +44,18 @@ def pieces(count: int) -> Iterator[slice]:
 
 
 class Writer:
-    """Collects blocks; the last symbol goes first, so that nothing is written before the end."""
+    """Collects blocks; the last symbol is coded first, so nothing is written before the end."""
 
     def __init__(self) -> None:
         self.blocks: list[tuple[Halves, Halves]] = []
         self.bits = 0.0
 
     def add(self, contexts: Bytes, tokens: Bytes, tables: Tables) -> Bytes:
-        """A block; the tables follow it.
+        """Add a block; the tables adapt to it.
 
         Returns
         -------
-        ndarray, tokens that the block tells only to be rare, in their order.
+        ndarray, the escaped tokens, in their order.
         """
         frequency, start = np.empty(len(tokens), np.uint16), np.empty(len(tokens), np.uint16)
         escaped = [np.empty(0, np.uint8)]
@@ -71,7 +71,7 @@ class Writer:
         return np.concatenate(escaped)
 
     def finish(self) -> tuple[bytes, list[bytes]]:
-        """First states of all lanes, and words of each block; little-endian."""
+        """Initial states of all lanes, and words of each block; little-endian."""
         lanes = 1 << min(max(int(self.bits / LANE_BITS), 1), MOST_LANES).bit_length() - 1
         states = np.full(lanes, LOW)
         words = [_pushed(states, *block) for block in reversed(self.blocks)]
@@ -94,7 +94,7 @@ def _pushed(states: Words, frequency: Halves, start: Halves) -> bytes:
 
 
 class Reader:
-    """Goes through the blocks in their order.
+    """Reads the blocks in their order.
 
     Parameters
     ----------
@@ -108,11 +108,11 @@ class Reader:
         self.states = np.frombuffer(states, "<u8").astype(np.uint64)
 
     def block(self, words: bytes, rare: Bytes) -> BlockReader:
-        """The next block: its words, and its tokens that the words only tell to be rare."""
+        """The next block: its words and its escaped tokens."""
         return BlockReader(self.states, words, rare)
 
     def finish(self) -> None:
-        """Check that nothing is left, behind the last block.
+        """Check behind the last block that nothing is left.
 
         Raises
         ------
@@ -132,12 +132,12 @@ class BlockReader:
         self.used = self.escapes = 0  # words and rare tokens
 
     def read(self, contexts: Bytes, tables: Tables) -> Bytes:
-        """Tokens of the next of the :func:`pieces`; the tables follow it.
+        """Tokens of the next of the :func:`pieces`; the tables adapt to it.
 
         Raises
         ------
         CorruptFile
-            The block does not hold so many tokens.
+            The block holds fewer tokens.
         """
         tokens = self._pop(contexts, tables)
         escaped = np.flatnonzero(tokens == ESCAPE)
@@ -198,6 +198,6 @@ def _lookup(contexts: Bytes, tables: Tables) -> tuple[Bytes, Halves, Halves]:
 
 def _damaged(data: bytes) -> CorruptFile:
     return CorruptFile(
-        f"a refinement stream of {len(data)} bytes does not hold what it should, get the file again",
+        f"a refinement stream of {len(data)} bytes is damaged, get the file again",
         value=len(data),
     )

@@ -1,7 +1,7 @@
-"""The padding of a volume to bytes and back.
+"""Padding masks to bytes and back.
 
-In: boolean planes (y, x), one a slice. Out: bytes. The one law: neither way are all voxels held as more than
-a bit each.
+In: boolean planes (y, x), one per slice.  Out: bytes.
+Invariant: in both directions, the whole mask takes one bit per voxel in memory.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Integers as tokens of a small alphabet and plain bits, and back.
+"""Integers to tokens of a small alphabet and plain bits, and back.
 
-In: integers, small ones the commonest, and how far they can go.  Out: a byte for each, and a string of bits.
-The one law: signs are folded into even and odd as far as both can be; small ones then are their own token; of
-the others the token tells the two leading bits behind the first, and the bits below are stored as they are.
+In: integers, mostly small, and their limits.  Out: a token (one byte) for each, and a bit string.
+Invariant: signs are folded into even and odd as far as both are possible; small folded values are their own
+token; of larger ones, the token holds the octave and the next two bits, and the lower bits are plain.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ Ints = NDArray[np.int64]
 Bytes = NDArray[np.uint8]
 
 DIRECT = 32  # tokens of single values
-FINE = 2  # leading bits behind the first that a token tells
+FINE = 2  # bits behind the leading one that a token holds
 PARTS = 1 << FINE
 FIRST = DIRECT.bit_length() - 1  # octave of the first value that is not direct
-LAST = 34  # the last octave: differences of integers of 32 bits, and their sign
+LAST = 34  # the last octave: differences of 32-bit integers, with their sign
 COUNT = DIRECT + PARTS * (LAST - FIRST + 1)
 
 
 def folded(values: Ints, below: Ints, above: Ints) -> Ints:
-    """Integers from 0 on: 0, 1, -1, 2, -2 …, and where one sign ends the other alone.
+    """Non-negative integers: 0, 1, -1, 2, -2 …, then one sign alone where the other has reached its limit.
 
     Parameters
     ----------
     values : ndarray, (n,).
-    below, above : ndarray, (n,), how far they can go to either side.
+    below, above : ndarray, (n,), largest magnitudes on either side.
     """
     size, both = np.abs(values), np.minimum(below, above)
     return np.where(size <= both, 2 * size - (values > 0), size + both)
@@ -103,7 +103,7 @@ class PlainBits:
 
 
 def _packed(values: Ints, lengths: Ints) -> Bytes:
-    """Bit strings behind each other, each from its lowest bit on."""
+    """Concatenated bit strings, each from its lowest bit on."""
     which = np.repeat(np.arange(len(values)), lengths)
     position = np.arange(len(which)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
     return np.packbits(((values[which] >> position) & 1).astype(np.uint8), bitorder="little")

@@ -19,11 +19,14 @@ from struct import Struct
 from typing import NamedTuple
 from zlib import crc32
 
+from inrcodec import validate
 from inrcodec.errors import CorruptFile, LimitExceeded, UnsupportedFile, UsageError
 from inrcodec.format import limits
 from inrcodec.format.header import Header
-from inrcodec.format.sections import ADVICE, STREAM, Entry, Place, Sections
-from inrcodec.format.source import ByteSource, Source, opened
+from inrcodec.format.sections import ADVICE, STREAM, Entry, Place
+from inrcodec.format.sections import Sections as Sections
+from inrcodec.format.source import ByteSource, opened
+from inrcodec.format.source import Source as Source
 
 MAGIC = b"\x89INRV\r\n\x1a"  # not UTF-8, shows text-mode damage, ends a listing: the PNG spirit
 # What transfers in text mode make of it: line ends changed either way, the high bit cleared, or the first
@@ -156,6 +159,8 @@ def open_sections(source: Source, most: int | None = None) -> tuple[Header, Sect
     UsageError
         The header is not within the first ``most`` bytes.
     """
+    if most is not None:
+        validate.integer("max_bytes", most, 1, validate.LARGEST)
     with _named(source):
         table, sections = _sections(opened(source), most)
         stated = {entry.name: entry.length for entry in table.entries}

@@ -80,6 +80,9 @@ class Sections(Mapping[str, bytes]):
             self._bodies[name] = body
         return body
 
+    def __contains__(self, name: object) -> bool:
+        return name in self.lengths  # without reading it
+
     def __iter__(self) -> Iterator[str]:
         return iter(self.lengths)
 

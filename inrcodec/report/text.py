@@ -1,13 +1,13 @@
 """Reports as text: where every byte went, and what it bought.
 
-In: the encoder's report, a plan, or what `info` knows of a file. Out: aligned text. Invariant: all
-bytes are counted, nothing is rounded up; ratios say against what, PSNR says its peak, errors say their unit.
+Invariant: all bytes are counted, nothing is rounded up; ratios say against what, PSNR says its peak, errors
+say their unit.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from inrcodec.volume.windows import ALL
@@ -15,14 +15,14 @@ from inrcodec.volume.windows import ALL
 if TYPE_CHECKING:
     from inrcodec.encoder.ledger import EncodeReport
 
-__all__ = ["encode_ledger", "facts", "grid_lines", "plan_text", "shortest", "value_text"]
+__all__ = ["facts", "grid_lines", "plan_text", "report_text", "shortest", "value_text"]
 
 Row = tuple[str, str]
 
 ALONG_AXES = ("shape", "spacing", "factor", "lowres_shape", "tiles")  # facts with a number for each axis
 
 
-def encode_ledger(report: EncodeReport, target: str, *, verbose: bool = False) -> str:
+def report_text(report: EncodeReport, target: str, *, verbose: bool = False) -> str:
     """Return the report of one encoding.
 
     Parameters
@@ -33,15 +33,8 @@ def encode_ledger(report: EncodeReport, target: str, *, verbose: bool = False) -
     verbose : bool
         Add why this grid was chosen, and which others were considered.
     """
-    blocks = (
-        _bytes(report),
-        _against(report),
-        _quality(report),
-        _made_with(report),
-    )
-    lines = [target]
-    for block in blocks:
-        lines += _aligned(block)
+    rows = [*_bytes(report), *_against(report), *_quality(report), *_made_with(report)]
+    lines = [target, *(f"  {label:<16} {value}" for label, value in rows)]
     if verbose:
         lines += [f"  grid: {line}" for line in [report.reason, *grid_lines(report.considered)]]
     lines += [f"  note: {notice}" for notice in report.notices]
@@ -75,12 +68,10 @@ def grid_lines(considered: Sequence[Mapping[str, Any]]) -> list[str]:
     lines = []
     for grid in considered:
         ceiling = "no ceiling" if grid["ceiling"] is None else f"ceiling {grid['ceiling']:.2f} dB"
-        expected = (
-            "out of reach"
-            if grid["bytes"] is None
-            else f"forecast {grid['psnr']:.2f} dB in {grid['bytes']:,} bytes"
-        )
-        factor, shape = (" x ".join(map(str, grid[name])) for name in ("factor", "lowres_shape"))
+        expected = "out of reach"
+        if grid["bytes"] is not None:
+            expected = f"forecast {grid['psnr']:.2f} dB in {grid['bytes']:,} bytes"
+        factor, shape = _across(grid["factor"]), _across(grid["lowres_shape"])
         taken = ", chosen" if grid["chosen"] else ""
         lines.append(f"{factor}: low-res {shape}, {ceiling}, {expected}{taken}")
     return lines
@@ -100,8 +91,8 @@ def _has_networks(report: EncodeReport) -> bool:
 
 
 def _against(report: EncodeReport) -> list[Row]:
-    shape = " x ".join(map(str, report.shape))
-    rows = [("voxels", f"{report.voxel_bytes:>12,} bytes ({shape} {report.dtype}), {report.ratio:,.1f} : 1")]
+    kind = f"{_across(report.shape)} {report.dtype}"
+    rows = [("voxels", f"{report.voxel_bytes:>12,} bytes ({kind}), {report.ratio:,.1f} : 1")]
     if report.source_bytes is not None:
         ratio = report.source_bytes / report.file_bytes
         rows.append(("source on disk", f"{report.source_bytes:>12,} bytes, {ratio:,.1f} : 1"))
@@ -110,53 +101,34 @@ def _against(report: EncodeReport) -> list[Row]:
 
 def _quality(report: EncodeReport) -> list[Row]:
     unit = f" {report.unit}" if report.unit else ""
-    return [
-        ("PSNR", f"{decibels(report.psnr)} (peak {report.peak:g})"),
-        *(
-            [("  by Lanczos", f"{decibels(report.psnr_lanczos)} (model left out)")]
-            if report.psnr_lanczos != report.psnr
-            else []
-        ),
-        *(
-            [("  of low-res", f"{decibels(report.psnr_lowres)} ({_fit(report)})")]
-            if report.psnr_lowres is not None
-            else []
-        ),
-        ("largest error", f"{report.max_error:g}{unit}{_promised(report)}"),
-        *_within(report.mean_errors, unit),
-    ]
-
-
-def _fit(report: EncodeReport) -> str:
-    return "fitted for the full-res volume" if report.through_sr else "the fit alone"
-
-
-def _promised(report: EncodeReport) -> str:
-    return "" if report.bound is None else f" (promised: at most {shortest(report.bound)})"
-
-
-def _within(means: Mapping[str, float], unit: str) -> list[Row]:
-    """Mean errors of windows of values, on one line."""
-    found = ", ".join(f"{name} {mean:.3g}" for name, mean in means.items())
-    return [("mean error in", found + unit)] if found else []
+    rows = [("PSNR", f"{decibels(report.psnr)} (peak {report.peak:g})")]
+    if report.psnr_lanczos != report.psnr:
+        rows.append(("  by Lanczos", f"{decibels(report.psnr_lanczos)} (model left out)"))
+    if report.psnr_lowres is not None:
+        fit = "fitted for the full-res volume" if report.through_sr else "the fit alone"
+        rows.append(("  of low-res", f"{decibels(report.psnr_lowres)} ({fit})"))
+    promise = "" if report.bound is None else f" (promised: at most {shortest(report.bound)})"
+    rows.append(("largest error", f"{report.max_error:g}{unit}{promise}"))
+    if report.mean_errors:
+        means = ", ".join(f"{name} {mean:.3g}" for name, mean in report.mean_errors.items())
+        rows.append(("mean error in", means + unit))
+    return rows
 
 
 def _made_with(report: EncodeReport) -> list[Row]:
+    rows = []
+    if _has_networks(report):
+        each = f"each of {report.layers} layers of {report.width} units"
+        mean = "" if report.ensemble == 1 else f", mean of {report.ensemble} images"
+        rows = [
+            ("factor", f"{_across(report.factor)} (z, y, x)"),
+            ("networks", f"{math.prod(report.tiles)} ({_across(report.tiles)}), {each}, seed {report.seed}"),
+            ("model", f"{report.sr}{mean}"),
+        ]
+    if report.focus != ALL:
+        rows.append(("focus", report.focus))
     stages = ", ".join(f"{name} {spent:.1f}" for name, spent in report.seconds.items())
-    tiles = math.prod(report.tiles)
-    networks = [
-        ("factor", _across(report.factor)),
-        (
-            "networks",
-            f"{tiles} ({_across(report.tiles)}) of {report.layers} x {report.width}, seed {report.seed}",
-        ),
-        ("model", report.sr if report.ensemble == 1 else f"{report.sr}, mean of {report.ensemble} images"),
-    ]
-    return [
-        *(networks if _has_networks(report) else []),
-        *([("focus", report.focus)] if report.focus != ALL else []),
-        ("seconds", f"{sum(report.seconds.values()):.1f} ({stages})"),
-    ]
+    return [*rows, ("seconds", f"{sum(report.seconds.values()):.1f} ({stages})")]
 
 
 def shortest(value: float) -> str:
@@ -175,11 +147,7 @@ def share(part: int, total: int) -> str:
 
 
 def _across(axes: Sequence[int]) -> str:
-    return " x ".join(map(str, axes)) + (" (z, y, x)" if len(axes) == 3 else "")
-
-
-def _aligned(rows: Iterable[Row], indent: int = 2) -> list[str]:
-    return [f"{'':{indent}}{label:<16} {value}" for label, value in rows]
+    return " x ".join(map(str, axes))
 
 
 def _nested(result: Mapping[str, Any], depth: int) -> list[str]:
@@ -187,18 +155,16 @@ def _nested(result: Mapping[str, Any], depth: int) -> list[str]:
     width = max((len(str(key)) for key, item in result.items() if not isinstance(item, Mapping)), default=0)
     for key, item in result.items():
         label = f"{'':{2 * depth}}{str(key).replace('_', ' ')}"
-        if _is_lines(item):
-            starts = [label, *[""] * (len(item) - 1)]
-            lines += [f"{s:<{2 * depth + width}}  {line}" for s, line in zip(starts, item, strict=True)]
-        elif _is_matrix(item):
-            starts = [label, "", ""]  # the last row of an affine is always 0, 0, 0, 1
-            lines += [
-                f"{s:<{2 * depth + width}}  {value_text(row)}" for s, row in zip(starts, item, strict=False)
-            ]
-        elif isinstance(item, Mapping):
+        if isinstance(item, Mapping):
             lines += [label, *_nested(item, depth + 1)] if item else [f"{label}  -"]
-        else:
-            lines.append(f"{label:<{2 * depth + width}}  {value_text(item)}{_axes(key, item)}".rstrip())
+            continue
+        texts = [f"{value_text(item)}{_axes(key, item)}"]
+        if _is_lines(item):
+            texts = list(item)
+        elif _is_matrix(item):
+            texts = [value_text(row) for row in item[:3]]  # the last row of an affine is always 0, 0, 0, 1
+        starts = [label, *[""] * (len(texts) - 1)]
+        lines += [f"{s:<{2 * depth + width}}  {t}".rstrip() for s, t in zip(starts, texts, strict=True)]
     return lines
 
 

@@ -1,24 +1,27 @@
-"""Options of a training, checked once and then frozen.
+"""What a model is trained on and how: the table of options.
 
-In: volumes and options, from Python or the command line.  Out: `TrainOptions`.
+In: volumes and options, from Python or the command line.  Out: a frozen `TrainOptions`.
 Invariant: an impossible option is refused before the first volume is read.  Imports no torch.
+
+To add an option, add a row to `TrainOptions`; docstring, parser, help and manual follow.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import MISSING, dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
-from inrcodec import validate
+from inrcodec import parallel, validate
 from inrcodec.encoder.options import MAX_SEED, MAX_STEPS
 from inrcodec.errors import InputError, UsageError
 from inrcodec.format import limits
 from inrcodec.io.atomic import check_file
-from inrcodec.layers.superres.architectures import COMPACT, DEEP, named
+from inrcodec.layers.superres.architectures import COMPACT, DEEP, NAMES, named
 from inrcodec.report import plots
+from inrcodec.validate import SWITCH, Kind, lists_keywords, number, row, whole
 from inrcodec.volume.box import Shape
 from inrcodec.volume.modality import parse_modality
 
@@ -27,9 +30,61 @@ LOSSES: tuple[Loss, ...] = get_args(Loss)
 
 HELD_OUT = 5  # one volume in this many is held out where none is named
 CLEAN = 0.3  # share of the patches that are not degraded
+MOST_PATCH = 512  # low-res voxels along an axis of a patch
 CT = "CT"
 
+MODEL, DATA, TRAINING, MACHINE, OUTPUT = "model", "data", "training", "machine", "output"
 
+
+def _paths(name: str, value: Any) -> tuple[Path, ...]:
+    found = (value,) if isinstance(value, str | Path) else value
+    return tuple(Path(validate.path(name, path)) for path in found)
+
+
+def _three(name: str, value: object, high: int) -> Shape:
+    """One whole number for all axes, or three."""
+    if not isinstance(value, Iterable):
+        n = validate.integer(name, value, 1, high)
+        return n, n, n
+    return validate.triple(name, value, high)
+
+
+def _widths(name: str, value: Any) -> tuple[int, ...]:
+    widths = tuple(value) if isinstance(value, Iterable) and not isinstance(value, str) else (value,)
+    return tuple(validate.integer(name, width, 2, limits.WIDTH) for width in widths if width != 0)
+
+
+def _pairs(name: str, value: Any) -> dict[str, Any]:
+    """A mapping, or words NAME=VALUE."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    pairs = {}
+    for word in value:
+        key, sign, text = word.partition("=")
+        validate.require(bool(key and sign and text), name, word, "NAME=VALUE")
+        pairs[key] = text
+    return pairs
+
+
+def _offsets(name: str, value: Any) -> dict[str, float]:
+    found = {}
+    for key, offset in _pairs(name, value).items():
+        try:
+            found[key] = float(offset)
+        except ValueError:
+            raise UsageError(f"{offset!r} is not a number of HU", value=offset, option=name) from None
+    return found
+
+
+def _threes(high: int, metavar: str = "N|Z,Y,X") -> Kind:
+    return Kind(f"1 to {high}", lambda name, value: _three(name, value, high), validate.parse_ints, metavar)
+
+
+VOLUMES = Kind("", _paths, metavar="VOLUME", many=True)
+WIDTHS = Kind(f"2 to {limits.WIDTH:,}, or 0 for none", _widths, validate.parse_ints, "W,W,…")
+
+
+@lists_keywords()
 @dataclass(frozen=True, kw_only=True)
 class TrainOptions:
     """What to train, on what, and for how long.
@@ -38,46 +93,7 @@ class TrainOptions:
     ----------
     volumes : sequence of paths
         Anything that :func:`inrcodec.encode` reads.
-    held_out : sequence of paths
-        Volumes for evaluation alone.  By default one volume in five, or the last fifth of the slices of a
-        single volume.
-    modality : str
-        "CT", "MR" …, of all volumes.
-    factor : (z, y, x)
-        What the model brings back, each 1..8.
-    out : path
-        Folder of everything that is written; a training that was begun there is resumed.
-    arch : str
-        A name of :mod:`inrcodec.layers.superres.architectures`.
-    model : str
-        ID of the model; by default from modality, architecture and factor.
-    start : str, optional
-        ID of a model of the same architecture whose weights to start from.
-    fits : sequence of int
-        Widths of the networks of the real fits to train on; empty for none.
-    fit_steps : int
-        Steps of each of these fits.
-    clean : float
-        Share of the patches, 0..1, with a clean low-res volume; the others have what files decode to.
-    offsets : mapping of name to float
-        Added to the values of CT volumes that are not in HU.
-    licences : mapping of name to str
-        For the model card.
-    steps, minutes : int; float, optional
-        Length of the training: whichever ends first.
-    batch, patch : int; (z, y, x)
-        Patches in a step, and low-res voxels of each.
-    learning_rate : float
-        Of Adam, at its peak.
-    loss : {"mse", "l1"}
-    report : int
-        Steps between two evaluations.
-    seed : int
-    device, threads : str; int
-    curve : bool
-        Plot the gains over the steps.
-    force : bool
-        Replace an existing model.
+    {keywords}
 
     Raises
     ------
@@ -90,37 +106,95 @@ class TrainOptions:
     """
 
     volumes: Sequence[Path]
-    modality: str
-    factor: Shape
-    out: Path
-    held_out: Sequence[Path] = ()
-    arch: str = COMPACT
-    model: str = ""
-    start: str | None = None
-    fits: Sequence[int] = (20, 28, 40)
-    fit_steps: int = 1000
-    clean: float = CLEAN
-    offsets: Mapping[str, float] = field(default_factory=dict)
-    licences: Mapping[str, str] = field(default_factory=dict)
-    steps: int = 20_000
-    minutes: float | None = None
-    batch: int = 4
-    patch: Shape = (12, 24, 24)
-    learning_rate: float = 2e-3
-    loss: Loss = "mse"
-    report: int = 500
-    seed: int = 0
-    device: str = "cpu"
-    threads: int = 1
-    curve: bool = False
-    force: bool = False
+    modality: str = row(
+        MISSING,
+        Kind("CT, MR …", lambda _, value: parse_modality(str(value)), metavar="TERM"),
+        "modality of all volumes",
+        MODEL,
+        main=True,
+    )
+    factor: Shape = row(MISSING, _threes(limits.FACTOR), "up-sampling of each axis", MODEL, main=True)
+    out: Path = row(
+        MISSING,
+        Kind("", lambda name, value: Path(validate.path(name, value)), metavar="DIR"),
+        "folder of the model",
+        MODEL,
+        detail="a training that was begun there is resumed",
+        main=True,
+    )
+    model: str = row(
+        "",
+        Kind("", lambda _, value: str(value), metavar="ID"),
+        "ID of the model",
+        MODEL,
+        otherwise="my-MODALITY-…",
+        main=True,
+    )
+    arch: str = row(COMPACT, validate.choice(NAMES), "architecture", MODEL, metavar="NAME")
+    start: str | None = row(
+        None,
+        validate.MODEL,
+        "model whose weights to start from",
+        MODEL,
+        detail="of the same architecture and factor",
+        otherwise="random weights",
+    )
+    held_out: Sequence[Path] = row(
+        (),
+        VOLUMES,
+        "volumes for evaluation alone",
+        DATA,
+        otherwise=f"one in {HELD_OUT}, or the last fifth of the slices of a single one",
+    )
+    offsets: Mapping[str, float] = row(
+        (), Kind("", _offsets, metavar="NAME=HU", many=True), "added to CT that is not in HU", DATA
+    )
+    licences: Mapping[str, str] = row(
+        (), Kind("", _pairs, metavar="NAME=TEXT", many=True), "of volumes, for the model card", DATA
+    )
+    fits: Sequence[int] = row(
+        (20, 28, 40),
+        WIDTHS,
+        "widths of the real fits",
+        DATA,
+        detail="what files decode to is trained on; wider networks are larger files",
+    )
+    fit_steps: int = row(1000, whole(1, MAX_STEPS), "steps of each of these fits", DATA)
+    clean: float = row(CLEAN, number(0.0, 1.0), "share of patches not degraded", DATA, metavar="SHARE")
+    steps: int = row(20_000, whole(1, MAX_STEPS), "steps of the training", TRAINING, main=True)
+    minutes: float | None = row(
+        None,
+        number(0.0, open_at_low=True),
+        "end the training after this time",
+        TRAINING,
+        metavar="M",
+        unit="min",
+        main=True,
+    )
+    batch: int = row(4, whole(1, 4096), "patches in a step", TRAINING)
+    patch: Shape = row((12, 24, 24), _threes(MOST_PATCH), "low-res voxels of a patch", TRAINING)
+    learning_rate: float = row(
+        2e-3, number(0.0, open_at_low=True), "learning rate of Adam at its peak", TRAINING, metavar="R"
+    )
+    loss: Loss = row("mse", validate.choice(LOSSES), "what is minimised", TRAINING, metavar="NAME")
+    report: int = row(500, whole(1, MAX_STEPS), "steps between two evaluations", TRAINING)
+    seed: int = row(0, whole(0, MAX_SEED, "0 to 2^63 - 1"), "of all randomness", TRAINING)
+    device: str = row("cpu", validate.DEVICE, "where the network is trained", MACHINE)
+    threads: int = row(
+        None, validate.THREADS, "threads of the computation", MACHINE, otherwise="one a core", main=True
+    )
+    curve: bool = row(False, SWITCH, "plot the gains over the steps as PNG", OUTPUT)
+    force: bool = row(False, SWITCH, "replace an existing model", OUTPUT)
 
     def __post_init__(self) -> None:
-        self._check_values()
+        validate.check_all(self)
+        named(self.arch, self.factor)
+        if self.curve:
+            plots.require()
         self._check_volumes()
-        if not self.model:
-            object.__setattr__(self, "model", _default_id(self.modality, self.arch, self.factor))
-        validate.checked_id(self.model)
+        model = validate.checked_id(self.model or _default_id(self.modality, self.arch, self.factor))
+        object.__setattr__(self, "model", model)
+        object.__setattr__(self, "threads", parallel.thread_count(self.threads))
         self._check_out()
 
     @property
@@ -134,32 +208,6 @@ class TrainOptions:
         if not held_out and len(volumes) > 1:
             held_out = random.Random(self.seed).sample(volumes, -(-len(volumes) // HELD_OUT))
         return [v for v in volumes if v not in held_out], held_out
-
-    def _check_values(self) -> None:
-        object.__setattr__(self, "modality", parse_modality(self.modality))
-        object.__setattr__(self, "factor", validate.triple("factor", self.factor, limits.FACTOR))
-        named(self.arch, self.factor)
-        for name, high in (
-            ("steps", MAX_STEPS),
-            ("fit_steps", MAX_STEPS),
-            ("batch", 4096),
-            ("report", MAX_STEPS),
-        ):
-            validate.integer(name, getattr(self, name), 1, high)
-        validate.integer("seed", self.seed, 0, MAX_SEED)
-        validate.integer("threads", self.threads, 1, validate.MAX_THREADS)
-        validate.triple("patch", self.patch, 512)
-        validate.number_above("learning_rate", self.learning_rate, 0.0)
-        validate.require(0 <= self.clean <= 1, "clean", self.clean, "0 to 1")
-        if self.minutes is not None:
-            validate.number_above("minutes", self.minutes, 0.0)
-        for width in self.fits:
-            validate.integer("fits", width, 2, limits.WIDTH)
-        validate.require(self.loss in LOSSES, "loss", self.loss, " or ".join(LOSSES))
-        validate.check_device_name(self.device)
-        validate.check_model_id(self.start)
-        if self.curve:
-            plots.require()
 
     def _check_volumes(self) -> None:
         for path in [*self.volumes, *self.held_out]:
@@ -218,3 +266,6 @@ def _default_id(modality: str, arch: str, factor: Shape) -> str:
     own = {COMPACT: "", DEEP: "-deep"}
     kind = ("2d" if z == 1 else "3d") + own[arch] if arch in own else arch
     return f"my-{modality.lower().replace(' ', '-').replace('_', '-')}-{kind}-x{across}"
+
+
+OPTIONS = validate.table(TrainOptions)

@@ -194,7 +194,7 @@ class _Encoder(_Coding):
 
         def write(*, new_stage: bool) -> Block:
             if new_stage:
-                self.tables.begin_anew()
+                self.tables.start_stage()
             below, above = self.limits(predicted, step)
             symbols, bits = tokens.tokenise(tokens.folded(quanta, below, above))
             rare = self.writer.add(near_an_end(contexts, np.minimum(below, above)), symbols, self.tables)
@@ -255,7 +255,7 @@ def decode(
         fresh = coding.interpolate(stage)
         if k >= len(streams):
             continue
-        coding.tables.begin_anew()
+        coding.tables.start_stage()
         cursor = Cursor(streams[k])
         for phase, near in coding.phases(stage, fresh):
             model = Predictor.read(cursor, rows_of(near.phase))

@@ -1,10 +1,10 @@
-"""Stored values as integers from 0 on, and back.
+"""Stored values to non-negative integers and back.
 
 In: stored values of a range.  Out: integers below 2^32 that the refinement codes.
-The one law: the way back is the same on every machine: whole numbers, or one rounded product and sum.
+Invariant: the way back is the same on every machine: integers, or one rounded product and sum.
 
-Integers are counted from the lowest; floats likewise in the order of their bits, which loses nothing, or as
-multiples of a unit above the lowest, which loses half a unit.
+Integers are counted from the lowest value; floats likewise in the order of their bit patterns, which is
+exact, or as multiples of a unit above the lowest, which is off by up to half a unit.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ PATTERNS = {2: np.int16, 4: np.int32}  # integers as wide as the floats whose bi
 
 @dataclass(frozen=True)
 class Scale:
-    """How a file's stored values are integers.
+    """The map between stored values and integers.
 
     Attributes
     ----------
     dtype : of the stored values.
     low, high : smallest and largest of them.
-    unit : 1 for integers; for floats what an integer stands for, or 0 for their bits.
+    unit : stored units per integer; 1 for integer types, 0 for the bit patterns of floats.
     """
 
     dtype: np.dtype[Any]
@@ -49,7 +49,7 @@ class Scale:
         return int(np.rint((self.high - self.low) / self.unit))
 
     def check(self) -> None:
-        """Refuse what 32 bits cannot count.
+        """Refuse more than 2^32 values, and bit patterns of wide floats.
 
         Raises
         ------
@@ -57,25 +57,25 @@ class Scale:
         """
         if self.dtype.kind == "f" and self.unit == 0 and self.dtype.itemsize not in PATTERNS:
             raise InputError(
-                f"the bits of {self.dtype.name} are not coded: convert the volume to float32, or bound the "
-                "error instead (max_error)",
+                f"{self.dtype.name} cannot be coded without loss: convert the volume to float32, or bound "
+                "the error instead, with max_error",
                 value=self.dtype.name,
             )
         span = (self.high - self.low) / self.unit if self.unit else 0.0
         if span > MOST:
             raise InputError(
-                f"values from {self.low:g} to {self.high:g} in steps of {self.unit:g} are more than 2^32, "
-                "which is what a refinement can count; allow a larger error",
+                f"values from {self.low:g} to {self.high:g} are more than 2^32 steps of {self.unit:g} apart, "
+                "which is what a refinement supports; allow a larger error",
                 value=span,
             )
 
     def of(self, stored: Array) -> Array:
-        """Integers of stored values, int32 or int64; what is beyond the range goes to its ends."""
+        """Integers of stored values, int32 or int64; values beyond the range are clipped."""
         if self.dtype.kind != "f":
-            room = max(abs(self.low), abs(self.high), *map(abs, _limits(self.dtype)))
-            found: Array = stored.astype(np.int32 if room < 1 << 30 else np.int64)
-            found -= int(self.low)
-            return np.clip(found, 0, int(self.high - self.low), out=found)
+            largest = max(abs(self.low), abs(self.high), *map(abs, _limits(self.dtype)))
+            integers: Array = stored.astype(np.int32 if largest < 1 << 30 else np.int64)
+            integers -= int(self.low)
+            return np.clip(integers, 0, int(self.high - self.low), out=integers)
         if self.unit == 0:
             first, last = self._ends
             return self._order(stored).clip(first, last) - first
@@ -93,13 +93,13 @@ class Scale:
 
     @property
     def _ends(self) -> tuple[int, int]:
-        """Places of the lowest and the highest value in the order; of zeros the outer one."""
+        """Ranks of the lowest and the highest value; of zeros the outer one."""
         ends = [-0.0 if self.low == 0 else self.low, 0.0 if self.high == 0 else self.high]
         first, last = self._order(np.array(ends, self.dtype))
         return int(first), int(last)
 
     def _order(self, stored: Array) -> Ints:
-        """Places of floats in their order: their bits, of negative ones from the other end."""
+        """Ranks of floats: their bit patterns, those of negative values in reverse."""
         bits = stored.view(PATTERNS[self.dtype.itemsize]).astype(np.int64)
         return np.where(bits < 0, -(bits & self._largest) - 1, bits)
 

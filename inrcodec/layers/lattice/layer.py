@@ -1,17 +1,14 @@
-"""The promise: a layer behind the networks that brings every voxel as near as was asked, down to the bit.
+"""The refinement layer: the volume itself within a bound of the error, down to lossless.
 
-In: a volume and a bound of its error, or a PSNR.  Out: sections and fields of a header, or stored values.
-The one law: what is promised was decoded and compared before it is written, and no float that could be
-another on another machine has a say in it.
+In: a header and its sections.  Out: stored values, all or a coarser version.
+Invariant: no float that could differ on another machine takes part.
 
-The layer codes the volume itself and not what the networks leave: to predict from them was tried and brought
-back less than they cost (crop of the dev head, 16 kB of networks: 12 kB fewer of 288 at 32 HU, 7 of 122 at
-44 dB, none lossless).  Networks in front of it serve a preview.
+The layer codes the volume and not what the networks leave (docs/experiments/refinement.md); networks in front
+of it serve as a preview.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from math import prod
 from typing import Any
@@ -27,87 +24,98 @@ from inrcodec.layers.lattice.codec import Lattice
 from inrcodec.layers.lattice.integers import Scale
 from inrcodec.parallel import one_blas_thread, thread_count
 from inrcodec.progress import Progress
-from inrcodec.volume.box import Shape
+from inrcodec.volume.box import Box, Shape
 
 Array = NDArray[Any]
 
 STAGE = "refine"
 
 
-def decode(
-    header: Header,
-    sections: Sections,
-    *,
-    voxels: int | None = None,
-    threads: int | None = None,
-    progress: Progress | None = None,
-) -> Array:
-    """Stored values of a refined file, without its padding.
+class Refinement:
+    """The stored values of a file that has a refinement, without its padding.
 
     Parameters
     ----------
-    sections : LATT may end early: what streams are whole are decoded, and the rest of the voxels lie half way
-        between others.
-    voxels : that are decoded at most.
+    header : checked against the limits, with a step for each stream.
+    sections : LATT may end early: the complete streams are decoded, and all other voxels are interpolated.
 
-    Returns
-    -------
-    ndarray, (z, y, x).
-
-    Raises
-    ------
-    CorruptFile
-        A stream has a wrong checksum, does not hold what it should, or not even the first is there.
+    Attributes
+    ----------
+    shape : (z, y, x)
+        Voxels along each axis.
     """
-    lattice, scale = _lattice(header)
-    streams = _streams(sections, None if voxels is None else stages_within(header, voxels))
-    with one_blas_thread():
-        known = codec.decode(streams, header.shape, lattice, thread_count(threads), _staged(progress))
-    return scale.stored(known)
 
-
-def stages_within(header: Header, voxels: int) -> int:
-    """How many streams bring at most so many voxels; one at least."""
-    counts, left = 1, header.refine_axes
-    while counts <= len(left) and prod(_lattice_shape(header, counts)) <= voxels:
-        counts += 1
-    return counts
-
-
-def whole_streams(sections: Sections) -> int:
-    """How many streams are there from end to end."""
-    return len(sections.streams())
-
-
-def coarse(header: Header, sections: Sections, voxels: int, threads: int) -> Array:
-    """Stored values of the lattice that the first streams bring, (z, y, x), without what lies between."""
-    streams = min(stages_within(header, voxels), whole_streams(sections))
-    left = header.refine_axes[streams - 1 :]
-    return scan.first(decode(header, sections, voxels=voxels, threads=threads), left)
-
-
-def _lattice_shape(header: Header, streams: int) -> Shape:
-    left = header.refine_axes[streams - 1 :]
-    z, y, x = (-(-n // 2 ** left.count(k)) for k, n in enumerate(header.shape))
-    return z, y, x
-
-
-def _lattice(header: Header) -> tuple[Lattice, Scale]:
-    scale = Scale(np.dtype(header.dtype), float(header.low), float(header.high), float(header.refine_unit))
-    return Lattice(axes=header.refine_axes, steps=header.refine_steps, most=scale.most), scale
-
-
-def _streams(sections: Sections, most: int | None) -> list[bytes]:
-    """The first streams that are whole, each checked."""
-    rows = sections.streams()[:most]
-    if not rows:
-        there = sections.lengths["LATT"]
-        raise CorruptFile(
-            f"the refinement ends after {there} bytes, before its first stream does; get the file again",
-            value=there,
+    def __init__(self, header: Header, sections: Sections) -> None:
+        self.header, self.sections = header, sections
+        self.shape: Shape = header.shape
+        self.scale = Scale(
+            np.dtype(header.dtype), float(header.low), float(header.high), float(header.refine_unit)
         )
-    return [sections.stream(row) for row in rows]
+        self.lattice = Lattice(axes=header.refine_axes, steps=header.refine_steps, most=self.scale.most)
 
+    @property
+    def missing(self) -> int:
+        """Streams, one for the first lattice and each halving, that are not there from end to end."""
+        return len(self.lattice.steps) - len(self.sections.streams())
 
-def _staged(progress: Progress | None) -> Callable[[float], None] | None:
-    return None if progress is None else partial(progress, STAGE)
+    def read(
+        self,
+        box: Box | None = None,
+        *,
+        streams: int | None = None,
+        threads: int | None = None,
+        progress: Progress | None = None,
+    ) -> Array:
+        """Stored values of a box.
+
+        Each voxel is predicted from those before, so the whole is decoded whatever the box.
+
+        Parameters
+        ----------
+        box : all by default.
+        streams : number of streams to decode, at most; the voxels of later ones are interpolated.
+
+        Returns
+        -------
+        ndarray, (z, y, x).
+
+        Raises
+        ------
+        CorruptFile
+            A stream has a wrong checksum or impossible content, or not even the first is complete.
+        """
+        rows = self.sections.streams()[:streams]
+        if not rows:
+            there = self.sections.lengths.get("LATT", 0)
+            raise CorruptFile(
+                f"the refinement ends after {there} bytes, within its first stream; get the file again",
+                value=there,
+            )
+        data = [self.sections.stream(row) for row in rows]
+        with one_blas_thread():
+            report = None if progress is None else partial(progress, STAGE)
+            integers = codec.decode(data, self.shape, self.lattice, thread_count(threads), report)
+        if box is not None:
+            integers = integers[box.slices]
+        stored = np.empty(integers.shape, self.header.dtype)
+        for plane, values in zip(stored, integers, strict=True):  # intermediates are wide: few at a time
+            plane[...] = self.scale.stored(values)
+        return stored
+
+    def within(self, voxels: int) -> int:
+        """How many streams bring more than so many voxels, at the least; all where none do."""
+        count = 1
+        while count <= len(self.lattice.axes) and prod(self._grid(count)) <= voxels:
+            count += 1
+        return count
+
+    def coarse(self, voxels: int, threads: int | None = None) -> Array:
+        """Stored values of the lattice of those streams, (z, y, x), without interpolated voxels."""
+        streams = min(self.within(voxels), len(self.sections.streams()))
+        left = self.lattice.axes[max(streams - 1, 0) :]
+        return scan.first(self.read(streams=self.within(voxels), threads=threads), left)
+
+    def _grid(self, streams: int) -> Shape:
+        left = self.lattice.axes[streams - 1 :]
+        z, y, x = (-(-n // 2 ** left.count(k)) for k, n in enumerate(self.shape))
+        return z, y, x

@@ -1,7 +1,7 @@
-"""What is known around the voxels of a phase: their neighbours, as differences.
+"""The decoded neighbours of the voxels of a phase, as differences.
 
-In: the lattice that is known, the new voxels as far as they are decoded.  Out: a row for each neighbour.
-The one law: whole numbers, held in floats that have room for all their sums: exact in any order.
+In: the known lattice, and the new voxels decoded so far.  Out: a row per neighbour.
+Invariant: whole numbers, in floats wide enough for all their sums: exact in any order.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ Offset = tuple[int, int, int]  # along the halved axis, and along the two others
 REACH = 1  # of a neighbour along the two other axes
 SIDES = ((1, 0), (-1, 0), (0, 1), (0, -1))
 CORNERS = ((1, 1), (-1, 1), (1, -1), (-1, -1))
-# Of the known lattice: 0 and 1 are the voxels on both sides.
+# Of the known lattice: 0 and 1 are the voxels on either side.
 KNOWN: tuple[Offset, ...] = (
     *((a, 0, 0) for a in (0, 1)),
     *((a, b, c) for a in (0, 1) for b, c in SIDES),
     *((a, b, c) for a in (0, 1) for b, c in CORNERS),
     *((a, 0, 0) for a in (-1, 2)),
 )
-# Of the new voxels, by phase: those of the phases before.
+# Of the new voxels, by phase: those of earlier phases.
 NEW: tuple[tuple[Offset, ...], ...] = (
     (),
     tuple((0, b, c) for b, c in CORNERS),
@@ -50,8 +50,8 @@ class Around:
 
     Attributes
     ----------
-    middle : (n,), the sum of the two known voxels on both sides.
-    rows : (neighbours, n), twice each neighbour less that sum.
+    middle : (n,), sum of the two known voxels on either side.
+    rows : (neighbours, n), twice each neighbour minus that sum.
     """
 
     middle: Float
@@ -60,12 +60,12 @@ class Around:
 
 @dataclass(frozen=True, eq=False)
 class Neighbourhood:
-    """Where the neighbours of a phase are found.
+    """The neighbours of a phase.
 
     Parameters
     ----------
-    stage, phase : which voxels.
-    known, fresh : of the stage; of the new ones those of the phases before are read.
+    stage, phase : the voxels.
+    known, fresh : known and new voxels of the stage; of the new ones, only earlier phases are read.
     """
 
     stage: Stage
@@ -74,19 +74,19 @@ class Neighbourhood:
     fresh: Array
 
     def around(self, part: slice, dtype: type[np.floating[Any]] = np.float64) -> Around:
-        """Of the voxels in a range of the phase's first axis, as floats of a type."""
+        """Neighbours of a range of the phase's first axis, as floats of a type."""
         places = self._places(part)
         known = self._block(self.known, places, (1, 2), _held).astype(dtype)
         rows = [self._seen(known, offset, 1, places) for offset in KNOWN]
         if self.phase:
             fresh = self._block(self.fresh, places, (0, 0), _mirrored).astype(dtype)
             rows += [self._seen(fresh, offset, 0, places) for offset in NEW[self.phase]]
-        found = np.empty((len(rows), rows[0].size), dtype)
+        differences = np.empty((len(rows), rows[0].size), dtype)
         middle = (rows[0] + rows[1]).reshape(-1)
-        for row, values in zip(found, rows, strict=True):
+        for row, values in zip(differences, rows, strict=True):
             np.multiply(values.reshape(-1), 2, out=row)
             row -= middle
-        return Around(middle, found)
+        return Around(middle, differences)
 
     def _places(self, part: slice) -> Places:
         """Steps, first indices and counts of the voxels along each axis of the new ones."""
@@ -105,7 +105,7 @@ class Neighbourhood:
         rim: tuple[int, int],
         beyond: Callable[[NDArray[np.int64], int], NDArray[np.int64]],
     ) -> Array:
-        """What the voxels see of an array: ``rim`` around them along the axis, one along others."""
+        """The part of an array around the voxels: ``rim`` along the axis, one voxel along the others."""
         index = []
         for k, (step, first, count) in enumerate(zip(*places, strict=True)):
             before, after = rim if k == self.stage.axis else (REACH, REACH)
@@ -125,11 +125,11 @@ class Neighbourhood:
 
 
 def _held(index: NDArray[np.int64], n: int) -> NDArray[np.int64]:
-    """Beyond the end, the last voxel."""
+    """Beyond an end, the last voxel."""
     return index.clip(0, n - 1)
 
 
 def _mirrored(index: NDArray[np.int64], n: int) -> NDArray[np.int64]:
-    """Beyond the end, the one before the last: of the same phase."""
+    """Mirrored at an end, which keeps the phase."""
     index = np.abs(index)
     return np.where(index >= n, 2 * (n - 1) - index, index).clip(0, n - 1)

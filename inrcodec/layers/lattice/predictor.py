@@ -1,10 +1,10 @@
-"""What a voxel is expected to be, and how far off: linear in its neighbours, with whole weights.
+"""Prediction of a voxel and of its error, linear in its neighbours, with integer weights.
 
 In: neighbours of the voxels of a phase.  Out: predictions and contexts.
-The one law: integers and exact sums alone: every machine predicts the same.
+Invariant: integers and exact sums alone, so that every machine predicts the same.
 
-The expected error is a weighted sum of the neighbours' differences; by it voxels fall into classes, each of
-which has weights of its own, fitted by least squares to the volume at hand and stored with it.
+The expected error is a weighted sum of the neighbours' differences.  It sorts voxels into classes, each with
+its own weights, which are fitted by least squares to the volume and stored with it.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ Bytes = NDArray[np.uint8]
 
 SHIFT = 7  # bits of a weight behind the point
 CLASSES = 8
-ROWS = 6000  # voxels that a class is worth, at least
-LARGEST = 1 << 14  # of a weight
-SCALES = 127  # largest weight of the expected error
-RIDGE = 1e-3  # of the mean energy of a neighbour
+ROWS = 6000  # voxels per class, at least
+LARGEST = 1 << 14  # magnitude of a weight
+SCALES = 127  # magnitude of a weight of the expected error
+RIDGE = 1e-3  # regularisation, relative to the mean energy of a neighbour
 HEAD = Struct("<BbBBI")  # classes, exponent of the scales, spreads of scales and weights, bytes of both
 
 
 @dataclass(frozen=True, eq=False)
 class Predictor:
-    """Of one phase.
+    """The predictor of one phase.
 
     Attributes
     ----------
-    scales, exponent : (neighbours,), whole; the expected error is ``|rows| @ scales * 2^exponent``.
+    scales, exponent : (neighbours,), integers; the expected error is ``|rows| @ scales * 2^exponent``.
     bounds : (classes - 1,), first context of each class but the first.
-    weights : (classes, neighbours), whole, in 2^-SHIFT.
+    weights : (classes, neighbours), integers, in 2^-SHIFT.
     """
 
     scales: Ints
@@ -53,12 +53,12 @@ class Predictor:
     weights: Ints
 
     def kind(self, most: int) -> type[np.floating[Any]]:
-        """The floats that have room for all sums of integers up to ``most``."""
+        """The floats that hold all sums of integers up to ``most`` exactly."""
         largest = max(int(np.abs(w).sum()) for w in (self.scales, *self.weights)) + (1 << SHIFT)
         return np.float32 if 2 * most * largest < 1 << 24 else np.float64
 
     def predict(self, around: Around, step: int) -> tuple[Ints, Bytes]:
-        """Predictions, and contexts of what is left, in steps of the quantisation."""
+        """Predictions, and contexts of the residuals in quantisation steps."""
         kind = around.rows.dtype
         sums = self.weights.astype(kind) @ around.rows
         expected = self.scales.astype(kind) @ np.abs(around.rows, out=around.rows)
@@ -72,7 +72,7 @@ class Predictor:
         return (whole + (1 << SHIFT)) >> (SHIFT + 1), contexts
 
     def to_bytes(self) -> bytes:
-        """As it is stored."""
+        """The stored form."""
         tensors = [self.scales.astype(np.int32), self.weights.ravel().astype(np.int32)]
         spreads = [best_spread(t) for t in tensors]
         stream = encode_weights(tensors, spreads)
@@ -98,16 +98,16 @@ class Predictor:
 
 
 def fit(around: Around, truth: Float, step: int, count: int, threads: int = 1) -> Predictor:
-    """Least squares on some voxels of a phase.
+    """Least squares on a sample of a phase.
 
     Parameters
     ----------
-    truth : (n,), what the voxels are.
-    step : of the quantisation.
+    truth : (n,), values of the voxels.
+    step : quantisation step.
     count : voxels of the whole phase.
     """
     rows, left = around.rows, 2 * truth - around.middle
-    if not len(left):  # nothing but padding
+    if not len(left):  # all of the sample is padding
         nothing = np.zeros(len(rows), np.int64)
         return Predictor(nothing, 0, nothing[:0], nothing[None])
     first = _solved(rows, left, np.ones_like(left))
@@ -134,7 +134,7 @@ def fit(around: Around, truth: Float, step: int, count: int, threads: int = 1) -
 
 
 def _solved(rows: Float, left: Float, trust: Float, near: Float | None = None) -> Float:
-    """Weighted least squares, drawn a little towards ``near``."""
+    """Weighted least squares, regularised towards ``near``."""
     near = np.zeros(len(rows)) if near is None else near
     weighted = rows * trust
     gram, right = weighted @ rows.T, weighted @ left
@@ -143,7 +143,7 @@ def _solved(rows: Float, left: Float, trust: Float, near: Float | None = None) -
 
 
 def _whole(scales: Float) -> tuple[Ints, int]:
-    """Whole scales, and the power of two that makes them so."""
+    """Integer scales, and the power of two that they are multiples of."""
     largest = float(np.abs(scales).max(initial=0))
     if not largest > 1e-15:
         return np.ones(len(scales), np.int64), -8

@@ -1,10 +1,10 @@
-"""The order in which voxels are coded: a coarse lattice, then the points half way between, axis by axis.
+"""The scan order: a coarse lattice, then the voxels half way between, axis by axis.
 
-In: a shape and the order of the axes.  Out: the stages, and views of what is known and what is new in each.
-The one law: a voxel is predicted from what is decoded before it; most have neighbours on all sides.
+In: a shape, and the axis that each stage halves.  Out: the stages, and views of known and new voxels.
+Invariant: a voxel is predicted from voxels decoded before it; most have neighbours on all sides.
 
-The new voxels of a stage come in four phases, by whether they are odd along the two other axes: even and
-even, odd and odd, even and odd, odd and even.  Those of a phase do not see each other, so each is one array.
+The new voxels of a stage come in four phases, by their parity along the two other axes: even and even, odd
+and odd, even and odd, odd and even.  Voxels of a phase do not depend on each other, so a phase is one array.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ class Stage:
 
     Attributes
     ----------
-    axis : that is halved.
-    spacing : (z, y, x), of the lattice that is known before, in voxels.
+    axis : along which the spacing is halved.
+    spacing : (z, y, x), of the known lattice, in voxels.
     """
 
     axis: int
@@ -38,17 +38,17 @@ class Stage:
 
     @property
     def others(self) -> tuple[int, int]:
-        """The two axes that stay."""
+        """The two other axes."""
         first, second = (k for k in range(3) if k != self.axis)
         return first, second
 
     def known(self, volume: Array) -> Array:
-        """The lattice that is known before."""
+        """The known lattice."""
         z, y, x = self.spacing
         return volume[::z, ::y, ::x]
 
     def fresh(self, volume: Array) -> Array:
-        """The voxels half way between along the axis."""
+        """The new voxels, half way between known ones along the axis."""
         spans = [slice(None, None, s) for s in self.spacing]
         step = self.spacing[self.axis]
         spans[self.axis] = slice(step // 2, None, step)
@@ -63,23 +63,23 @@ class Stage:
 
 
 def axes_for(shape: Shape, spacing: Sequence[float]) -> tuple[int, ...]:
-    """Which axis to halve, from the coarsest lattice to the finest: always the one with the longest step.
+    """The axis that each stage halves, the coarsest stage first: always the one with the widest spacing.
 
     Parameters
     ----------
     shape : voxels.
     spacing : of the voxels along (z, y, x), in mm.
     """
-    steps, counts, found = list(spacing), list(shape), []
+    steps, counts, axes = list(spacing), list(shape), []
     while counts[0] * counts[1] * counts[2] > SMALLEST and max(counts) > 1:
         axis = min((k for k in range(3) if counts[k] > 1), key=lambda k: (steps[k], -k))
-        found.append(axis)
+        axes.append(axis)
         steps[axis], counts[axis] = steps[axis] * 2, -(-counts[axis] // 2)
-    return tuple(reversed(found))
+    return tuple(reversed(axes))
 
 
 def stages(axes: Sequence[int]) -> Iterator[Stage]:
-    """The stages of an order of axes."""
+    """The stages, the coarsest first."""
     spacing = [2 ** list(axes).count(k) for k in range(3)]
     for axis in axes:
         z, y, x = spacing

@@ -1,1 +1,1 @@
-"""Super-resolution: the networks that bring full resolution back, and their weights."""
+"""Super-resolution: networks that restore the full resolution, and their weights."""

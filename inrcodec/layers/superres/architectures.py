@@ -1,7 +1,7 @@
-"""Architectures by name: the published ones, and compact ones that a laptop runs.
+"""Architectures: the published ones by name, and compact ones that run on a laptop.
 
-In: a name and a factor.  Out: the integers of :class:`inrcodec.layers.superres.network.Architecture`.
-The one law: a name and a factor say everything.  Imports no torch.
+In: a name and a factor, or a model card's integers.  Out: an `Architecture` and its work.
+Invariant: a handful of integers define a network; imports no torch.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ MOST = 1024  # maps, blocks or layers of a network
 
 @dataclass(frozen=True, kw_only=True)
 class Architecture:
-    """The integers that make an SRDenseNet.
+    """The integers that define an SRDenseNet.
 
     Parameters
     ----------
     dims : 2 (slice by slice) or 3 (whole volume).
     factor : (z, y, x) up-sampling factors; z is 1 where ``dims`` is 2; powers of two for "deconvolution".
     features : maps of the first convolution.
-    blocks, layers, growth : dense blocks, convolutions in each, maps that each convolution adds.
+    blocks, layers, growth : dense blocks, convolutions per block, maps that each convolution adds.
     bottleneck : maps of the 1x1 bottleneck.
-    variant : what the bottleneck reads: "All" maps, "HL" the first and the last ones, "H" the last only.
+    variant : input of the bottleneck: "All" maps, "HL" the first and the last ones, "H" the last only.
     head : "deconvolution" (stride 2 each, as published) or "subpixel" (one convolution, then interleaving).
-    noise_map : whether the network is told how far the low-res volume is from the clean one, by a second map
-        beside it (Zhang et al., FFDNet, 2018); the published network is not.
+    noise_map : whether there is a noise-level input, a second map beside the low-res volume (Zhang et al.,
+        FFDNet, 2018); the published network has none.
     """
 
     dims: int = 3
@@ -96,7 +96,7 @@ class Architecture:
 
 
 COMPACT, DEEP = "compact", "deep"
-# Tong et al. 2017 as the paper takes it over; in-plane only, 3 x 3 deconvolutions.
+# Tong et al. 2017 as the paper adopts it: in-plane only, 3 x 3 deconvolutions.
 PUBLISHED: dict[str, Any] = {
     "dims": 2,
     "features": 128,
@@ -111,16 +111,16 @@ NAMES = (COMPACT, DEEP, *VARIANTS)
 
 
 def named(name: str, factor: Shape) -> dict[str, Any]:
-    """Keywords of the architecture of a name for a (z, y, x) factor.
+    """Keywords of the named architecture for a (z, y, x) factor.
 
-    ``compact`` is 2-D where z stays as it is and 3-D elsewhere, with a sub-pixel head; up to eight voxels for
-    one take half as many maps, as the low-res volume is that much larger.  ``deep`` is the same with 30
+    ``compact`` is 2-D where z is not reduced and 3-D elsewhere, with a sub-pixel head; up to a reduction of
+    eight it has half as many maps, as the low-res volume is that much larger.  ``deep`` is the same with 30
     convolutions in its blocks instead of 8 to 16.
 
     Raises
     ------
     UsageError
-        Unknown name, or a factor that it does not serve.
+        Unknown name, or a factor that it does not support.
     """
     if name in VARIANTS:
         if factor[0] != 1 or factor[1] != factor[2] or factor[1] not in (2, 4, 8):
@@ -128,14 +128,19 @@ def named(name: str, factor: Shape) -> dict[str, Any]:
                 f"architecture {name!r} is in-plane, with factor 1,2,2 or 1,4,4 or 1,8,8, got {factor}; "
                 f"did you mean {COMPACT!r}?",
                 value=factor,
+                option="factor",
             )
         return {**PUBLISHED, "factor": factor, "variant": VARIANTS[name]}
     if name not in (COMPACT, DEEP):
         raise UsageError(
-            f"no architecture {name!r}{did_you_mean(name, NAMES)}; there are {', '.join(NAMES)}", value=name
+            f"architecture {name!r} is unknown{did_you_mean(name, NAMES)}; known are {', '.join(NAMES)}",
+            value=name,
+            option="arch",
         )
     if prod(factor) == 1:
-        raise UsageError("factor 1 leaves nothing to bring back, pass one above 1", value=factor)
+        raise UsageError(
+            "factor 1 needs no super-resolution, pass a larger one", value=factor, option="factor"
+        )
     flat, few = factor[0] == 1, prod(factor) <= 8
     blocks, layers = (5, 6) if name == DEEP else ((4 if flat else 3) - few, 4)
     return {

@@ -1,7 +1,7 @@
-"""SRDenseNet (Tong et al., ICCV 2017; paper, section 3.4), by parameters, in 2-D or 3-D.
+"""SRDenseNet (Tong et al., ICCV 2017; paper, section 3.4), in 2-D or 3-D.
 
-In: low-res intensities.  Out: what has to be added to their Lanczos up-sampling.
-The one law: the architecture is a handful of integers, so a file or a manifest can name it without any code.
+In: low-res intensities.  Out: the residual over their Lanczos up-sampling.
+Invariant: an `Architecture` and a mapping of weights define a network without any other code.
 
 The paper's network is ``Architecture(dims=2, factor=(1, 4, 4), features=128, blocks=8, layers=8, growth=16,
 bottleneck=256, head="deconvolution")``: 69 weight layers, 2 659 585 parameters.
@@ -20,11 +20,11 @@ from inrcodec.layers.superres.architectures import Architecture as Architecture
 ONEDNN = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
 # Whether oneDNN computes in bfloat16 on this processor.
 BFLOAT16 = ONEDNN and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
-NOISE = 16.0  # times the noise under the root: 1 is a volume of 30 dB
+NOISE = 16.0  # scale of the noise level under the root, so that 1 is a volume of 30 dB
 
 
 class DenseBlock(nn.Module):
-    """``layers`` convolutions; each but the first reads all maps that the block has made so far."""
+    """``layers`` convolutions; each but the first reads all maps of those before it in the block."""
 
     def __init__(self, arch: Architecture, inputs: int) -> None:
         super().__init__()
@@ -41,9 +41,9 @@ class DenseBlock(nn.Module):
 class SRDenseNet(nn.Module):
     """Residual over Lanczos: ``high = lanczos.up(low) + SRDenseNet(low)``.
 
-    ``forward`` maps (batch, 1, *low) to (batch, 1, *high) with two or three spatial axes; outputs of the
-    outermost ``rim`` low-res voxels are left out, and computed no further than others need them.
-    ``noise`` is the root mean square error of the low-res values, of each of the batch or of all.
+    ``forward`` maps (batch, 1, *low) to (batch, 1, *high) with two or three spatial axes; the outputs of the
+    outermost ``rim`` low-res voxels are dropped, and computed only as far as others need them.
+    ``noise`` is the root mean square error of the low-res values, one for each of the batch or one for all.
     """
 
     def __init__(self, arch: Architecture) -> None:
@@ -67,7 +67,7 @@ class SRDenseNet(nn.Module):
         kept = {"All": maps, "HL": [maps[0], maps[-1]], "H": maps[-1:]}[self.arch.variant]
         factor = self.arch.factor[3 - self.arch.dims :]
         if self.arch.head == "subpixel":
-            # The last convolution looks one voxel around; what lies beyond has done its service.
+            # The last convolution reads one voxel around; anything farther is no longer needed.
             seen = _joined([_within(m, [max(rim - 1, 0)] * len(factor)) for m in kept])
             x = _convolve(self.head[-1], _relu(_convolve(self.bottleneck, seen)), padded=rim == 0)
             return _interleave(x, factor)
@@ -77,7 +77,7 @@ class SRDenseNet(nn.Module):
         return _within(_convolve(self.head[-1], x), [rim * f for f in factor])
 
     def _input(self, low: Tensor, noise: Tensor | float) -> Tensor:
-        """What the first convolution sees: the root of the noise, as half of it is often a tenth of it."""
+        """The input of the first convolution, with the noise map: a root, since levels differ by decades."""
         if not self.arch.noise_map:
             return low
         level = torch.as_tensor(noise, dtype=low.dtype, device=low.device).mul(NOISE).sqrt()
@@ -85,7 +85,7 @@ class SRDenseNet(nn.Module):
 
 
 def frozen(arch: Architecture, weights: Mapping[str, Tensor]) -> SRDenseNet:
-    """A network of given weights on the CPU in float32, for use; `RuntimeError` where they do not fit."""
+    """A network of given weights for inference, on the CPU in float32; `RuntimeError` if they do not fit."""
     network = SRDenseNet(arch)
     network.load_state_dict(weights)
     return network.eval().requires_grad_(False)
@@ -107,9 +107,8 @@ def _deconvolutions(arch: Architecture) -> list[nn.Module]:
 def _convolve(layer: nn.Module, x: Tensor, *, padded: bool = True) -> Tensor:
     """A convolution of stride 1, with its own padding or with none.
 
-    On one CPU thread torch gives small 3-D convolutions to a plain loop: oneDNN, asked for by name, takes
-    2.5 ms where that takes 36 (16 to 16 maps of 20 x 36 x 36).  Weights that are trained are torch's own
-    business.
+    On one CPU thread torch computes small 3-D convolutions in a plain loop: oneDNN, called by name, takes
+    2.5 ms instead of 36 (16 to 16 maps of 20 x 36 x 36).  Training uses torch's own way.
     """
     assert isinstance(layer, nn.Conv2d | nn.Conv3d)
     one = (1,) * (x.ndim - 2)
@@ -125,7 +124,7 @@ def _convolve(layer: nn.Module, x: Tensor, *, padded: bool = True) -> Tensor:
 
 
 class _Frozen(torch.autograd.Function):
-    """oneDNN's convolution of stride 1 with weights that get no gradient: its input gets one by another."""
+    """oneDNN's convolution of stride 1 with frozen weights; its input's gradient is another convolution."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, padding: tuple[int, ...]) -> Tensor:
@@ -148,13 +147,12 @@ def _relu(x: Tensor) -> Tensor:
 
 
 def _joined(maps: Sequence[Tensor]) -> Tensor:
-    """Maps side by side. Channels come last in memory where it pays, and only as the last axis do they join
-    quickly."""
+    """Concatenated maps; where channels are last in memory, they join quickly only as the last axis."""
     return torch.cat([m.movedim(1, -1) for m in maps], -1).movedim(-1, 1)
 
 
 def _within(x: Tensor, rim: Sequence[int]) -> Tensor:
-    """Without the outermost voxels of each spatial axis."""
+    """A tensor without the outermost voxels of each spatial axis."""
     for axis, r in enumerate(rim, 2):
         x = x.narrow(axis, r, x.shape[axis] - 2 * r)
     return x

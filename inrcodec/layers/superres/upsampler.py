@@ -1,12 +1,12 @@
-"""A super-resolution network run over a low-res volume, block by block.
+"""Super-resolution of a low-res volume, block by block.
 
 In: the low-res volume in the network's window.  Out: the residual of any range of full-res slices.
-The one law: the blocks are a function of the active voxels alone, and each is computed on one thread, so that
-the result does not depend on slabs or threads.
+Invariant: the blocks are a function of the active voxels alone, and each is computed on one thread, so the
+result does not depend on slabs or threads.
 
-The volume is cut into layers of slices of equal thickness, and the part of a layer that is not background
-into blocks of equal size.  A block is cut out with a halo of ``HALO`` voxels, whose outputs are dropped;
-beyond the volume the last voxel is repeated.  Background gets no residual: it needs none.
+The volume is divided into layers of slices of equal thickness, and the active part of a layer into blocks of
+equal size.  A block has a halo of ``HALO`` voxels, whose outputs are dropped; beyond the volume the last
+voxel is repeated.  Background has no residual.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from inrcodec.layers.decode_options import Precision
 from inrcodec.layers.superres.network import SRDenseNet
 from inrcodec.parallel import InterruptiblePool, torch_pool
+from inrcodec.volume.box import Box, Shape
 
 Float = NDArray[np.float64]
 Float32 = NDArray[np.float32]
@@ -30,8 +31,8 @@ Bool = NDArray[np.bool_]
 Place = tuple[slice, slice, slice]
 
 BLOCK = (16, 32, 32)  # low-res voxels at most: 26k with the halo, about 40 MB of activations a thread
-HALO = 2  # voxels: what the training's loss leaves out at the rim of a patch
-MARGIN = 1  # voxels around what is active that get a residual too: an edge rings beyond itself
+HALO = 2  # voxels: the rim of a patch that the training's loss leaves out
+MARGIN = 1  # voxels around active ones that have a residual too: edges ring
 
 
 @dataclass(frozen=True)
@@ -45,14 +46,17 @@ class Layer:
     stop: int
     blocks: list[tuple[tuple[int, int], Float32]]
 
-    def add_to(self, rows: Float, z: int, first: int, scale: float) -> None:
-        """Add ``scale`` times the residual to rows (y, x) of slice ``z``, from row ``first`` on, in place."""
-        for (y, x), values in self.blocks:
-            begin, end = max(y - first, 0), min(y + values.shape[1] - first, len(rows))
-            if begin < end:
-                part = rows[begin:end, x : x + values.shape[2]]
-                residual = values[z - self.start, begin + first - y : end + first - y, : part.shape[1]]
-                part += np.multiply(residual, scale, dtype=np.float64)
+    def add_to(self, rows: Float, first: Shape, scale: float) -> None:
+        """Add ``scale`` times the residual to rows (y, x) of a slice, in place; ``first`` is their corner."""
+        z, *corner = first
+        for origin, values in self.blocks:
+            here, there = [], []
+            for start, n, other, m in zip(corner, rows.shape, origin, values.shape[1:], strict=True):
+                low, high = max(start, other), min(start + n, other + m)
+                here.append(slice(low - start, max(high, low) - start))
+                there.append(slice(low - other, max(high, low) - other))
+            residual = values[z - self.start][tuple(there)]
+            rows[tuple(here)] += np.multiply(residual, scale, dtype=np.float64)
 
 
 class Upsampler:
@@ -64,8 +68,8 @@ class Upsampler:
     low : ndarray, (z, y, x), low-res values in [-1, 1] of the network's window.
     active : ndarray, (z, y, x), bool; where there is none, there is no residual.
     threads : blocks computed at a time, on a CPU.
-    noise : root mean square error of ``low``, which the network is told if it listens.
-    precision : that the network computes in; anything but "float32" turns its weights into that.
+    noise : noise level of ``low``, its root mean square error; an input of networks with a noise map.
+    precision : of the network's arithmetic; its weights are converted.
     ensemble : mirror images whose residuals are averaged, see :func:`residual_of`.
     """
 
@@ -86,21 +90,24 @@ class Upsampler:
         self.halo = halo_of(network)
         self.low, self.active, self.noise, self.ensemble = low, active, noise, ensemble
 
-    def layers(self) -> Iterator[Layer]:
-        """The residual, a layer after the other; the next is computed while one is in use."""
-        spans = spans_of(len(self.low))
+    def layers(self, box: Box | None = None) -> Iterator[Layer]:
+        """The residual, a layer after the other; the next is computed while one is in use.
+
+        With a full-res ``box``, not empty, only the blocks that it needs.
+        """
+        spans = [z for z in spans_of(len(self.low)) if box is None or _meet(z, self.factor[0], box, 0)]
         threads = 1 if self.device != "cpu" else self.threads
         with torch_pool(threads) as pool, InterruptiblePool(1) as ahead:
-            upcoming = ahead.submit(self._layer, spans[0], pool)
+            upcoming = ahead.submit(self._layer, spans[0], box, pool)
             for span in [*spans[1:], None]:
                 layer = upcoming.result()
                 if span is not None:
-                    upcoming = ahead.submit(self._layer, span, pool)
+                    upcoming = ahead.submit(self._layer, span, box, pool)
                 yield layer
 
-    def _layer(self, z: slice, pool: InterruptiblePool) -> Layer:
+    def _layer(self, z: slice, box: Box | None, pool: InterruptiblePool) -> Layer:
         fz, fy, fx = self.factor
-        places = places_of(self.active, z)
+        places = places_in(self.active, z, box, self.factor)
         residuals = pool.map(self._block, places)
         blocks = [((y.start * fy, x.start * fx), r) for (_, y, x), r in zip(places, residuals, strict=True)]
         return Layer(z.start * fz, z.stop * fz, blocks)
@@ -119,22 +126,21 @@ class Upsampler:
 
 
 def laid_out(network: SRDenseNet, device: str) -> SRDenseNet:
-    """The network on a device, its weights in the order of memory that is fastest there."""
+    """The network on a device, its weights in the fastest memory layout."""
     network.to(device=device, memory_format=_memory(network))  # type: ignore[call-overload]
     return network
 
 
 def halo_of(network: SRDenseNet) -> tuple[int, int, int]:
-    """Voxels (z, y, x) around a block that the network has to see."""
+    """Voxels (z, y, x) around a block that the network reads."""
     return (0 if network.arch.dims == 2 else HALO), HALO, HALO
 
 
 def residual_of(network: SRDenseNet, block: torch.Tensor, noise: float, ensemble: int = 1) -> torch.Tensor:
-    """Full-res residual (z, y, x) of a low-res block (z, y, x) with its halo, and with that noise.
+    """Full-res residual (z, y, x) of a low-res block (z, y, x) with its halo.
 
-    With ``ensemble`` 2, 4 or 8 it is the mean of the residuals of the block and of its mirror images along x,
-    along y too, along z too, each mirrored back: what the network makes of chance goes out of it (geometric
-    self-ensemble; Timofte et al. 2016; Lim et al., EDSR, 2017).
+    With ``ensemble`` 2, 4 or 8 it is the mean over the block and its mirror images along x, then y, then z,
+    each mirrored back (geometric self-ensemble; Timofte et al. 2016; Lim et al., EDSR, 2017).
     """
     axes = [2, 1, 0][: ensemble.bit_length() - 1]
     images = [m for n in range(len(axes) + 1) for m in combinations(axes, n)]
@@ -160,6 +166,31 @@ def places_of(active: Bool, z: slice) -> list[Place]:
     inside: Bool = np.asarray(active[_grown(z)].any(0))
     rows, columns = (_parts(*_extent(np.asarray(inside.any(1 - k))), BLOCK[1 + k]) for k in (0, 1))
     return [(z, y, x) for y, x in product(rows, columns) if inside[_grown(y), _grown(x)].any()]
+
+
+def places_in(active: Bool, z: slice, box: Box | None, factor: Shape) -> list[Place]:
+    """The blocks of a layer that a full-res box needs; all without one."""
+    places = places_of(active, z)
+    if box is None:
+        return places
+    return [p for p in places if all(_meet(p[k], factor[k], box, k) for k in range(3))]
+
+
+def support(active: Bool, box: Box, factor: Shape, taps: Box) -> Box:
+    """The low-res voxels that a full-res box, which is not empty, depends on: ``taps``, blocks and halos."""
+    low, high = list(taps.low), list(taps.high)
+    for z in spans_of(len(active)):
+        for place in places_in(active, z, box, factor) if _meet(z, factor[0], box, 0) else ():
+            low = [max(0, min(a, part.start - HALO)) for a, part in zip(low, place, strict=True)]
+            high = [
+                min(n, max(b, part.stop + HALO)) for b, part, n in zip(high, place, active.shape, strict=True)
+            ]
+    return Box((low[0], low[1], low[2]), (high[0], high[1], high[2]))
+
+
+def _meet(part: slice, factor: int, box: Box, axis: int) -> bool:
+    """Whether a low-res part and a full-res box share voxels along an axis."""
+    return bool(part.start * factor < box.high[axis] and box.low[axis] < part.stop * factor)
 
 
 def _memory(network: SRDenseNet) -> torch.memory_format:

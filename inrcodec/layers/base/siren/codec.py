@@ -14,7 +14,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from inrcodec.entropy import laplace
+from inrcodec.entropy.mask import decode_mask
 from inrcodec.errors import CorruptFile
 from inrcodec.format import index
 from inrcodec.format.header import Header
@@ -59,7 +59,7 @@ class SirenTiles:
         cells = None
         if "MASK" in self.sections:
             z, y, x = (-(-n // c) for n, c in zip(self.shape, self.header.cell, strict=True))
-            cells = laplace.decode_mask(self.sections["MASK"], (z, y, x))
+            cells = decode_mask(self.sections["MASK"], (z, y, x))
         return activity.active_voxels(cells, self.header.cell, self.shape)
 
     @cached_property
