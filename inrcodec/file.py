@@ -181,7 +181,7 @@ class InrvFile:
         if not self.uses_refinement(options):
             self._require_base("lowres" if options.lowres else "quality", options.quality)
 
-    def _require_base(self, option: str = "level", value: object = LOWRES) -> Base:
+    def _require_base(self, option: str | None = None, value: object = None) -> Base:
         if self.base is None:
             cut = self.missing > 0 or "WGHT" not in self.sections
             cause = "what was read of this file has no networks" if cut else "this file has no networks"
@@ -282,7 +282,7 @@ class InrvFile:
         if level not in (FULL, LOWRES):
             raise UsageError(f"{level!r} is not a level: 0 is full, 1 low-res", value=level, option="level")
         if level == LOWRES:
-            self._require_base()
+            self._require_base("level", level)
             return LOWRES
         self.check_options(options)
         return LOWRES if options.lowres else FULL
