@@ -353,7 +353,7 @@ def test_a_bound_in_stored_units_is_found_without_a_search(bound, slope, dtype):
 @pytest.mark.parametrize("dtype", ["int16", "uint8", "float32", "float64"])
 def test_any_bound_can_be_promised(dtype):
     volume = Volume(some(dtype), np.eye(4), rescale=(0.5, 0.0))
-    blob, report = api.encode_report(volume, max_error=1e308)
+    blob, report = encoded(volume, max_error=1e308)
     assert report.bound == 1e308 and inrcodec.decode(blob).shape == volume.shape
 
 

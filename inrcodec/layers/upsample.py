@@ -171,10 +171,11 @@ class Upsampling:
     ) -> Upsampler:
         from inrcodec.layers.superres.upsampler import Upsampler
 
-        if registry.manifest(model).factor != self.header.factor:
+        factor = registry.matching(model, self.header.sr_sha256).factor
+        if factor != self.header.factor:
             raise CorruptFile(
-                f"model {model!r} up-samples by {registry.manifest(model).factor}, the file is reduced by "
-                f"{self.header.factor}; the file is damaged, sr='lanczos' decodes it without the model",
+                f"model {model!r} up-samples by {factor}, the file is reduced by {self.header.factor}; the "
+                "file is damaged, sr 'lanczos' decodes it without the model",
                 value=self.header.factor,
             )
         network = registry.load(model, self.header.sr_sha256)
