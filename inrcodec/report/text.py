@@ -57,7 +57,9 @@ def plan_text(plan: Mapping[str, Any], rows: Mapping[str, Option]) -> str:
     if seconds is not None:
         words["predicted time"] = f"about {duration(seconds)}"
     options = words.pop("options", {})
-    words["options"] = {name: f"{_word(value)} {rows[name].unit}".strip() for name, value in options.items()}
+    words["options"] = {
+        name: f"{value_text(value)} {rows[name].unit}".strip() for name, value in options.items()
+    }
     return facts({name: value for name, value in words.items() if value not in ([], "", (), {})})
 
 
