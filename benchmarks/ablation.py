@@ -24,8 +24,7 @@ from inrcodec.encoder import fitted, plan
 from inrcodec.encoder.facts import Facts
 from inrcodec.encoder.options import EncodeOptions
 from inrcodec.encoder.plan import Plan
-from inrcodec.file import Decoder
-from inrcodec.format.sections import Sections
+from inrcodec.file import InrvFile
 from inrcodec.layers.base.siren import tiles
 from inrcodec.layers.base.siren.siren import Layout
 from inrcodec.volume.metrics import psnr
@@ -46,7 +45,7 @@ def changed(usual: Plan, args: argparse.Namespace) -> Plan:
     parts = args.tiles or old.parts
     cuts = tiles.cut(active, parts)
     networks = replace(old, parts=parts, layout=layout, rate=old.rate * args.rate)
-    return replace(usual, networks=networks, cuts=cuts, tiles=tuple(tiles.of(active, parts, cuts)))
+    return replace(usual, networks=networks, cuts=cuts, tiles=tuple(tiles.tiles_of(active, parts, cuts)))
 
 
 def measured(this: Plan) -> str:
@@ -56,9 +55,9 @@ def measured(this: Plan) -> str:
     seconds = process_time() - start
     networks, sections = result.networks, result.sections
     assert networks is not None
-    decoder = Decoder(this.header, Sections(sections))
+    decoder = InrvFile.from_sections(this.header, sections)
     squares = np.square((decoder.lowres() - this.lowres.target) / 2)  # of the range
-    rings = rings_of(decoder.base.boxes, decoder.low_shape, decoder.active)
+    rings = rings_of(decoder.base.boxes, decoder.lowres_shape, decoder.base.active)
     at, rest = (squares[rings[name]] for name in ("at a cut", "elsewhere"))
     seam = at.mean() / rest.mean() if at.size else float("nan")
     size, layout = len(sections["WGHT"]), networks.layout

@@ -17,7 +17,7 @@ import numpy as np
 from shared import lowres_of, parser_of, psnr_of, skipped, twelve_bits
 
 from inrcodec import Volume, api, io
-from inrcodec.file import Decoder
+from inrcodec.file import InrvFile
 from inrcodec.volume.windows import WINDOWS
 
 try:
@@ -47,7 +47,7 @@ def panel(axis: Any, image: np.ndarray, window: tuple[float, float], title: str)
     axis.set_axis_off()
 
 
-def pipeline(volume: Volume, decoder: Decoder, decoded: np.ndarray, z: int, size: int) -> Figure:
+def pipeline(volume: Volume, decoder: InrvFile, decoded: np.ndarray, z: int, size: int) -> Figure:
     """Five panels: down and back."""
     header, factor = decoder.header, decoder.header.factor
     clean = lowres_of(volume, factor)
@@ -59,7 +59,7 @@ def pipeline(volume: Volume, decoder: Decoder, decoded: np.ndarray, z: int, size
     )
     figure = Figure(figsize=(12, 3.1), layout="constrained")
     axes = figure.subplots(1, 5)
-    shape, low_shape = (" × ".join(map(str, s)) for s in (volume.shape, decoder.low_shape))
+    shape, low_shape = (" × ".join(map(str, s)) for s in (volume.shape, decoder.lowres_shape))
     panel(axes[0], volume.array[z][rows, columns], SHOWN, f"source\n{shape}")
     panel(axes[1], to_hu(clean[low_z])[small], SHOWN, f"→ low-res (Lanczos)\n{low_shape}")
     tiles = f"{len(decoder.base.boxes)} SIRENs of {header.layers} × {header.width}"

@@ -167,11 +167,11 @@ def judge(result: Result, volume: Volume, blob: bytes) -> None:
     decoder = api.open(blob)
     header = decoder.header
     clean = lowres_of(volume, header.factor)
-    decoded = decoder.lowres(1)
+    decoded = decoder.lowres(threads=1)
     result.psnr = 10 * log10(4 / max(float(np.square(clean - decoded).mean()), 1e-12))
     # What the networks see: a focus moves errors out of its window, and that is no fault.
     clean, decoded = (companding.compress(header.companding, values) for values in (clean, decoded))
-    active = decoder.active
+    active = decoder.base.active
     if not active.any():  # nothing but background
         return
     result.error = float(np.square(clean - decoded)[active].mean())

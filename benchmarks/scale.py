@@ -36,9 +36,9 @@ MOST = 1.05  # slope that is linear, but for what a machine's caches and clocks 
 SLICE = """
 import sys, time, inrcodec
 decoder = inrcodec.open(sys.argv[1])
-middle = decoder.low_shape[0] // 2
+middle = decoder.lowres_shape[0] // 2
 start = time.monotonic()
-decoder.lowres(z=slice(middle, middle + 1))
+decoder.lowres(slice(middle, middle + 1))
 print(time.monotonic() - start)
 """
 COSTS = ("encode_s", "encode_cpu_s", "fit_s", "decode_s", "slice_s", "encode_MiB", "decode_MiB")

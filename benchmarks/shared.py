@@ -29,7 +29,7 @@ from inrcodec import Volume, api
 from inrcodec.encoder import lowres
 from inrcodec.encoder.facts import Facts
 from inrcodec.encoder.ledger import EncodeReport
-from inrcodec.file import Decoder
+from inrcodec.file import InrvFile
 from inrcodec.format import limits
 from inrcodec.volume.metrics import peak_of, psnr
 
@@ -108,7 +108,7 @@ class Encoding:
     volume: Volume
 
     @property
-    def decoder(self) -> Decoder:
+    def decoder(self) -> InrvFile:
         return api.open(self.blob)
 
 

@@ -42,6 +42,7 @@ _HOMES = {
     "WriteError": "errors",
     "DecodeOptions": "layers.decode_options",
     "EncodeOptions": "encoder.options",
+    "InrvFile": "file",
     "Volume": "volume.volume",
 }
 
@@ -72,6 +73,7 @@ if TYPE_CHECKING:
         UsageError,
         WriteError,
     )
+    from inrcodec.file import InrvFile
     from inrcodec.layers.decode_options import DecodeOptions
     from inrcodec.volume.volume import Volume
 
@@ -84,6 +86,7 @@ __all__ = [
     "IncompleteSeries",
     "InputError",
     "InrvError",
+    "InrvFile",
     "LimitExceeded",
     "MissingExtra",
     "ModelNotFound",

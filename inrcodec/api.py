@@ -1,4 +1,4 @@
-"""The public verbs: a volume goes down the corridor, and comes back up the same corridor.
+"""The public verbs: each reads its options once and hands them to the rooms below.
 
     encode:  source > Volume > facts > plan > networks or lattice > sections > .inrv
     decode:  .inrv > sections > networks or lattice > Volume
@@ -22,8 +22,8 @@ from inrcodec.encoder.options import (
     ResolvedOptions,
     SourceOptions,
 )
-from inrcodec.file import Decoder, digest
-from inrcodec.format import container, summary
+from inrcodec.file import InrvFile
+from inrcodec.format import summary
 from inrcodec.layers.decode_options import OPTIONS as DECODE_OPTIONS
 from inrcodec.layers.decode_options import DecodeKeywords, DecodeOptions
 from inrcodec.progress import Progress, Stages
@@ -209,18 +209,11 @@ def decode_volume(
     validate.refuse_unknown(keywords, DECODE_OPTIONS)
     options = DecodeOptions(**keywords)
     options.check_device()
-    return volume_of(open(source, max_bytes), options, progress)
+    return open(source, max_bytes).volume(options, progress)
 
 
-def volume_of(file: Decoder, options: DecodeOptions, progress: Progress | None = None) -> Volume:
-    """The volume of an open file, as :func:`decode_volume` returns it."""
-    if options.lowres:
-        return file.lowres_volume(threads=options.threads, progress=progress)
-    return file.volume(options, progress)
-
-
-def open(source: File, max_bytes: int | None = None) -> Decoder:
-    """Open a file to decode parts of it: low-res slices, slabs, single tiles; nothing is decoded yet.
+def open(source: File, max_bytes: int | None = None) -> InrvFile:
+    """Open a file to read parts of its volume; only its table and header are read yet.
 
     Parameters
     ----------
@@ -228,15 +221,13 @@ def open(source: File, max_bytes: int | None = None) -> Decoder:
     max_bytes : int, optional
         Read no more of it than this; it may end there.
     """
-    if max_bytes is not None:
-        validate.integer("max_bytes", max_bytes, 1, validate.LARGEST)
-    return Decoder(*container.open_sections(source, max_bytes))
+    return InrvFile(source, max_bytes=max_bytes)
 
 
 def info(source: File) -> dict[str, Any]:
     """Header, quality and bytes of a file as plain types; imports neither torch nor scipy."""
-    header, sections = container.open_sections(source)
-    return summary.facts(header, sections.lengths)
+    file = open(source)
+    return summary.facts(file.header, file.sections.lengths)
 
 
 def verify(source: File, *, device: str = "cpu", threads: int | None = None) -> dict[str, Any]:
@@ -250,9 +241,7 @@ def verify(source: File, *, device: str = "cpu", threads: int | None = None) -> 
     dict with "digest", "equal" or "differs", and "ok", whether it is equal; a wrong checksum raises.
     """
     validate.check_device(device)
-    file = open(source)
-    file.sections.check()
-    equal = digest(file, device=device, threads=threads) == file.header.digest
+    equal = open(source).verify(DecodeOptions(device=device, threads=threads))
     return {"ok": equal, "digest": "equal" if equal else "differs"}
 
 

@@ -1,244 +1,398 @@
-"""From sections back to voxels: the second half of the corridor.
+"""An `.inrv` file and what can be read of it.
 
-In: a header and its sections.  Out: the low-res volume, and slabs of stored values.
-The one law: nothing here depends on threads, slabs or the part that was asked for; the encoder runs this
-very code on what it is about to write.
+In: a path, bytes or a stream.  Out: its header, and any part of its volume.
+Invariant: a voxel does not depend on threads, slabs or the box that was read, and nothing is read or decoded
+that a box does not need; the encoder runs this very code on what it is about to write.
 
-The low-res half needs neither torch nor scipy, so that a preview does not wait for them.
+The low-res volume needs neither torch nor scipy, so that a preview does not wait for them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
-from hashlib import blake2b
+from types import TracebackType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from inrcodec.entropy.padding import Planes, decode_bits
 from inrcodec.errors import UsageError
-from inrcodec.format.header import Header
-from inrcodec.format.sections import Sections
-from inrcodec.layers.base.siren.codec import SirenTiles
+from inrcodec.format import container
+from inrcodec.format.digest import Digest
+from inrcodec.format.header import LANCZOS, Header
+from inrcodec.layers.base.coders import Base, base_of
 from inrcodec.layers.decode_options import REFERENCE, DecodeOptions
-from inrcodec.layers.lattice import layer
-from inrcodec.layers.superres import registry
-from inrcodec.layers.upsample import SLAB, Fullres, Slab
+from inrcodec.layers.lattice.layer import Refinement
+from inrcodec.layers.upsample import Planes, Slab, Upsampling, check_model, padding_of, slabs_of, span_of
 from inrcodec.progress import Progress
-from inrcodec.validate import did_you_mean
-from inrcodec.volume.affine import coarser
-from inrcodec.volume.box import Box, Shape, lowres_shape
-from inrcodec.volume.value_range import Range
+from inrcodec.volume.affine import coarser, spacing_of
+from inrcodec.volume.box import Box, BoxLike, Shape, bounds, ranges_of, within
 from inrcodec.volume.volume import Volume
 
+Array = NDArray[Any]
 Float = NDArray[np.float64]
-Bool = NDArray[np.bool_]
 
-DIGEST_BYTES = 16
-PREVIEW_VOXELS = 1 << 18  # of the lattice that a preview is made of, at most
+FULL, LOWRES = 0, 1  # levels of a volume
+PREVIEW_VOXELS = 1 << 18  # of the refinement's lattice that a preview is made of, at most
 FULL_RES_FACTS = ("thickness",)  # of a volume's description: not true of its low-res version
 
 
-class Decoder:
-    """Lazily decoded parts of one file.
+class InrvFile:
+    """What is in a file; its voxels are read and decoded on request.
+
+    Opening reads and checks the section table and the header.  Every other section is read, and its checksum
+    compared, when it is first needed: :meth:`verify` reads them all.  Threads may share the object.
 
     Parameters
     ----------
-    header : checked against the limits.
-    sections : bodies by section ID.
+    source : path, bytes or binary file object
+        A path is not held open.  A file object is the caller's to close, and to leave alone meanwhile; one
+        that cannot seek is read whole at once.
+    max_bytes : int, optional
+        Read no more of the file than this; it may end there.  What is whole by then can be decoded.
+
+    Attributes
+    ----------
+    header : Header
+    sections : Sections
+
+    Raises
+    ------
+    InputError
+        No such file, or it cannot be read.
+    CorruptFile, UnsupportedFile, LimitExceeded
+        Table or header are damaged, newer than this version, or describe more than the format allows.
+    UsageError
+        ``max_bytes`` ends within the header.
+
+    Examples
+    --------
+    >>> import numpy as np, inrcodec
+    >>> ramp = np.add.outer(np.arange(24), np.arange(32)).astype(np.int16)
+    >>> with inrcodec.open(inrcodec.encode(ramp, lossless=True)) as file:
+    ...     assert file.shape == (1, 24, 32) and file.dtype == ramp.dtype
+    ...     assert (file.read((slice(None), slice(4, 20, 2)))[0] == ramp[4:20:2]).all()
     """
 
-    def __init__(self, header: Header, sections: Sections) -> None:
-        self.header, self.sections = header, sections
-        self.shape: Shape = header.shape
-        self.low_shape = lowres_shape(header.shape, header.factor)
-        self.base = SirenTiles(header, sections)
-        self.span = Range(float(header.low), float(header.high))
+    def __init__(self, source: container.Source, *, max_bytes: int | None = None) -> None:
+        self.header, self.sections = container.open_sections(source, max_bytes)
+
+    @classmethod
+    def from_sections(cls, header: Header, sections: Mapping[str, bytes]) -> InrvFile:
+        """What a file with these sections would hold; HEAD is not needed."""
+        file = cls.__new__(cls)
+        file.header, file.sections = header, container.Sections(sections)
+        return file
+
+    def __enter__(self) -> InrvFile:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Forget what was read; nothing more can be."""
+        self.sections.close()
+
+    # --- what the header says
 
     @property
-    def active(self) -> Bool:
-        """Low-res voxels that a network stands for."""
-        return self.base.active
+    def shape(self) -> Shape:
+        """Voxels along (z, y, x); an image has one slice."""
+        return self.header.shape
+
+    @property
+    def lowres_shape(self) -> Shape:
+        """Voxels of the low-res volume along (z, y, x)."""
+        return self.header.lowres_shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the stored values."""
+        return np.dtype(self.header.dtype)
+
+    @property
+    def affine(self) -> Float:
+        """Voxel index (x, y, z, 1) to millimetres, LPS axes, (4, 4)."""
+        return self.header.affine
+
+    @property
+    def spacing(self) -> tuple[float, float, float]:
+        """Distance between voxels along (z, y, x), in mm."""
+        return spacing_of(self.affine)
+
+    @property
+    def modality(self) -> str:
+        """DICOM term ("CT", "MR"), "" if unknown."""
+        return self.header.modality
+
+    @property
+    def file_bytes(self) -> int:
+        """Size of the file, or of what was read of one that is cut."""
+        return container.file_size(self.sections.lengths)
+
+    # --- what there is to decode
 
     @cached_property
-    def padding(self) -> Planes | None:
-        """Full-res voxels that hold the padding value."""
-        if "PADM" not in self.sections:
-            return None
-        return decode_bits(self.sections["PADM"], self.shape)
+    def base(self) -> Base | None:
+        """The coder of the low-res volume; ``None`` where the file, or what was read of it, has none."""
+        return base_of(self.header, self.sections)
 
-    def lowres(
-        self, threads: int | None = None, z: slice = slice(None), progress: Progress | None = None
-    ) -> Float:
-        """Low-res slices ``z`` in [-1, 1]; only the tiles that they cross are evaluated.
+    @cached_property
+    def refinement(self) -> Refinement | None:
+        """The layer that keeps a bound; ``None`` where the file, or what was read of it, has none."""
+        there = self.header.refine_steps and self.sections.streams()
+        return Refinement(self.header, self.sections) if there else None
 
-        Returns
-        -------
-        ndarray, (z, y, x), float64.
-        """
-        start, stop, _ = z.indices(self.low_shape[0])
-        box = Box((start, 0, 0), (max(start, stop), *self.low_shape[1:]))
-        return self.base.read(box, threads=threads, progress=progress)
+    @cached_property
+    def upsampling(self) -> Upsampling:
+        """The step from the low-res volume to the stored slices."""
+        return Upsampling(self.header, self._require_base().active, self._padding)
 
-    def slabs(
-        self,
-        lowres: Float,
-        how: DecodeOptions = REFERENCE,
-        *,
-        plain: bool = False,
-        progress: Progress | None = None,
-    ) -> Iterator[Slab]:
-        """All full-res slices, a slab at a time.
+    @cached_property
+    def _padding(self) -> Planes | None:
+        return padding_of(self.header, self.sections)
 
-        Parameters
-        ----------
-        plain : whether the slabs are to hold the slices by Lanczos alone too.
-        """
-        stage = "upsample" if (how.sr or self.header.sr) == registry.LANCZOS else "superres"
-        whole = Fullres(self.header, lowres, self.active, self.padding)
-        for slab in whole.slabs(how, plain=plain):
-            yield slab
-            if progress:
-                progress(stage, slab.stop / self.shape[0])
+    @property
+    def missing(self) -> int:
+        """Streams of the refinement that were not read, where a file was cut; each doubles the voxels."""
+        steps = len(self.header.refine_steps)
+        return steps if self.refinement is None else self.refinement.missing
 
-    def decoded(self, how: DecodeOptions = REFERENCE, progress: Progress | None = None) -> Iterator[Slab]:
-        """All full-res slices of the quality that is wished, a slab at a time.
+    def uses_refinement(self, options: DecodeOptions = REFERENCE) -> bool:
+        """Whether voxels come from the refinement: all but its last stream are there, or nothing else is."""
+        if options.lowres or options.quality == "base" or self.refinement is None:
+            return False
+        return self.base is None or (options.quality == "full" and self.missing <= 1)
+
+    def check_options(self, options: DecodeOptions) -> None:
+        """Refuse options that this file cannot serve, before anything is decoded.
 
         Raises
         ------
         UsageError
-            The networks are asked for, and there are none.
+            Another model than the file's, or low-res or "base" quality of a file without networks.
         """
-        if self.is_from_lattice(how):
-            coarse = PREVIEW_VOXELS if how.quality == "preview" else None
-            yield from self._refined(coarse, how.threads, progress)
+        check_model(self.header, options.sr)
+        if not self.uses_refinement(options):
+            self._require_base("lowres" if options.lowres else "quality", options.quality)
+
+    def _require_base(self, option: str | None = None, value: object = None) -> Base:
+        if self.base is None:
+            cut = self.missing > 0 or "WGHT" not in self.sections
+            cause = "what was read of this file has no networks" if cut else "this file has no networks"
+            cause += " and so no low-res volume" if option != "quality" else ""
+            remedy = ", or read more bytes" if cut else ""
+            raise UsageError(f"{cause}: use quality 'full' or 'preview'{remedy}", value=value, option=option)
+        return self.base
+
+    # --- voxels
+
+    def read(
+        self,
+        box: BoxLike = None,
+        level: int = FULL,
+        options: DecodeOptions = REFERENCE,
+        progress: Progress | None = None,
+    ) -> Array:
+        """Stored values of any part of the volume.
+
+        Of networks, only the tiles, rows and blocks are decoded that the box needs.  A refinement is decoded
+        whole, as each of its voxels is predicted from others.
+
+        Parameters
+        ----------
+        box : Box, slice or up to three slices, optional
+            Voxels of the level, along (z, y, x), steps too; all by default.
+        level : {0, 1}
+            0 is the full resolution, 1 the low-res volume, which ``options.lowres`` means too.
+        options : DecodeOptions
+        progress : callable, optional
+            Called with a stage's name and the fraction of it that is done.
+
+        Returns
+        -------
+        ndarray, (z, y, x), of the file's dtype
+
+        Raises
+        ------
+        UsageError
+            The box reaches beyond the level, the level is not there, or see :meth:`check_options`.
+        CorruptFile
+            A section that is needed is damaged.
+        ModelNotFound
+            The file's super-resolution model is not installed.
+
+        Examples
+        --------
+        >>> import numpy as np, inrcodec
+        >>> file = inrcodec.open(inrcodec.encode(np.zeros((8, 16, 16), np.int16)))
+        >>> file.read((slice(2, 4), slice(None), slice(0, 16, 4))).shape
+        (2, 16, 4)
+        """
+        if self._level(level, options) == LOWRES:
+            unit = self.lowres(box, threads=options.threads, progress=progress)
+            return span_of(self.header).to_stored(unit, self.dtype)
+        ranges = ranges_of(box, self.shape)
+        around = bounds(ranges)
+        out = np.empty([len(part) for part in ranges], self.dtype)
+        if around is None:
+            return out
+        _, *others = (within(part, low) for part, low in zip(ranges, around.low, strict=True))
+        places = {index: k for k, index in enumerate(ranges[0])}
+        for slab in self._slabs(around, options, progress):
+            for index, plane in enumerate(slab.stored, slab.start):
+                if index in places:
+                    out[places[index]] = plane[tuple(others)]
+        return out
+
+    def slabs(
+        self,
+        options: DecodeOptions = REFERENCE,
+        *,
+        box: BoxLike = None,
+        progress: Progress | None = None,
+    ) -> Iterator[Slab]:
+        """The slices of a box, a slab at a time, in order; errors are those of :meth:`read`.
+
+        Parameters
+        ----------
+        box : as for :meth:`read`, without steps.
+
+        Yields
+        ------
+        Slab
+            Its slices and their stored values, (z, y, x).
+        """
+        lowres = self._level(FULL, options) == LOWRES
+        ranges = ranges_of(box, self.lowres_shape if lowres else self.shape)
+        if any(part.step != 1 for part in ranges):
+            raise UsageError("slabs are contiguous: leave steps out, or use read", value=box, option="box")
+        around = bounds(ranges)
+        if around is not None and lowres:
+            yield from slabs_of(self.read(around, LOWRES, options, progress), around.low[0])
+        elif around is not None:
+            yield from self._slabs(around, options, progress)
+
+    def _level(self, level: int, options: DecodeOptions) -> int:
+        if level not in (FULL, LOWRES):
+            raise UsageError(f"{level!r} is not a level: 0 is full, 1 low-res", value=level, option="level")
+        if level == LOWRES:
+            self._require_base("level", level)
+            return LOWRES
+        self.check_options(options)
+        return LOWRES if options.lowres else FULL
+
+    def _slabs(self, box: Box, options: DecodeOptions, progress: Progress | None) -> Iterator[Slab]:
+        if not self.uses_refinement(options) or self.refinement is None:
+            yield from self._upsampled(box, options, progress)
             return
-        if not self.has_networks:
-            where, more = (
-                ("what was read of this file", ", of more bytes") if self.is_cut else ("this file", "")
-            )
-            raise UsageError(
-                f"there are no networks in {where}: its quality is 'full' or 'preview'{more}",
-                value=how.quality,
-                option="quality",
-            )
-        how = replace(how, sr=registry.LANCZOS) if how.quality == "preview" else how
-        if how.sr != registry.LANCZOS:
-            registry.check_work(self.header, how.ensemble)  # before the networks are evaluated
-        yield from self.slabs(self.lowres(how.threads, progress=progress), how, progress=progress)
+        streams = self.refinement.within(PREVIEW_VOXELS) if options.quality == "preview" else None
+        stored = self.refinement.read(box, streams=streams, threads=options.threads, progress=progress)
+        if self._padding is not None:
+            for z, plane in enumerate(stored, box.low[0]):
+                plane[self._padding[z][box.slices[1:]]] = plane.dtype.type(self.header.padding or 0)
+        yield from slabs_of(stored, box.low[0])
 
-    @property
-    def has_networks(self) -> bool:
-        """Whether there is anything but a refinement."""
-        weights = self.sections.get("WGHT")
-        return weights is not None and (bool(weights) or not self.header.refine_steps)
+    def _upsampled(self, box: Box, options: DecodeOptions, progress: Progress | None) -> Iterator[Slab]:
+        if options.quality == "preview":
+            options = replace(options, sr=LANCZOS)
+        base, upsampling = self._require_base(), self.upsampling
+        needed = upsampling.support(box, options)
+        lowres = np.empty(base.shape)  # memory is taken only where it is filled
+        lowres[needed.slices] = base.read(needed, threads=options.threads, progress=progress)
+        stage = "upsample" if (options.sr or self.header.sr) == LANCZOS else "superres"
+        for slab in upsampling.slabs(lowres, options, box=box):
+            yield slab
+            if progress:
+                progress(stage, (slab.stop - box.low[0]) / box.shape[0])
 
-    @property
-    def is_cut(self) -> bool:
-        """Whether only the beginning of a file was read."""
-        return self.missing > 0 or "WGHT" not in self.sections
+    def lowres(
+        self, box: BoxLike = None, *, threads: int | None = None, progress: Progress | None = None
+    ) -> Float:
+        """The low-res volume as the networks hold it.
 
-    @property
-    def missing(self) -> int:
-        """Stages of the refinement that were not read."""
-        return len(self.header.refine_steps) - layer.whole_streams(self.sections)
+        Parameters
+        ----------
+        box : low-res voxels, as for :meth:`read`; only the tiles that they cross are evaluated.
 
-    def is_from_lattice(self, how: DecodeOptions) -> bool:
-        """Whether the refinement serves a wish: all but its last stage has to be there, or no networks."""
-        if (
-            not self.header.refine_steps
-            or how.quality == "base"
-            or self.missing == len(self.header.refine_steps)
-        ):
-            return False
-        return not self.has_networks or (how.quality == "full" and self.missing <= 1)
+        Returns
+        -------
+        ndarray, (z, y, x), float64, in [-1, 1]: the ends of the header's range
 
-    def _refined(self, voxels: int | None, threads: int | None, progress: Progress | None) -> Iterator[Slab]:
-        """Slabs of the refinement."""
-        stored = layer.decode(self.header, self.sections, voxels=voxels, threads=threads, progress=progress)
-        for start in range(0, len(stored), SLAB):
-            part = stored[start : start + SLAB]
-            for z, plane in enumerate(part, start):
-                if self.padding is not None:
-                    plane[self.padding[z]] = plane.dtype.type(self.header.padding or 0)
-            yield Slab(start, start + len(part), part, part)
+        Raises
+        ------
+        UsageError
+            The file has no networks.
+        """
+        base = self._require_base()
+        ranges = ranges_of(box, base.shape)
+        around = bounds(ranges)
+        if around is None:
+            return np.empty([len(part) for part in ranges])
+        values: Float = base.read(around, threads=threads, progress=progress)
+        z, y, x = (within(part, low) for part, low in zip(ranges, around.low, strict=True))
+        return values[z, y, x]
 
-    def volume(self, how: DecodeOptions = REFERENCE, progress: Progress | None = None) -> Volume:
-        """The full-res volume, as :func:`inrcodec.api.decode_volume` returns it."""
-        self.refuse_other_model(how.sr)
-        array = np.empty(self.shape, dtype=np.dtype(self.header.dtype))
-        for slab in self.decoded(how, progress):
-            array[slab.start : slab.stop] = slab.stored
-        return self._volume(array, self.header.affine)
+    def volume(self, options: DecodeOptions = REFERENCE, progress: Progress | None = None) -> Volume:
+        """The whole volume with its geometry; the low-res one if ``options.lowres``.
 
-    def refuse_other_model(self, sr: str | None) -> None:
-        """A file is decoded with its own model or with none."""
-        if sr not in (None, registry.LANCZOS, self.header.sr):
-            near = did_you_mean(sr, {registry.LANCZOS, self.header.sr})
-            raise UsageError(
-                f"{sr!r} is not the file's model, which is {self.header.sr!r}{near}; "
-                "leave it out, or use 'lanczos'",
-                value=sr,
-                option="sr",
-            )
-
-    def lowres_volume(self, *, threads: int | None = None, progress: Progress | None = None) -> Volume:
-        """The low-res volume in the source's dtype and units, on its coarser grid, without its padding."""
-        if not self.has_networks:
-            raise UsageError(
-                "this file has no networks and so no low-res volume: its quality 'preview' is the nearest",
-                value="lowres",
-                option="lowres",
-            )
-        stored = self.span.to_stored(self.lowres(threads, progress=progress), np.dtype(self.header.dtype))
-        volume = self._volume(stored, coarser(self.header.affine, self.header.factor))
+        Errors are those of :meth:`read`.
+        """
+        header, array = self.header, self.read(options=options, progress=progress)
+        volume = Volume(
+            array,
+            coarser(header.affine, header.factor) if options.lowres else header.affine,
+            rescale=header.rescale,
+            modality=header.modality,
+            padding=header.padding,
+            ndim=header.ndim,
+            unit=header.unit,
+            description=header.description,
+        )
+        if not options.lowres:
+            return volume
         about = {k: v for k, v in volume.description.items() if k not in FULL_RES_FACTS}
         return replace(volume, padding=None, description=about)
 
+    def lowres_volume(self, *, threads: int | None = None, progress: Progress | None = None) -> Volume:
+        """The low-res volume in the source's dtype and units, on its coarser grid, without its padding."""
+        return self.volume(DecodeOptions(lowres=True, threads=threads), progress)
+
     def preview(self) -> NDArray[np.uint8]:
-        """The central low-res slice, (y, x), grey from its 1st to its 99.5th percentile."""
-        if self.has_networks:
-            middle = self.low_shape[0] // 2
-            plane = self.lowres(1, slice(middle, middle + 1))[0]
+        """The central low-res slice, (y, x), grey from its 1st to its 99.5th percentile.
+
+        Of a file without networks, a slice of the refinement's coarse lattice.
+        """
+        if self.base is None and self.refinement is not None:
+            coarse = self.refinement.coarse(PREVIEW_VOXELS, 1)
+            plane = coarse[len(coarse) // 2].astype(np.float64)
         else:
-            found = layer.coarse(self.header, self.sections, PREVIEW_VOXELS, 1)
-            plane = found[len(found) // 2].astype(np.float64)
+            middle = self.lowres_shape[0] // 2
+            plane = self.lowres(slice(middle, middle + 1), threads=1)[0]
         low, high = np.percentile(plane, [1, 99.5])
         grey = np.clip((plane - low) / max(high - low, 1e-9), 0, 1)
         scaled: NDArray[np.uint8] = np.rint(255 * grey).astype(np.uint8)
         return scaled
 
-    def _volume(self, array: NDArray[np.generic], affine: Float) -> Volume:
-        h = self.header
-        return Volume(
-            array,
-            affine,
-            rescale=h.rescale,
-            modality=h.modality,
-            padding=h.padding,
-            ndim=h.ndim,
-            unit=h.unit,
-            description=h.description,
-        )
+    def digest(self, options: DecodeOptions = REFERENCE) -> bytes:
+        """BLAKE2b-128 of the decoded voxels, here and now; the header has the encoder's."""
+        digest = Digest()
+        for slab in self.slabs(options):
+            digest.add(slab.stored)
+        return digest.value
 
+    def verify(self, options: DecodeOptions = REFERENCE) -> bool:
+        """Compare every checksum, decode, and say whether the digest is the encoder's.
 
-def digest(decoder: Decoder, *, device: str = "cpu", threads: int | None = None) -> bytes:
-    """The digest of a file's decoded volume, here and now."""
-    found = blake2b(digest_size=DIGEST_BYTES)
-    how = DecodeOptions(device=device, threads=threads)
-    for slab in decoder.decoded(how):
-        found.update(raw_bytes(slab.stored))
-    return found.digest()
-
-
-def digest_of(array: NDArray[np.generic]) -> bytes:
-    """The digest of a volume that has been decoded."""
-    return blake2b(raw_bytes(array), digest_size=DIGEST_BYTES).digest()
-
-
-def raw_bytes(stored: NDArray[np.generic]) -> memoryview:
-    """C order, little-endian, whatever the machine; a view where the memory is that already."""
-    little = stored.astype(stored.dtype.newbyteorder("<"), order="C", copy=False)
-    return little.reshape(-1).view(np.uint8).data
+        Raises
+        ------
+        CorruptFile
+            A checksum is wrong.
+        """
+        self.sections.check()
+        return self.digest(options) == self.header.digest

@@ -16,7 +16,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from threading import Lock, Thread
+from threading import Barrier, Lock, Thread
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -103,26 +103,48 @@ def one_blas_thread() -> Iterator[None]:
         guard.leave()
 
 
+_torch_lock = Lock()  # held while new threads would take another default
+
+
 @contextmanager
 def torch_threads(count: int) -> Iterator[None]:
     """torch on ``count`` threads in the calling thread, and in no other."""
-    before = _torch_count()
-    _set_torch(count, before)
+    import torch
+
+    before = torch_count()
+    with _torch_lock:
+        torch.set_num_threads(count)
+        _restore_default(before)
     try:
         yield
     finally:
-        _set_torch(before, before)
+        with _torch_lock:
+            torch.set_num_threads(before)
 
 
 def torch_pool(workers: int) -> InterruptiblePool:
     """A pool whose workers compute on one torch thread each; the caller's count stays as it is."""
-    return InterruptiblePool(workers, initializer=_set_torch, initargs=(1, _torch_count()))
+    import torch
+
+    default, pool, started = torch_count(), InterruptiblePool(workers), Barrier(workers)
+
+    def start(_: int) -> None:
+        torch.get_num_threads()  # takes the default, which would otherwise replace what follows
+        torch.set_num_threads(1)
+        started.wait()  # so that each task is another worker's
+
+    with _torch_lock:
+        try:
+            list(pool.map(start, range(workers)))
+        except BaseException:
+            started.abort()
+            raise
+        finally:
+            _restore_default(default)
+    return pool
 
 
-_torch_lock = Lock()  # held while the default of new threads is another
-
-
-def _torch_count() -> int:
+def torch_count() -> int:
     """torch's count in the calling thread, which takes the default for good at its first use of torch."""
     import torch
 
@@ -130,17 +152,13 @@ def _torch_count() -> int:
         return torch.get_num_threads()
 
 
-def _set_torch(count: int, default: int) -> None:
-    """Set the calling thread's count, while new threads go on taking ``default``."""
+def _restore_default(count: int) -> None:
+    """Set the count that new threads take, without a change of the caller's: in a thread of its own."""
     import torch
 
-    with _torch_lock:
-        torch.get_num_threads()
-        torch.set_num_threads(count)  # and the default with it
-        if count != default:
-            other = Thread(target=torch.set_num_threads, args=(default,))
-            other.start()
-            other.join()
+    other = Thread(target=torch.set_num_threads, args=(count,))
+    other.start()
+    other.join()
 
 
 @contextmanager

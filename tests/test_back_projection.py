@@ -18,8 +18,9 @@ from inrcodec.format.header import Header
 from inrcodec.layers import resample
 from inrcodec.layers.decode_options import DecodeOptions
 from inrcodec.layers.superres import registry, upsampler
-from inrcodec.layers.superres.network import Architecture, SRDenseNet
-from inrcodec.layers.upsample import Fullres
+from inrcodec.layers.superres.architectures import Architecture
+from inrcodec.layers.superres.network import SRDenseNet
+from inrcodec.layers.upsample import Upsampling
 from inrcodec.volume.box import lowres_shape
 from inrcodec.volume.value_range import Range, unit_rows
 from inrcodec.volume.volume import Volume
@@ -54,8 +55,8 @@ def lowres(volume, about):
 
 def error(volume, about, low):
     """Mean squared error of what the decoder makes of it."""
-    whole = Fullres(about, low, np.ones(low.shape, bool), None)
-    decoded = np.concatenate([slab.stored for slab in whole.slabs(DecodeOptions(threads=2))])
+    whole = Upsampling(about, np.ones(low.shape, bool), None)
+    decoded = np.concatenate([slab.stored for slab in whole.slabs(low, DecodeOptions(threads=2))])
     return np.square(decoded.astype(float) - volume.array).mean()
 
 

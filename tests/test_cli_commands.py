@@ -20,6 +20,7 @@ from dicom_maker import write_series
 
 import inrcodec
 from inrcodec.cli import dec, enc, info
+from inrcodec.file import InrvFile
 from inrcodec.format import container
 
 TINY = "--factor 2 --tiles 1,1,1 --width 10 --steps 200 --sr lanczos --threads 1".split()
@@ -53,6 +54,7 @@ def test_a_dry_run_predicts_time_and_bytes(tiny, capsys):
     words = capsys.readouterr().err
     assert re.search(r"^predicted time +about \d+ (s|min)$", words, re.MULTILINE)
     assert re.search(r"^predicted size +about [\d,]+ bytes$", words, re.MULTILINE)
+    assert words.endswith("options\n  steps  200\n")
 
 
 @pytest.mark.parametrize("command", ["enc", "dec", "info", "train"])
@@ -200,13 +202,12 @@ DETAILS = [
 @pytest.mark.parametrize(("model", "words", "says", "hides"), DETAILS)
 def test_a_series_says_where_its_fine_detail_comes_from(model, words, says, hides, tiny, monkeypatch):
     from inrcodec import api
-    from inrcodec.file import Decoder
 
     volume = api.decode_volume(tiny / "in.inrv", lowres="--lowres" in words)
     header, sections = container.read(tiny / "in.inrv")
     named = replace(header, sr=model)
     monkeypatch.setattr(container, "open_sections", lambda *_: (named, sections))
-    monkeypatch.setattr(Decoder, "volume", lambda *_: volume)
+    monkeypatch.setattr(InrvFile, "volume", lambda *_: volume)
     assert dec.main([str(tiny / "in.inrv"), str(tiny / "series"), *words, "-q"]) == 0
     derivation = pydicom.dcmread(next((tiny / "series").iterdir())).DerivationDescription
     assert says in derivation
@@ -260,9 +261,7 @@ def test_info_prints_a_table_or_json_to_stdout(tiny, capsys):
 
 @pytest.mark.parametrize("words", [[], ["-q"], ["--json"]], ids=str)
 def test_a_digest_that_differs_is_said_and_is_not_ok(words, tiny, capsys, monkeypatch):
-    from inrcodec import api
-
-    monkeypatch.setattr(api, "digest", lambda *args, **keywords: b"other")
+    monkeypatch.setattr(InrvFile, "digest", lambda *args, **keywords: b"other")
     assert info.main([str(tiny / "in.inrv"), "--verify", *words]) == 0
     out, err = capsys.readouterr()
     for said in ("digest differs", "all checksums are right", "Another machine", "one stored unit"):

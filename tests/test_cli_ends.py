@@ -17,6 +17,7 @@ import pytest
 from inrcodec import api
 from inrcodec.cli import dec, enc, exits, info
 from inrcodec.errors import FitFailed
+from inrcodec.file import InrvFile
 from inrcodec.format import container, limits
 
 DATA = Path(__file__).parent / "data"
@@ -146,7 +147,7 @@ def test_a_command_ends_with_its_code_and_says_why(code, line, says, folder, cap
 
 @pytest.mark.parametrize("template", ["none", "gap"], ids=["missing", "of another modality"])
 def test_a_wrong_template_is_refused_before_the_decode(template, folder, capfd, monkeypatch):
-    monkeypatch.setattr(api, "volume_of", lambda *args, **keywords: pytest.fail("decoded"))
+    monkeypatch.setattr(InrvFile, "volume", lambda *args, **keywords: pytest.fail("decoded"))
     code, _, err = run(f"dec {{}}/mr.inrv {{}}/out --template {{}}/{template}", folder, capfd)
     assert code in (2, 3), err
 

@@ -1,12 +1,15 @@
 """One root, one exit code for each kind of answer, and a tree that is drawn as it is."""
 
+import ast
 import re
+from pathlib import Path
 
 import pytest
 
 from inrcodec import errors
 from inrcodec.errors import InrvError
 
+PACKAGE = Path(errors.__file__).parent
 EXIT_CODES = {
     "InrvError": 1,
     "UsageError": 2,
@@ -73,3 +76,14 @@ def test_usage_error_is_a_value_error() -> None:
 def test_missing_extra_says_how_to_install_it() -> None:
     error = errors.MissingExtra("needs SimpleITK", extra="itk")
     assert str(error) == "needs SimpleITK: pip install 'inrcodec[itk]'" and error.extra == "itk"
+
+
+LIBRARY = [path for path in PACKAGE.rglob("*.py") if path.parent.name != "cli" and path.name != "__main__.py"]
+
+
+@pytest.mark.parametrize("path", LIBRARY, ids=lambda path: path.relative_to(PACKAGE).as_posix())
+def test_no_message_of_the_library_names_a_flag(path: Path) -> None:
+    tree = ast.parse(path.read_text())
+    for call in (node.exc for node in ast.walk(tree) if isinstance(node, ast.Raise) and node.exc):
+        words = [n.value for n in ast.walk(call) if isinstance(n, ast.Constant) and isinstance(n.value, str)]
+        assert not re.search(r"(?<!\S)--[a-z]|\w=(True|UID)", " ".join(words)), words

@@ -119,7 +119,7 @@ def test_few_bytes_that_claim_millions_of_weights_are_refused() -> None:
     index = len(tile).to_bytes(4, "little")
     data = container.pack([("HEAD", header.to_bytes()), ("INDX", index), ("WGHT", tile)])
     with pytest.raises(CorruptFile, match="ends before its last weight"):
-        inrcodec.open(data).lowres(1)
+        inrcodec.open(data).lowres(threads=1)
 
 
 @pytest.mark.usefixtures("frugal")

@@ -15,6 +15,7 @@ import inrcodec
 from inrcodec.cli.arguments import Parser, given
 from inrcodec.encoder import options as encoding
 from inrcodec.encoder.options import PRESETS, EncodeOptions
+from inrcodec.encoder.presets import by_preset
 from inrcodec.errors import UsageError
 from inrcodec.layers import decode_options as decoding
 from inrcodec.layers.decode_options import DecodeOptions
@@ -311,6 +312,13 @@ def test_a_row_is_all_that_an_option_needs():
     )
     with pytest.raises(UsageError, match="grain: 10 is not possible, allowed: a whole number from 1 to 9"):
         Extended(grain=10)
+
+
+def test_the_table_has_the_values_of_the_presets():
+    assert by_preset("through_sr") == "no (fast, paper), yes (balanced, best)"
+    assert by_preset("layers") == "4"
+    for name in ("steps", "layers", "width", "through_sr"):
+        assert by_preset(name) in encoding.OPTIONS[name].line
 
 
 def test_what_a_preset_fixes_are_options():

@@ -18,8 +18,9 @@ from threadpoolctl import threadpool_info, threadpool_limits
 import inrcodec
 from inrcodec import parallel
 from inrcodec.format import container
-from inrcodec.layers.lattice import layer
-from inrcodec.layers.superres.network import Architecture, SRDenseNet
+from inrcodec.layers.lattice.layer import Refinement
+from inrcodec.layers.superres.architectures import Architecture
+from inrcodec.layers.superres.network import SRDenseNet
 from inrcodec.layers.superres.upsampler import Upsampler
 from inrcodec.parallel import InterruptiblePool
 
@@ -98,7 +99,7 @@ def test_concurrent_decodes_give_the_same_voxels_and_restore_what_they_found(cou
     before, second_started, first_done = blas_counts(), Event(), Event()
 
     def first():
-        decoded = layer.decode(header, sections, progress=lambda *_: second_started.wait(60))
+        decoded = Refinement(header, sections).read(progress=lambda *_: second_started.wait(60))
         first_done.set()
         return decoded
 
@@ -108,12 +109,19 @@ def test_concurrent_decodes_give_the_same_voxels_and_restore_what_they_found(cou
             first_done.wait(60)
             assert set(blas_counts()) == {1}  # still held, though the first has left
 
-        return layer.decode(header, sections, progress=wait)
+        return Refinement(header, sections).read(progress=wait)
 
     with ThreadPoolExecutor(2) as pool:
         results = [pool.submit(first), pool.submit(second)]
         assert all(np.array_equal(r.result(), array) for r in results)
     assert blas_counts() == before
+
+
+def test_concurrent_low_res_decodes_agree_and_leave_blas_as_it_was(counts, tiny_blob):
+    expected, before = inrcodec.decode(tiny_blob, lowres=True), blas_counts()
+    with ThreadPoolExecutor(4) as pool:
+        decoded = list(pool.map(lambda _: inrcodec.decode(tiny_blob, lowres=True, threads=2), range(8)))
+    assert all(np.array_equal(d, expected) for d in decoded) and blas_counts() == before
 
 
 def residual_layers():

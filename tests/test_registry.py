@@ -35,6 +35,13 @@ def test_a_file_gets_the_weights_that_it_names_whatever_shares_their_id(own):
     assert registry.load("ct-3d-x4", bytes.fromhex(CARD["sha256"])).arch.factor == (4, 4, 4)
 
 
+def test_a_user_model_of_another_factor_is_not_taken_for_the_bundled_one_of_its_id(own):
+    other = CARD["architecture"] | {"factor": [2, 2, 2]}
+    write(own, "ct-3d-x4", id="ct-3d-x4", sha256="ab" * 32, architecture=other)
+    assert registry.matching("ct-3d-x4", bytes.fromhex("ab" * 32)).factor == (2, 2, 2)
+    assert registry.matching("ct-3d-x4", bytes.fromhex(CARD["sha256"])).factor == (4, 4, 4)
+
+
 def test_a_folder_that_is_none_is_named(monkeypatch, tmp_path):
     monkeypatch.setenv(registry.OWN, str(tmp_path / "nowhere"))
     with pytest.raises(ModelNotFound, match="not a folder"):

@@ -21,7 +21,7 @@ from inrcodec.report.text import facts, shortest
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from inrcodec.file import Decoder
+    from inrcodec.file import InrvFile
     from inrcodec.io.provenance import Detail, Provenance
 
 
@@ -69,11 +69,11 @@ def _decode(args: argparse.Namespace) -> None:
     requested = parse_modality(args.modality)
     io.refuse_modality(args.output, requested)
     file = api.open(input_bytes(args.input), args.max_bytes)
-    file.refuse_other_model(options.sr)
+    file.check_options(options)
     modality = reconcile(file.header.modality, requested)
     io.check_sink(args.output, args.force, template=args.template, modality=modality)
     with StageBar(quiet=args.quiet, verbose=args.verbose) as bar:
-        volume = api.volume_of(file, options, bar)
+        volume = file.volume(options, bar)
         bar("write", 0.0)
         io.write(
             replace(volume, modality=modality),
@@ -97,28 +97,29 @@ def _decode(args: argparse.Namespace) -> None:
     say(facts(result), quiet=args.quiet or args.json)
 
 
-def _provenance(output: str, array: NDArray[Any], file: Decoder, options: DecodeOptions) -> Provenance | None:
+def _provenance(
+    output: str, array: NDArray[Any], file: InrvFile, options: DecodeOptions
+) -> Provenance | None:
     """What a sink must say of a lossy copy, for the very voxels that it holds; nothing of a lossless one."""
-    from inrcodec.format import container
     from inrcodec.io.provenance import Provenance
 
-    whole_lattice = options.quality == "full" and file.is_from_lattice(options) and not file.missing
+    whole_lattice = options.quality == "full" and file.uses_refinement(options) and not file.missing
     bound = file.header.bound if whole_lattice else None
     if array.dtype.kind == "f" and not output.lower().endswith((".npy", ".nii", ".nii.gz")):
         bound = None  # DICOM has 65 536 steps for floats
     if bound == 0:
         return None
     return Provenance(
-        ratio=array.nbytes / container.file_size(file.sections.lengths),
+        ratio=array.nbytes / file.file_bytes,
         detail=_detail(options, file, whole=whole_lattice),
         bound="" if bound is None else f"{shortest(bound)} {file.header.unit}".strip(),
     )
 
 
-def _detail(options: DecodeOptions, file: Decoder, *, whole: bool) -> Detail:
+def _detail(options: DecodeOptions, file: InrvFile, *, whole: bool) -> Detail:
     if options.lowres:
         return "low-res"
-    if file.is_from_lattice(options):
+    if file.uses_refinement(options):
         return "refined" if whole else "coarse"
     interpolated = options.quality == "preview" or (options.sr or file.header.sr) == "lanczos"
     return "interpolated" if interpolated else "guessed"

@@ -14,14 +14,7 @@ from contextlib import contextmanager
 from inrcodec.cli.arguments import STREAM, Parser, given
 from inrcodec.cli.exits import run
 from inrcodec.cli.progress import StageBar
-from inrcodec.cli.stdio import (
-    STDOUT,
-    put_json,
-    refuse_same_file,
-    refuse_stream,
-    refuse_terminal,
-    say,
-)
+from inrcodec.cli.stdio import STDOUT, put_json, refuse_same_file, refuse_stream, refuse_terminal, say
 from inrcodec.encoder.options import OPTIONS, SOURCE_OPTIONS
 from inrcodec.errors import UsageError
 from inrcodec.report.text import plan_text, report_text
@@ -59,10 +52,10 @@ def _encode(args: argparse.Namespace) -> None:
     from inrcodec import api
 
     if args.dry_run:
-        plan = api.plan(args.input, **keywords)
+        plan = api.plan(args.input, **keywords) | {"options": keywords}
         if args.json:
             put_json(plan)
-        say(plan_text(plan), quiet=args.quiet or args.json)
+        say(plan_text(plan, ROWS), quiet=args.quiet or args.json)
         return
     with _resume_hint(args), StageBar(quiet=args.quiet, verbose=args.verbose) as bar:
         target = STDOUT if args.output == STREAM else args.output

@@ -61,9 +61,7 @@ def exit_codes() -> str:
 
 
 def run(
-    parser: Parser,
-    command: Callable[[argparse.Namespace], int | None],
-    argv: Sequence[str] | None,
+    parser: Parser, command: Callable[[argparse.Namespace], int | None], argv: Sequence[str] | None
 ) -> int:
     """Parse, run the command, and turn every end into an exit code.
 
@@ -95,11 +93,7 @@ def run(
 
 
 def _end(
-    parser: Parser,
-    command: Callable[[argparse.Namespace], int | None],
-    words: list[str],
-    *,
-    verbose: bool,
+    parser: Parser, command: Callable[[argparse.Namespace], int | None], words: list[str], *, verbose: bool
 ) -> int:
     """The exit code of every end but an interrupt, which may come while another end is reported."""
     source = ""

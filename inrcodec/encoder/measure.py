@@ -19,11 +19,11 @@ from inrcodec.encoder.fitted import Fitted
 from inrcodec.encoder.measured import Measured, Outcome, lowres_errors, squared_error
 from inrcodec.encoder.plan import Plan
 from inrcodec.errors import TargetNotReached
-from inrcodec.file import Decoder
+from inrcodec.file import InrvFile
 from inrcodec.format.header import LANCZOS, Header
-from inrcodec.format.sections import Sections
 from inrcodec.layers.decode_options import DecodeOptions
 from inrcodec.layers.superres.conditioning import with_noise
+from inrcodec.layers.upsample import Upsampling, padding_of
 from inrcodec.progress import Progress
 
 Float = NDArray[np.float64]
@@ -35,7 +35,7 @@ def networks(fitted: Fitted, progress: Progress | None = None) -> Measured:
     On the CPU, wherever it was fitted: that is the reference decode, whose digest the file states.
     """
     plan, sections = fitted.plan, fitted.sections
-    lowres = Decoder(plan.header, Sections(sections)).lowres(plan.options.threads)
+    lowres = InrvFile.from_sections(plan.header, sections).lowres(threads=plan.options.threads)
     header, lanczos, model = _upsampled(plan, sections, lowres, progress)
     helped = model is not None and model.errors.mse < lanczos.errors.mse
     result = model if model is not None and helped else lanczos
@@ -84,7 +84,7 @@ def refinement(
     result = Outcome(plan)
     report = None if progress is None else lambda _, done: progress("verify", done)
     how = DecodeOptions(threads=plan.options.threads)
-    for slab in Decoder(header, Sections(sections)).decoded(how, progress=report):
+    for slab in InrvFile.from_sections(header, sections).slabs(how, progress=report):
         result.add(slab.start, slab.stop, slab.stored)
     largest, bound = result.errors.largest * abs(header.rescale[0]), header.bound
     if bound is not None and largest > bound:
@@ -115,7 +115,8 @@ def _upsampled(
     has_model = header.sr != LANCZOS
     lanczos, model = Outcome(plan), Outcome(plan) if has_model else None
     how = DecodeOptions(threads=plan.options.threads)
-    for slab in Decoder(header, Sections(sections)).slabs(lowres, how, plain=True):
+    upsampling = Upsampling(header, active, padding_of(header, sections))
+    for slab in upsampling.slabs(lowres, how, plain=True):
         lanczos.add(slab.start, slab.stop, slab.plain)
         if model is not None:
             model.add(slab.start, slab.stop, slab.stored)

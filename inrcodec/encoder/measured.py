@@ -9,15 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from hashlib import blake2b
 
 import numpy as np
 from numpy.typing import NDArray
 
 from inrcodec.encoder.plan import Plan
 from inrcodec.errors import TargetNotReached
-from inrcodec.file import DIGEST_BYTES, raw_bytes
 from inrcodec.format import container
+from inrcodec.format.digest import Digest
 from inrcodec.format.header import Header
 from inrcodec.volume import metrics, windows
 from inrcodec.volume.metrics import Errors, WindowErrors
@@ -33,18 +32,18 @@ class Outcome:
         self.source = facts.volume.array
         self.errors = Errors(facts.peak)
         self.windows = WindowErrors(windows.error_windows(plan.options.focus, facts.volume, facts.span))
-        self._hash = blake2b(digest_size=DIGEST_BYTES)
+        self._digest = Digest()
 
     def add(self, start: int, stop: int, stored: NDArray[np.generic]) -> None:
         """Take in the decoded slices ``[start, stop)``."""
         self.errors.add(self.source[start:stop], stored)
         self.windows.add(self.source[start:stop], stored)
-        self._hash.update(raw_bytes(stored))
+        self._digest.add(stored)
 
     @property
     def digest(self) -> bytes:
         """BLAKE2b-128 of the decoded volume."""
-        return self._hash.digest()
+        return self._digest.value
 
 
 @dataclass(frozen=True)

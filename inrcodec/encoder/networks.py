@@ -90,7 +90,7 @@ def networks_for(
     """
     found = sized(targets(active), active, options, budget)
     cuts = tiles.cut(active, found.parts)
-    boxes = tuple(tiles.of(active, found.parts, cuts))
+    boxes = tuple(tiles.tiles_of(active, found.parts, cuts))
     layout = found.layout
     if options.omega is None:
         z, y, x = active.shape

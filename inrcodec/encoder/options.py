@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from inrcodec import validate
 from inrcodec.encoder import conflicts
-from inrcodec.encoder.presets import PRESETS, Preset, ResolvedOptions, Settings, Triple
+from inrcodec.encoder.presets import PRESETS, Preset, ResolvedOptions, Settings, Triple, by_preset
 from inrcodec.format import limits
 from inrcodec.validate import LARGEST, SWITCH, Kind, lists_keywords, number, row, triples, whole
 from inrcodec.volume import windows
@@ -232,7 +232,7 @@ class EncodeOptions:
         "steps of the fit",
         EFFORT,
         for_networks=True,
-        otherwise="by preset, more for small volumes",
+        otherwise=f"{by_preset('steps')}; more for small volumes",
     )
     time_budget: float | None = row(
         None,
@@ -267,7 +267,7 @@ class EncodeOptions:
         "hidden layers of each network",
         NETWORKS,
         for_networks=True,
-        otherwise="by preset",
+        otherwise=by_preset("layers"),
     )
     width: int | None = row(
         None,
@@ -275,7 +275,7 @@ class EncodeOptions:
         "units of each hidden layer",
         NETWORKS,
         for_networks=True,
-        otherwise="by preset and target",
+        otherwise=f"by target, {by_preset('width')}",
     )
     focus: Focus = row(
         windows.ALL,
@@ -306,7 +306,7 @@ class EncodeOptions:
         metavar="N",
         without=("sr", "lanczos"),
         for_networks=True,
-        otherwise="by preset",
+        otherwise="as many as the preset has time for",
     )
     through_sr: bool | None = row(
         None,
@@ -315,7 +315,7 @@ class EncodeOptions:
         SUPERRES,
         detail="not for the volume that plain down-sampling gives",
         for_networks=True,
-        otherwise="by preset",
+        otherwise=by_preset("through_sr"),
     )
     seed: int = row(0, whole(0, MAX_SEED, "0 to 2^63 - 1"), "of all randomness, stored in the file", MACHINE)
     device: str = row("cpu", validate.DEVICE, "where the networks are fitted", MACHINE)

@@ -17,7 +17,7 @@ from inrcodec.volume.windows import Focus
 if TYPE_CHECKING:
     from inrcodec.encoder.fit.checkpoint import Checkpoint
 
-__all__ = ["PRESETS", "Preset", "ResolvedOptions", "Settings", "Triple"]
+__all__ = ["PRESETS", "Preset", "ResolvedOptions", "Settings", "Triple", "by_preset"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,3 +111,20 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
         ),
     }
 )
+
+
+def by_preset(setting: str) -> str:
+    """The values of a setting as text, such as "no (fast, paper), yes (balanced, best)"."""
+    found: dict[object, list[str]] = {}
+    for name, preset in PRESETS.items():
+        found.setdefault(getattr(preset, setting), []).append(name)
+    words = {value: _word(value) for value in found if value is not None}
+    if len(found) == 1:
+        return "".join(words.values())
+    return ", ".join(f"{word} ({', '.join(found[value])})" for value, word in words.items())
+
+
+def _word(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:,}" if isinstance(value, int) else str(value)

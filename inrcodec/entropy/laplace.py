@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from inrcodec.errors import CorruptFile
 
-__all__ = ["best_spread", "decode_weights", "encode_weights", "ideal_bits"]
+__all__ = ["best_spread", "decode_weights", "encode_weights"]
 
 Ints = NDArray[np.int32]
 
@@ -30,7 +30,6 @@ SCALE_BITS = 16  # frequencies of a table sum to 2^16: the tail of b = 16 still 
 SLOT_MASK = (1 << SCALE_BITS) - 1
 FIRST_STATE = 1 << 16  # pushing never lowers it: a reader below it has run out of bytes, and knows at once
 STATE_LOW = 1 << 22  # the state stays below 2^30, one digit of a Python integer, which is a fifth faster
-UNIT = 1 << 32  # fixed point of the survival function
 WIDEST_TABLE = 136  # spread of b = 16; a wider one is coded as b / 2^shift and ``shift`` plain low bits
 ZERO_SPREAD = 72  # spread of b = 1
 STEPS_PER_OCTAVE = 16
@@ -321,11 +320,6 @@ def _checked(value: int) -> int:
     if abs(value) > LARGEST:
         raise CorruptFile(f"weight {value} is beyond 32 bits, get the file again", value=value)
     return value
-
-
-def ideal_bits(values: Ints, spread: int) -> float:
-    """Bits of ``values`` under the exact discretised Laplace: what the coder is measured against."""
-    return float(_all_bits(values)[spread])
 
 
 def best_spread(values: Ints) -> int:

@@ -1,7 +1,7 @@
 """Sections to a file and back.
 
 In: sections, or the bytes of a file.  Out: the other.
-The one law: nothing is trusted before its checksum, nothing is read before its length was checked, and
+Invariant: nothing is trusted before its checksum, nothing is read before its length was checked, and
 nothing follows the last byte.
 
 Layout, little-endian: `PREFIX`, then an `ENTRY` for each section, the CRC-32 of all that, the sections'
@@ -19,11 +19,14 @@ from struct import Struct
 from typing import NamedTuple
 from zlib import crc32
 
+from inrcodec import validate
 from inrcodec.errors import CorruptFile, LimitExceeded, UnsupportedFile, UsageError
 from inrcodec.format import limits
 from inrcodec.format.header import Header
-from inrcodec.format.sections import ADVICE, STREAM, Entry, Place, Sections
-from inrcodec.format.source import ByteSource, Source, opened
+from inrcodec.format.sections import ADVICE, STREAM, Entry, Place
+from inrcodec.format.sections import Sections as Sections
+from inrcodec.format.source import ByteSource, opened
+from inrcodec.format.source import Source as Source
 
 MAGIC = b"\x89INRV\r\n\x1a"  # not UTF-8, shows text-mode damage, ends a listing: the PNG spirit
 # What transfers in text mode make of it: line ends changed either way, the high bit cleared, or the first
@@ -156,6 +159,8 @@ def open_sections(source: Source, most: int | None = None) -> tuple[Header, Sect
     UsageError
         The header is not within the first ``most`` bytes.
     """
+    if most is not None:
+        validate.integer("max_bytes", most, 1, validate.LARGEST)
     with _named(source):
         table, sections = _sections(opened(source), most)
         stated = {entry.name: entry.length for entry in table.entries}
@@ -264,7 +269,7 @@ def _check_entries(entries: list[Entry], total: int) -> None:
     names = [entry.name for entry in entries]
     for name in names:
         if not _ID.fullmatch(name):
-            raise CorruptFile(f"section ID {name!r} is no ID, {ADVICE}", value=name)
+            raise CorruptFile(f"section ID {name!r} is not four letters or digits, {ADVICE}", value=name)
     if names[:1] != ["HEAD"]:
         raise CorruptFile(f"first section is {names[:1]}, not HEAD, {ADVICE}", value=names)
     if len(set(names)) != len(names):
@@ -283,10 +288,10 @@ def _check_entries(entries: list[Entry], total: int) -> None:
         )
 
 
-def _cut(found: int, most: int | None, needed: int, total: int | None = None) -> CorruptFile | UsageError:
+def _cut(there: int, most: int | None, needed: int, total: int | None = None) -> CorruptFile | UsageError:
     """The file ends before ``needed`` bytes, or no more than ``most`` were to be read."""
-    if most is None or found < most:
-        return _truncated(found, needed if total is None else total)
+    if most is None or there < most:
+        return _truncated(there, needed if total is None else total)
     return UsageError(
         f"the first {most} bytes end within the header, read {needed} at least",
         value=most,
@@ -294,8 +299,8 @@ def _cut(found: int, most: int | None, needed: int, total: int | None = None) ->
     )
 
 
-def _truncated(found: int, wanted: int) -> CorruptFile:
-    return CorruptFile(f"file ends after {found} of {wanted} bytes, {ADVICE}", value=found)
+def _truncated(there: int, needed: int) -> CorruptFile:
+    return CorruptFile(f"file ends after {there} of {needed} bytes, {ADVICE}", value=there)
 
 
 def _extended(total: int) -> CorruptFile:

@@ -82,7 +82,7 @@ def _integer_bytes(header: Header) -> int:
     return 4 if (header.high - header.low) / header.refine_unit < 1 << 31 else 8
 
 
-def check(name: str, value: int, ceiling: int) -> None:
+def check(name: str, value: int, ceiling: int, remedy: str = "split the volume") -> None:
     """Refuse ``value`` above ``ceiling``.
 
     Raises
@@ -91,7 +91,7 @@ def check(name: str, value: int, ceiling: int) -> None:
     """
     if value > ceiling:
         raise LimitExceeded(
-            f"{name} is {value}, the format allows {ceiling}: split the volume, or do not trust the file",
+            f"{name} is {value}, the format allows {ceiling}: {remedy}, or do not trust the file",
             value=value,
         )
 

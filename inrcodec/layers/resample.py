@@ -1,7 +1,7 @@
 """Separable Lanczos-3 resampling by integer factors, down and up (paper, section 3.2, equation 1).
 
 In: full-res slices or a low-res volume.  Out: the low-res volume, or any range of full-res slices.
-The one law: linear; constant in, constant out.
+Invariant: linear; constant in, constant out.
 
 Low-res voxel ``i`` covers the full-res voxels ``[f*i, f*(i + 1))``, so both grids share one physical extent
 and the low-res length is ``ceil(n / f)``.  The kernel is widened by ``f`` on the way down (anti-aliasing, as
@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inrcodec.parallel import InterruptiblePool
-from inrcodec.volume.box import Shape, lowres_shape
+from inrcodec.volume.box import Box, Shape, lowres_shape
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -41,10 +41,10 @@ BATCH = 8  # full-res slices that are shared out among threads at a time
 BAND = 1 << 15  # voxels of a band of rows: its floats stay in a core's cache, and its memory is used again
 
 
-def bands(shape: Shape) -> list[slice]:
-    """The rows of a slice in bands of at most ``BAND`` voxels, or one row."""
-    height = max(1, BAND // shape[2])
-    return [slice(y, min(y + height, shape[1])) for y in range(0, shape[1], height)]
+def bands(start: int, stop: int, width: int) -> list[slice]:
+    """The rows ``[start, stop)`` in bands of at most ``BAND`` voxels, or of one row."""
+    height = max(1, BAND // width)
+    return [slice(y, min(y + height, stop)) for y in range(start, stop, height)]
 
 
 def down(
@@ -75,7 +75,7 @@ def down(
     users = slices.T.tocsr()
 
     def small(z: int) -> Float:
-        narrow = np.concatenate([(columns @ rows_at(z, band).T).T for band in bands(shape)])
+        narrow = np.concatenate([(columns @ rows_at(z, band).T).T for band in bands(0, shape[1], shape[2])])
         plane: Float = rows @ narrow
         return plane
 
@@ -111,15 +111,30 @@ def up(lowres: Float, factor: Shape, shape: Shape, start: int = 0, stop: int | N
     return out
 
 
-def up_slice(lowres: Float, factor: Shape, shape: Shape, z: int) -> Iterator[tuple[slice, Float]]:
-    """Full-res slice ``z``, a band of rows (y, x) after the other."""
-    slices, _, columns = map(_matrix_up, lowres.shape, factor, shape)
-    plane = np.zeros(lowres.shape[1:])
-    for source, weight in _taps_of(slices, z):
-        plane += weight * lowres[source]
+def support(box: Box, low_shape: Shape, factor: Shape, shape: Shape) -> Box:
+    """The low-res voxels that a full-res box, which is not empty, is up-sampled from."""
+    axes = zip(low_shape, factor, shape, box.low, box.high, strict=True)
+    z, y, x = (_part_up(n_low, f, n, start, stop)[1] for n_low, f, n, start, stop in axes)
+    return Box((z.start, y.start, x.start), (z.stop, y.stop, x.stop))
+
+
+def up_slice(
+    lowres: Float, factor: Shape, shape: Shape, z: int, box: Box | None = None
+) -> Iterator[tuple[slice, Float]]:
+    """Full-res slice ``z``, or what of it is in a box, a band of rows (y, x) after the other.
+
+    The low-res volume may hold anything where no voxel of the box is up-sampled from.
+    """
+    box = box or Box((0, 0, 0), shape)
+    (_, low_y, low_x), (_, fy, fx), (_, y, x) = lowres.shape, factor, shape
+    _, down = _part_up(low_y, fy, y, box.low[1], box.high[1])
+    columns, across = _part_up(low_x, fx, x, box.low[2], box.high[2])
+    plane = np.zeros((down.stop - down.start, across.stop - across.start))
+    for source, weight in _taps_of(_matrix_up(lowres.shape[0], factor[0], shape[0]), z):
+        plane += weight * lowres[source, down, across]
     wide = (columns @ plane.T).T
-    for rows, matrix in _bands_up(lowres.shape[1], factor[1], shape):
-        yield rows, matrix @ wide
+    for rows, matrix, used in _bands_up(low_y, fy, y, box.low[1], box.high[1], box.shape[2]):
+        yield rows, matrix @ wide[used.start - down.start : used.stop - down.start]
 
 
 def matrix_up(n_low: int, factor: int, n: int, rows: slice, columns: slice) -> Float:
@@ -179,11 +194,20 @@ def _matrix_up(n_low: int, factor: int, n: int) -> csr_array:
     return _matrix(_taps_up(n_low, factor, n), n_low)
 
 
-@lru_cache(maxsize=2)
-def _bands_up(n_low: int, factor: int, shape: Shape) -> list[tuple[slice, csr_array]]:
+@lru_cache(maxsize=16)
+def _part_up(n_low: int, factor: int, n: int, start: int, stop: int) -> tuple[csr_array, slice]:
+    """The matrix of some outputs of an axis, and the sources that it takes."""
+    matrix = _matrix_up(n_low, factor, n)[start:stop]
+    sources = slice(int(matrix.indices.min()), int(matrix.indices.max()) + 1)
+    return matrix[:, sources], sources
+
+
+@lru_cache(maxsize=4)
+def _bands_up(
+    n_low: int, factor: int, n: int, start: int, stop: int, width: int
+) -> list[tuple[slice, csr_array, slice]]:
     """The matrix of the y axis in bands of rows."""
-    matrix = _matrix_up(n_low, factor, shape[1])
-    return [(rows, matrix[rows]) for rows in bands(shape)]
+    return [(rows, *_part_up(n_low, factor, n, rows.start, rows.stop)) for rows in bands(start, stop, width)]
 
 
 def _taps_of(matrix: csr_array, output: int) -> list[tuple[int, float]]:

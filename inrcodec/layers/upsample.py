@@ -1,7 +1,8 @@
 """From the low-res volume to stored slices: Lanczos, the network's residual, rounding, padding.
 
-In: the low-res volume in [-1, 1].  Out: slabs of stored values.
-The one law: a voxel does not depend on the slab, the band of rows or the thread that it was computed in.
+In: the low-res volume in [-1, 1], and a full-res box.  Out: slabs of stored values.
+Invariant: a voxel depends on neither the box, nor the slab, the band of rows or the thread that it was
+computed in.
 
 Nothing of full resolution is held but a few slabs, and the floats of a slice only a band of rows at a time.
 """
@@ -9,7 +10,7 @@ Nothing of full resolution is held but a few slabs, and the floats of a slice on
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -17,18 +18,21 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from inrcodec.entropy.padding import Planes
-from inrcodec.errors import CorruptFile
-from inrcodec.format.header import Header
+from inrcodec.entropy.padding import Planes as Planes
+from inrcodec.entropy.padding import decode_bits
+from inrcodec.errors import CorruptFile, UsageError
+from inrcodec.format.header import LANCZOS, Header
 from inrcodec.layers import resample
 from inrcodec.layers.decode_options import REFERENCE, DecodeOptions
 from inrcodec.layers.superres import registry
 from inrcodec.layers.superres.conditioning import noise_of, window_of
 from inrcodec.parallel import InterruptiblePool, thread_count
+from inrcodec.validate import did_you_mean
+from inrcodec.volume.box import Box
 from inrcodec.volume.value_range import Range
 
 if TYPE_CHECKING:
-    from inrcodec.layers.superres.upsampler import Layer
+    from inrcodec.layers.superres.upsampler import Layer, Upsampler
 
 Float = NDArray[np.float64]
 Bool = NDArray[np.bool_]
@@ -42,7 +46,12 @@ AHEAD = 1  # slabs that are computed while one is in use
 class Slab:
     """Full-res slices ``[start, stop)`` as the source stored them: decoded, and by Lanczos alone.
 
-    ``plain`` is ``stored`` itself where there is no network, or nobody asked.
+    Attributes
+    ----------
+    start, stop : int
+    stored : ndarray, (z, y, x)
+    plain : ndarray, (z, y, x)
+        By Lanczos alone; ``stored`` itself where there is no network, or this was not requested.
     """
 
     start: int
@@ -52,38 +61,58 @@ class Slab:
 
 
 @dataclass(frozen=True, eq=False)
-class Fullres:
-    """What full-res slices are made of.
+class Upsampling:
+    """The step from a file's low-res volume to its stored slices.
 
     Parameters
     ----------
     header : of the file.
-    lowres : ndarray, (z, y, x), in [-1, 1].
-    active : ndarray, (z, y, x), low-res voxels that a network stands for.
-    padding : full-res voxels that hold the padding value, slice by slice, or None.
+    active : ndarray, (z, y, x), low-res voxels that are coded; only there a model adds to Lanczos.
+    padding : full-res voxels that hold the padding value, slice by slice, or ``None``.
     """
 
     header: Header
-    lowres: Float
     active: Bool
     padding: Planes | None
 
-    def slabs(self, how: DecodeOptions = REFERENCE, *, plain: bool = False) -> Iterator[Slab]:
-        """All slices, a slab at a time, in order; the next is computed while one is in use.
+    def support(self, box: Box, options: DecodeOptions = REFERENCE) -> Box:
+        """The low-res voxels that a box, which is not empty, depends on."""
+        header = self.header
+        taps = resample.support(box, header.lowres_shape, header.factor, header.shape)
+        if self._model(options) == LANCZOS:
+            return taps
+        registry.check_work(header, options.ensemble)  # before the networks are evaluated
+        from inrcodec.layers.superres import upsampler
+
+        return upsampler.support(self.active, box, header.factor, taps)
+
+    def slabs(
+        self,
+        lowres: Float,
+        options: DecodeOptions = REFERENCE,
+        *,
+        box: Box | None = None,
+        plain: bool = False,
+    ) -> Iterator[Slab]:
+        """The slices of a box, a slab at a time, in order; the next is computed while one is in use.
 
         Parameters
         ----------
-        how : with "lanczos" the network is left out; by default it is the header's.
+        lowres : ndarray, (z, y, x), float64, in [-1, 1]
+            The whole grid; anything may stand where :meth:`support` does not reach.
+        options : with "lanczos" the network is left out; by default it is the header's.
+        box : full-res, not empty; all by default.
         plain : whether the slabs are to hold the slices by Lanczos alone too.
         """
-        threads = thread_count(how.threads)
-        layers = self._residuals(how, threads)
+        box = box or Box((0, 0, 0), self.header.shape)
+        threads = thread_count(options.threads)
+        layers = self._residuals(lowres, options, box, threads)
         begun: deque[tuple[Slab, list[Future[None]]]] = deque()
         with InterruptiblePool(threads) as pool:
-            for start in range(0, self.header.shape[0], SLAB):
-                slab = self._slab(start, plain and layers is not None)
+            for start in range(box.low[0], box.high[0], SLAB):
+                slab = self._empty(start, box, plain and layers is not None)
                 filling = [
-                    pool.submit(self._fill, slab, z, None if layers is None else next(layers))
+                    pool.submit(self._fill, slab, z, lowres, box, None if layers is None else next(layers))
                     for z in range(start, slab.stop)
                 ]
                 begun.append((slab, filling))
@@ -92,69 +121,117 @@ class Fullres:
             while begun:
                 yield _filled(*begun.popleft())
 
-    def _slab(self, start: int, plain: bool) -> Slab:
-        stop = min(start + SLAB, self.header.shape[0])
-        stored = np.empty((stop - start, *self.header.shape[1:]), np.dtype(self.header.dtype))
+    def _empty(self, start: int, box: Box, plain: bool) -> Slab:
+        stop = min(start + SLAB, box.high[0])
+        stored = np.empty((stop - start, *box.shape[1:]), np.dtype(self.header.dtype))
         return Slab(start, stop, stored, np.empty_like(stored) if plain else stored)
 
-    def _fill(self, slab: Slab, z: int, layer: Layer | None) -> None:
+    def _fill(self, slab: Slab, z: int, lowres: Float, box: Box, layer: Layer | None) -> None:
         """One slice of a slab, a band of rows at a time."""
         padding = None if self.padding is None else self.padding[z]
-        for rows, unit in resample.up_slice(self.lowres, self.header.factor, self.header.shape, z):
+        for rows, unit in resample.up_slice(lowres, self.header.factor, self.header.shape, z, box):
+            place = z - slab.start, slice(rows.start - box.low[1], rows.stop - box.low[1])
+            padded = None if padding is None else padding[rows, box.slices[2]]
             if slab.plain is not slab.stored:
-                slab.plain[z - slab.start, rows] = self._stored(unit, padding, rows)
+                slab.plain[place] = self._stored(unit, padded)
             if layer is not None:
                 low, high = window_of(self.header)
-                layer.add_to(unit, z, rows.start, (high - low) / 2)
-            slab.stored[z - slab.start, rows] = self._stored(unit, padding, rows)
+                layer.add_to(unit, (z, rows.start, box.low[2]), (high - low) / 2)
+            slab.stored[place] = self._stored(unit, padded)
 
-    def _stored(self, unit: Float, padding: Bool | None, rows: slice) -> Array:
-        """Unit values of some rows as the source stored them, padding included."""
+    def _stored(self, unit: Float, padded: Bool | None) -> Array:
+        """Unit values as the source stored them, padding included."""
         dtype = np.dtype(self.header.dtype)
-        values = self._span.to_stored(unit, dtype)
-        if padding is not None:
-            values[padding[rows]] = dtype.type(self.header.padding or 0)
+        values = span_of(self.header).to_stored(unit, dtype)
+        if padded is not None:
+            values[padded] = dtype.type(self.header.padding or 0)
         return values
 
-    def _residuals(self, how: DecodeOptions, threads: int) -> Iterator[Layer] | None:
-        """For each slice the layer of blocks that its residual is in; ``None`` where there is no network."""
-        sr = how.sr or self.header.sr
-        if sr == registry.LANCZOS or self._span.low == self._span.high:
+    def _model(self, options: DecodeOptions) -> str:
+        """The model that is used; a constant volume needs none."""
+        constant = self.header.low == self.header.high
+        return LANCZOS if constant else options.sr or self.header.sr
+
+    def _residuals(
+        self, lowres: Float, options: DecodeOptions, box: Box, threads: int
+    ) -> Iterator[Layer] | None:
+        """For each slice of a box the layer of blocks that its residual is in; ``None`` without a model."""
+        model = self._model(options)
+        if model == LANCZOS:
             return None
-        registry.check_work(self.header, how.ensemble)
+        layers = self._upsampler(model, lowres, options, box, threads).layers(box)
+        return (
+            layer
+            for layer in layers
+            for _ in range(max(layer.start, box.low[0]), min(layer.stop, box.high[0]))
+        )
+
+    def _upsampler(
+        self, model: str, lowres: Float, options: DecodeOptions, box: Box, threads: int
+    ) -> Upsampler:
         from inrcodec.layers.superres.upsampler import Upsampler
 
-        if registry.manifest(sr).factor != self.header.factor:
+        factor = registry.matching(model, self.header.sr_sha256).factor
+        if factor != self.header.factor:
             raise CorruptFile(
-                f"model {sr!r} brings back {registry.manifest(sr).factor}, the file is reduced by "
-                f"{self.header.factor}; the file is damaged, sr 'lanczos' decodes it without the model",
+                f"model {model!r} up-samples by {factor}, the file is reduced by {self.header.factor}; the "
+                "file is damaged, sr 'lanczos' decodes it without the model",
                 value=self.header.factor,
             )
-        network = registry.load(sr, self.header.sr_sha256)
+        network = registry.load(model, self.header.sr_sha256)
         low, high = window_of(self.header)
-        inside = np.empty(self.lowres.shape, dtype=np.float32)
-        for plane, unit in zip(inside, self.lowres, strict=True):
+        inside = np.zeros(lowres.shape, dtype=np.float32)
+        part = self.support(box, options).slices
+        for plane, unit in zip(inside[part], lowres[part], strict=True):
             plane[:] = np.clip((unit - low) * (2 / (high - low)) - 1, -1, 1)
-        layers = Upsampler(
+        return Upsampler(
             network,
             inside,
             self.active,
-            how.device,
+            options.device,
             threads,
             noise_of(self.header),
-            how.precision,
-            how.ensemble or self.header.sr_ensemble,
-        ).layers()
-        return (layer for layer in layers for _ in range(layer.start, layer.stop))
+            options.precision,
+            options.ensemble or self.header.sr_ensemble,
+        )
 
-    @property
-    def _span(self) -> Range:
-        return span_of(self.header)
+
+def slabs_of(stored: Array, first: int) -> Iterator[Slab]:
+    """Slices in memory, of which the first has an index, as slabs."""
+    for start in range(0, len(stored), SLAB):
+        part = stored[start : start + SLAB]
+        yield Slab(first + start, first + start + len(part), part, part)
 
 
 def span_of(header: Header) -> Range:
     """The stored values that -1 and 1 stand for."""
     return Range(float(header.low), float(header.high))
+
+
+def check_model(header: Header, sr: str | None) -> None:
+    """Refuse any model but the file's own, or none.
+
+    Raises
+    ------
+    UsageError
+    """
+    if sr not in (None, LANCZOS, header.sr):
+        near = did_you_mean(sr, {LANCZOS, header.sr})
+        raise UsageError(
+            f"{sr!r} is not the file's model, which is {header.sr!r}{near}; leave it out, or use 'lanczos'",
+            value=sr,
+            option="sr",
+        )
+
+
+def padding_of(header: Header, sections: Mapping[str, bytes]) -> Planes | None:
+    """Full-res voxels that hold the padding value; ``None`` where a file has none.
+
+    Raises
+    ------
+    CorruptFile, UnsupportedFile
+    """
+    return decode_bits(sections["PADM"], header.shape) if "PADM" in sections else None
 
 
 def _filled(slab: Slab, filling: list[Future[None]]) -> Slab:

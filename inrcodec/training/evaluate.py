@@ -63,7 +63,7 @@ def score(network: SRDenseNet, volume: TrainingVolume, threads: int, ensemble: i
             for z in range(layer.start, min(layer.stop, len(high))):
                 rows = resample.up(low.astype(np.float64), network.arch.factor, shape_of(high), z, z + 1)[0]
                 lanczos += float(np.square(rows.clip(-1, 1) - high[z]).sum())
-                layer.add_to(rows, z, 0, 1.0)
+                layer.add_to(rows, (z, 0, 0), 1.0)
                 model += float(np.square(rows.clip(-1, 1) - high[z]).sum())
     lowres = None if volume.error is None else _psnr(float(volume.error.square().mean()))
     return Score(volume.name, volume.version, lowres, _psnr(lanczos / high.size), _psnr(model / high.size))

@@ -86,6 +86,6 @@ class Fits:
             sr="lanczos",
             through_sr=False,
         )
-        decoder = api.open(blob)
-        span = decoder.span
-        return (span.low + (decoder.lowres() + 1) * ((span.high - span.low) / 2)).astype(np.float32)
+        file = api.open(blob)
+        low, high = file.header.low, file.header.high
+        return (low + (file.lowres() + 1) * ((high - low) / 2)).astype(np.float32)

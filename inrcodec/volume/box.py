@@ -1,12 +1,15 @@
 """Boxes and shapes: (z, y, x) index ranges on a grid, and the grid's low-res version.
 
-In: shapes and factors.  Out: shapes and boxes.
+In: shapes, factors, slices.  Out: shapes, boxes, ranges.
 Invariant: plain integers; boxes include their lower corner and not their upper one.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+from inrcodec.errors import UsageError
 
 Shape = tuple[int, int, int]
 """Lengths, factors or an index along (z, y, x)."""
@@ -30,3 +33,59 @@ class Box:
         """Index of these voxels in an array (z, y, x)."""
         z, y, x = (slice(a, b) for a, b in zip(self.low, self.high, strict=True))
         return z, y, x
+
+    @property
+    def shape(self) -> Shape:
+        """Voxels along each axis."""
+        z, y, x = (b - a for a, b in zip(self.low, self.high, strict=True))
+        return z, y, x
+
+
+BoxLike = Box | slice | Sequence[slice] | None
+"""A box, slices of the first axes, or all."""
+
+Ranges = tuple[range, range, range]
+"""Indices along (z, y, x)."""
+
+
+def ranges_of(box: BoxLike, shape: Shape) -> Ranges:
+    """The indices that a box or slices stand for; slices are cut off at the edges, as NumPy's are.
+
+    Raises
+    ------
+    UsageError
+        A box reaches beyond the grid, or there are more than three slices, or something else.
+
+    Examples
+    --------
+    >>> ranges_of((slice(2, None, 2), slice(5)), (4, 8, 8))
+    (range(2, 4, 2), range(0, 5), range(0, 8))
+    """
+    if isinstance(box, Box):
+        if min(box.low) < 0 or any(b > n or a > b for a, b, n in zip(box.low, box.high, shape, strict=True)):
+            raise UsageError(
+                f"{box} reaches beyond the grid of {shape}: stay within it", value=box, option="box"
+            )
+        box = box.slices
+    slices = [box] if isinstance(box, slice | int) else list(box or ())
+    if len(slices) > 3 or not all(isinstance(part, slice) for part in slices):
+        raise UsageError(
+            f"{box!r} is not a box: pass up to three slices, such as slice(3, 4)", value=box, option="box"
+        )
+    slices += [slice(None)] * (3 - len(slices))
+    z, y, x = (range(*part.indices(n)) for part, n in zip(slices, shape, strict=True))
+    return z, y, x
+
+
+def bounds(ranges: Ranges) -> Box | None:
+    """The smallest box around indices; ``None`` where there are none."""
+    if not all(ranges):
+        return None
+    (z, zz), (y, yy), (x, xx) = ((min(r[0], r[-1]), max(r[0], r[-1]) + 1) for r in ranges)
+    return Box((z, y, x), (zz, yy, xx))
+
+
+def within(part: range, start: int) -> slice:
+    """The index of a range in an array that begins at ``start``."""
+    stop = part.stop - start
+    return slice(part.start - start, stop if stop >= 0 else None, part.step)

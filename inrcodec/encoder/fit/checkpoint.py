@@ -1,4 +1,4 @@
-"""The state of a fit in a file, so that an encoding that was interrupted can go on.
+"""The state of a fit in a file, so that an interrupted encoding can be resumed.
 
 In: the tensors of a fit that runs, and a digest of what it is a fit of.  Out: the same tensors, later.
 Invariant: a checkpoint is hostile until the name, type and shape of each tensor and the checksum of all
@@ -103,7 +103,7 @@ class Checkpoint:
         self.path.unlink(missing_ok=True)
 
     def begin(self, digest: str, fit: Resumable) -> None:
-        """Begin a fit, or go on with it where the file is of this very one.
+        """Begin a fit, or resume it where the file is of this very one.
 
         Parameters
         ----------

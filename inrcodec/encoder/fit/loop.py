@@ -197,7 +197,7 @@ class _Run:
         self.share = max(self.share, min(begin + (1 - begin) * done, 1.0))
 
     def fill_budget(self) -> None:
-        """Coarser or finer steps, settled while there is time, until the budget is kept to and filled."""
+        """Make steps coarser or finer until the budget is filled; train on in between, if time is left."""
         if self.trainer.coded:
             self.trainer.set_phase(ROUNDED)
         if self.settings.budget is None:

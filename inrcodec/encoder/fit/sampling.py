@@ -4,7 +4,7 @@ In: a tile with its target values, and a seed.  Out: the voxels of a step.
 Invariant: what a step draws depends on the tile, the seed and the step's number alone, on every device.
 
 The voxels lie along a Morton curve, and each step takes one from every stretch of it: a stratified sample,
-0.2 dB better than shuffling (docs/experiments/fitting.md).
+0.2 dB better than shuffling (docs/experiments/fit.md).
 """
 
 from __future__ import annotations

@@ -24,87 +24,98 @@ from inrcodec.layers.lattice.codec import Lattice
 from inrcodec.layers.lattice.integers import Scale
 from inrcodec.parallel import one_blas_thread, thread_count
 from inrcodec.progress import Progress
-from inrcodec.volume.box import Shape
+from inrcodec.volume.box import Box, Shape
 
 Array = NDArray[Any]
 
 STAGE = "refine"
 
 
-def decode(
-    header: Header,
-    sections: Sections,
-    *,
-    voxels: int | None = None,
-    threads: int | None = None,
-    progress: Progress | None = None,
-) -> Array:
-    """Stored values of a file with a refinement, without its padding.
+class Refinement:
+    """The stored values of a file that has a refinement, without its padding.
 
     Parameters
     ----------
+    header : checked against the limits, with a step for each stream.
     sections : LATT may end early: the complete streams are decoded, and all other voxels are interpolated.
-    voxels : number of voxels to decode, at most; all by default.
-    threads : one per core by default; they change no voxel.
 
-    Returns
-    -------
-    ndarray, (z, y, x).
-
-    Raises
-    ------
-    CorruptFile
-        A stream has a wrong checksum or impossible content, or not even the first is complete.
+    Attributes
+    ----------
+    shape : (z, y, x)
+        Voxels along each axis.
     """
-    lattice, scale = _lattice(header)
-    streams = _streams(sections, None if voxels is None else stages_within(header, voxels))
-    with one_blas_thread():
-        report = None if progress is None else partial(progress, STAGE)
-        integers = codec.decode(streams, header.shape, lattice, thread_count(threads), report)
-    stored = np.empty(header.shape, header.dtype)
-    for plane, values in zip(stored, integers, strict=True):  # intermediates are wide: few at a time
-        plane[...] = scale.stored(values)
-    return stored
 
-
-def stages_within(header: Header, voxels: int) -> int:
-    """Number of streams that hold at most so many voxels; one at least."""
-    counts, left = 1, header.refine_axes
-    while counts <= len(left) and prod(_lattice_shape(header, counts)) <= voxels:
-        counts += 1
-    return counts
-
-
-def whole_streams(sections: Sections) -> int:
-    """Number of complete streams."""
-    return len(sections.streams())
-
-
-def coarse(header: Header, sections: Sections, voxels: int, threads: int) -> Array:
-    """Stored values of the lattice that the first streams hold, (z, y, x), without interpolated voxels."""
-    streams = min(stages_within(header, voxels), whole_streams(sections))
-    left = header.refine_axes[streams - 1 :]
-    return scan.first(decode(header, sections, voxels=voxels, threads=threads), left)
-
-
-def _lattice_shape(header: Header, streams: int) -> Shape:
-    left = header.refine_axes[streams - 1 :]
-    z, y, x = (-(-n // 2 ** left.count(k)) for k, n in enumerate(header.shape))
-    return z, y, x
-
-
-def _lattice(header: Header) -> tuple[Lattice, Scale]:
-    scale = Scale(np.dtype(header.dtype), float(header.low), float(header.high), float(header.refine_unit))
-    return Lattice(axes=header.refine_axes, steps=header.refine_steps, most=scale.most), scale
-
-
-def _streams(sections: Sections, most: int | None) -> list[bytes]:
-    """The first complete streams, each checked."""
-    rows = sections.streams()[:most]
-    if not rows:
-        there = sections.lengths["LATT"]
-        raise CorruptFile(
-            f"the refinement ends after {there} bytes, within its first stream; get the file again",
-            value=there,
+    def __init__(self, header: Header, sections: Sections) -> None:
+        self.header, self.sections = header, sections
+        self.shape: Shape = header.shape
+        self.scale = Scale(
+            np.dtype(header.dtype), float(header.low), float(header.high), float(header.refine_unit)
         )
-    return [sections.stream(row) for row in rows]
+        self.lattice = Lattice(axes=header.refine_axes, steps=header.refine_steps, most=self.scale.most)
+
+    @property
+    def missing(self) -> int:
+        """Streams, one for the first lattice and each halving, that are not there from end to end."""
+        return len(self.lattice.steps) - len(self.sections.streams())
+
+    def read(
+        self,
+        box: Box | None = None,
+        *,
+        streams: int | None = None,
+        threads: int | None = None,
+        progress: Progress | None = None,
+    ) -> Array:
+        """Stored values of a box.
+
+        Each voxel is predicted from those before, so the whole is decoded whatever the box.
+
+        Parameters
+        ----------
+        box : all by default.
+        streams : number of streams to decode, at most; the voxels of later ones are interpolated.
+
+        Returns
+        -------
+        ndarray, (z, y, x).
+
+        Raises
+        ------
+        CorruptFile
+            A stream has a wrong checksum or impossible content, or not even the first is complete.
+        """
+        rows = self.sections.streams()[:streams]
+        if not rows:
+            there = self.sections.lengths.get("LATT", 0)
+            raise CorruptFile(
+                f"the refinement ends after {there} bytes, within its first stream; get the file again",
+                value=there,
+            )
+        data = [self.sections.stream(row) for row in rows]
+        with one_blas_thread():
+            report = None if progress is None else partial(progress, STAGE)
+            integers = codec.decode(data, self.shape, self.lattice, thread_count(threads), report)
+        if box is not None:
+            integers = integers[box.slices]
+        stored = np.empty(integers.shape, self.header.dtype)
+        for plane, values in zip(stored, integers, strict=True):  # intermediates are wide: few at a time
+            plane[...] = self.scale.stored(values)
+        return stored
+
+    def within(self, voxels: int) -> int:
+        """How many streams bring more than so many voxels, at the least; all where none do."""
+        count = 1
+        while count <= len(self.lattice.axes) and prod(self._grid(count)) <= voxels:
+            count += 1
+        return count
+
+    def coarse(self, voxels: int, threads: int | None = None) -> Array:
+        """Stored values of the lattice of those streams, (z, y, x), without interpolated voxels."""
+        streams = min(self.within(voxels), len(self.sections.streams()))
+        left = self.lattice.axes[max(streams - 1, 0) :]
+        return scan.first(self.read(streams=self.within(voxels), threads=threads), left)
+
+    def _grid(self, streams: int) -> Shape:
+        left = self.lattice.axes[streams - 1 :]
+        z, y, x = (-(-n // 2 ** left.count(k)) for k, n in enumerate(self.shape))
+        return z, y, x

@@ -79,7 +79,8 @@ class Manifest:
         LimitExceeded
         """
         work = self.architecture.multiply_adds * prod(lowres) * ensemble
-        limits.check("number of multiply-adds of the super-resolution", work, limits.SUPERRES_WORK)
+        remedy = "average fewer mirror images (ensemble), use sr 'lanczos'"
+        limits.check("number of multiply-adds of the super-resolution", work, limits.SUPERRES_WORK, remedy)
 
 
 def manifests() -> dict[str, Manifest]:

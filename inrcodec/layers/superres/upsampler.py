@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from inrcodec.layers.decode_options import Precision
 from inrcodec.layers.superres.network import SRDenseNet
 from inrcodec.parallel import InterruptiblePool, torch_pool
+from inrcodec.volume.box import Box, Shape
 
 Float = NDArray[np.float64]
 Float32 = NDArray[np.float32]
@@ -45,14 +46,17 @@ class Layer:
     stop: int
     blocks: list[tuple[tuple[int, int], Float32]]
 
-    def add_to(self, rows: Float, z: int, first: int, scale: float) -> None:
-        """Add ``scale`` times the residual to rows (y, x) of slice ``z``, from row ``first`` on, in place."""
-        for (y, x), values in self.blocks:
-            begin, end = max(y - first, 0), min(y + values.shape[1] - first, len(rows))
-            if begin < end:
-                part = rows[begin:end, x : x + values.shape[2]]
-                residual = values[z - self.start, begin + first - y : end + first - y, : part.shape[1]]
-                part += np.multiply(residual, scale, dtype=np.float64)
+    def add_to(self, rows: Float, first: Shape, scale: float) -> None:
+        """Add ``scale`` times the residual to rows (y, x) of a slice, in place; ``first`` is their corner."""
+        z, *corner = first
+        for origin, values in self.blocks:
+            here, there = [], []
+            for start, n, other, m in zip(corner, rows.shape, origin, values.shape[1:], strict=True):
+                low, high = max(start, other), min(start + n, other + m)
+                here.append(slice(low - start, max(high, low) - start))
+                there.append(slice(low - other, max(high, low) - other))
+            residual = values[z - self.start][tuple(there)]
+            rows[tuple(here)] += np.multiply(residual, scale, dtype=np.float64)
 
 
 class Upsampler:
@@ -86,21 +90,24 @@ class Upsampler:
         self.halo = halo_of(network)
         self.low, self.active, self.noise, self.ensemble = low, active, noise, ensemble
 
-    def layers(self) -> Iterator[Layer]:
-        """The residual, a layer after the other; the next is computed while one is in use."""
-        spans = spans_of(len(self.low))
+    def layers(self, box: Box | None = None) -> Iterator[Layer]:
+        """The residual, a layer after the other; the next is computed while one is in use.
+
+        With a full-res ``box``, not empty, only the blocks that it needs.
+        """
+        spans = [z for z in spans_of(len(self.low)) if box is None or _meet(z, self.factor[0], box, 0)]
         threads = 1 if self.device != "cpu" else self.threads
         with torch_pool(threads) as pool, InterruptiblePool(1) as ahead:
-            upcoming = ahead.submit(self._layer, spans[0], pool)
+            upcoming = ahead.submit(self._layer, spans[0], box, pool)
             for span in [*spans[1:], None]:
                 layer = upcoming.result()
                 if span is not None:
-                    upcoming = ahead.submit(self._layer, span, pool)
+                    upcoming = ahead.submit(self._layer, span, box, pool)
                 yield layer
 
-    def _layer(self, z: slice, pool: InterruptiblePool) -> Layer:
+    def _layer(self, z: slice, box: Box | None, pool: InterruptiblePool) -> Layer:
         fz, fy, fx = self.factor
-        places = places_of(self.active, z)
+        places = places_in(self.active, z, box, self.factor)
         residuals = pool.map(self._block, places)
         blocks = [((y.start * fy, x.start * fx), r) for (_, y, x), r in zip(places, residuals, strict=True)]
         return Layer(z.start * fz, z.stop * fz, blocks)
@@ -159,6 +166,31 @@ def places_of(active: Bool, z: slice) -> list[Place]:
     inside: Bool = np.asarray(active[_grown(z)].any(0))
     rows, columns = (_parts(*_extent(np.asarray(inside.any(1 - k))), BLOCK[1 + k]) for k in (0, 1))
     return [(z, y, x) for y, x in product(rows, columns) if inside[_grown(y), _grown(x)].any()]
+
+
+def places_in(active: Bool, z: slice, box: Box | None, factor: Shape) -> list[Place]:
+    """The blocks of a layer that a full-res box needs; all without one."""
+    places = places_of(active, z)
+    if box is None:
+        return places
+    return [p for p in places if all(_meet(p[k], factor[k], box, k) for k in range(3))]
+
+
+def support(active: Bool, box: Box, factor: Shape, taps: Box) -> Box:
+    """The low-res voxels that a full-res box, which is not empty, depends on: ``taps``, blocks and halos."""
+    low, high = list(taps.low), list(taps.high)
+    for z in spans_of(len(active)):
+        for place in places_in(active, z, box, factor) if _meet(z, factor[0], box, 0) else ():
+            low = [max(0, min(a, part.start - HALO)) for a, part in zip(low, place, strict=True)]
+            high = [
+                min(n, max(b, part.stop + HALO)) for b, part, n in zip(high, place, active.shape, strict=True)
+            ]
+    return Box((low[0], low[1], low[2]), (high[0], high[1], high[2]))
+
+
+def _meet(part: slice, factor: int, box: Box, axis: int) -> bool:
+    """Whether a low-res part and a full-res box share voxels along an axis."""
+    return bool(part.start * factor < box.high[axis] and box.low[axis] < part.stop * factor)
 
 
 def _memory(network: SRDenseNet) -> torch.memory_format:

@@ -10,8 +10,8 @@ from os import PathLike
 from pathlib import Path
 
 from inrcodec import api, io, validate
-from inrcodec.file import digest_of
 from inrcodec.format import summary
+from inrcodec.format.digest import digest_of
 from inrcodec.layers.decode_options import DecodeOptions
 from inrcodec.layers.superres import registry
 from inrcodec.report import plots
@@ -62,7 +62,7 @@ def html_report(
     if original is not None:
         plots.require()
     decoded = file.volume(options)
-    from_lattice = file.is_from_lattice(options)
+    refined = file.uses_refinement(options)
     return build(
         Contents(
             name=name or (Path(source).name if isinstance(source, str | PathLike) else "volume.inrv"),
@@ -71,9 +71,9 @@ def html_report(
             source=original,
             errors=None if original is None else compare(original, decoded),
             is_equal=digest_of(decoded.array) == file.header.digest,
-            has_networks=file.has_networks,
-            from_networks=not from_lattice,
-            guess="" if from_lattice else _guess(file.header.sr),
+            has_networks=file.base is not None,
+            from_networks=not refined,
+            guess="" if refined else _guess(file.header.sr),
         )
     )
 

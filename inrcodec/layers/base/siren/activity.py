@@ -1,8 +1,8 @@
 """Which low-res voxels are worth a network: everything but the flat background.
 
 In: the low-res volume.  Out: a boolean grid of cells, and the one value that all other voxels take.
-The one law: what is inactive differs from the background by less than the tolerance at the voxel itself and
-at its neighbours, so that nothing that anyone could see is dropped.
+Invariant: what is inactive differs from the background by less than the tolerance at the voxel itself and at
+its neighbours, so that nothing visible is dropped.
 """
 
 import numpy as np
@@ -20,12 +20,12 @@ WORTH_IT = 0.9  # a mask that leaves more than this active costs more than it sa
 
 
 def background_of(lowres: Float) -> float:
-    """The commonest value: the fullest bin of twice the tolerance, and the median inside it."""
+    """The most common value, in [-1, 1]: the median of the fullest bin of twice the tolerance."""
     values = sampled(lowres)
-    step = 2 * TOLERANCE * amplitude(lowres)
-    bins = np.floor((values + 1) / step).astype(np.int64)
-    commonest = int(np.bincount(np.maximum(bins, 0)).argmax())
-    inside = values[bins == commonest]
+    width = 2 * TOLERANCE * amplitude(lowres)
+    bins = np.floor((values + 1) / width).astype(np.int64)
+    fullest = int(np.bincount(np.maximum(bins, 0)).argmax())
+    inside = values[bins == fullest]
     # Resampling rounds: all that the lowest bin holds may lie a hair below -1.
     return float(np.clip(np.median(inside), -1.0, 1.0)) if inside.size else -1.0
 

@@ -1,7 +1,7 @@
-"""Companding: more of [-1, 1] for the values that matter, less for all others, and back.
+"""Companding: more of [-1, 1] for the values in focus, less for all others, and back.
 
 In: unit values, and the nodes of a curve.  Out: companded unit values, or the linear ones again.
-The one law: `expand` undoes `compress` to the rounding of float64, voxel by voxel: a value depends on nothing
+Invariant: `expand` undoes `compress` to the rounding of float64, voxel by voxel: a value depends on nothing
 but itself and the nodes.
 
 A network that is fitted to companded values makes its errors there; going back divides them by the slope.
@@ -19,8 +19,8 @@ from inrcodec.format.header_checks import ONE
 Float = NDArray[np.float64]
 Nodes = tuple[int, ...]
 
-# On an ankle, slopes of 4, 5, 6 and 8 times the outside's take 31, 35, 35 and 37 % from the low-res error of
-# soft tissue, and 7, 6, 3 and 2 % from what is left after super-resolution; 0.45 stands for 5 there.
+# The slope in the window is then 5 times that outside: steeper ones gain little more of the low-res error and
+# lose what is left of it after super-resolution (docs/experiments/fit.md).
 POWER = 0.45
 
 

@@ -2,12 +2,12 @@
 weights.
 
 In: weights ``(tiles, in, out)``, biases ``(tiles, 1, out)``, coordinates in [-1, 1].  Out: values.
-The one law: a decoded voxel's value does not depend on the slab or region that it was asked in.
+Invariant: a decoded voxel's value does not depend on the slab or region that is decoded.
 
-Training has its own way through them (`gradient`, torch, float32).  Decoding evaluates one tile at a time in
-NumPy float64, in chunks that are a function of the tile alone and always of the same shape: a voxel sits in
-the same row of the same product whatever is asked for, so its bits are the same too.  Nothing here imports
-torch before it trains.
+Training evaluates them in torch and float32 (`encoder.fit.backprop`).  Decoding evaluates one tile at a time
+in NumPy float64, in chunks that are a function of the tile alone and always of the same shape: a voxel sits
+in the same row of the same product whatever is decoded, so its bits are the same too.  torch is imported only
+by what trains.
 """
 
 from __future__ import annotations
@@ -57,13 +57,13 @@ class Layout:
     @property
     def bounds(self) -> list[float]:
         """Half-widths of the uniform initial values, a tensor each (SIREN, section 3.2)."""
-        found = []
+        bounds = []
         for k, n in enumerate([3, *[self.width] * self.layers]):
-            found += [
+            bounds += [
                 1 / n if k == 0 else sqrt(6 / n) / self.omega,
                 1 / 3 if k == 0 else 1 / sqrt(n) / self.omega,
             ]
-        return found
+        return bounds
 
 
 def initial(layout: Layout, tiles: int, generator: Generator) -> Tensor:
@@ -90,8 +90,10 @@ def decode(layout: Layout, weights: Sequence[Float], tile: Tile, rows: slice | N
 
     Parameters
     ----------
-    weights : one (in, out) array per tensor of ``layout.shapes``.
-    rows : which of the tile's active voxels (raster order); all by default.
+    weights : sequence of ndarray
+        One (in, out) for each tensor of ``layout.shapes``.
+    rows : slice, optional
+        Of the tile's active voxels, in raster order; by default all.
 
     Returns
     -------

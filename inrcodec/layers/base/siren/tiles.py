@@ -2,7 +2,7 @@
 
 In: the active voxels (low-res, boolean) and how many parts each axis gets.  Out: cuts (a few integers),
 boxes, and in each box its active voxels with their coordinates.
-The one law: every voxel belongs to exactly one box, and the cuts are all that a decoder needs to know.
+Invariant: every voxel belongs to exactly one box, and the cuts are all that a decoder needs to know.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from inrcodec.volume.box import Box, Shape
 
 THINNEST = 8  # sides of a tile may differ by this much before their coordinates have scales of their own
-CANDIDATES = 24  # ways to part a volume whose tiles are looked at
+CANDIDATES = 24  # ways to divide a volume of which the tiles are cut and compared
 Bool = NDArray[np.bool_]
 
 
@@ -42,8 +42,8 @@ class Tile:
         """Cell-centred coordinates in [-1, 1]: ``(2 i - (first + last)) / extent``, (n, 3), float64.
 
         On a box's longest axis this is the grid ``(2 i + 1)/n - 1``; the others share its scale, so a network
-        sees the same frequency in every direction. A far shorter axis has a finer scale of its own: what
-        changes along it would be out of the network's reach.
+        sees the same frequency in every direction. A far shorter axis has a finer scale of its own: the
+        network could not follow what changes along it.
         """
         return (2 * self.index[rows].astype(np.int64) - self.centre) / self.extent
 
@@ -51,8 +51,8 @@ class Tile:
 def parts_for(active: Bool, tiles: int) -> Shape:
     """Parts per axis, about ``tiles`` in all, whose tiles are as near to cubes as they can be.
 
-    It is the tiles' own active voxels that count: on the head (1, 3, 3) makes better boxes than (2, 2, 2),
-    but twice as long tiles, and costs 1 dB.
+    The shape of the tiles' active voxels counts, not that of the boxes: on the head (1, 3, 3) makes boxes
+    nearer to cubes than (2, 2, 2), but tiles twice as long, and costs 1 dB.
     """
     n = active.shape
 
@@ -69,8 +69,8 @@ def parts_for(active: Bool, tiles: int) -> Shape:
     )[:CANDIDATES]
 
     def unfitness(parts: Shape) -> float:
-        found = boxes(_shape(active), parts, cut(active, parts))
-        lengths = [_length(sides, (1, 1, 1)) for box in found if min(sides := _sides(active[box.slices])) > 0]
+        sides = [_sides(active[box.slices]) for box in boxes(_shape(active), parts, cut(active, parts))]
+        lengths = [_length(s, (1, 1, 1)) for s in sides if min(s) > 0]
         return off(parts) + sum(lengths) / max(1, len(lengths))
 
     return min(candidates, key=unfitness)
@@ -86,25 +86,25 @@ def cut(active: Bool, parts: Shape) -> tuple[int, ...]:
     for axis, count in enumerate(parts):
         following = []
         for box in boxes:
-            found = _equal_cuts(active[box.slices], axis, count, box.low[axis])
-            cuts += found
-            following += _split(box, axis, found)
+            here = _equal_cuts(active[box.slices], axis, count, box.low[axis])
+            cuts += here
+            following += _split(box, axis, here)
         boxes = following
     return tuple(cuts)
 
 
 def boxes(shape: Shape, parts: Shape, cuts: tuple[int, ...]) -> list[Box]:
     """The boxes that ``cut`` described, z slowest."""
-    given = iter(cuts)
+    following = iter(cuts)
     result = [Box((0, 0, 0), shape)]
     for axis, count in enumerate(parts):
         result = [
-            part for box in result for part in _split(box, axis, [next(given) for _ in range(count - 1)])
+            part for box in result for part in _split(box, axis, [next(following) for _ in range(count - 1)])
         ]
     return result
 
 
-def of(active: Bool, parts: Shape, cuts: tuple[int, ...]) -> list[Tile | None]:
+def tiles_of(active: Bool, parts: Shape, cuts: tuple[int, ...]) -> list[Tile | None]:
     """The tiles of all boxes, z slowest; ``None`` for a box without active voxels."""
     return [tile(active, box) for box in boxes(_shape(active), parts, cuts)]
 
@@ -137,15 +137,15 @@ def _sides(active: Bool) -> tuple[int, ...]:
 
 def _equal_cuts(active: Bool, axis: int, parts: int, offset: int) -> list[int]:
     others = tuple(a for a in range(3) if a != axis)
-    reached = active.sum(others).cumsum()
-    n = len(reached)
-    found: list[int] = []
+    counted = active.sum(others).cumsum()
+    n = len(counted)
+    cuts: list[int] = []
     for k in range(1, parts):
-        wanted = int(np.abs(reached - reached[-1] * k / parts).argmin()) + 1
-        # Strictly increasing, and room left for the parts that follow.
-        low = found[-1] + 1 if found else 1
-        found.append(min(max(wanted, low), n - (parts - k)))
-    return [c + offset for c in found]
+        nearest = int(np.abs(counted - counted[-1] * k / parts).argmin()) + 1
+        # Strictly increasing, and planes left for the parts that follow.
+        low = cuts[-1] + 1 if cuts else 1
+        cuts.append(min(max(nearest, low), n - (parts - k)))
+    return [c + offset for c in cuts]
 
 
 def _split(box: Box, axis: int, cuts: list[int]) -> list[Box]:
