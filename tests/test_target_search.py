@@ -144,7 +144,7 @@ def test_a_time_budget_holds_for_the_whole_search(facts, monkeypatch):
 
 
 def test_another_size_is_another_plan_on_the_same_low_res_volume(facts):
-    first = planner.make(facts, options(psnr=None))
+    first = planner.make(facts, options(psnr=None, width=20))
     other = planner.resized(first, 2_000)
     assert other.lowres is first.lowres and other.size == 2_000 and first.size is None
     assert other.budget == 2_000 - other.overhead
