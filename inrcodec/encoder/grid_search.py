@@ -33,6 +33,7 @@ SHORTEST = 4  # low-res voxels that an axis keeps: fewer leave nothing for a ker
 # Bytes of a file, and ratio at least, where the usual networks of a small volume take fewer: 29 slices of a
 # head reach 41.7 dB in 16 kB, 36.1 in the usual 2.9; 12 slices of 96 x 96 28.5 dB in 2.2 kB, 23.6 in 0.9.
 SMALL_FILE, SMALL_RATIO = 16_000, 100
+WORTH_MORE = 2.0  # times the usual bytes: below, a preset's few steps do not fill what they are given
 FIXED = 500  # bytes of header, table and a mask, about
 
 
@@ -138,7 +139,7 @@ class _Grids:
         if self.options.width is not None or self.options.base:
             return None
         size = min(SMALL_FILE, self.volume.array.nbytes // SMALL_RATIO)
-        return size if size > self._usual(self.first) else None
+        return size if size > WORTH_MORE * self._usual(self.first) else None
 
     @property
     def _is_forecastable(self) -> bool:
