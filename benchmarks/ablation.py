@@ -20,7 +20,7 @@ from quality import rings_of
 from shared import Shape, cropped, parsed_region, parser_of, skipped, twelve_bits
 
 from inrcodec import io
-from inrcodec.encoder import fitted, plan
+from inrcodec.encoder import fitted, planner
 from inrcodec.encoder.facts import Facts
 from inrcodec.encoder.options import EncodeOptions
 from inrcodec.encoder.plan import Plan
@@ -44,8 +44,9 @@ def changed(usual: Plan, args: argparse.Namespace) -> Plan:
     )
     parts = args.tiles or old.parts
     cuts = tiles.cut(active, parts)
-    networks = replace(old, parts=parts, layout=layout, rate=old.rate * args.rate)
-    return replace(usual, networks=networks, cuts=cuts, tiles=tuple(tiles.tiles_of(active, parts, cuts)))
+    boxes = tuple(tiles.tiles_of(active, parts, cuts))
+    networks = replace(old, parts=parts, layout=layout, rate=old.rate * args.rate, cuts=cuts, tiles=boxes)
+    return replace(usual, networks=networks)
 
 
 def measured(this: Plan) -> str:
@@ -98,7 +99,7 @@ def main() -> None:
     options = EncodeOptions(
         preset=args.preset, steps=args.steps, size=args.size, factor=args.factor, seed=args.seed
     ).resolved()
-    this = changed(plan.make(Facts.of(volume), options), args)
+    this = changed(planner.make(Facts.of(volume), options), args)
     print(
         f"{args.volume.name} {this.networks.steps} steps {' '.join(args.set)}: {measured(this)}", flush=True
     )

@@ -4,7 +4,7 @@
 
 Sections: ``recipe`` (time to the PSNR of the published recipe), ``throughput`` (samples a second), ``rate``
 (PSNR at file sizes), ``seams``, ``focus``, ``presets`` (whole processes), ``targets`` (sizes and qualities
-that are asked for).  The targets are for the head of the Visible Human Female on two cores; its crop is
+that are requested).  The targets are for the head of the Visible Human Female on two cores; its crop is
 slices 58-121, rows 120-375, columns 110-365.  Values are clipped to [-1024, 3071] HU first (not for
 ``presets``), so that the peak of every PSNR is 4095.  Prints the figures beside their targets and writes each
 section to ``DIR/fit-SECTION.json``.  Times are of this machine and this run: leave it alone meanwhile.
@@ -63,9 +63,9 @@ def main() -> None:
     if skipped(args.source):
         return
     volume = twelve_bits(io.read(args.source))
-    knobs = {"preset": args.preset, "seed": args.seed, "threads": args.threads, "steps": args.steps}
-    encodings = Encodings(volume, args.crop, knobs)
-    about = {"source": args.source.name, "shape": volume.shape, "version": __version__} | knobs
+    options = {"preset": args.preset, "seed": args.seed, "threads": args.threads, "steps": args.steps}
+    encodings = Encodings(volume, args.crop, options)
+    about = {"source": args.source.name, "shape": volume.shape, "version": __version__} | options
     about["cores"] = torch.get_num_threads()
     run(SECTIONS, encodings, args, "fit", about)
 

@@ -65,7 +65,7 @@ ITERATIONS = 500
 SIZE = 6000  # bytes of the slice by our own engine: a tenth of its 8-bit pixels
 DEPTHS = (2, 3, 4)
 LOOKS = 5  # times that the PSNR of *alone* is looked at; the best counts, as in the paper
-TIMED = 20  # iterations of *low-res*, whose PSNR nobody asks for
+TIMED = 20  # iterations of *low-res*, whose PSNR does not matter
 PARAMETERS = {2: 17_153, 3: 33_665, 4: 50_177}  # tables 1-3
 PUBLISHED = {  # tables 4 and 5: PSNR, seconds for the run, KB of GPU memory; and the rate of both
     2: {"ours": (34.670, 55.76, 1038), "alone": (25.269, 664.92, 10_254), "rate": 3.65},
@@ -88,50 +88,52 @@ class Arm:
     process: float | None
 
 
-def architectures(material: Any, args: argparse.Namespace) -> Section:
+def architectures(source: Any, args: argparse.Namespace) -> Section:
     """Tables 1 to 3: parameters of the networks that the fit has and that the recipe has."""
     figures, lines = [], ["| hidden layers | paper | inrcodec | float32 |", "| --- | --- | --- | --- |"]
     for depth in DEPTHS:
         ours = sum(Layout(depth, WIDTH).sizes)
         plain = sum(p.numel() for p in Siren(depth).parameters())
-        told = PARAMETERS[depth]
+        published = PARAMETERS[depth]
         note = f"{plain:,} in plain torch, {4 * ours / 1000:.1f} kB in float32"
         figures.append(
-            Figure(name=f"{depth} x {WIDTH}, parameters", value=ours, least=told, most=told, note=note)
+            Figure(
+                name=f"{depth} x {WIDTH}, parameters", value=ours, least=published, most=published, note=note
+            )
         )
-        lines.append(f"| {depth} × {WIDTH} | {told:,} | {ours:,} | {4 * ours / 1000:.1f} kB |")
+        lines.append(f"| {depth} × {WIDTH} | {published:,} | {ours:,} | {4 * ours / 1000:.1f} kB |")
     return Section(figures, {"table": lines})
 
 
-def slice_(material: Volume, args: argparse.Namespace) -> Section:
+def slice_(source: Volume, args: argparse.Namespace) -> Section:
     """Tables 4 to 6, on one slice, all of whose points are seen in an iteration."""
-    return _compared(_slice_of(material, args), None, args, targets=True)
+    return _compared(_slice_of(source, args), None, args, targets=True)
 
 
-def _slice_of(material: Volume, args: argparse.Namespace) -> Volume:
-    z = len(material.array) // 2 if args.slice is None else args.slice
-    return Volume(material.array[z : z + 1], np.eye(4), modality="CT", ndim=2)
+def _slice_of(source: Volume, args: argparse.Namespace) -> Volume:
+    z = len(source.array) // 2 if args.slice is None else args.slice
+    return Volume(source.array[z : z + 1], np.eye(4), modality="CT", ndim=2)
 
 
-def engine(material: Volume, args: argparse.Namespace) -> Section:
+def engine(source: Volume, args: argparse.Namespace) -> Section:
     """The slice as `inrv-enc` would store it: networks of the same depths, in a size instead of a width."""
-    figures, plane = [], _slice_of(material, args)
-    for depth, told in PUBLISHED.items():
+    figures, plane = [], _slice_of(source, args)
+    for depth, published in PUBLISHED.items():
         blob, report = with_report(plane, layers=depth, size=SIZE, seed=args.seed, device=args.device)
         words = f"{len(blob):,} bytes, factor {report.factor[1]}, {report.sr}, {report.seconds['fit']:.0f} s"
-        least = round(told["ours"][0], 2)
+        least = round(published["ours"][0], 2)
         figures.append(
             Figure(name=f"{depth} layers, PSNR", value=report.psnr, unit="dB", least=least, note=words)
         )
     return Section(figures)
 
 
-def volume(material: Volume, args: argparse.Namespace) -> Section:
+def volume(source: Volume, args: argparse.Namespace) -> Section:
     """The same on the volume."""
-    return _compared(material, BATCH, args, targets=False)
+    return _compared(source, BATCH, args, targets=False)
 
 
-def others(material: Any, args: argparse.Namespace) -> Section:
+def others(source: Any, args: argparse.Namespace) -> Section:
     """Table 7: quoted, as neither code nor images of the others are at hand."""
     figures = [Figure(name=f"{name} (published)", value=value, unit="dB") for name, value in OTHERS.items()]
     for depth, row in PUBLISHED.items():
@@ -154,7 +156,7 @@ def _compared(source: Volume, batch: int | None, args: argparse.Namespace, *, ta
         seconds = arms["ours"].seconds * args.iterations
         arms["alone, in our time"] = _in_time(source, full, depth, batch, seconds, args)
         rows[depth] = arms
-        print("  " + ", ".join(f"{name} {_told(arm)}" for name, arm in arms.items()), flush=True)
+        print("  " + ", ".join(f"{name} {_described(arm)}" for name, arm in arms.items()), flush=True)
         figures += _figures(depth, arms, targets)
     table = _table(rows, source, args.iterations)
     print("\n".join(table))
@@ -186,7 +188,7 @@ def _alone(source: Volume, full: np.ndarray, depth: int, batch: int | None, args
         if done in looks:
             best = max(best, _psnr_of(recipe, source))
     memory = peak_of_tensors(lambda: recipe.step(batch), args.device)
-    held = apart(_held_alone, full, depth, batch, args)
+    held = apart(_memory_alone, full, depth, batch, args)
     return Arm(best, 4 * PARAMETERS[depth], median(seconds), memory, held)
 
 
@@ -212,7 +214,7 @@ def _peak(source: Volume) -> float:
     return peak_of(span.low, span.high, source.array.dtype)
 
 
-def _held_alone(full: np.ndarray, depth: int, batch: int | None, args: argparse.Namespace) -> float:
+def _memory_alone(full: np.ndarray, depth: int, batch: int | None, args: argparse.Namespace) -> float:
     """Bytes, in a process of its own."""
     recipe = Recipe(full, args.seed, depth, args.device)
     return timed(lambda: recipe.step(batch))[2] * 2**20
@@ -227,19 +229,19 @@ def _timed_alone(values: np.ndarray, depth: int, batch: int | None, args: argpar
 
 def _ours(source: Volume, depth: int, args: argparse.Namespace) -> Arm:
     """A file, and what it decodes to."""
-    wishes: dict[str, Any] = {"preset": "paper", "layers": depth, "seed": args.seed, "device": args.device}
-    wishes |= {"sr": args.sr} if args.sr else {}
-    blob, report = with_report(source, steps=args.iterations, **wishes)
+    options: dict[str, Any] = {"preset": "paper", "layers": depth, "seed": args.seed, "device": args.device}
+    options |= {"sr": args.sr} if args.sr else {}
+    blob, report = with_report(source, steps=args.iterations, **options)
     errors = Errors(_peak(source))
     errors.add(source.array, api.decode_volume(blob).array)
     print(f"  {depth} x {WIDTH}: {len(blob):,} bytes, {report.sr}", flush=True)
-    held = apart(_held_ours, source, wishes | {"steps": args.iterations})
+    held = apart(_memory_ours, source, options | {"steps": args.iterations})
     return Arm(errors.psnr, len(blob), report.seconds["fit"] / args.iterations, None, held)
 
 
-def _held_ours(source: Volume, wishes: dict[str, Any]) -> float:
+def _memory_ours(source: Volume, options: dict[str, Any]) -> float:
     """Bytes, of a whole encoding in a process of its own, model and check and all."""
-    return timed(lambda: api.encode(source, **wishes))[2] * 2**20
+    return timed(lambda: api.encode(source, **options))[2] * 2**20
 
 
 def _spent(work: Callable[[], None], device: str) -> float:
@@ -251,29 +253,29 @@ def _spent(work: Callable[[], None], device: str) -> float:
 
 
 def _figures(depth: int, arms: dict[str, Arm], targets: bool) -> list[Figure]:
-    told = PUBLISHED[depth]
+    published = PUBLISHED[depth]
     alone, ours = arms["alone"], arms["ours"]
     assert ours.psnr is not None and alone.psnr is not None
-    gained = told["ours"][0] - told["alone"][0]
+    gained = published["ours"][0] - published["alone"][0]
     found: list[tuple[str, float, str, float | None, str]] = [
-        ("PSNR, ours", ours.psnr, "dB", round(told["ours"][0], 2), f"{ours.size:,} bytes, all in"),
+        ("PSNR, ours", ours.psnr, "dB", round(published["ours"][0], 2), f"{ours.size:,} bytes, all in"),
         ("over SIREN alone", ours.psnr - alone.psnr, "dB", round(gained, 1), f"alone {alone.psnr:.2f} dB"),
     ]
     hurried = arms["alone, in our time"].psnr
     assert hurried is not None
     gained = ours.psnr - hurried
     found.append(("over SIREN alone, in our time", gained, "dB", None, f"alone {hurried:.2f} dB"))
-    published = [f"paper {told['alone'][k] / told['ours'][k]:.1f}" for k in (1, 2)]
+    ratios = [f"paper {published['alone'][k] / published['ours'][k]:.1f}" for k in (1, 2)]
     for name in ("low-res", "ours"):
         faster = alone.seconds / arms[name].seconds
-        found.append((f"time, alone / {name}", faster, "times", FASTER, published[0]))
+        found.append((f"time, alone / {name}", faster, "times", FASTER, ratios[0]))
     leaner = {
         "tensors of a step, alone / low-res": (alone.memory, arms["low-res"].memory),
         "process, alone / ours": (alone.process, ours.process),
     }
     for name, (more, less) in leaner.items():
         assert more is not None and less is not None
-        found.append((f"memory, {name}", more / less, "times", LEANER, published[1]))
+        found.append((f"memory, {name}", more / less, "times", LEANER, ratios[1]))
     figures = [
         Figure(name=f"{depth} layers: {name}", value=value, unit=unit, least=least, note=note)
         for name, value, unit, least, note in found
@@ -281,7 +283,7 @@ def _figures(depth: int, arms: dict[str, Arm], targets: bool) -> list[Figure]:
     return figures if targets else [replace(figure, least=None) for figure in figures]
 
 
-def _told(arm: Arm) -> str:
+def _described(arm: Arm) -> str:
     quality = "" if arm.psnr is None else f"{arm.psnr:.2f} dB, "
     held = arm.process if arm.memory is None else arm.memory
     return f"{quality}{1000 * arm.seconds:.1f} ms" + (f", {held / 1000:,.0f} kB" if held else "")
@@ -293,11 +295,11 @@ def _table(rows: dict[int, dict[str, Arm]], source: Volume, iterations: int) -> 
     lines = ["| layers | | " + " | ".join(head) + " |", "| --- " * (len(head) + 2) + "|"]
     for depth, arms in rows.items():
         for name in ("ours", "alone"):
-            told = PUBLISHED[depth]
-            quality, seconds, memory = told[name]
+            published = PUBLISHED[depth]
+            quality, seconds, memory = published[name]
             lines.append(
                 f"| {depth} | {name}, paper | 50,000 | {quality:.2f} | {seconds / 50:.1f} | {memory:,} | "
-                f"{4 * PARAMETERS[depth]:,} | {told['rate']} |"
+                f"{4 * PARAMETERS[depth]:,} | {published['rate']} |"
             )
             arm = arms[name]
             rate = source.array.size * EIGHT_BITS / (arm.size or 1)

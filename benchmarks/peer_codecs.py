@@ -1,12 +1,11 @@
-"""The peers: other codecs behind one face, each called as its makers mean it.
+"""The peers: other codecs behind one interface, each called as its authors intend.
 
 In: a stack, uint16 (z, y, x), contiguous, from 0 on.  Out: its bytes, and the stack that they decode to.
-The one law: a peer gets what it needs to do well (its bit depth, contiguous planes, the third axis where it
-has one), and what comes back is rounded, clipped and compared: see ``tests/test_peers.py``.
+Invariant: a peer gets what it needs to do well (its bit depth, contiguous planes, the third axis where it
+has one), and its result is rounded, clipped and compared: see ``tests/test_peers.py``.
 
-imagecodecs holds all but HEVC, which is x265 through PyAV; both are of the extra ``inrcodec[bench]``.  What
-they cannot be told: JPEG-LS codes 12 bits as 16 (its thresholds are the same), with some 80 bytes of header a
-slice.
+imagecodecs has all of them but HEVC, which is x265 through PyAV; both are in the extra ``inrcodec[bench]``.
+Not ideal: JPEG-LS codes 12 bits as 16 (its thresholds are the same), with some 80 bytes of header a slice.
 """
 
 import io
@@ -246,7 +245,7 @@ def _frame(plane: Stack) -> Any:
 
 def _plane(frame: Any) -> Stack:
     if frame.format.name != "gray12le":
-        raise AssertionError(f"x265 was asked for 12 bits of grey and gave {frame.format.name}")
+        raise AssertionError(f"x265 should give 12 bits of grey, but gave {frame.format.name}")
     rows = np.frombuffer(frame.planes[0], np.uint16).reshape(frame.height, -1)
     return rows[:, : frame.width].copy()
 

@@ -60,8 +60,8 @@ def _encode(path: str, modality: str, codec: str, kind: str, level: float, folde
     volume = replace(io.read(path), modality=modality)
     stack, _ = peer_codecs.stack_of(volume)
     if codec == OURS:
-        wish: dict[str, Any] = {kind: int(level) if kind == "size" else level}
-        streams, seconds, mib = timed(lambda: [api.encode(volume, **wish)])
+        option: dict[str, Any] = {kind: int(level) if kind == "size" else level}
+        streams, seconds, mib = timed(lambda: [api.encode(volume, **option)])
     else:
         peer = peer_codecs.peers()[codec]
         streams, seconds, mib = timed(lambda: peer.encode(stack, level))
@@ -137,7 +137,7 @@ def ladder(codec: str, args: argparse.Namespace) -> list[tuple[str, float]]:
 
 
 def rows_of(volume: Volume, args: argparse.Namespace) -> list[Row]:
-    """Every codec at every rung; one that cannot is told and left out."""
+    """Every codec at every rung; one that cannot is named and left out."""
     found = []
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as streams:
         path = str(Path(folder) / "volume.nii")

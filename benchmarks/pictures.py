@@ -74,14 +74,16 @@ def pipeline(volume: Volume, decoder: InrvFile, decoded: np.ndarray, z: int, siz
     return figure
 
 
-def before_after(volume: Volume, plain: np.ndarray, decoded: np.ndarray, z: int, told: list[str]) -> Figure:
+def before_after(
+    volume: Volume, plain: np.ndarray, decoded: np.ndarray, z: int, captions: list[str]
+) -> Figure:
     """Four panels through a soft-tissue window."""
     window = WINDOWS["soft-tissue"]
     place = box_of(volume.array[z])
     before, lanczos, after = (array[z][place].astype(float) for array in (volume.array, plain, decoded))
     figure = Figure(figsize=(12, 3.9), layout="constrained")
     axes = figure.subplots(1, 4)
-    for axis, image, title in zip(axes, (before, lanczos, after), told, strict=False):
+    for axis, image, title in zip(axes, (before, lanczos, after), captions, strict=False):
         panel(axis, image, window, title)
     panel(axes[3], after - before, (-200.0, 200.0), "difference, ± 200 HU")
     return figure
@@ -101,15 +103,15 @@ def main() -> None:
     blob = api.encode(volume, size=args.size)
     decoder, decoded, plain = api.open(blob), api.decode(blob), api.decode(blob, sr="lanczos")
     quality = [f"{psnr_of(volume, array):.2f} dB" for array in (plain, decoded)]
-    told = [
+    captions = [
         "source",
         f"Lanczos alone: {quality[0]}",
         f"{decoder.header.sr}: {quality[1]}, {len(blob):,} bytes",
     ]
-    print(", ".join(told))
+    print(", ".join(captions))
     pictures = {
         "pipeline": pipeline(volume, decoder, decoded, args.slice, len(blob)),
-        "before-after": before_after(volume, plain, decoded, args.slice, told),
+        "before-after": before_after(volume, plain, decoded, args.slice, captions),
     }
     for name, figure in pictures.items():
         figure.savefig(args.out / f"{name}.png", dpi=90, bbox_inches="tight")

@@ -50,8 +50,8 @@ def _psnr(
     """The figure of one encoding at a size, and its report."""
     try:
         # The low-res volume alone is judged where it is all that the networks are fitted to.
-        wishes = {"factor": FACTOR, "through_sr": False} if lowres else {}
-        made = encodings.of(volume, size=size, **wishes)
+        options = {"factor": FACTOR, "through_sr": False} if lowres else {}
+        made = encodings.of(volume, size=size, **options)
     except TargetNotReached as error:
         return {"value": None, "least": mark, "note": str(error)}, {}
     report = made.report

@@ -109,12 +109,12 @@ def time_to_psnr(encodings: Encodings, args: Namespace) -> Section:
     reached = fits[-1]["psnr"] >= mark
     ours = fits[-1]["seconds"] if reached else None
     usual = args.paper_iterations == ITERATIONS
-    told = f"{fits[-1]['steps']} steps" if reached else f"not reached in {fits[-1]['steps']} steps"
+    words = f"{fits[-1]['steps']} steps" if reached else f"not reached in {fits[-1]['steps']} steps"
     figures = [
         Figure(name="recipe: low-res PSNR", value=mark, unit="dB", note=note),
         Figure(name="recipe: an iteration", value=seconds / args.paper_iterations, unit="s"),
         Figure(name="recipe: time", value=seconds, unit="s"),
-        Figure(name="fit: low-res PSNR", value=fits[-1]["psnr"], unit="dB", note=told),
+        Figure(name="fit: low-res PSNR", value=fits[-1]["psnr"], unit="dB", note=words),
         Figure(name="fit: time", value=ours, unit="s"),
         Figure(
             name="fit's time / recipe's",

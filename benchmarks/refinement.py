@@ -83,7 +83,7 @@ def near(volumes: Named, args: argparse.Namespace) -> Section:
             }
             for peer, found in streams.items():
                 off = np.abs(known[peer].back(found, stack).astype(np.int64) - stack).max()
-                assert off <= bound, f"{peer} is off by {off}, asked for {bound}"
+                assert off <= bound, f"{peer} is off by {off}, the bound is {bound}"
             peers = {peer: sum(map(len, found)) for peer, found in streams.items()}
             best = min(peers, key=lambda k: peers[k])
             words = _words(ours, peers, volume)
@@ -108,15 +108,15 @@ def psnrs(volumes: Named, args: argparse.Namespace) -> Section:
             if rungs[-1][0] > LADDER[-1] + 1:
                 break
         reached, sizes = (np.array(side) for side in zip(*sorted(rungs), strict=True))
-        for wished in LADDER:
-            if not reached[0] <= wished <= reached[-1]:
+        for target in LADDER:
+            if not reached[0] <= target <= reached[-1]:
                 continue
-            blob, report = with_report(volume, psnr=wished, threads=args.threads, time_budget=60.0)
+            blob, report = with_report(volume, psnr=target, threads=args.threads, time_budget=60.0)
             peer = float(np.exp(np.interp(report.psnr, reached, np.log(sizes))))
             kind = "refinement" if report.sections["refinement"] else "networks"
             words = f"{report.psnr:.2f} dB in {len(blob):,} bytes ({kind}), SPERR {peer:,.0f}"
             figures.append(
-                Figure(name=f"{name}, {wished} dB / SPERR", value=len(blob) / peer, most=1.0, note=words)
+                Figure(name=f"{name}, {target} dB / SPERR", value=len(blob) / peer, most=1.0, note=words)
             )
     return Section(figures)
 

@@ -41,15 +41,15 @@ from inrcodec.volume.value_range import amplitude
 
 SAMPLES = Path(__file__).parents[1] / "tests" / "data"
 MOST_LOWRES = 40_000  # voxels: a fit then takes a second or two
-SMALL = 2000  # low-res voxels below which no size is asked for
+SMALL = 2000  # low-res voxels below which no size is requested
 BITS = 0.6  # a low-res voxel, where one is
 VISIBLE = 1e-4  # squared error, relative to the amplitude's square, below which nothing is wrong
 DECIBELS = 6.0  # that another seed may be better by
 LEFT = 0.1  # of a tile's variance unexplained, from which on another seed's better tile counts
 DRAWS, WORTH = 20, 0.1  # of a crop, until it spans this much of the whole volume's range
 
-# Kinds of wishes; tiles are at most as many as an axis has low-res voxels.
-WISHES: tuple[dict[str, Any], ...] = (
+# Options of the cases; tiles are at most as many as an axis has low-res voxels.
+OPTIONS: tuple[dict[str, Any], ...] = (
     {},
     {"tiles": (1, 2, 2)},
     {"size": True},
@@ -83,7 +83,7 @@ class Result:
 
     case: str
     seed: int
-    wishes: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
     shape: tuple[int, ...] = ()
     seconds: float = 0.0
     psnr: float | None = None  # of the low-res volume, against the range
@@ -103,8 +103,8 @@ def fitted(case: Case, seed: int) -> Result:
         rng = np.random.default_rng(case.number)
         volume, factor = crop_of(case.source, rng) if case.crop else (_hard(case.source, rng), 1)
         result.shape = volume.shape
-        result.wishes = wishes_for(volume, factor, case.number)
-        blob = api.encode(volume, steps=case.steps, seed=seed, threads=1, sr="lanczos", **result.wishes)
+        result.options = options_for(volume, factor, case.number)
+        blob = api.encode(volume, steps=case.steps, seed=seed, threads=1, sr="lanczos", **result.options)
         judge(result, volume, blob)
     except Exception as error:  # whatever it is, it is counted
         result.offences.append(f"{type(error).__name__}: {error}")
@@ -144,22 +144,22 @@ def span_of(array: np.ndarray) -> float:
     return float(array.max()) - float(array.min())
 
 
-def wishes_for(volume: Volume, factor: int, number: int) -> dict[str, Any]:
+def options_for(volume: Volume, factor: int, number: int) -> dict[str, Any]:
     """Knobs of a case; what its volume has no room for is left out."""
     z, y, x = (min(factor, n) for n in volume.shape)
     factors = z, y, x
     low = lowres_shape(volume.shape, factors)
-    wishes = dict(WISHES[(number + number // len(WISHES)) % len(WISHES)])
-    if "tiles" in wishes:
-        wishes["tiles"] = tuple(min(part, n) for part, n in zip(wishes["tiles"], low, strict=True))
-    if wishes.pop("size", False) and prod(low) >= SMALL:
-        wishes["size"] = 700 + int(prod(low) * BITS / 8)
-    if wishes.pop("focus", False):
+    options = dict(OPTIONS[(number + number // len(OPTIONS)) % len(OPTIONS)])
+    if "tiles" in options:
+        options["tiles"] = tuple(min(part, n) for part, n in zip(options["tiles"], low, strict=True))
+    if options.pop("size", False) and prod(low) >= SMALL:
+        options["size"] = 700 + int(prod(low) * BITS / 8)
+    if options.pop("focus", False):
         values = volume.physical()
         window = np.quantile(values, [0.3, 0.7]).tolist()
         if window[1] - window[0] > 0.03 * span_of(values) > 0:
-            wishes["focus"] = tuple(window)
-    return wishes | {"factor": factors}
+            options["focus"] = tuple(window)
+    return options | {"factor": factors}
 
 
 def judge(result: Result, volume: Volume, blob: bytes) -> None:
@@ -236,7 +236,7 @@ def main() -> None:
     results = run([path for path in sources if path.exists()], args)
     offenders = [result for result in results if result.offences]
     for result in offenders:
-        print(f"offender: {result.case}, seed {result.seed}, {result.wishes}: {'; '.join(result.offences)}")
+        print(f"offender: {result.case}, seed {result.seed}, {result.options}: {'; '.join(result.offences)}")
     excused = sum(result.excused for result in results)
     print(f"{len(offenders)} stuck or diverged in {len(results)} fits (target 0); {excused} tiles excused")
     args.out.mkdir(parents=True, exist_ok=True)
@@ -272,9 +272,9 @@ def _print(results: list[Result]) -> None:
     first = results[0]
     seconds = sum(r.seconds for r in results) / len(results)
     psnr = " ".join("failed" if r.psnr is None else f"{r.psnr:6.2f}" for r in results)
-    wishes = ", ".join(f"{name} {value}" for name, value in first.wishes.items())
+    options = ", ".join(f"{name} {value}" for name, value in first.options.items())
     words = "OFFENDS" if any(r.offences for r in results) else ""
-    print(f"{first.case:36s} {first.shape!s:16s} {seconds:5.1f} s  {psnr} dB  {wishes}  {words}", flush=True)
+    print(f"{first.case:36s} {first.shape!s:16s} {seconds:5.1f} s  {psnr} dB  {options}  {words}", flush=True)
 
 
 if __name__ == "__main__":

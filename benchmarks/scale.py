@@ -5,9 +5,9 @@
 
 Ladders: ``voxels`` (the volume repeated along z and y, every other copy mirrored), ``lowres`` (the volume at
 finer grids) and ``network`` (wider networks in as many tiles).  Every rung is encoded, decoded whole, and
-asked for one low-res slice in the middle (of a volume in tiles that is a region of interest: only the tiles
+read for one low-res slice in the middle (of a volume in tiles that is a region of interest: only the tiles
 that the slice crosses are evaluated), each by a process of its own and with the same few steps a tile: steps
-are a wish, not a cost of size.
+are an option, not a cost of size.
 
 Prints a table a ladder, and the slopes of straight lines through the logarithms: 1 is linear.  The encoder is
 held to 1.05 against voxels.  Memory is what a process held at its peak beyond the array itself; Python and
@@ -147,8 +147,8 @@ def climb(name: str, volume: Volume, args: argparse.Namespace, options: Sequence
     """One ladder: its table, slopes, JSON and figure."""
     rungs, along = LADDERS[name]
     rows: list[Row] = []
-    for grown, wishes in rungs(volume, args):
-        rows.append(measure(grown, ["--steps", str(args.steps), *wishes, *options]))
+    for grown, own in rungs(volume, args):
+        rows.append(measure(grown, ["--steps", str(args.steps), *own, *options]))
         if len(rows) == 1:
             print(f"\n{name}\n" + "  ".join(f"{key:>13s}" for key in rows[0]))
         print("  ".join(f"{value:13.6g}" for value in rows[-1].values()), flush=True)

@@ -189,10 +189,10 @@ def imitation(encodings: Encodings, args: argparse.Namespace) -> Section:
         return Section([])
     figures = []
     network = dict(networks("CT"))["ct-3d-x4"]
-    wishes = TrainOptions(volumes=[args.train], modality="CT", factor=FACTOR, out=args.out)
+    options = TrainOptions(volumes=[args.train], modality="CT", factor=FACTOR, out=args.out)
     args.out.mkdir(parents=True, exist_ok=True)
-    clean_one = dataset.to_evaluate_on(args.train.name, dataset.load(args.train, wishes), wishes).part
-    for real in dataset.fitted(clean_one, wishes):
+    clean_one = dataset.to_evaluate_on(args.train.name, dataset.load(args.train, options), options).part
+    for real in dataset.fitted(clean_one, options):
         assert real.error is not None
         error = _imitated(clean_one, float(real.error.square().mean()))
         like = replace(real, version=f"imitated {real.version}", error=error)
@@ -223,17 +223,17 @@ def _imitated(clean_one: TrainingVolume, mse: float) -> torch.Tensor:
     return error
 
 
-def _shares(material: TrainingVolume) -> list[float]:
+def _shares(volume: TrainingVolume) -> list[float]:
     """Of the error's energy in each band of frequencies."""
-    assert material.error is not None
-    energy = np.square(np.abs(np.fft.fftn(material.error.numpy())))
+    assert volume.error is not None
+    energy = np.square(np.abs(np.fft.fftn(volume.error.numpy())))
     axes = np.meshgrid(*(np.fft.fftfreq(n) for n in energy.shape), indexing="ij")
     radius = np.sqrt(sum(a**2 for a in axes))
     return [float(energy[(radius >= a) & (radius < b)].sum() / energy.sum()) for a, b in pairwise(BANDS)]
 
 
 def floor(encodings: Encodings, args: argparse.Namespace) -> Section:
-    """Volumes that no model was made for, told to be CT or MR: with a model against without."""
+    """Volumes that no model was made for, declared as CT or MR: with a model against without."""
     worst, words = 0.0, ""
     for modality, factor in sorted({(m.modality, m.factor) for m in registry.manifests().values()}):
         for name, make in HARD.items():
@@ -241,14 +241,14 @@ def floor(encodings: Encodings, args: argparse.Namespace) -> Section:
             if any(n < 4 * f for n, f in zip(array.shape, factor, strict=False)) or array.ndim != 3:
                 continue
             volume = Volume.from_array(array)
-            knobs = {
+            options = {
                 "factor": factor,
                 "steps": 300,
                 "modality": modality,
                 "through_sr": True,
                 "threads": args.threads,
             }
-            found = [with_report(volume, sr=sr, **knobs)[1].psnr for sr in ("auto", "lanczos")]
+            found = [with_report(volume, sr=sr, **options)[1].psnr for sr in ("auto", "lanczos")]
             if found[1] - found[0] > worst:
                 worst, words = (
                     found[1] - found[0],
@@ -283,9 +283,9 @@ def main() -> None:
     if skipped(args.source, *args.mr, *filter(None, [args.held_out, args.train])):
         return
     args.out.mkdir(parents=True, exist_ok=True)
-    knobs = {"preset": args.preset, "threads": args.threads}
-    encodings = Encodings(twelve_bits(io.read(args.source)), CROP, knobs)
-    run(SECTIONS, encodings, args, "superres", {"source": args.source.name, "version": __version__} | knobs)
+    options = {"preset": args.preset, "threads": args.threads}
+    encodings = Encodings(twelve_bits(io.read(args.source)), CROP, options)
+    run(SECTIONS, encodings, args, "superres", {"source": args.source.name, "version": __version__} | options)
 
 
 if __name__ == "__main__":

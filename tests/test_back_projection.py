@@ -18,7 +18,8 @@ from inrcodec.format.header import Header
 from inrcodec.layers import resample
 from inrcodec.layers.decode_options import DecodeOptions
 from inrcodec.layers.superres import registry, upsampler
-from inrcodec.layers.superres.network import Architecture, SRDenseNet
+from inrcodec.layers.superres.architectures import Architecture
+from inrcodec.layers.superres.network import SRDenseNet
 from inrcodec.layers.upsample import Upsampling
 from inrcodec.volume.box import lowres_shape
 from inrcodec.volume.value_range import Range, unit_rows

@@ -82,18 +82,20 @@ def test_live_tensors_are_counted_at_their_peak():
     assert shared.peak_of_tensors(work) == pytest.approx(800_000, abs=100)
 
 
-def test_the_papers_tables(tmp_path, capsys):
-    words = [str(HEAD), "--crop", CROP, "--iterations", "10", "--out", str(tmp_path), "--sr", "lanczos"]
+def test_the_papers_tables(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(paper, "DEPTHS", (2, 4))
+    monkeypatch.setattr(paper, "TIMED", 3)
+    words = [str(HEAD), "--crop", CROP, "--iterations", "5", "--out", str(tmp_path), "--sr", "lanczos"]
     paper.main([*words, "--only", "architectures", "slice", "others"])
     told = capsys.readouterr().out
     assert (
         "| 4 | alone, here |" in told and "| 2 | ours, paper | 50,000 | 34.67 |" in told and "Mishra" in told
     )
     found = json.loads((tmp_path / "paper-architectures.json").read_text())
-    assert [f["held"] for f in found["figures"]] == [True, True, True]
+    assert found["figures"] and all(f["held"] for f in found["figures"])
     found = json.loads((tmp_path / "paper-slice.json").read_text())
-    assert found["about"]["iterations"] == 10
-    for depth in ("2", "3", "4"):
+    assert found["about"]["iterations"] == 5
+    for depth in ("2", "4"):
         arms = found["details"]["arms"][depth]
         assert arms["alone"]["size"] == 4 * paper.PARAMETERS[int(depth)]
         assert arms["alone"]["memory"] > 10 * arms["low-res"]["memory"]  # 16 times the points

@@ -54,6 +54,7 @@ def test_a_dry_run_predicts_time_and_bytes(tiny, capsys):
     words = capsys.readouterr().err
     assert re.search(r"^predicted time +about \d+ (s|min)$", words, re.MULTILINE)
     assert re.search(r"^predicted size +about [\d,]+ bytes$", words, re.MULTILINE)
+    assert words.endswith("options\n  steps  200\n")
 
 
 @pytest.mark.parametrize("command", ["enc", "dec", "info", "train"])

@@ -11,6 +11,7 @@ import pytest
 
 import inrcodec
 from inrcodec.cli import exits
+from inrcodec.encoder.presets import PRESETS
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGES = sorted(page for page in DOCS.rglob("*.md") if "_build" not in page.parts)
@@ -41,6 +42,13 @@ def test_every_command_has_its_tables():
     assert "{exit-codes}" in page
 
 
+def test_presets_are_the_encoders_own(option_tables):
+    made = option_tables.presets()
+    for name in PRESETS:
+        assert f"| `{name}` |" in made
+    assert "| 128 |" in made  # the paper's width, which is not the usual one
+
+
 def test_exit_codes_are_the_commands_own(option_tables):
     rows = re.findall(r"^\| (\d+) \| (.*) \|$", option_tables.exit_codes(), re.MULTILINE)
     assert tuple((int(code), meaning) for code, meaning in rows) == tuple(exits.EXITS)
@@ -53,7 +61,16 @@ def test_flags_that_the_pages_name_exist(option_tables):
         for action in option_tables.parser_of(command)._actions
         for flag in action.option_strings
     }
-    for name in ("cli", "index", "limitations", "quickstart", "radiologist", "refinement"):
+    for name in (
+        "cli",
+        "how-it-works",
+        "index",
+        "limitations",
+        "quickstart",
+        "radiologist",
+        "refinement",
+        "training",
+    ):
         page = DOCS / f"{name}.md"
         text = TEXTS[page]
         for line in re.findall(r"^inrv-.*$", text, re.MULTILINE) + re.findall(

@@ -61,7 +61,7 @@ def test_slabs_bands_and_threads_change_no_voxel(sr, monkeypatch):
 
 
 @pytest.mark.parametrize("sr", ["ct-3d-x2", "ct-2d-x4"])
-def test_the_file_says_how_many_images_and_a_wish_can_say_otherwise(sr):
+def test_the_file_states_the_ensemble_and_an_option_overrides_it(sr):
     alone, four = (joined(decoded(sr, ensemble=n)) for n in (1, 4))
     assert not np.array_equal(alone, four)
     assert np.array_equal(joined(decoded(sr)), alone)
@@ -78,7 +78,7 @@ def test_slabs_are_the_formula_of_the_specification():
 
 
 @pytest.mark.parametrize("sr", registry.manifests())
-def test_plain_is_lanczos_alone_and_costs_nothing_unasked(sr):
+def test_plain_is_lanczos_alone_and_only_on_request(sr):
     slabs = decoded(sr, plain=True)
     assert np.array_equal(np.concatenate([slab.plain for slab in slabs]), joined(decoded(sr, sr="lanczos")))
     assert not np.array_equal(joined(slabs), joined(decoded(sr, sr="lanczos")))
@@ -95,7 +95,7 @@ def test_bfloat16_is_near_the_reference(sr):
 
 
 @pytest.mark.parametrize("sr", registry.manifests())
-def test_slabs_that_nobody_asks_for_any_more_are_given_up(sr):
+def test_an_abandoned_generator_stops(sr):
     whole = Upsampling(header(sr), np.ones(low(sr).shape, bool), None)
     slabs = whole.slabs(low(sr), DecodeOptions(threads=2))
     next(slabs)

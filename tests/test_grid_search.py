@@ -97,21 +97,35 @@ def test_a_tiny_size_of_a_tiny_volume_keeps_the_coarse_grid():
 
 
 def test_without_a_target_the_spacing_decides():
-    choice = choose(textured())
+    choice = choose(textured(), width=30)  # which fixes the size of the file
     assert choice.factor == (4, 4, 4) and choice.reason.startswith("from the spacing")
-    assert choose(textured(spacing=(2, 1, 1), sharp=(1.5, 1, 1))).factor == (2, 4, 4)
+    assert choose(textured(spacing=(2, 1, 1), sharp=(1.5, 1, 1)), width=30).factor == (2, 4, 4)
 
 
 def test_without_a_target_thick_slices_with_nothing_between_them_are_coarsened():
     plane = textured((1, 96, 96)).array + np.random.default_rng(0).normal(scale=60, size=(96, 96))
     array = np.repeat(plane, 64, axis=0).astype(np.int16)
-    choice = choose(Volume(array, np.diag([1.0, 1.0, 4.0, 1.0])))
+    choice = choose(Volume(array, np.diag([1.0, 1.0, 4.0, 1.0])), width=30)
     assert choice.factor == (2, 4, 4) and "coarser" in choice.reason
 
 
 def test_without_a_target_an_axis_that_holds_all_the_detail_is_refined():
-    choice = choose(textured(sharp=(6, 0.3, 0.3)))
+    choice = choose(textured(sharp=(6, 0.3, 0.3)), width=30)
     assert choice.factor == (2, 4, 4) and "finer" in choice.reason
+
+
+def test_a_small_volume_gets_a_file_that_is_worth_a_look():
+    """At most so large, at least so much smaller than the voxels; what sets the size itself is left alone."""
+    volume = textured()
+    choice = choose(volume)
+    assert choice.size == min(grid_search.SMALL_FILE, volume.array.nbytes // grid_search.SMALL_RATIO)
+    assert choose(volume, factor=4).size == choice.size
+    assert choose(volume, 5_000).size == 5_000
+    for knobs in ({"width": 30}, {"preset": "paper"}, {"lossless": True, "base": True}):
+        assert choose(volume, **knobs).size is None
+    large = Volume(np.broadcast_to(volume.array[:1, :1, :1], (400, 600, 600)), np.eye(4))
+    assert choose(large, factor=2).size is None  # flat, but nobody has looked
+    assert choose(Volume.from_array(volume.array[:4, :8, :8])).size is None  # a header is larger
 
 
 @pytest.mark.parametrize("knobs", [{"factor": 4}, {"sr": "ct-3d-x4"}, {"preset": "paper"}])

@@ -117,8 +117,8 @@ def test_lanes_give_back_all_blocks(lengths):
         rare.append(writer.add(contexts, tokens.tokenise(values)[0], tables))
     states, words = writer.finish()
     reader, tables = Reader(states), Tables()
-    for (contexts, values), data, told in zip(blocks, words, rare, strict=True):
-        block = reader.block(data, told)
+    for (contexts, values), data, escaped in zip(blocks, words, rare, strict=True):
+        block = reader.block(data, escaped)
         read = [block.read(contexts[piece], tables) for piece in interleaved.pieces(len(contexts))]
         block.finish()
         assert np.array_equal(np.concatenate([values[:0], *read]), tokens.tokenise(values)[0])

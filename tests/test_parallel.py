@@ -19,7 +19,8 @@ import inrcodec
 from inrcodec import parallel
 from inrcodec.format import container
 from inrcodec.layers.lattice.layer import Refinement
-from inrcodec.layers.superres.network import Architecture, SRDenseNet
+from inrcodec.layers.superres.architectures import Architecture
+from inrcodec.layers.superres.network import SRDenseNet
 from inrcodec.layers.superres.upsampler import Upsampler
 from inrcodec.parallel import InterruptiblePool
 

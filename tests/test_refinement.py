@@ -175,7 +175,7 @@ def test_other_instructions_decode_the_same(tmp_path, instructions):
 # --- parts
 
 
-def test_networks_stand_in_front_where_they_are_wished(bounded):
+def test_networks_stand_in_front_if_requested(bounded):
     array, blob = bounded
     _, sections = container.read(blob)
     assert list(sections) == ["HEAD", "INDX", "WGHT", "LIDX", "LATT"] and sections["WGHT"]
@@ -199,7 +199,7 @@ def test_more_bytes_are_nearer_and_all_are_everything(head):
     assert errors == sorted(errors, reverse=True) and errors[-1] == 0
 
 
-def test_a_file_that_ends_early_is_corrupt_unless_that_was_asked_for(tmp_path):
+def test_a_file_that_ends_early_is_corrupt_unless_only_its_beginning_is_read(tmp_path):
     path = tmp_path / "v.inrv"
     inrcodec.encode_file(some("int16", (12, 30, 30)), path, lossless=True)
     whole = path.read_bytes()
@@ -258,7 +258,7 @@ def test_sections_and_header_agree_on_the_refinement(bounded):
         container.read(behind)
 
 
-# --- wishes and commands
+# --- commands
 
 
 def test_commands_promise_and_say_so(tmp_path, capsys, head):
@@ -282,8 +282,8 @@ def test_dicom_says_what_was_lost_and_nothing_of_what_was_not(tmp_path):
     first = sorted(DICOM.iterdir())[0]
     for knobs, words in (([], None), (["--quality", "preview"], "Only a part"), (None, "more than 10 HU")):
         target, back = tmp_path / "v.inrv", tmp_path / f"back{words}"
-        wish = ["--max-error", "10"] if knobs is None else ["--lossless"]
-        assert enc.main([str(DICOM), str(target), *wish, "--force", "-q"]) == 0
+        promise = ["--max-error", "10"] if knobs is None else ["--lossless"]
+        assert enc.main([str(DICOM), str(target), *promise, "--force", "-q"]) == 0
         assert dec.main([str(target), str(back), *(knobs or []), "-q"]) == 0
         header = pydicom.dcmread(sorted(back.iterdir())[0])
         source = pydicom.dcmread(first).get("LossyImageCompression")

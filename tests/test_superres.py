@@ -166,7 +166,7 @@ def test_a_rim_that_is_left_out_changes_nothing_inside(dims, head):
 
 
 @pytest.mark.parametrize("dims", [2, 3])
-def test_noise_is_told_to_those_who_listen(dims):
+def test_the_noise_level_is_an_input_of_networks_with_a_noise_map(dims):
     torch.manual_seed(0)
     deaf = replace(TINY, dims=dims, factor=(1, 4, 4))
     low = torch.randn(2, 1, *(9, 10, 11)[3 - dims :])

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import inrcodec
-from inrcodec.encoder import bounded, fitted, measure, planner, target_search
+from inrcodec.encoder import bounded, fitted, forecast, measure, planner, target_search
 from inrcodec.encoder.facts import Facts
 from inrcodec.encoder.options import EncodeOptions
 from inrcodec.errors import FitFailed, TargetNotReached
@@ -85,7 +85,7 @@ def test_networks_that_are_forecast_to_take_more_are_not_fitted(facts, networks,
 def test_a_forecast_looks_at_some_slices_only(facts, coded):
     found = target_search.forecast(facts, options())
     assert found.refinement is not None and found.refinement > 0
-    assert coded and max(coded) <= target_search.GROUPS * target_search.SLICES
+    assert coded and max(coded) <= forecast.GROUPS * forecast.SLICES
 
 
 def test_the_plan_for_a_psnr_says_which_way_and_how_many_bytes():
@@ -144,7 +144,7 @@ def test_a_time_budget_holds_for_the_whole_search(facts, monkeypatch):
 
 
 def test_another_size_is_another_plan_on_the_same_low_res_volume(facts):
-    first = planner.make(facts, options(psnr=None))
+    first = planner.make(facts, options(psnr=None, width=20))
     other = planner.resized(first, 2_000)
     assert other.lowres is first.lowres and other.size == 2_000 and first.size is None
     assert other.budget == 2_000 - other.overhead

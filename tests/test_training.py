@@ -14,8 +14,8 @@ from inrcodec import Volume
 from inrcodec.encoder.fit.checkpoint import Checkpoint, keeping
 from inrcodec.errors import CorruptFile, FitFailed, InputError, ModelNotFound, UsageError
 from inrcodec.layers import resample
-from inrcodec.layers.superres.architectures import NAMES, named
-from inrcodec.layers.superres.network import Architecture, SRDenseNet
+from inrcodec.layers.superres.architectures import NAMES, Architecture, named
+from inrcodec.layers.superres.network import SRDenseNet
 from inrcodec.training import dataset, run
 from inrcodec.training.dataset import paired, to_unit
 from inrcodec.training.degrade import simulated_error
@@ -73,12 +73,12 @@ def clean_volume(seed=0, error=None):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_architecture_has_a_name(name):
-    arch = Architecture(**named(name, (1, 4, 4)))
+    arch = named(name, (1, 4, 4))
     assert arch.dims == 2 and arch.factor == (1, 4, 4)
 
 
 def test_compact_is_three_dimensional_where_slices_are_brought_back():
-    assert [named("compact", f)["dims"] for f in [(1, 2, 2), (2, 2, 2), (4, 4, 4), (2, 4, 4)]] == [2, 3, 3, 3]
+    assert [named("compact", f).dims for f in [(1, 2, 2), (2, 2, 2), (4, 4, 4), (2, 4, 4)]] == [2, 3, 3, 3]
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Iterable
-from dataclasses import fields
+from dataclasses import asdict
 from importlib import import_module
 
 from docutils import nodes
@@ -22,12 +22,12 @@ from sphinx.util.docutils import SphinxDirective
 
 from inrcodec.cli.arguments import Parser
 from inrcodec.cli.exits import EXITS
-from inrcodec.encoder.presets import PRESETS, Settings
+from inrcodec.encoder.presets import PRESETS
 
 SHOWN = (
     "steps",
     "layers",
-    "usual_width",
+    "width",
     "optimizer",
     "batch_per_tile",
     "factor",
@@ -50,7 +50,8 @@ def options(command: str) -> str:
     for group in parser._action_groups:
         actions = group._group_actions
         if actions and actions[0].option_strings:
-            title = (group.title or "").capitalize()
+            title = group.title or ""
+            title = title[:1].upper() + title[1:]  # DICOM stays as it is
             rows = [_row(parser, action) for action in actions]
             lines += ["", f"**{title}**", "", *_table(("option", "meaning", "values", "without it"), rows)]
         elif actions:
@@ -78,11 +79,12 @@ def exit_codes() -> str:
 
 def presets() -> str:
     """Return what the presets stand for as a Markdown table."""
-    known = [field.name for field in fields(Settings) if field.name in SHOWN]
-    rows = [
-        [f"`{name}`", *(_word(getattr(preset, key)) for key in known)] for name, preset in PRESETS.items()
-    ]
-    return "\n".join(_table(("preset", *(name.replace("_", " ") for name in known)), rows))
+    rows = []
+    for name, preset in PRESETS.items():
+        values = asdict(preset)
+        values["width"] = preset.width or preset.usual_width
+        rows.append([f"`{name}`", *(_word(values[key]) for key in SHOWN)])
+    return "\n".join(_table(("preset", *(key.replace("_", " ") for key in SHOWN)), rows))
 
 
 def _word(value: object) -> str:

@@ -52,10 +52,10 @@ def _encode(args: argparse.Namespace) -> None:
     from inrcodec import api
 
     if args.dry_run:
-        plan = api.plan(args.input, **keywords)
+        plan = api.plan(args.input, **keywords) | {"options": keywords}
         if args.json:
             put_json(plan)
-        say(plan_text(plan), quiet=args.quiet or args.json)
+        say(plan_text(plan, ROWS), quiet=args.quiet or args.json)
         return
     with _resume_hint(args), StageBar(quiet=args.quiet, verbose=args.verbose) as bar:
         target = STDOUT if args.output == STREAM else args.output

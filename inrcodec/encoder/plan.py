@@ -114,9 +114,14 @@ class Plan:
         return None if self.size is None else self.size - self.overhead
 
     @property
+    def predicted_least(self) -> int:
+        """Bytes of the file with these networks, as far as can be told before the fit."""
+        return self.overhead + self.networks.bytes
+
+    @property
     def predicted(self) -> int:
-        """Bytes of the file, as far as can be told before the fit."""
-        return self.size or self.overhead + self.networks.bytes
+        """Bytes of the file: the size that it is fitted to, if there is one."""
+        return self.size or self.predicted_least
 
     def targets(self, places: Any) -> Float:
         """What the networks are fitted to at some low-res voxels, (n,), companded."""

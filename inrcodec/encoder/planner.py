@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from math import prod
+from typing import NoReturn
 
 from inrcodec.encoder import grid_search, lowres, model_choice, networks
 from inrcodec.encoder.facts import Facts
@@ -34,14 +35,13 @@ def make(
     ------
     InputError, UsageError, ModelNotFound, TargetNotReached, LimitExceeded
     """
-    size = requested_size(facts, options)
     windows.unit_window(options.focus, facts.volume, facts.span)  # refuses before any work
-    grid = grid_search.choose(facts, options, size)
+    grid = grid_search.choose(facts, options, requested_size(facts, options))
     if progress is not None:
         progress("grid", 1.0)
     if known is not None and known.factor == grid.factor:
-        return for_lowres(facts, options, grid, replace(known, projected=None), size)
-    return on_grid(facts, options, grid, progress, size)
+        return for_lowres(facts, options, grid, replace(known, projected=None), grid.size)
+    return on_grid(facts, options, grid, progress, grid.size)
 
 
 def on_grid(
@@ -78,7 +78,9 @@ def for_lowres(
         size=size,
         notices=(*about_focus, *about_model),
     )
-    if size is not None:
+    if size is not None and size < least.predicted_least:
+        if requested_size(facts, options) is None:  # nobody insists
+            return for_lowres(facts, options, grid, low)
         _refuse_too_small(size, least)
     found = replace(least, networks=networks.networks_for(least.targets, low.active, options, least.budget))
     found.check()
@@ -117,14 +119,12 @@ def requested_size(facts: Facts, options: ResolvedOptions) -> int | None:
     return options.size
 
 
-def _refuse_too_small(size: int, least: Plan) -> None:
+def _refuse_too_small(size: int, least: Plan) -> NoReturn:
     """Refuse a size that the narrowest network in the fewest tiles is beyond, and say which is not."""
-    smallest = least.overhead + least.networks.bytes
-    if size < smallest:
-        fewer = " or fewer tiles" if prod(least.networks.parts) > 1 else ""
-        raise TargetNotReached(
-            f"{size} bytes are too few for this volume: header, mask and the smallest networks take about "
-            f"{smallest}; request a larger size{fewer}",
-            value=size,
-            option="size",
-        )
+    fewer = " or fewer tiles" if prod(least.networks.parts) > 1 else ""
+    raise TargetNotReached(
+        f"{size} bytes are too few for this volume: header, mask and the smallest networks take about "
+        f"{least.predicted_least}; request a larger size{fewer}",
+        value=size,
+        option="size",
+    )

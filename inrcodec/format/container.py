@@ -1,7 +1,7 @@
 """Sections to a file and back.
 
 In: sections, or the bytes of a file.  Out: the other.
-The one law: nothing is trusted before its checksum, nothing is read before its length was checked, and
+Invariant: nothing is trusted before its checksum, nothing is read before its length was checked, and
 nothing follows the last byte.
 
 Layout, little-endian: `PREFIX`, then an `ENTRY` for each section, the CRC-32 of all that, the sections'
@@ -269,7 +269,7 @@ def _check_entries(entries: list[Entry], total: int) -> None:
     names = [entry.name for entry in entries]
     for name in names:
         if not _ID.fullmatch(name):
-            raise CorruptFile(f"section ID {name!r} is no ID, {ADVICE}", value=name)
+            raise CorruptFile(f"section ID {name!r} is not four letters or digits, {ADVICE}", value=name)
     if names[:1] != ["HEAD"]:
         raise CorruptFile(f"first section is {names[:1]}, not HEAD, {ADVICE}", value=names)
     if len(set(names)) != len(names):
@@ -288,10 +288,10 @@ def _check_entries(entries: list[Entry], total: int) -> None:
         )
 
 
-def _cut(found: int, most: int | None, needed: int, total: int | None = None) -> CorruptFile | UsageError:
+def _cut(there: int, most: int | None, needed: int, total: int | None = None) -> CorruptFile | UsageError:
     """The file ends before ``needed`` bytes, or no more than ``most`` were to be read."""
-    if most is None or found < most:
-        return _truncated(found, needed if total is None else total)
+    if most is None or there < most:
+        return _truncated(there, needed if total is None else total)
     return UsageError(
         f"the first {most} bytes end within the header, read {needed} at least",
         value=most,
@@ -299,8 +299,8 @@ def _cut(found: int, most: int | None, needed: int, total: int | None = None) ->
     )
 
 
-def _truncated(found: int, wanted: int) -> CorruptFile:
-    return CorruptFile(f"file ends after {found} of {wanted} bytes, {ADVICE}", value=found)
+def _truncated(there: int, needed: int) -> CorruptFile:
+    return CorruptFile(f"file ends after {there} of {needed} bytes, {ADVICE}", value=there)
 
 
 def _extended(total: int) -> CorruptFile:

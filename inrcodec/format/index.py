@@ -1,7 +1,7 @@
-"""The index of a section's parts: lengths in front, so that a part can be found without the others.
+"""The index of a section's parts: lengths in front, so that a part is located without the others.
 
 In: the parts' bytes.  Out: the index and the joined parts, or the parts again.
-The one law: the index names every byte exactly once.
+Invariant: the index names every byte exactly once.
 """
 
 from __future__ import annotations

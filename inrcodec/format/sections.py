@@ -1,7 +1,7 @@
 """The sections of one file, each read and checked when it is first used.
 
 In: bodies in memory, or places in a source of bytes.  Out: bodies, and parts of them.
-The one law: no body leaves unchecked, unless its parts have checksums of their own.
+Invariant: no body leaves unchecked, unless its parts have checksums of their own.
 """
 
 from __future__ import annotations
@@ -96,10 +96,10 @@ class Sections(Mapping[str, bytes]):
         place = self._places[name]
         if self._source is None:
             raise UsageError("the file is closed, open it again", value=name)
-        found = self._source.read(place.start + start, min(length, place.length - start))
-        if len(found) < min(length, place.length - start):
+        data = self._source.read(place.start + start, min(length, place.length - start))
+        if len(data) < min(length, place.length - start):
             raise self._damaged(f"section {name} ends early", name)
-        return found
+        return data
 
     def check(self) -> None:
         """Read all that is there, and compare each checksum.
@@ -132,8 +132,8 @@ class Sections(Mapping[str, bytes]):
         place, there = self._places.get("LATT"), self.lengths["LATT"]
         if (ends[-1] if ends else 0) != (place.entry.length if place else there):
             raise self._damaged("index and streams of the refinement differ in length", "LIDX")
-        found = [Stream(end - n, n, crc) for end, (n, crc) in zip(ends, rows, strict=True)]
-        return [row for row in found if row.start + row.length <= there]
+        streams = [Stream(end - n, n, crc) for end, (n, crc) in zip(ends, rows, strict=True)]
+        return [row for row in streams if row.start + row.length <= there]
 
     def stream(self, row: Stream) -> bytes:
         """One stream of the refinement.

@@ -1,7 +1,7 @@
 """Where the bytes of a file come from: a path, bytes in memory, or a binary stream.
 
 In: a source, and ranges of bytes.  Out: those bytes.
-The one law: no byte is read that was not requested, and none twice from what cannot be rewound.
+Invariant: no byte is read that was not requested, and none twice from what cannot be rewound.
 
 A path is opened for each read and closed again, so that no handle is left open, a fork or a thread shares
 none, and a file that was replaced in between is noticed.
@@ -100,8 +100,8 @@ class _File(ByteSource):
 
 
 def _state(file: BinaryIO) -> tuple[int, int, int, int]:
-    found = os.fstat(file.fileno())
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+    state = os.fstat(file.fileno())
+    return state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns
 
 
 class _Seekable(ByteSource):
@@ -150,13 +150,13 @@ class _Pipe(ByteSource):
 
 def _read(stream: BinaryIO, length: int) -> bytes:
     """Up to ``length`` bytes of a stream that may hand out fewer at a time."""
-    found = bytearray()
-    while len(found) < length:
-        chunk = stream.read(min(length - len(found), _CHUNK))
+    data = bytearray()
+    while len(data) < length:
+        chunk = stream.read(min(length - len(data), _CHUNK))
         if not chunk:
             break
-        found += chunk
-    return bytes(found)
+        data += chunk
+    return bytes(data)
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """Separable Lanczos-3 resampling by integer factors, down and up (paper, section 3.2, equation 1).
 
 In: full-res slices or a low-res volume.  Out: the low-res volume, or any range of full-res slices.
-The one law: linear; constant in, constant out.
+Invariant: linear; constant in, constant out.
 
 Low-res voxel ``i`` covers the full-res voxels ``[f*i, f*(i + 1))``, so both grids share one physical extent
 and the low-res length is ``ceil(n / f)``.  The kernel is widened by ``f`` on the way down (anti-aliasing, as

@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeGuard
 
+from inrcodec.validate import Option
 from inrcodec.volume.windows import ALL
 
 if TYPE_CHECKING:
@@ -46,14 +47,18 @@ def facts(result: Mapping[str, Any]) -> str:
     return "\n".join(_nested(result, depth=0))
 
 
-def plan_text(plan: Mapping[str, Any]) -> str:
-    """Return a plan as aligned lines, with its time and bytes as estimates."""
+def plan_text(plan: Mapping[str, Any], rows: Mapping[str, Option]) -> str:
+    """Return a plan as aligned lines, with time and bytes as estimates and the units of the options given."""
     words = dict(plan) | {"considered": grid_lines(plan["considered"])}
     size, seconds = words.pop("predicted_bytes"), words.pop("seconds", None)
     words["predicted size"] = "only known in the end" if size is None else f"about {size:,} bytes"
     if seconds is not None:
         words["predicted time"] = f"about {duration(seconds)}"
-    return facts({name: value for name, value in words.items() if value not in ([], "", ())})
+    options = words.pop("options", {})
+    words["options"] = {
+        name: f"{value_text(value)} {rows[name].unit}".strip() for name, value in options.items()
+    }
+    return facts({name: value for name, value in words.items() if value not in ([], "", (), {})})
 
 
 def duration(seconds: float) -> str:

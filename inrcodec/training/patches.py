@@ -16,7 +16,7 @@ from torch import Tensor
 
 from inrcodec.errors import InputError, UsageError
 from inrcodec.layers import resample
-from inrcodec.layers.superres.network import Architecture
+from inrcodec.layers.superres.architectures import Architecture
 from inrcodec.training.dataset import TrainingVolume
 from inrcodec.training.degrade import simulated_error
 from inrcodec.training.options import CLEAN

@@ -16,8 +16,8 @@ from torch import Tensor
 from inrcodec.encoder.fit.checkpoint import prefixed, under
 from inrcodec.errors import FitFailed, UsageError
 from inrcodec.layers.superres import registry
-from inrcodec.layers.superres.architectures import named
-from inrcodec.layers.superres.network import BFLOAT16, Architecture, SRDenseNet, frozen
+from inrcodec.layers.superres.architectures import Architecture, named
+from inrcodec.layers.superres.network import BFLOAT16, SRDenseNet, frozen
 from inrcodec.progress import Progress
 from inrcodec.training.options import TrainOptions
 from inrcodec.training.patches import BORDER, Batch, Patches
@@ -170,7 +170,7 @@ class Trainer:
 
 def architecture_of(options: TrainOptions) -> Architecture:
     """The network that the options ask for."""
-    return Architecture(**named(options.arch, options.factor))
+    return named(options.arch, options.factor)
 
 
 def _weights_of(model: str, arch: Architecture) -> dict[str, Tensor]:

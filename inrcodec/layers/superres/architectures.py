@@ -110,8 +110,8 @@ VARIANTS = {"srdensenet-all": "All", "srdensenet-hl": "HL", "srdensenet-h": "H"}
 NAMES = (COMPACT, DEEP, *VARIANTS)
 
 
-def named(name: str, factor: Shape) -> dict[str, Any]:
-    """Keywords of the named architecture for a (z, y, x) factor.
+def named(name: str, factor: Shape) -> Architecture:
+    """The named architecture for a (z, y, x) factor.
 
     ``compact`` is 2-D where z is not reduced and 3-D elsewhere, with a sub-pixel head; up to a reduction of
     eight it has half as many maps, as the low-res volume is that much larger.  ``deep`` is the same with 30
@@ -130,7 +130,7 @@ def named(name: str, factor: Shape) -> dict[str, Any]:
                 value=factor,
                 option="factor",
             )
-        return {**PUBLISHED, "factor": factor, "variant": VARIANTS[name]}
+        return Architecture(**PUBLISHED, factor=factor, variant=VARIANTS[name])
     if name not in (COMPACT, DEEP):
         raise UsageError(
             f"architecture {name!r} is unknown{did_you_mean(name, NAMES)}; known are {', '.join(NAMES)}",
@@ -143,13 +143,13 @@ def named(name: str, factor: Shape) -> dict[str, Any]:
         )
     flat, few = factor[0] == 1, prod(factor) <= 8
     blocks, layers = (5, 6) if name == DEEP else ((4 if flat else 3) - few, 4)
-    return {
-        "dims": 2 if flat else 3,
-        "factor": factor,
-        "features": 32 if few else 64,
-        "blocks": blocks,
-        "layers": layers,
-        "growth": 16,
-        "bottleneck": 64 if few else 96,
-        "noise_map": True,
-    }
+    return Architecture(
+        dims=2 if flat else 3,
+        factor=factor,
+        features=32 if few else 64,
+        blocks=blocks,
+        layers=layers,
+        growth=16,
+        bottleneck=64 if few else 96,
+        noise_map=True,
+    )

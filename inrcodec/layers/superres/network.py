@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from inrcodec.layers.superres.architectures import Architecture as Architecture
+from inrcodec.layers.superres.architectures import Architecture
 
 ONEDNN = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
 # Whether oneDNN computes in bfloat16 on this processor.
