@@ -27,7 +27,7 @@ from inrcodec.format import summary
 from inrcodec.layers.decode_options import OPTIONS as DECODE_OPTIONS
 from inrcodec.layers.decode_options import DecodeKeywords, DecodeOptions
 from inrcodec.progress import Progress, Stages
-from inrcodec.validate import lists_keywords
+from inrcodec.validate.rows import lists_keywords, refuse_unknown
 from inrcodec.volume.volume import Volume
 
 if TYPE_CHECKING:
@@ -206,7 +206,7 @@ def decode_volume(
     source, max_bytes, progress : as for :func:`decode`.
     {keywords}
     """
-    validate.refuse_unknown(keywords, DECODE_OPTIONS)
+    refuse_unknown(keywords, DECODE_OPTIONS)
     options = DecodeOptions(**keywords)
     options.check_device()
     return open(source, max_bytes).volume(options, progress)

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
-from types import TracebackType
+from math import gcd
 from typing import Any
 
 import numpy as np
@@ -89,9 +89,7 @@ class InrvFile:
     def __enter__(self) -> InrvFile:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -366,14 +364,19 @@ class InrvFile:
     def preview(self) -> NDArray[np.uint8]:
         """The central low-res slice, (y, x), grey from its 1st to its 99.5th percentile.
 
-        Of a file without networks, a slice of the refinement's coarse lattice.
+        Of a file without networks, a slice of the refinement's coarse lattice.  Rows or columns repeat where
+        one axis is coarser, so that the picture has the proportions of the volume.
         """
         if self.base is None and self.refinement is not None:
-            coarse = self.refinement.coarse(PREVIEW_VOXELS, 1)
+            coarse, spacing = self.refinement.coarse(PREVIEW_VOXELS, 1)
             plane = coarse[len(coarse) // 2].astype(np.float64)
         else:
-            middle = self.lowres_shape[0] // 2
+            middle, spacing = self.lowres_shape[0] // 2, self.header.factor
             plane = self.lowres(slice(middle, middle + 1), threads=1)[0]
+        pixel = gcd(*spacing[1:])  # full-res voxels along its edge
+        for axis in (0, 1):
+            plane = plane.repeat(spacing[1 + axis] // pixel, axis)
+        plane = plane[: -(-self.shape[1] // pixel), : -(-self.shape[2] // pixel)]
         low, high = np.percentile(plane, [1, 99.5])
         grey = np.clip((plane - low) / max(high - low, 1e-9), 0, 1)
         scaled: NDArray[np.uint8] = np.rint(255 * grey).astype(np.uint8)

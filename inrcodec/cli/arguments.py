@@ -19,7 +19,8 @@ from typing import Any, NoReturn
 from inrcodec._version import __version__
 from inrcodec.cli.exits import exit_codes
 from inrcodec.errors import UsageError
-from inrcodec.validate import Option, parse_ints
+from inrcodec.validate import parse_ints
+from inrcodec.validate.rows import Option
 
 __all__ = ["STREAM", "Parser", "given", "parse_ints"]
 

@@ -105,17 +105,19 @@ class Refinement:
     def within(self, voxels: int) -> int:
         """How many streams bring more than so many voxels, at the least; all where none do."""
         count = 1
-        while count <= len(self.lattice.axes) and prod(self._grid(count)) <= voxels:
+        while count <= len(self.lattice.axes) and self._voxels(count) <= voxels:
             count += 1
         return count
 
-    def coarse(self, voxels: int, threads: int | None = None) -> Array:
-        """Stored values of the lattice of those streams, (z, y, x), without interpolated voxels."""
+    def coarse(self, voxels: int, threads: int | None = None) -> tuple[Array, Shape]:
+        """Stored values of the lattice of those streams, (z, y, x), and its spacing in voxels."""
         streams = min(self.within(voxels), len(self.sections.streams()))
-        left = self.lattice.axes[max(streams - 1, 0) :]
-        return scan.first(self.read(streams=self.within(voxels), threads=threads), left)
+        z, y, x = self._spacing(streams)
+        return self.read(streams=streams, threads=threads)[::z, ::y, ::x], (z, y, x)
 
-    def _grid(self, streams: int) -> Shape:
-        left = self.lattice.axes[streams - 1 :]
-        z, y, x = (-(-n // 2 ** left.count(k)) for k, n in enumerate(self.shape))
-        return z, y, x
+    def _spacing(self, streams: int) -> Shape:
+        """Voxels from one to the next in the lattice of the first streams, along (z, y, x)."""
+        return scan.spacing_of(self.lattice.axes[streams - 1 :])
+
+    def _voxels(self, streams: int) -> int:
+        return prod(-(-n // step) for n, step in zip(self.shape, self._spacing(streams), strict=True))
