@@ -63,10 +63,6 @@ def encode(
         Called with a stage's name and the fraction of it that is done.
     {keywords}
 
-    Returns
-    -------
-    bytes
-
     Raises
     ------
     InrvError
@@ -105,15 +101,8 @@ def encode_file(
     target : path, or an open binary file
     force : bool
         Replace an existing target.
-    options : EncodeOptions, optional
-        All options at once; keywords replace some of them.
-    progress : callable, optional
-        Called with a stage's name and the fraction of it that is done.
+    options, progress : as for :func:`encode`.
     {keywords}
-
-    Returns
-    -------
-    EncodeReport
 
     Raises
     ------
@@ -143,9 +132,7 @@ def plan(
 
     Parameters
     ----------
-    source : as for :func:`encode`.
-    options : EncodeOptions, optional
-        All options at once; keywords replace some of them.
+    source, options : as for :func:`encode`.
     {keywords}
 
     Returns

@@ -17,12 +17,9 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from threading import Barrier, Lock, Thread
-from types import TracebackType
 from typing import Any, TypeVar
 
 from threadpoolctl import LibController, ThreadpoolController
-
-__all__ = ["InterruptiblePool"]
 
 
 class InterruptiblePool(ThreadPoolExecutor):
@@ -32,9 +29,7 @@ class InterruptiblePool(ThreadPoolExecutor):
     back.  An interrupt does not wait: a task can take many seconds on a busy machine.
     """
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         interrupted = kind is not None and issubclass(kind, KeyboardInterrupt)
         self.shutdown(wait=not interrupted, cancel_futures=kind is not None)
 

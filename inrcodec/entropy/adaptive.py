@@ -16,9 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inrcodec.entropy.tokens import COUNT, DIRECT, FINE, FIRST, PARTS
-
-Ints = NDArray[np.int64]
-Bytes = NDArray[np.uint8]
+from inrcodec.volume.arrays import Bytes, Ints
 
 FAR = 56  # contexts of values far from both ends
 NEAR = 8  # steps from an end that have contexts of their own

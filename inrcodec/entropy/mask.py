@@ -16,11 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inrcodec.errors import CorruptFile
+from inrcodec.volume.arrays import Bool
 from inrcodec.volume.box import Shape
 
-__all__ = ["decode_mask", "encode_mask"]
-
-Bool = NDArray[np.bool_]
 Offset = tuple[int, int, int]
 
 # Causal neighbours, (z, y, x) from the cell; bit i of a code is the i-th of its list.
@@ -134,8 +132,7 @@ class _Reader:
 
     def _ends_wrong(self) -> CorruptFile:
         return CorruptFile(
-            f"mask of {len(self.data)} bytes does not end with its last cell, get the file again",
-            value=len(self.data),
+            f"mask of {len(self.data)} bytes does not end with its last cell", value=len(self.data)
         )
 
 
@@ -253,10 +250,6 @@ def encode_mask(cells: Bool) -> bytes:
     ----------
     cells : ndarray, (z, y, x), bool
 
-    Returns
-    -------
-    bytes
-
     Examples
     --------
     >>> cells = np.zeros((3, 20, 20), dtype=bool)
@@ -274,7 +267,6 @@ def decode_mask(data: bytes, shape: Shape) -> Bool:
 
     Parameters
     ----------
-    data : bytes
     shape : tuple of int
         (z, y, x) of the grid.
 

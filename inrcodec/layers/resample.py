@@ -21,12 +21,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inrcodec.parallel import InterruptiblePool
+from inrcodec.volume.arrays import Float
 from inrcodec.volume.box import Box, Shape, lowres_shape
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-Float = NDArray[np.float64]
 Taps = list[list[tuple[int, float]]]  # for each output, its sources in ascending order and their weights
 
 LOBES = 3  # the "a" of equation 1; Pillow's LANCZOS has the same

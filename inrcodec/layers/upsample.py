@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from inrcodec.entropy.padding import Planes as Planes
 from inrcodec.entropy.padding import decode_bits
@@ -28,15 +27,13 @@ from inrcodec.layers.superres import registry
 from inrcodec.layers.superres.conditioning import noise_of, window_of
 from inrcodec.parallel import InterruptiblePool, thread_count
 from inrcodec.validate import did_you_mean
+from inrcodec.volume.arrays import Array, Bool, Float
 from inrcodec.volume.box import Box
 from inrcodec.volume.value_range import Range
 
 if TYPE_CHECKING:
     from inrcodec.layers.superres.upsampler import Layer, Upsampler
 
-Float = NDArray[np.float64]
-Bool = NDArray[np.bool_]
-Array = NDArray[np.generic]
 
 SLAB = 16  # full-res slices handed out at a time
 AHEAD = 1  # slabs that are computed while one is in use
@@ -174,9 +171,9 @@ class Upsampling:
         factor = registry.matching(model, self.header.sr_sha256).factor
         if factor != self.header.factor:
             raise CorruptFile(
-                f"model {model!r} up-samples by {factor}, the file is reduced by {self.header.factor}; the "
-                "file is damaged, sr 'lanczos' decodes it without the model",
+                f"model {model!r} up-samples by {factor}, the file is reduced by {self.header.factor}",
                 value=self.header.factor,
+                remedy="sr 'lanczos' decodes it without the model",
             )
         network = registry.load(model, self.header.sr_sha256)
         low, high = window_of(self.header)
@@ -209,12 +206,7 @@ def span_of(header: Header) -> Range:
 
 
 def check_model(header: Header, sr: str | None) -> None:
-    """Refuse any model but the file's own, or none.
-
-    Raises
-    ------
-    UsageError
-    """
+    """Refuse any model but the file's own, or none; raises `UsageError`."""
     if sr not in (None, LANCZOS, header.sr):
         near = did_you_mean(sr, {LANCZOS, header.sr})
         raise UsageError(

@@ -11,10 +11,8 @@ from __future__ import annotations
 
 from functools import partial
 from math import prod
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from inrcodec.errors import CorruptFile
 from inrcodec.format.header import Header
@@ -24,9 +22,8 @@ from inrcodec.layers.lattice.codec import Lattice
 from inrcodec.layers.lattice.integers import Scale
 from inrcodec.parallel import one_blas_thread, thread_count
 from inrcodec.progress import Progress
+from inrcodec.volume.arrays import Array
 from inrcodec.volume.box import Box, Shape
-
-Array = NDArray[Any]
 
 STAGE = "refine"
 
@@ -88,8 +85,7 @@ class Refinement:
         if not rows:
             there = self.sections.lengths.get("LATT", 0)
             raise CorruptFile(
-                f"the refinement ends after {there} bytes, within its first stream; get the file again",
-                value=there,
+                f"the refinement ends after {there} bytes, within its first stream", value=there
             )
         data = [self.sections.stream(row) for row in rows]
         with one_blas_thread():

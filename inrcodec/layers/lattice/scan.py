@@ -12,12 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
+from inrcodec.volume.arrays import Array
 from inrcodec.volume.box import Shape
-
-Array = NDArray[np.generic]
 
 SMALLEST = 64  # voxels of the first lattice, at most
 PHASES = ((0, 0), (1, 1), (0, 1), (1, 0))

@@ -18,16 +18,13 @@ from itertools import combinations, product
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from inrcodec.layers.decode_options import Precision
 from inrcodec.layers.superres.network import SRDenseNet
 from inrcodec.parallel import InterruptiblePool, torch_pool
+from inrcodec.volume.arrays import Bool, Float, Float32
 from inrcodec.volume.box import Box, Shape
 
-Float = NDArray[np.float64]
-Float32 = NDArray[np.float32]
-Bool = NDArray[np.bool_]
 Place = tuple[slice, slice, slice]
 
 BLOCK = (16, 32, 32)  # low-res voxels at most: 26k with the halo, about 40 MB of activations a thread

@@ -12,11 +12,10 @@ in steps of 2^-15, which float64 holds exactly, flat: linear, companded, linear,
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from inrcodec.format.header_checks import ONE
+from inrcodec.volume.arrays import Float
 
-Float = NDArray[np.float64]
 Nodes = tuple[int, ...]
 
 # The slope in the window is then 5 times that outside: steeper ones gain little more of the low-res error and

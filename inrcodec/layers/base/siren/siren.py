@@ -19,14 +19,13 @@ from math import sqrt
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from inrcodec.layers.base.siren.tiles import Tile
+from inrcodec.volume.arrays import Float
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
-Float = NDArray[np.float64]
 
 OMEGA = 30.0  # SIREN's reference value; the paper states none
 CHUNK = 4096  # rows of a product while decoding: its activations stay within a core's cache
