@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import inrcodec
-from inrcodec.encoder import bounded, fitted, measure, planner, target_search
+from inrcodec.encoder import bounded, fitted, forecast, measure, planner, target_search
 from inrcodec.encoder.facts import Facts
 from inrcodec.encoder.options import EncodeOptions
 from inrcodec.errors import FitFailed, TargetNotReached
@@ -85,7 +85,7 @@ def test_networks_that_are_forecast_to_take_more_are_not_fitted(facts, networks,
 def test_a_forecast_looks_at_some_slices_only(facts, coded):
     found = target_search.forecast(facts, options())
     assert found.refinement is not None and found.refinement > 0
-    assert coded and max(coded) <= target_search.GROUPS * target_search.SLICES
+    assert coded and max(coded) <= forecast.GROUPS * forecast.SLICES
 
 
 def test_the_plan_for_a_psnr_says_which_way_and_how_many_bytes():

@@ -6,7 +6,7 @@ Invariant: no option changes a fact.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from inrcodec.encoder import forecast
@@ -66,6 +66,11 @@ class Facts:
     @property
     def is_constant(self) -> bool:
         return self.span.low == self.span.high
+
+    @cached_property
+    def part(self) -> Volume:
+        """Groups of slices from all over the volume: what a refinement is forecast from."""
+        return replace(self.volume, array=forecast.some_slices(self.volume.array))
 
     @cached_property
     def sample(self) -> Sample:

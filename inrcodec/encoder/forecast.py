@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import product
 from math import ceil, inf, prod
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +33,7 @@ EDGE = 48  # of a box in full-res voxels: at most: two blocks of cosines at fact
 BOXES = 32  # boxes that are looked at
 THIN = 4  # voxels from one to the next that are looked at to tell what is flat
 RIM = 12  # full-res voxels around a box: half of a kernel at factor 4
+GROUPS, SLICES = 3, 8  # groups of slices that a refinement is forecast and timed from
 BLOCK = 6  # low-res voxels of a block of cosines: 8 and 4 rank the volumes that were tried less well
 POWER = 1.2
 BITS = 2.4  # for the power of each: of an active voxel in a fit, for one bit by water-filling
@@ -184,6 +186,14 @@ def forecast(found: Sample, factor: Shape, lift: float = 0.0) -> Forecast:
         voxels,
         np.maximum(np.sort(np.concatenate(energies)), 1e-12),
     )
+
+
+def some_slices(array: NDArray[Any]) -> NDArray[Any]:
+    """Groups of slices from all over a volume, one behind the other; all slices of a thin one."""
+    if len(array) <= GROUPS * SLICES:
+        return array
+    starts = np.linspace(0, len(array), GROUPS + 2)[1:-1].astype(int) - SLICES // 2
+    return np.concatenate([array[a : a + SLICES] for a in starts])
 
 
 def coding_error(found: Sample, factor: Shape, size: float) -> float:

@@ -15,8 +15,6 @@ from dataclasses import dataclass, replace
 from math import inf, log10
 from time import monotonic
 
-import numpy as np
-
 from inrcodec.encoder import back_projection, bounded, fitted, grid_search, measure, planner
 from inrcodec.encoder.facts import Facts
 from inrcodec.encoder.fitted import Fitted
@@ -38,7 +36,6 @@ WORTH_TRYING = 0.8
 CLEARLY_SMALLER = 0.7
 HOPELESS = 1.5  # times the bytes that another way takes: no further fit is tried for an estimate above
 ROOM_BELOW_CEILING = 0.3  # dB that a grid's ceiling must be above the PSNR
-GROUPS, SLICES = 3, 8  # groups of slices that a refinement's bytes are forecast from
 SHARE = 0.5  # of the time that is left, for one fit
 
 
@@ -74,15 +71,11 @@ def forecast(facts: Facts, options: ResolvedOptions) -> Forecasts:
 
 def _refinement_bytes(facts: Facts, options: ResolvedOptions) -> int | None:
     """Bytes that a refinement is forecast to take; ``None`` where it cannot reach the PSNR."""
-    array = facts.volume.array
-    if len(array) > GROUPS * SLICES:
-        starts = np.linspace(0, len(array), GROUPS + 2)[1:-1].astype(int) - SLICES // 2
-        array = np.concatenate([array[a : a + SLICES] for a in starts])
     try:
-        layer = bounded.with_psnr(replace(facts.volume, array=array), facts.span, options)
+        layer = bounded.with_psnr(facts.part, facts.span, options)
     except (InputError, TargetNotReached):  # no values that a refinement could count
         return None
-    return len(facts.padding) + layer.size * len(facts.volume.array) // len(array)
+    return len(facts.padding) + layer.size * facts.volume.shape[0] // facts.part.shape[0]
 
 
 def smallest(facts: Facts, options: ResolvedOptions, progress: Progress | None = None) -> Measured:

@@ -10,8 +10,6 @@ from dataclasses import replace
 from os import cpu_count
 from time import perf_counter
 
-import numpy as np
-
 from inrcodec.encoder import bounded, fitted
 from inrcodec.encoder.facts import Facts
 from inrcodec.encoder.options import ResolvedOptions
@@ -20,7 +18,6 @@ from inrcodec.layers import resample
 from inrcodec.layers.superres import registry, upsampler
 
 FEW, SOME = 10, 40  # steps of the two fits that are timed: the first of them pays for what is done once
-SLICES = 12  # of the refinement that is timed
 PROJECTION = 3  # forward passes that a back-projection takes
 TRIALS = 2  # codings of a volume that a PSNR takes
 
@@ -38,14 +35,21 @@ def networks(plan: Plan) -> float:
 
 def refinement(facts: Facts, options: ResolvedOptions) -> float:
     """Seconds that a refinement takes to code and verify."""
-    array = facts.volume.array
-    middle = len(array) // 2
-    part = array[max(0, middle - SLICES // 2) : middle + (SLICES + 1) // 2]
-    volume, start = replace(facts.volume, array=np.ascontiguousarray(part)), perf_counter()
-    code = bounded.with_psnr if options.max_error is None else bounded.guaranteed
-    code(volume, facts.span, options)
+    depth, some = facts.volume.shape[0], facts.part.shape[0]
+    few = max(1, some // 4)
+    _coding_seconds(facts, options, 1)  # imports
+    once, more = _coding_seconds(facts, options, few), _coding_seconds(facts, options, some)
+    each = max(more - once, 0.0) / max(some - few, 1)
     trials = TRIALS if options.max_error is None else 1
-    return (perf_counter() - start) * len(array) / len(part) * (1 + 1 / trials)
+    return (more + each * (depth - some)) * (1 + 1 / trials)
+
+
+def _coding_seconds(facts: Facts, options: ResolvedOptions, slices: int) -> float:
+    volume = replace(facts.part, array=facts.part.array[:slices])
+    code = bounded.with_psnr if options.max_error is None else bounded.guaranteed
+    start = perf_counter()
+    code(volume, facts.span, options)
+    return perf_counter() - start
 
 
 def _fit_seconds(plan: Plan, steps: int) -> float:
