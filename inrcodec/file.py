@@ -2,9 +2,8 @@
 
 In: a path, bytes or a stream.  Out: its header, and any part of its volume.
 Invariant: a voxel does not depend on threads, slabs or the box that was read, and nothing is read or decoded
-that a box does not need; the encoder runs this very code on what it is about to write.
-
-The low-res volume needs neither torch nor scipy, so that a preview does not wait for them.
+that a box does not need; the encoder runs this very code on what it is about to write.  The low-res volume
+needs neither torch nor scipy, so that a preview does not wait for them.
 """
 
 from __future__ import annotations
@@ -209,8 +208,7 @@ class InrvFile:
         level : {0, 1}
             0 is the full resolution, 1 the low-res volume, which ``options.lowres`` means too.
         options : DecodeOptions
-        progress : callable, optional
-            Called with a stage's name and the fraction of it that is done.
+        progress : as for :func:`inrcodec.decode`.
 
         Returns
         -------

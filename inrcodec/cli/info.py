@@ -88,7 +88,6 @@ def _describe(args: argparse.Namespace) -> None:
 
 
 def _write_report(args: argparse.Namespace, source: str | bytes) -> None:
-    """The page, whole or not at all."""
     from inrcodec.io.atomic import atomic_write
     from inrcodec.report.page import html_report
 

@@ -1,6 +1,5 @@
 """Adaptive frequencies of tokens by context.
 
-In: contexts and tokens that were coded.  Out: frequencies for those that follow.
 Invariant: integers alone, so that every machine has the same tables after the same tokens.
 
 A context is the expected magnitude of a value, in quarters of an octave; near an end of the range, where
@@ -46,7 +45,6 @@ class Tables:
         self._update()
 
     def _update(self) -> None:
-        """Compute the frequencies from the weights."""
         weights = self.weights
         expected = weights >= PRIOR // 2
         weights = np.where(expected, weights, 0)

@@ -1,6 +1,5 @@
 """Interleaved range coders, as wide as an array operation: tokens to words and back.
 
-In: blocks of tokens with their contexts, and tables.  Out: words for each block.
 Invariant: symbol i of a block belongs to lane i mod lanes; each lane is an rANS coder of its own (Duda,
 arXiv:1311.2540; Giesen, arXiv:1402.3392) that goes on from block to block; words are stored in the order in
 which the decoder reads them.
@@ -146,7 +145,6 @@ class BlockReader:
             raise _damaged(self.words.tobytes())
 
     def _pop(self, contexts: Bytes, tables: Tables) -> Bytes:
-        """Tokens of a piece from the lanes' stacks."""
         states, lanes = self.states, len(self.states)
         tokens = np.empty(len(contexts), np.uint8)
         symbols, frequency, inside = _lookup(contexts, tables)

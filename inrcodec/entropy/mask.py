@@ -1,13 +1,10 @@
 """Boolean grids to bytes and back: the active cells of the low-res grid.
 
-In: a boolean array (z, y, x).  Out: bytes.
-Invariant: encoder and decoder run the same loop over the same integers, so they cannot disagree about a
-probability.
+Invariant: encoder and decoder run the same loop over the same integers.
 
 Body masks are smooth, so neighbours predict a cell: five contexts of 8 to 20 causal neighbours each keep an
 adaptive probability; these are mixed in the logistic domain (as in Mahoney's lpaq, in integers), and an
-arithmetic coder writes the bit.  A cell whose 26 neighbours all agree skips the mixing, which makes the plain
-loop fast enough.
+arithmetic coder writes the bit.  A cell whose 26 neighbours all agree skips the mixing, for speed.
 """
 
 from __future__ import annotations

@@ -3,9 +3,7 @@
 In: sections, or the bytes of a file.  Out: the other.
 Invariant: nothing is trusted before its checksum, nothing is read before its length was checked, and
 nothing follows the last byte.
-
-Layout, little-endian: `PREFIX`, then an `ENTRY` for each section, the CRC-32 of all that, the sections'
-bodies.
+Layout, little-endian: `PREFIX`, an `ENTRY` for each section, the CRC-32 of all that, the sections' bodies.
 """
 
 from __future__ import annotations
@@ -110,15 +108,7 @@ def unpack(data: bytes) -> dict[str, bytes]:
 
 
 def load(source: Source) -> bytes:
-    """All bytes of a file whose table is sound; no section is checked yet.
-
-    Raises
-    ------
-    InputError
-        No such file, or it cannot be read.
-    CorruptFile, UnsupportedFile, LimitExceeded
-        See `unpack`.
-    """
+    """All bytes of a file whose table is sound; no section is checked yet.  Errors as for `open_sections`."""
     with _named(source):
         file = opened(source)
         table, _ = _sections(file, None)
@@ -216,8 +206,6 @@ def _check_fit(header: Header, lengths: Mapping[str, int]) -> None:
 
 
 def _read_table(source: ByteSource, most: int | None) -> Table:
-    """Parse and check what precedes the first section."""
-
     def read(start: int, length: int) -> bytes:
         return source.read(start, length if most is None else max(0, min(length, most - start)))
 
@@ -296,11 +284,3 @@ def _cut(there: int, most: int | None, needed: int, total: int | None = None) ->
 
 def _truncated(there: int, needed: int) -> CorruptFile:
     return CorruptFile(f"file ends after {there} of {needed} bytes", value=there)
-
-
-def _extended(total: int) -> CorruptFile:
-    return CorruptFile(
-        f"file goes on after its {total} bytes",
-        remedy="cut off what was added or get the file again",
-        value=total,
-    )

@@ -1,8 +1,6 @@
 """Canonical MessagePack: plain values to bytes and back.
 
-In: maps, arrays, text, bytes, numbers.  Out: bytes.
-Invariant: a value has exactly one byte string; what is read is written again and compared, so that nothing
-hides in an encoding that no writer would choose.
+Invariant: a value has exactly one byte string; what is read is written again and compared.
 
 Canonical form: keys are text, sorted by code point, without duplicates; integers take their shortest form; a
 float that is integral and at most 2^53 in magnitude is an integer; other floats are finite float64; no

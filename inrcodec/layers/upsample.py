@@ -12,7 +12,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import sqrt
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,11 +21,10 @@ import numpy as np
 from inrcodec.entropy.padding import Planes as Planes
 from inrcodec.entropy.padding import decode_bits
 from inrcodec.errors import CorruptFile, UsageError
-from inrcodec.format.header import LANCZOS, Header
+from inrcodec.format.header import LANCZOS, NOISE_STEPS, Header
 from inrcodec.layers import resample
 from inrcodec.layers.decode_options import REFERENCE, DecodeOptions
 from inrcodec.layers.superres import registry
-from inrcodec.layers.superres.conditioning import noise_of, window_of
 from inrcodec.parallel import InterruptiblePool, thread_count
 from inrcodec.validate import did_you_mean
 from inrcodec.volume.arrays import Array, Bool, Float
@@ -203,6 +203,29 @@ def slabs_of(stored: Array, first: int) -> Iterator[Slab]:
 def span_of(header: Header) -> Range:
     """The stored values that -1 and 1 stand for."""
     return Range(float(header.low), float(header.high))
+
+
+def window_of(header: Header) -> tuple[float, float]:
+    """The network's window, in the file's unit values."""
+    return span_of(header).window(header.sr_window, header.rescale)
+
+
+def noise_of(header: Header) -> float:
+    """Noise level: the root mean square error of the low-res volume, in units of the network's window."""
+    return header.sr_noise / NOISE_STEPS
+
+
+def with_noise(header: Header, error: float) -> Header:
+    """A header that states the noise level of its low-res volume.
+
+    Parameters
+    ----------
+    error : mean squared error of the active voxels, in unit values.
+    """
+    if header.sr == LANCZOS or header.low == header.high:
+        return replace(header, sr_noise=0)
+    low, high = window_of(header)
+    return replace(header, sr_noise=min(round(sqrt(error) * 2 / (high - low) * NOISE_STEPS), NOISE_STEPS))
 
 
 def check_model(header: Header, sr: str | None) -> None:

@@ -114,7 +114,6 @@ class Neighbourhood:
         return source[np.ix_(*index)]
 
     def _seen(self, block: Float, offset: Offset, rim: int, places: Places) -> Float:
-        """The neighbours in one direction."""
         along, *others = offset
         moved = dict(zip(self.stage.others, others, strict=True))
         spans = []

@@ -1,6 +1,5 @@
 """Super-resolution of a low-res volume, block by block.
 
-In: the low-res volume in the network's window.  Out: the residual of any range of full-res slices.
 Invariant: the blocks are a function of the active voxels alone, and each is computed on one thread, so the
 result does not depend on slabs or threads.
 
