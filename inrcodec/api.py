@@ -27,7 +27,7 @@ from inrcodec.format import summary
 from inrcodec.layers.decode_options import OPTIONS as DECODE_OPTIONS
 from inrcodec.layers.decode_options import DecodeKeywords, DecodeOptions
 from inrcodec.progress import Progress, Stages
-from inrcodec.validate import lists_keywords
+from inrcodec.validate.rows import lists_keywords, refuse_unknown
 from inrcodec.volume.volume import Volume
 
 if TYPE_CHECKING:
@@ -62,10 +62,6 @@ def encode(
     progress : callable, optional
         Called with a stage's name and the fraction of it that is done.
     {keywords}
-
-    Returns
-    -------
-    bytes
 
     Raises
     ------
@@ -105,15 +101,8 @@ def encode_file(
     target : path, or an open binary file
     force : bool
         Replace an existing target.
-    options : EncodeOptions, optional
-        All options at once; keywords replace some of them.
-    progress : callable, optional
-        Called with a stage's name and the fraction of it that is done.
+    options, progress : as for :func:`encode`.
     {keywords}
-
-    Returns
-    -------
-    EncodeReport
 
     Raises
     ------
@@ -143,9 +132,7 @@ def plan(
 
     Parameters
     ----------
-    source : as for :func:`encode`.
-    options : EncodeOptions, optional
-        All options at once; keywords replace some of them.
+    source, options : as for :func:`encode`.
     {keywords}
 
     Returns
@@ -206,7 +193,7 @@ def decode_volume(
     source, max_bytes, progress : as for :func:`decode`.
     {keywords}
     """
-    validate.refuse_unknown(keywords, DECODE_OPTIONS)
+    refuse_unknown(keywords, DECODE_OPTIONS)
     options = DecodeOptions(**keywords)
     options.check_device()
     return open(source, max_bytes).volume(options, progress)

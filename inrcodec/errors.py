@@ -28,22 +28,6 @@ The exit code of an interrupt (``KeyboardInterrupt``) is 130; 8 is unassigned.
 
 from __future__ import annotations
 
-__all__ = [
-    "EXIT_INTERRUPTED",
-    "CorruptFile",
-    "FitFailed",
-    "IncompleteSeries",
-    "InputError",
-    "InrvError",
-    "LimitExceeded",
-    "MissingExtra",
-    "ModelNotFound",
-    "TargetNotReached",
-    "UnsupportedFile",
-    "UsageError",
-    "WriteError",
-]
-
 EXIT_INTERRUPTED = 130
 
 
@@ -63,9 +47,9 @@ class InrvError(Exception):
     --------
     >>> str(UsageError("0 is not possible, allowed: a whole number from 1 on", value=0, option="steps"))
     'steps: 0 is not possible, allowed: a whole number from 1 on'
-    >>> error = CorruptFile("not an .inrv file (starts 50 4b), pass one that inrv-enc wrote", value=b"PK")
-    >>> error.value, error.exit_code
-    (b'PK', 4)
+    >>> error = CorruptFile("not an .inrv file (starts 50 4b)", value=b"PK")
+    >>> str(error), error.value, error.exit_code
+    ('not an .inrv file (starts 50 4b), get the file again', b'PK', 4)
     """
 
     exit_code: int = 1
@@ -115,6 +99,11 @@ class CorruptFile(InrvError):
     """The bytes are not, or no longer, what an encoder wrote."""
 
     exit_code = 4
+
+    def __init__(
+        self, cause: str, *, value: object | None = None, remedy: str = "get the file again"
+    ) -> None:
+        super().__init__(f"{cause}, {remedy}", value=value)
 
 
 class UnsupportedFile(InrvError):

@@ -2,9 +2,8 @@
 
 In: a path, bytes or a stream.  Out: its header, and any part of its volume.
 Invariant: a voxel does not depend on threads, slabs or the box that was read, and nothing is read or decoded
-that a box does not need; the encoder runs this very code on what it is about to write.
-
-The low-res volume needs neither torch nor scipy, so that a preview does not wait for them.
+that a box does not need; the encoder runs this very code on what it is about to write.  The low-res volume
+needs neither torch nor scipy, so that a preview does not wait for them.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
-from types import TracebackType
+from math import gcd
 from typing import Any
 
 import numpy as np
@@ -89,9 +88,7 @@ class InrvFile:
     def __enter__(self) -> InrvFile:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -211,8 +208,7 @@ class InrvFile:
         level : {0, 1}
             0 is the full resolution, 1 the low-res volume, which ``options.lowres`` means too.
         options : DecodeOptions
-        progress : callable, optional
-            Called with a stage's name and the fraction of it that is done.
+        progress : as for :func:`inrcodec.decode`.
 
         Returns
         -------
@@ -366,14 +362,19 @@ class InrvFile:
     def preview(self) -> NDArray[np.uint8]:
         """The central low-res slice, (y, x), grey from its 1st to its 99.5th percentile.
 
-        Of a file without networks, a slice of the refinement's coarse lattice.
+        Of a file without networks, a slice of the refinement's coarse lattice.  Rows or columns repeat where
+        one axis is coarser, so that the picture has the proportions of the volume.
         """
         if self.base is None and self.refinement is not None:
-            coarse = self.refinement.coarse(PREVIEW_VOXELS, 1)
+            coarse, spacing = self.refinement.coarse(PREVIEW_VOXELS, 1)
             plane = coarse[len(coarse) // 2].astype(np.float64)
         else:
-            middle = self.lowres_shape[0] // 2
+            middle, spacing = self.lowres_shape[0] // 2, self.header.factor
             plane = self.lowres(slice(middle, middle + 1), threads=1)[0]
+        pixel = gcd(*spacing[1:])  # full-res voxels along its edge
+        for axis in (0, 1):
+            plane = plane.repeat(spacing[1 + axis] // pixel, axis)
+        plane = plane[: -(-self.shape[1] // pixel), : -(-self.shape[2] // pixel)]
         low, high = np.percentile(plane, [1, 99.5])
         grey = np.clip((plane - low) / max(high - low, 1e-9), 0, 1)
         scaled: NDArray[np.uint8] = np.rint(255 * grey).astype(np.uint8)

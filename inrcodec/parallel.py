@@ -1,12 +1,10 @@
 """Threads: pools that stop at once on an interrupt, and how many threads BLAS and torch use.
 
-In: a number of threads.  Out: an executor, or a context in which arithmetic runs on one thread.
 Invariant: this is the only module that changes thread counts, and none outlives its context.
 
 OpenBLAS has one count for the whole process: it is reference-counted, so that the first of several concurrent
 decodes sets it and the last restores it.  torch has one count per thread and a default for new threads: each
 thread sets its own, and the default is put back at once.  Neither is held while a generator is suspended.
-torch is not imported here until something computes with it.
 """
 
 from __future__ import annotations
@@ -15,14 +13,11 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from threading import Barrier, Lock, Thread
-from types import TracebackType
 from typing import Any, TypeVar
 
 from threadpoolctl import LibController, ThreadpoolController
-
-__all__ = ["InterruptiblePool"]
 
 
 class InterruptiblePool(ThreadPoolExecutor):
@@ -32,9 +27,7 @@ class InterruptiblePool(ThreadPoolExecutor):
     back.  An interrupt does not wait: a task can take many seconds on a busy machine.
     """
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         interrupted = kind is not None and issubclass(kind, KeyboardInterrupt)
         self.shutdown(wait=not interrupted, cancel_futures=kind is not None)
 
@@ -56,7 +49,8 @@ class _BlasGuard:
         self.lock, self.users = Lock(), 0
         self.before: list[tuple[LibController, int]] = []  # libraries, and their counts when the first came
 
-    def enter(self) -> None:
+    @contextmanager
+    def held(self) -> Iterator[None]:
         with self.lock:
             if self.users == 0:
                 libraries = ThreadpoolController().select(user_api="blas").lib_controllers
@@ -64,12 +58,13 @@ class _BlasGuard:
                 for library in libraries:
                     _set_blas(library, 1)
             self.users += 1
-
-    def leave(self) -> None:
-        with self.lock:
-            self.users -= 1
-            if self.users == 0:
-                self.restore()
+        try:
+            yield
+        finally:
+            with self.lock:
+                self.users -= 1
+                if self.users == 0:
+                    self.restore()
 
     def restore(self) -> None:
         for library, count in self.before:
@@ -92,15 +87,9 @@ def _set_blas(library: LibController, count: int) -> None:
 _blas = _BlasGuard()
 
 
-@contextmanager
-def one_blas_thread() -> Iterator[None]:
+def one_blas_thread() -> AbstractContextManager[None]:
     """BLAS on one thread: how it shares a product out would change the last bits."""
-    guard = _blas
-    guard.enter()
-    try:
-        yield
-    finally:
-        guard.leave()
+    return _blas.held()
 
 
 _torch_lock = Lock()  # held while new threads would take another default

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from inrcodec import errors
-from inrcodec.errors import InrvError
+from inrcodec.errors import CorruptFile, InrvError
 
 PACKAGE = Path(errors.__file__).parent
 EXIT_CODES = {
@@ -50,10 +50,19 @@ def test_drawn_tree_is_the_tree(name: str) -> None:
     assert drawn[name] == (parents[0] if parents else None, EXIT_CODES[name])
 
 
-@pytest.mark.parametrize("name", sorted(set(EXIT_CODES) - {"MissingExtra"}))
+@pytest.mark.parametrize("name", sorted(set(EXIT_CODES) - {"MissingExtra", "CorruptFile"}))
 def test_carries_the_value(name: str) -> None:
     error = CLASSES[name]("voxels are 7, use 8", value=7)
     assert (str(error), error.value) == ("voxels are 7, use 8", 7)
+
+
+@pytest.mark.parametrize(
+    ("remedy", "text"),
+    [({}, "it ends early, get the file again"), ({"remedy": "wait"}, "it ends early, wait")],
+)
+def test_a_corrupt_file_has_a_remedy(remedy: dict[str, str], text: str) -> None:
+    error = CorruptFile("it ends early", value=7, **remedy)
+    assert (str(error), error.value) == (text, 7)
 
 
 @pytest.mark.parametrize(

@@ -277,6 +277,17 @@ def test_a_preview_of_a_lossless_file_reads_its_first_streams(monkeypatch: pytes
     assert 0 < len(stream.seen & latt) < 0.7 * len(latt)
 
 
+@pytest.mark.parametrize("voxels", [100, 200, 400, 800, 1600])
+@pytest.mark.parametrize("shape", [(12, 30, 30), (12, 30, 60), (1, 33, 33)])
+def test_a_preview_of_a_lossless_file_has_the_proportions_of_a_slice(
+    shape: tuple[int, int, int], voxels: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file, "PREVIEW_VOXELS", voxels)
+    volume = np.random.default_rng(0).integers(0, 100, shape).astype(np.int16)
+    height, width = inrcodec.open(inrcodec.encode(volume, lossless=True)).preview().shape
+    assert abs(width - height * shape[2] / shape[1]) <= 1  # pixel
+
+
 def test_damage_is_seen_where_it_is_read_and_nowhere_else() -> None:
     data = vector("bounded-behind-networks")
     damaged = bytearray(data)

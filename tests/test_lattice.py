@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from inrcodec.entropy import interleaved, tokens
 from inrcodec.entropy.adaptive import BITS, CONTEXTS, FAR, LOWEST, STEPS, Tables, context_of, near_an_end
-from inrcodec.entropy.interleaved import Reader, Writer
+from inrcodec.entropy.interleaved import BlockReader, Reader, Writer
 from inrcodec.errors import CorruptFile
 from inrcodec.layers.lattice import codec, neighbours, scan
 from inrcodec.layers.lattice.codec import Lattice, Source
@@ -118,7 +118,7 @@ def test_lanes_give_back_all_blocks(lengths):
     states, words = writer.finish()
     reader, tables = Reader(states), Tables()
     for (contexts, values), data, escaped in zip(blocks, words, rare, strict=True):
-        block = reader.block(data, escaped)
+        block = BlockReader(reader.states, data, escaped)
         read = [block.read(contexts[piece], tables) for piece in interleaved.pieces(len(contexts))]
         block.finish()
         assert np.array_equal(np.concatenate([values[:0], *read]), tokens.tokenise(values)[0])

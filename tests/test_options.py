@@ -19,7 +19,8 @@ from inrcodec.encoder.presets import by_preset
 from inrcodec.errors import UsageError
 from inrcodec.layers import decode_options as decoding
 from inrcodec.layers.decode_options import DecodeOptions
-from inrcodec.validate import check_device, lists_keywords, row, table, whole
+from inrcodec.validate import check_device, whole
+from inrcodec.validate.rows import lists_keywords, row, table
 
 REFUSED = [
     # options, what the message must name

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import MISSING
 from difflib import get_close_matches
+from functools import partial
 from re import compile as pattern
 from shutil import get_terminal_size
 from textwrap import wrap
@@ -19,9 +20,7 @@ from typing import Any, NoReturn
 from inrcodec._version import __version__
 from inrcodec.cli.exits import exit_codes
 from inrcodec.errors import UsageError
-from inrcodec.validate import Option, parse_ints
-
-__all__ = ["STREAM", "Parser", "given", "parse_ints"]
+from inrcodec.validate.rows import Option
 
 STREAM = "-"
 """As INPUT: standard input. As OUTPUT: standard output."""
@@ -76,26 +75,15 @@ class Parser(argparse.ArgumentParser):
 
     def add_manners(self, *, force: str = "replace an existing output") -> None:
         """Add what every command knows: ``--force``, ``--json``, ``-q``, ``-v``, ``--help``."""
-        self.add("--force", group="output", main=True, action="store_true", help=force)
-        self.add("--json", group="output", main=True, action="store_true", help="print the result as JSON")
-        self.add("-q", "--quiet", group="output", main=True, action="store_true", help="only errors")
-        self.add(
-            "-v",
-            "--verbose",
-            group="output",
-            main=True,
-            action="store_true",
-            help="each stage and its seconds, tracebacks",
-        )
+        add = partial(self.add, group="output", main=True, action="store_true")
+        add("--force", help=force)
+        add("--json", help="print the result as JSON")
+        add("-q", "--quiet", help="only errors")
+        add("-v", "--verbose", help="each stage and its seconds, tracebacks")
         self.add("-h", "--help", group="help", main=True, action="help", help="show this help")
         self.add("--help-all", group="help", main=True, action=_HelpAll, help="show all options")
-        self.add(
-            "--version",
-            group="help",
-            action="version",
-            version=f"%(prog)s {__version__} (inrcodec)",
-            help="show the version",
-        )
+        version = f"%(prog)s {__version__} (inrcodec)"
+        self.add("--version", group="help", action="version", version=version, help="show the version")
 
     def flag(self, option: str) -> str:
         """The flag of a keyword of the library, as ``--time-budget`` of ``time_budget``.

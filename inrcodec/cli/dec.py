@@ -11,12 +11,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from inrcodec.cli.arguments import Parser, given, parse_ints
+from inrcodec.cli.arguments import Parser, given
 from inrcodec.cli.exits import run
 from inrcodec.cli.progress import StageBar
 from inrcodec.cli.stdio import input_bytes, put_json, refuse_same_file, refuse_stream, say
 from inrcodec.layers.decode_options import OPTIONS, DecodeOptions
 from inrcodec.report.text import facts, shortest
+from inrcodec.validate import parse_ints
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -36,24 +37,13 @@ def parser() -> Parser:
     made.add("input", metavar="FILE.inrv", help="file to read; - is standard input")
     made.add("output", metavar="OUTPUT", help=".npy, .nii or .nii.gz; a folder for a DICOM series")
     made.add_rows(OPTIONS)
-    made.add(
-        "--max-bytes",
-        group=OPTIONS["quality"].group,
-        main=True,
-        type=parse_ints,
-        metavar="N",
-        help="read the first N bytes only: a coarser version",
-    )
-    made.add(
-        "--template",
-        group="DICOM",
-        main=True,
-        metavar="DIR",
-        help="DICOM series to take patient and study from",
-    )
-    made.add(
-        "--modality", group="DICOM", metavar="TERM", help="CT, MR …, of a series whose file does not say it"
-    )
+    version, dicom = OPTIONS["quality"].group, "DICOM"
+    start = "read the first N bytes only: a coarser version"
+    made.add("--max-bytes", group=version, main=True, type=parse_ints, metavar="N", help=start)
+    template = "DICOM series to take patient and study from"
+    made.add("--template", group=dicom, main=True, metavar="DIR", help=template)
+    modality = "CT, MR …, of a series whose file does not say it"
+    made.add("--modality", group=dicom, metavar="TERM", help=modality)
     made.add_manners()
     return made
 

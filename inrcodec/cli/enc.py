@@ -33,13 +33,8 @@ def parser() -> Parser:
     made.add("input", metavar="INPUT", help="DICOM folder or file, .nii, .nii.gz, .npy or .npz")
     made.add("output", metavar="OUTPUT.inrv", help="file to write; - is standard output")
     made.add_rows(ROWS)
-    made.add(
-        "--dry-run",
-        group="output",
-        main=True,
-        action="store_true",
-        help="show the plan, its bytes and seconds; write nothing",
-    )
+    plan = "show the plan, its bytes and seconds; write nothing"
+    made.add("--dry-run", group="output", main=True, action="store_true", help=plan)
     made.add_manners()
     return made
 

@@ -31,8 +31,6 @@ from inrcodec.errors import (
 if TYPE_CHECKING:
     from inrcodec.cli.arguments import Parser
 
-__all__ = ["EXITS", "exit_codes", "run"]
-
 OK = 0
 UNEXPECTED = 1
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from inrcodec.cli.arguments import STREAM, Parser, given
@@ -38,40 +39,14 @@ def parser() -> Parser:
     """The parser of `inrv-info`."""
     made = Parser("inrv-info", "Show what is in an .inrv file.")
     made.add("input", metavar="FILE.inrv", help="file to read; - is standard input")
-    made.add(
-        "--verify",
-        group="checks and pictures",
-        main=True,
-        action="store_true",
-        help="also decode, and compare with the digest",
-    )
-    made.add(
-        "--preview",
-        group="checks and pictures",
-        main=True,
-        metavar="OUT.png",
-        help="write the central slice of the low-res volume",
-    )
-    made.add(
-        "--report",
-        group="checks and pictures",
-        main=True,
-        metavar="OUT.html",
-        help="decode, and write a page with slices and bytes",
-    )
-    made.add(
-        "--reference",
-        group="checks and pictures",
-        main=True,
-        metavar="SOURCE",
-        help="what was encoded, for errors on the page",
-    )
-    made.add(
-        "--series",
-        group="checks and pictures",
-        metavar="UID",
-        help="which series of the reference, where a folder holds several",
-    )
+    checks = "checks and pictures"
+    add = partial(made.add, group=checks, main=True)
+    add("--verify", action="store_true", help="also decode, and compare with the digest")
+    add("--preview", metavar="OUT.png", help="write the central slice of the low-res volume")
+    add("--report", metavar="OUT.html", help="decode, and write a page with slices and bytes")
+    add("--reference", metavar="SOURCE", help="what was encoded, for errors on the page")
+    series = "which series of the reference, where a folder holds several"
+    made.add("--series", group=checks, metavar="UID", help=series)
     made.add_rows(MACHINE)
     made.add_manners()
     return made
@@ -113,7 +88,6 @@ def _describe(args: argparse.Namespace) -> None:
 
 
 def _write_report(args: argparse.Namespace, source: str | bytes) -> None:
-    """The page, whole or not at all."""
     from inrcodec.io.atomic import atomic_write
     from inrcodec.report.page import html_report
 

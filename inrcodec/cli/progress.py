@@ -7,15 +7,12 @@ log sees one line for each stage, and only with ``-v``.
 from __future__ import annotations
 
 import sys
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 from inrcodec.progress import Stages
 
 if TYPE_CHECKING:
     from tqdm import tqdm
-
-__all__ = ["StageBar"]
 
 
 class StageBar(Stages):
@@ -44,7 +41,7 @@ class StageBar(Stages):
     def __enter__(self) -> StageBar:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._finish(kept=kind is None)
 
     def _draw(self, stage: str, fraction: float) -> None:

@@ -16,17 +16,6 @@ from typing import Any
 from inrcodec.cli.arguments import STREAM
 from inrcodec.errors import UsageError, WriteError
 
-__all__ = [
-    "STDOUT",
-    "input_bytes",
-    "put_bytes",
-    "put_json",
-    "refuse_same_file",
-    "refuse_stream",
-    "refuse_terminal",
-    "say",
-]
-
 
 def say(text: str, *, quiet: bool = False) -> None:
     """Print words for a person to stderr."""
@@ -39,34 +28,20 @@ def put_json(result: Mapping[str, Any]) -> None:
     print(json.dumps(_plain(result), indent=2, allow_nan=False))
 
 
-def put_bytes(data: bytes) -> None:
-    """Write a file to stdout.
-
-    Raises
-    ------
-    UsageError
-        If stdout is a terminal.
-    WriteError
-        If the system refuses.
-    BrokenPipeError
-        If the reader has gone.
-    """
-    refuse_terminal()
-    try:
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        cause = (error.strerror or str(error)).lower()
-        raise WriteError(f"cannot write to standard output: {cause}", value=STREAM) from error
-
-
 class _Stdout:
     """Standard output as a target of :func:`inrcodec.encode_file`."""
 
     def write(self, data: bytes) -> None:
-        put_bytes(data)
+        """Write a file; `UsageError` to a terminal, `BrokenPipeError` where the reader has gone."""
+        refuse_terminal()
+        try:
+            sys.stdout.buffer.write(data)
+            sys.stdout.buffer.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            cause = (error.strerror or str(error)).lower()
+            raise WriteError(f"cannot write to standard output: {cause}", value=STREAM) from error
 
 
 STDOUT = _Stdout()

@@ -32,9 +32,8 @@ from inrcodec.encoder.plan import Plan
 from inrcodec.format.header import Header
 from inrcodec.layers import resample
 from inrcodec.layers.superres import registry, upsampler
-from inrcodec.layers.superres.conditioning import noise_of, window_of, with_noise
 from inrcodec.layers.superres.upsampler import Place
-from inrcodec.layers.upsample import span_of
+from inrcodec.layers.upsample import noise_of, span_of, window_of, with_noise
 from inrcodec.progress import Progress
 from inrcodec.volume.volume import Volume
 

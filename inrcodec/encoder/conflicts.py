@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from inrcodec.encoder.presets import PRESETS
 from inrcodec.errors import UsageError
-from inrcodec.validate import Option
+from inrcodec.validate.rows import Option
 
 if TYPE_CHECKING:
     from inrcodec.encoder.options import EncodeOptions

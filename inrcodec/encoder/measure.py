@@ -22,8 +22,7 @@ from inrcodec.errors import TargetNotReached
 from inrcodec.file import InrvFile
 from inrcodec.format.header import LANCZOS, Header
 from inrcodec.layers.decode_options import DecodeOptions
-from inrcodec.layers.superres.conditioning import with_noise
-from inrcodec.layers.upsample import Upsampling, padding_of
+from inrcodec.layers.upsample import Upsampling, padding_of, with_noise
 from inrcodec.progress import Progress
 
 Float = NDArray[np.float64]

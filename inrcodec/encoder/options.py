@@ -2,8 +2,7 @@
 
 In: options by name, from Python or the command line.  Out: `EncodeOptions` as they were given, and
 `ResolvedOptions` with the preset's values filled in.
-Invariant: conflicting, impossible or misspelt options are refused here, with the way out, so that no later
-step has to ask.  Imports neither torch nor NumPy.
+Invariant: conflicting, impossible or misspelt options are refused here.  Imports neither torch nor NumPy.
 
 To add an option: one row in `EncodeOptions` and its type in `EncodeKeywords`; its field in
 `presets.ResolvedOptions` (or `presets.Settings`, if presets differ in it); and the code that uses it.
@@ -33,7 +32,8 @@ from inrcodec import validate
 from inrcodec.encoder import conflicts
 from inrcodec.encoder.presets import PRESETS, Preset, ResolvedOptions, Settings, Triple, by_preset
 from inrcodec.format import limits
-from inrcodec.validate import LARGEST, SWITCH, Kind, lists_keywords, number, row, triples, whole
+from inrcodec.validate import LARGEST, SWITCH, Kind, number, triples, whole
+from inrcodec.validate.rows import check_all, lists_keywords, refuse_unknown, row, table
 from inrcodec.volume import windows
 from inrcodec.volume.windows import Focus
 
@@ -147,7 +147,7 @@ class SourceOptions:
     )
 
     def __post_init__(self) -> None:
-        validate.check_all(self)
+        check_all(self)
 
 
 @lists_keywords()
@@ -338,7 +338,7 @@ class EncodeOptions:
     )
 
     def __post_init__(self) -> None:
-        validate.check_all(self)
+        check_all(self)
         conflicts.refuse(self, OPTIONS)
 
     @classmethod
@@ -354,7 +354,7 @@ class EncodeOptions:
 
     def updated(self, options: Mapping[str, Any]) -> EncodeOptions:
         """These options with some replaced; raises `UsageError` as `from_preset` does."""
-        validate.refuse_unknown(options, OPTIONS)
+        refuse_unknown(options, OPTIONS)
         return replace(self, **options)
 
     def resolved(self) -> ResolvedOptions:
@@ -396,5 +396,5 @@ class EncodeOptions:
         return Checkpoint(self.resume)
 
 
-OPTIONS = validate.table(EncodeOptions)
-SOURCE_OPTIONS = validate.table(SourceOptions)
+OPTIONS = table(EncodeOptions)
+SOURCE_OPTIONS = table(SourceOptions)

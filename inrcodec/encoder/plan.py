@@ -21,7 +21,7 @@ from inrcodec.encoder.grid_search import Choice
 from inrcodec.encoder.lowres import Lowres
 from inrcodec.encoder.networks import Networks
 from inrcodec.encoder.options import ResolvedOptions
-from inrcodec.format import container, limits
+from inrcodec.format import container, header_checks, limits
 from inrcodec.format.header import LANCZOS, NOISE_STEPS, Header
 from inrcodec.layers.base.siren import companding
 
@@ -134,5 +134,5 @@ class Plan:
         ------
         CorruptFile, UnsupportedFile, LimitExceeded
         """
-        self.header.check()
+        header_checks.check(self.header)
         limits.check_header(self.header, "MASK" in self.masks)

@@ -1,6 +1,5 @@
 """Adaptive frequencies of tokens by context.
 
-In: contexts and tokens that were coded.  Out: frequencies for those that follow.
 Invariant: integers alone, so that every machine has the same tables after the same tokens.
 
 A context is the expected magnitude of a value, in quarters of an octave; near an end of the range, where
@@ -16,9 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inrcodec.entropy.tokens import COUNT, DIRECT, FINE, FIRST, PARTS
-
-Ints = NDArray[np.int64]
-Bytes = NDArray[np.uint8]
+from inrcodec.volume.arrays import Bytes, Ints
 
 FAR = 56  # contexts of values far from both ends
 NEAR = 8  # steps from an end that have contexts of their own
@@ -48,7 +45,6 @@ class Tables:
         self._update()
 
     def _update(self) -> None:
-        """Compute the frequencies from the weights."""
         weights = self.weights
         expected = weights >= PRIOR // 2
         weights = np.where(expected, weights, 0)

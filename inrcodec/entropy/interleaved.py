@@ -1,6 +1,5 @@
 """Interleaved range coders, as wide as an array operation: tokens to words and back.
 
-In: blocks of tokens with their contexts, and tables.  Out: words for each block.
 Invariant: symbol i of a block belongs to lane i mod lanes; each lane is an rANS coder of its own (Duda,
 arXiv:1311.2540; Giesen, arXiv:1402.3392) that goes on from block to block; words are stored in the order in
 which the decoder reads them.
@@ -18,8 +17,8 @@ from numpy.typing import NDArray
 from inrcodec.entropy.adaptive import BITS, CONTEXTS, ESCAPE, Tables
 from inrcodec.entropy.tokens import COUNT
 from inrcodec.errors import CorruptFile
+from inrcodec.volume.arrays import Bytes
 
-Bytes = NDArray[np.uint8]
 Halves = NDArray[np.uint16]
 Words = NDArray[np.uint64]
 
@@ -107,23 +106,14 @@ class Reader:
             raise _damaged(states)
         self.states = np.frombuffer(states, "<u8").astype(np.uint64)
 
-    def block(self, words: bytes, rare: Bytes) -> BlockReader:
-        """The next block: its words and its escaped tokens."""
-        return BlockReader(self.states, words, rare)
-
     def finish(self) -> None:
-        """Check behind the last block that nothing is left.
-
-        Raises
-        ------
-        CorruptFile
-        """
+        """Check behind the last block that nothing is left; raises `CorruptFile`."""
         if (self.states != LOW).any():
             raise _damaged(self.states.tobytes())
 
 
 class BlockReader:
-    """One block, piece by piece; the lanes' states go on into the next block."""
+    """The next block, of words and escaped tokens; the lanes' states go on from block to block."""
 
     def __init__(self, states: Words, words: bytes, rare: Bytes) -> None:
         if len(words) % 4:
@@ -150,17 +140,11 @@ class BlockReader:
         return tokens
 
     def finish(self) -> None:
-        """Check that the block is used up.
-
-        Raises
-        ------
-        CorruptFile
-        """
+        """Check that the block is used up; raises `CorruptFile`."""
         if self.used != len(self.words) or self.escapes != len(self.rare):
             raise _damaged(self.words.tobytes())
 
     def _pop(self, contexts: Bytes, tables: Tables) -> Bytes:
-        """Tokens of a piece from the lanes' stacks."""
         states, lanes = self.states, len(self.states)
         tokens = np.empty(len(contexts), np.uint8)
         symbols, frequency, inside = _lookup(contexts, tables)
@@ -197,7 +181,4 @@ def _lookup(contexts: Bytes, tables: Tables) -> tuple[Bytes, Halves, Halves]:
 
 
 def _damaged(data: bytes) -> CorruptFile:
-    return CorruptFile(
-        f"a refinement stream of {len(data)} bytes is damaged, get the file again",
-        value=len(data),
-    )
+    return CorruptFile(f"a refinement stream of {len(data)} bytes is damaged", value=len(data))

@@ -1,13 +1,10 @@
 """Boolean grids to bytes and back: the active cells of the low-res grid.
 
-In: a boolean array (z, y, x).  Out: bytes.
-Invariant: encoder and decoder run the same loop over the same integers, so they cannot disagree about a
-probability.
+Invariant: encoder and decoder run the same loop over the same integers.
 
 Body masks are smooth, so neighbours predict a cell: five contexts of 8 to 20 causal neighbours each keep an
 adaptive probability; these are mixed in the logistic domain (as in Mahoney's lpaq, in integers), and an
-arithmetic coder writes the bit.  A cell whose 26 neighbours all agree skips the mixing, which makes the plain
-loop fast enough.
+arithmetic coder writes the bit.  A cell whose 26 neighbours all agree skips the mixing, for speed.
 """
 
 from __future__ import annotations
@@ -16,11 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inrcodec.errors import CorruptFile
+from inrcodec.volume.arrays import Bool
 from inrcodec.volume.box import Shape
 
-__all__ = ["decode_mask", "encode_mask"]
-
-Bool = NDArray[np.bool_]
 Offset = tuple[int, int, int]
 
 # Causal neighbours, (z, y, x) from the cell; bit i of a code is the i-th of its list.
@@ -134,8 +129,7 @@ class _Reader:
 
     def _ends_wrong(self) -> CorruptFile:
         return CorruptFile(
-            f"mask of {len(self.data)} bytes does not end with its last cell, get the file again",
-            value=len(self.data),
+            f"mask of {len(self.data)} bytes does not end with its last cell", value=len(self.data)
         )
 
 
@@ -253,10 +247,6 @@ def encode_mask(cells: Bool) -> bytes:
     ----------
     cells : ndarray, (z, y, x), bool
 
-    Returns
-    -------
-    bytes
-
     Examples
     --------
     >>> cells = np.zeros((3, 20, 20), dtype=bool)
@@ -274,7 +264,6 @@ def decode_mask(data: bytes, shape: Shape) -> Bool:
 
     Parameters
     ----------
-    data : bytes
     shape : tuple of int
         (z, y, x) of the grid.
 

@@ -15,12 +15,8 @@ from numpy.typing import NDArray
 
 from inrcodec.entropy.mask import decode_mask, encode_mask
 from inrcodec.errors import CorruptFile, UnsupportedFile
+from inrcodec.volume.arrays import Bool, Bytes
 from inrcodec.volume.box import Shape
-
-__all__ = ["Planes", "decode_bits", "encode_bits"]
-
-Bool = NDArray[np.bool_]
-Bytes = NDArray[np.uint8]
 
 PLAIN, DISTINCT = 0, 1  # first byte of a coded padding mask
 MODELLED_CELLS = 1 << 20  # beyond, the plain loop would take longer than a decoder's other work
@@ -64,10 +60,6 @@ def encode_bits(planes: Iterable[Bool]) -> bytes:
     ----------
     planes : ndarray, (z, y, x), bool, or its slices one after the other
         Not empty.
-
-    Returns
-    -------
-    bytes
     """
     rows: list[Bytes] = []  # slices that repeat are one object
     differs: list[bool] = []
@@ -91,7 +83,6 @@ def decode_bits(data: bytes, shape: Shape) -> Planes:
 
     Parameters
     ----------
-    data : bytes
     shape : tuple of int
         (z, y, x) of the mask.
 
@@ -103,14 +94,14 @@ def decode_bits(data: bytes, shape: Shape) -> Planes:
     if data[:1] == bytes([DISTINCT]):
         return _decode_distinct(data[1:], shape)
     if not data:
-        raise CorruptFile("padding mask is empty, get the file again", value=0)
+        raise CorruptFile("padding mask is empty", value=0)
     if data[0] != PLAIN:
         raise UnsupportedFile(f"padding mask has unknown method {data[0]}, update inrcodec", value=data[0])
     area = shape[1] * shape[2]
     width = -(-area // 8)
     rows = np.frombuffer(decompress(data[1:], shape[0] * width), dtype=np.uint8).reshape(shape[0], width)
     if area % 8 and (rows[:, -1] & (0xFF >> area % 8)).any():
-        raise CorruptFile("padding mask has bits beyond its slices, get the file again")
+        raise CorruptFile("padding mask has bits beyond its slices")
     return Planes(np.bitwise_xor.accumulate(rows, axis=0), np.arange(shape[0]), shape[1:])
 
 
@@ -120,12 +111,12 @@ def _decode_distinct(data: bytes, shape: Shape) -> Planes:
     flags = np.unpackbits(np.frombuffer(data[:count], dtype=np.uint8)).view(np.bool_)
     slices = int(flags.sum())
     if len(flags) < shape[0] or flags[shape[0] :].any() or not flags[0]:
-        raise CorruptFile("padding mask does not flag its slices, get the file again", value=len(data))
+        raise CorruptFile("padding mask does not flag its slices", value=len(data))
     if slices * shape[1] * shape[2] > MODELLED_CELLS:
         raise CorruptFile(f"padding mask codes {slices} slices, more than its method may", value=slices)
     distinct = decode_mask(data[count:], (slices, shape[1], shape[2]))
     if (distinct[1:] == distinct[:-1]).all(axis=(1, 2)).any():
-        raise CorruptFile("padding mask codes a slice twice, get the file again", value=slices)
+        raise CorruptFile("padding mask codes a slice twice", value=slices)
     rows = np.packbits(distinct.reshape(slices, -1), axis=1)
     return Planes(rows, np.cumsum(flags[: shape[0]]) - 1, shape[1:])
 
@@ -150,7 +141,7 @@ def decompress(frame: bytes, size: int) -> bytes:
         reader = zstandard.ZstdDecompressor().decompressobj()
         content = reader.decompress(frame)
     except zstandard.ZstdError as error:
-        raise CorruptFile(f"zstd frame is damaged: {error}, get the file again", value=len(frame)) from error
+        raise CorruptFile(f"zstd frame is damaged: {error}", value=len(frame)) from error
     if len(content) != size or not reader.eof or reader.unused_data:
         raise CorruptFile(f"zstd frame holds {len(content)} bytes, not {size}", value=len(content))
     return bytes(content)

@@ -8,12 +8,9 @@ token; of larger ones, the token holds the octave and the next two bits, and the
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from inrcodec.errors import CorruptFile
-
-Ints = NDArray[np.int64]
-Bytes = NDArray[np.uint8]
+from inrcodec.volume.arrays import Bytes, Ints
 
 DIRECT = 32  # tokens of single values
 FINE = 2  # bits behind the leading one that a token holds
@@ -86,20 +83,13 @@ class PlainBits:
         return folded
 
     def finish(self) -> None:
-        """Refuse bytes that no token needs.
-
-        Raises
-        ------
-        CorruptFile
-        """
+        """Refuse bytes that no token needs; raises `CorruptFile`."""
         if len(self.packed) != -(-self.position // 8):
             raise self._damaged()
 
     def _damaged(self) -> CorruptFile:
         count = len(self.packed)
-        return CorruptFile(
-            f"{count} bytes of plain bits do not fit the tokens, get the file again", value=count
-        )
+        return CorruptFile(f"{count} bytes of plain bits do not fit the tokens", value=count)
 
 
 def _packed(values: Ints, lengths: Ints) -> Bytes:

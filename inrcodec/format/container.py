@@ -3,9 +3,7 @@
 In: sections, or the bytes of a file.  Out: the other.
 Invariant: nothing is trusted before its checksum, nothing is read before its length was checked, and
 nothing follows the last byte.
-
-Layout, little-endian: `PREFIX`, then an `ENTRY` for each section, the CRC-32 of all that, the sections'
-bodies.
+Layout, little-endian: `PREFIX`, an `ENTRY` for each section, the CRC-32 of all that, the sections' bodies.
 """
 
 from __future__ import annotations
@@ -23,7 +21,7 @@ from inrcodec import validate
 from inrcodec.errors import CorruptFile, LimitExceeded, UnsupportedFile, UsageError
 from inrcodec.format import limits
 from inrcodec.format.header import Header
-from inrcodec.format.sections import ADVICE, STREAM, Entry, Place
+from inrcodec.format.sections import STREAM, Entry, Place
 from inrcodec.format.sections import Sections as Sections
 from inrcodec.format.source import ByteSource, opened
 from inrcodec.format.source import Source as Source
@@ -62,10 +60,6 @@ def pack(sections: Sequence[tuple[str, bytes]]) -> bytes:
     sections : sequence of (str, bytes)
         IDs and bodies, HEAD first. An ID is a letter and three letters or digits; a lower-case first
         letter says that a reader may skip the section.
-
-    Returns
-    -------
-    bytes
 
     Examples
     --------
@@ -114,15 +108,7 @@ def unpack(data: bytes) -> dict[str, bytes]:
 
 
 def load(source: Source) -> bytes:
-    """All bytes of a file whose table is sound; no section is checked yet.
-
-    Raises
-    ------
-    InputError
-        No such file, or it cannot be read.
-    CorruptFile, UnsupportedFile, LimitExceeded
-        See `unpack`.
-    """
+    """All bytes of a file whose table is sound; no section is checked yet.  Errors as for `open_sections`."""
     with _named(source):
         file = opened(source)
         table, _ = _sections(file, None)
@@ -130,13 +116,7 @@ def load(source: Source) -> bytes:
 
 
 def read(source: Source) -> tuple[Header, Sections]:
-    """Header and sections of a file; all that can be checked without decoding was checked.
-
-    Raises
-    ------
-    InrvError
-        See `open_sections`.
-    """
+    """Header and sections of a file, with the errors of `open_sections` and of `Sections.check`."""
     header, sections = open_sections(source)
     sections.check()
     return header, sections
@@ -166,7 +146,7 @@ def open_sections(source: Source, most: int | None = None) -> tuple[Header, Sect
         stated = {entry.name: entry.length for entry in table.entries}
         missing = [name for name in REQUIRED if name not in stated]
         if missing:
-            raise CorruptFile(f"file has no section {missing[0]}, {ADVICE}", value=missing)
+            raise CorruptFile(f"file has no section {missing[0]}", value=missing)
         header = Header.from_bytes(sections["HEAD"], table.minor)
         limits.check_header(header, "MASK" in stated)
         _check_fit(header, stated)
@@ -181,7 +161,13 @@ def _sections(source: ByteSource, most: int | None) -> tuple[Table, Sections]:
     finally:
         source.close()
     if most is None and extent != table.total:
-        raise _truncated(extent, table.total) if extent < table.total else _extended(table.total)
+        if extent < table.total:
+            raise _truncated(extent, table.total)
+        raise CorruptFile(
+            f"file goes on after its {table.total} bytes",
+            value=table.total,
+            remedy="cut off what was added or get the file again",
+        )
     places, start = {}, table_size(len(table.entries))
     for entry in table.entries:
         there = min(max(extent - start, 0), entry.length)
@@ -209,19 +195,17 @@ def _check_fit(header: Header, lengths: Mapping[str, int]) -> None:
     tiles, steps = prod(header.tiles), len(header.refine_steps)
     if lengths["INDX"] != 4 * tiles:
         length = lengths["INDX"]
-        raise CorruptFile(f"index of {length} bytes does not fit {tiles} tiles, {ADVICE}", value=length)
+        raise CorruptFile(f"index of {length} bytes does not fit {tiles} tiles", value=length)
     if not bool(steps) == ("LIDX" in lengths) == ("LATT" in lengths):
-        raise CorruptFile(f"header and sections differ on whether there is a refinement, {ADVICE}")
+        raise CorruptFile("header and sections differ on whether there is a refinement")
     if lengths.get("LIDX", 0) != STREAM.size * steps:
         length = lengths["LIDX"]
-        raise CorruptFile(f"index of {length} bytes does not fit the refinement, {ADVICE}", value=length)
+        raise CorruptFile(f"index of {length} bytes does not fit the refinement", value=length)
     if "PADM" in lengths and header.padding is None:
-        raise CorruptFile(f"file has a padding mask but no padding value, {ADVICE}")
+        raise CorruptFile("file has a padding mask but no padding value")
 
 
 def _read_table(source: ByteSource, most: int | None) -> Table:
-    """Parse and check what precedes the first section."""
-
     def read(start: int, length: int) -> bytes:
         return source.read(start, length if most is None else max(0, min(length, most - start)))
 
@@ -240,7 +224,7 @@ def _read_table(source: ByteSource, most: int | None) -> Table:
         raise _cut(len(prefix) + len(rows), most, table_size(count), total)
     rows, stored = rows[: -CHECK.size], rows[-CHECK.size :]
     if crc32(prefix + rows) != CHECK.unpack(stored)[0]:
-        raise CorruptFile(f"section table has a wrong checksum, {ADVICE}")
+        raise CorruptFile("section table has a wrong checksum")
     entries = [Entry(name.decode("latin-1"), length, crc) for name, length, crc in ENTRY.iter_unpack(rows)]
     _check_entries(entries, total)
     return Table(minor, total, entries)
@@ -249,18 +233,19 @@ def _read_table(source: ByteSource, most: int | None) -> Table:
 def _check_magic(prefix: bytes) -> None:
     magic = prefix[: len(MAGIC)]
     if not prefix:
-        raise CorruptFile("file is empty, get it again", value=b"")
+        raise CorruptFile("file is empty", value=b"")
     if magic == MAGIC[: len(magic)]:
         return
     if prefix.startswith(TEXT_MODE):
         raise CorruptFile(
-            f"file was damaged by a transfer in text mode (starts {magic.hex(' ')}), send it as binary",
+            f"file was damaged by a transfer in text mode (starts {magic.hex(' ')})",
+            remedy="send it as binary",
             value=magic,
         )
     if len(magic) == len(MAGIC) and sum(a != b for a, b in zip(magic, MAGIC, strict=True)) <= DAMAGED:
-        raise CorruptFile(f"file is damaged (starts {magic.hex(' ')}), {ADVICE}", value=magic)
+        raise CorruptFile(f"file is damaged (starts {magic.hex(' ')})", value=magic)
     raise CorruptFile(
-        f"not an .inrv file (starts {magic.hex(' ')}), pass one that inrv-enc wrote", value=magic
+        f"not an .inrv file (starts {magic.hex(' ')})", remedy="pass one that inrv-enc wrote", value=magic
     )
 
 
@@ -269,11 +254,11 @@ def _check_entries(entries: list[Entry], total: int) -> None:
     names = [entry.name for entry in entries]
     for name in names:
         if not _ID.fullmatch(name):
-            raise CorruptFile(f"section ID {name!r} is not four letters or digits, {ADVICE}", value=name)
+            raise CorruptFile(f"section ID {name!r} is not four letters or digits", value=name)
     if names[:1] != ["HEAD"]:
-        raise CorruptFile(f"first section is {names[:1]}, not HEAD, {ADVICE}", value=names)
+        raise CorruptFile(f"first section is {names[:1]}, not HEAD", value=names)
     if len(set(names)) != len(names):
-        raise CorruptFile(f"a section is there twice: {names}, {ADVICE}", value=names)
+        raise CorruptFile(f"a section is there twice: {names}", value=names)
     for name in names:
         if name[0].isupper() and name not in KNOWN:
             raise UnsupportedFile(f"file needs section {name}, unknown here: update inrcodec", value=name)
@@ -283,9 +268,7 @@ def _check_entries(entries: list[Entry], total: int) -> None:
     limits.check("length of the file", total, limits.FILE)
     expected = table_size(len(entries)) + sum(entry.length for entry in entries)
     if total != expected:
-        raise CorruptFile(
-            f"sections add up to {expected} bytes, the file claims {total}, {ADVICE}", value=total
-        )
+        raise CorruptFile(f"sections add up to {expected} bytes, the file claims {total}", value=total)
 
 
 def _cut(there: int, most: int | None, needed: int, total: int | None = None) -> CorruptFile | UsageError:
@@ -300,10 +283,4 @@ def _cut(there: int, most: int | None, needed: int, total: int | None = None) ->
 
 
 def _truncated(there: int, needed: int) -> CorruptFile:
-    return CorruptFile(f"file ends after {there} of {needed} bytes, {ADVICE}", value=there)
-
-
-def _extended(total: int) -> CorruptFile:
-    return CorruptFile(
-        f"file goes on after its {total} bytes, cut off what was added or {ADVICE}", value=total
-    )
+    return CorruptFile(f"file ends after {there} of {needed} bytes", value=there)

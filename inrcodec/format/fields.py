@@ -31,7 +31,7 @@ class Kind(NamedTuple):
 def _need(condition: bool, value: object, what: str) -> None:
     if not condition:
         shown = f"{len(value)} bytes" if isinstance(value, bytes) else f"{value!r:.80}"
-        raise CorruptFile(f"header has {shown} where {what} belongs, get the file again", value=value)
+        raise CorruptFile(f"header has {shown} where {what} belongs", value=value)
 
 
 def _integer(value: Any) -> int:
@@ -64,18 +64,10 @@ def _items(value: Any, count: int | None) -> list[Any]:
 
 def _scalars(value: Any) -> dict[str, int | float | str]:
     _need(isinstance(value, dict) and len(value) <= MOST_ENTRIES, value, "a small map")
-    return {
-        _text(key): _text(item) if isinstance(item, str) else _scalar(item) for key, item in value.items()
-    }
-
-
-def _scalar(value: Any) -> int | float:
-    _number(value)
-    return value  # type: ignore[no-any-return]
-
-
-def _emit_number(value: Any) -> float:
-    return float(value)
+    for key, item in value.items():
+        _text(key)
+        _text(item) if isinstance(item, str) else _number(item)
+    return dict(value)
 
 
 def _emit_scalars(value: Mapping[str, Any]) -> dict[str, Any]:
@@ -120,7 +112,7 @@ def _parse_affine(value: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
 
 
 INTEGER = Kind("integer", _integer, index)
-NUMBER = Kind("number", _number, _emit_number)
+NUMBER = Kind("number", _number, float)
 TEXT = Kind("text", _text, lambda value: _text(str(value)))
 SCALARS = Kind("map", _scalars, _emit_scalars)
 AFFINE = Kind(

@@ -116,15 +116,6 @@ class Header:
         """Low-res voxels, (z, y, x): ``ceil(n / factor)``."""
         return lowres_shape(self.shape, self.factor)
 
-    def check(self) -> None:
-        """Refuse values that are impossible, or unknown to this version.
-
-        Raises
-        ------
-        CorruptFile, UnsupportedFile
-        """
-        header_checks.check(self)
-
     def to_bytes(self) -> bytes:
         """Canonical bytes of the section HEAD.
 
@@ -164,19 +155,17 @@ class Header:
         found = dict(_leaves(tree))
         unknown = sorted(".".join(name) for name in found.keys() - FIELDS.keys())
         if unknown and minor <= MINOR:
-            raise CorruptFile(f"header has unknown fields {unknown[:5]}, get the file again", value=unknown)
+            raise CorruptFile(f"header has unknown fields {unknown[:5]}", value=unknown)
         values = {}
         for name, (attribute, kind) in FIELDS.items():
             if name in found:
                 values[attribute] = kind.parse(found[name])
             elif attribute not in DEFAULTS:
-                raise CorruptFile(f"header has no {'.'.join(name)}, get the file again", value=name)
+                raise CorruptFile(f"header has no {'.'.join(name)}", value=name)
         header = cls(**values)
-        header.check()
+        header_checks.check(header)
         if header.to_bytes() != messagepack.dumps(_known(tree)):
-            raise CorruptFile(
-                "header states a default, which is left out in canonical form, get the file again"
-            )
+            raise CorruptFile("header states a default, which is left out in canonical form")
         return header
 
 
@@ -240,10 +229,10 @@ def _is_default(attribute: str, kind: Kind, value: Any) -> bool:
 def _leaves(tree: Any) -> Iterator[tuple[tuple[str, str], Any]]:
     """Fields of the tree by (group, key)."""
     if not isinstance(tree, dict):
-        raise CorruptFile(f"header is a {type(tree).__name__}, not a map, get the file again", value=tree)
+        raise CorruptFile(f"header is a {type(tree).__name__}, not a map", value=tree)
     for group, entries in tree.items():
         if not isinstance(entries, dict) or not entries:
-            raise CorruptFile(f"header has no fields under {group!r:.80}, get the file again", value=group)
+            raise CorruptFile(f"header has no fields under {group!r:.80}", value=group)
         yield from (((group, key), value) for key, value in entries.items())
 
 

@@ -54,7 +54,7 @@ def check(header: Header) -> None:
             )
     for name, wrong in _impossible(header):
         if wrong:
-            raise CorruptFile(f"header has an impossible {name}, get the file again", value=name)
+            raise CorruptFile(f"header has an impossible {name}", value=name)
     _check_cuts(header)
 
 
@@ -124,13 +124,13 @@ def _check_cuts(header: Header) -> None:
     tz, ty, tx = header.tiles
     groups = [(1, tz, 0), (tz, ty, 1), (tz * ty, tx, 2)]
     if len(header.cuts) != sum(lines * (parts - 1) for lines, parts, _ in groups):
-        raise CorruptFile(f"header has {len(header.cuts)} cuts for tiles {header.tiles}, get the file again")
+        raise CorruptFile(f"header has {len(header.cuts)} cuts for tiles {header.tiles}")
     start = 0
     for lines, parts, axis in groups:
         for _ in range(lines if parts > 1 else 0):
             edges = [0, *header.cuts[start : start + parts - 1], header.lowres_shape[axis]]
             if any(a >= b for a, b in pairwise(edges)):
-                raise CorruptFile(f"header has cuts {edges[:8]} that leave a box empty, get the file again")
+                raise CorruptFile(f"header has cuts {edges[:8]} that leave a box empty")
             start += parts - 1
 
 

@@ -83,12 +83,7 @@ def _integer_bytes(header: Header) -> int:
 
 
 def check(name: str, value: int, ceiling: int, remedy: str = "split the volume") -> None:
-    """Refuse ``value`` above ``ceiling``.
-
-    Raises
-    ------
-    LimitExceeded
-    """
+    """Refuse ``value`` above ``ceiling``; raises `LimitExceeded`."""
     if value > ceiling:
         raise LimitExceeded(
             f"{name} is {value}, the format allows {ceiling}: {remedy}, or do not trust the file",

@@ -1,8 +1,6 @@
 """Canonical MessagePack: plain values to bytes and back.
 
-In: maps, arrays, text, bytes, numbers.  Out: bytes.
-Invariant: a value has exactly one byte string; what is read is written again and compared, so that nothing
-hides in an encoding that no writer would choose.
+Invariant: a value has exactly one byte string; what is read is written again and compared.
 
 Canonical form: keys are text, sorted by code point, without duplicates; integers take their shortest form; a
 float that is integral and at most 2^53 in magnitude is an integer; other floats are finite float64; no
@@ -20,7 +18,6 @@ from inrcodec.errors import CorruptFile
 from inrcodec.format import limits
 
 EXACT = 1 << 53  # integers up to here are exact in float64
-_ADVICE = "get the file again"
 
 # First byte -> bytes of the length (text, bytes, arrays, maps) or of the value (numbers) that follows.
 _TEXT_OR_BYTES = {0xC4: 1, 0xC5: 2, 0xC6: 4, 0xD9: 1, 0xDA: 2, 0xDB: 4}
@@ -64,9 +61,9 @@ def loads(data: bytes) -> Any:
     except CorruptFile:
         raise
     except (ValueError, TypeError, OverflowError, msgpack.UnpackException) as error:
-        raise CorruptFile(f"header is not MessagePack: {error}, {_ADVICE}") from error
+        raise CorruptFile(f"header is not MessagePack: {error}") from error
     if again != data:
-        raise CorruptFile(f"header of {len(data)} bytes is not in canonical form, {_ADVICE}", value=len(data))
+        raise CorruptFile(f"header of {len(data)} bytes is not in canonical form", value=len(data))
     return value
 
 
@@ -86,9 +83,9 @@ def _plain(value: Any) -> Any:
 def _distinct(pairs: list[tuple[Any, Any]]) -> dict[str, Any]:
     entries = dict(pairs)
     if len(entries) != len(pairs):
-        raise CorruptFile(f"header has a duplicate key among {sorted(entries)}, {_ADVICE}")
+        raise CorruptFile(f"header has a duplicate key among {sorted(entries)}")
     if not all(isinstance(key, str) for key in entries):
-        raise CorruptFile(f"header has a key that is not text among {list(entries)}, {_ADVICE}")
+        raise CorruptFile(f"header has a key that is not text among {list(entries)}")
     return entries
 
 
@@ -106,14 +103,12 @@ def _scan(data: bytes) -> None:
         if items is None:
             continue
         if len(open_items) > limits.DEPTH:
-            raise CorruptFile(f"header is nested deeper than {limits.DEPTH}, do not trust the file")
+            raise CorruptFile(f"header is nested deeper than {limits.DEPTH}", remedy="do not trust the file")
         if items > len(data) - position:
-            raise CorruptFile(
-                f"header claims {items} values in {len(data) - position} bytes, {_ADVICE}", value=items
-            )
+            raise CorruptFile(f"header claims {items} values in {len(data) - position} bytes", value=items)
         open_items.append(items)
     if position != len(data):
-        raise CorruptFile(f"header is followed by {len(data) - position} bytes, {_ADVICE}")
+        raise CorruptFile(f"header is followed by {len(data) - position} bytes")
 
 
 def _step(data: bytes, position: int) -> tuple[int, int | None]:
@@ -135,12 +130,10 @@ def _step(data: bytes, position: int) -> tuple[int, int | None]:
             length = _number(data, position, table[first])
             position += table[first]
             return (position, values * length) if values else (position + length, None)
-    raise CorruptFile(
-        f"header has MessagePack type 0x{first:02x}, which is not allowed, {_ADVICE}", value=first
-    )
+    raise CorruptFile(f"header has MessagePack type 0x{first:02x}, which is not allowed", value=first)
 
 
 def _number(data: bytes, position: int, size: int) -> int:
     if position + size > len(data):
-        raise CorruptFile(f"header of {len(data)} bytes is cut off, {_ADVICE}", value=len(data))
+        raise CorruptFile(f"header of {len(data)} bytes is cut off", value=len(data))
     return int.from_bytes(data[position : position + size], "big")

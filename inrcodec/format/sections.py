@@ -16,7 +16,6 @@ from inrcodec.errors import CorruptFile, UsageError
 from inrcodec.format.source import ByteSource
 
 STREAM = Struct("<II")  # row of LIDX: length, CRC-32
-ADVICE = "get the file again"
 _CHUNK = 1 << 20  # bytes of a section that are held while its checksum is computed
 
 
@@ -102,12 +101,7 @@ class Sections(Mapping[str, bytes]):
         return data
 
     def check(self) -> None:
-        """Read all that is there, and compare each checksum.
-
-        Raises
-        ------
-        CorruptFile
-        """
+        """Read all that is there, and compare each checksum; raises `CorruptFile`."""
         for name, place in self._places.items():
             crc = 0
             for start in range(0, place.length, _CHUNK):
@@ -136,12 +130,7 @@ class Sections(Mapping[str, bytes]):
         return [row for row in streams if row.start + row.length <= there]
 
     def stream(self, row: Stream) -> bytes:
-        """One stream of the refinement.
-
-        Raises
-        ------
-        CorruptFile
-        """
+        """One stream of the refinement; raises `CorruptFile`."""
         body = self.part("LATT", row.start, row.length)
         if crc32(body) != row.crc:
             raise self._damaged("a stream of the refinement has a wrong checksum", row.start)
@@ -155,4 +144,4 @@ class Sections(Mapping[str, bytes]):
 
     def _damaged(self, cause: str, value: object) -> CorruptFile:
         name = self._source.name if self._source else ""
-        return CorruptFile(f"{name}: {cause}, {ADVICE}" if name else f"{cause}, {ADVICE}", value=value)
+        return CorruptFile(f"{name}: {cause}" if name else f"{cause}", value=value)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from stat import S_ISREG
 from threading import Lock
 from typing import BinaryIO, Protocol
@@ -54,7 +55,7 @@ def opened(source: Source) -> ByteSource:
         There is no such file, or it cannot be read.
     """
     if isinstance(source, bytes | bytearray | memoryview):
-        return _Memory(bytes(source))
+        return _Seekable(BytesIO(source), "")
     if not isinstance(source, str | os.PathLike):
         name = str(getattr(source, "name", "the stream"))
         with _readable(name):
@@ -65,17 +66,6 @@ def opened(source: Source) -> ByteSource:
         if S_ISREG(os.stat(name).st_mode):
             return _File(name)
         return _Pipe(open(name, "rb"), name, owned=True)  # a folder is refused here
-
-
-class _Memory(ByteSource):
-    def __init__(self, data: bytes) -> None:
-        self.name, self._data = "", data
-
-    def read(self, start: int, length: int) -> bytes:
-        return self._data[start : start + length]
-
-    def extent(self, most: int) -> int:
-        return min(len(self._data), most)
 
 
 class _File(ByteSource):

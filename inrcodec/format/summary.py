@@ -41,6 +41,7 @@ def facts(header: Header, lengths: Mapping[str, int]) -> dict[str, Any]:
     has_networks = lengths.get("WGHT", 0) > 0 or not header.refine_steps
     total = container.file_size(lengths)
     voxels = int(np.prod(header.shape))
+    psnr_lanczos = header.psnr if header.sr == LANCZOS else header.psnr_lanczos
     voxel_bytes = voxels * np.dtype(header.dtype).itemsize
     return {
         "volume": {
@@ -59,7 +60,7 @@ def facts(header: Header, lengths: Mapping[str, int]) -> dict[str, Any]:
         | {"refinement_steps": list(header.refine_steps)},
         "quality": {
             "psnr": header.psnr,
-            "psnr_lanczos": _psnr_lanczos(header) if has_networks else None,
+            "psnr_lanczos": psnr_lanczos if has_networks else None,
             "peak": header.peak,
             "max_error": header.max_error,
             "bound": header.bound,
@@ -88,10 +89,6 @@ def _networks(header: Header) -> dict[str, Any]:
         "sr_noise": header.sr_noise,
         "sr_ensemble": header.sr_ensemble,
     }
-
-
-def _psnr_lanczos(header: Header) -> float | None:
-    return header.psnr if header.sr == LANCZOS else header.psnr_lanczos
 
 
 def _curve(header: Header) -> list[list[float]]:

@@ -1,4 +1,4 @@
 """What a file is a stack of: each layer's coder and decoder, side by side.
 
-The law of this room: what a layer gives for a box does not depend on what else was asked for.
+Invariant: what a layer gives for a box does not depend on what else was read.
 """

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias, TypedDict, get_args
 
 from inrcodec import validate
-from inrcodec.validate import SWITCH, choice, lists_keywords, row
+from inrcodec.validate import SWITCH, choice
+from inrcodec.validate.rows import check_all, lists_keywords, row, table
 
 Precision: TypeAlias = Literal["float32", "bfloat16"]
 Quality: TypeAlias = Literal["full", "base", "preview"]
@@ -100,12 +101,12 @@ class DecodeOptions:
     )
 
     def __post_init__(self) -> None:
-        validate.check_all(self)
+        check_all(self)
 
     def check_device(self) -> None:
         """Raise `UsageError` where torch has no such device."""
         validate.check_device(self.device)
 
 
-OPTIONS = validate.table(DecodeOptions)
+OPTIONS = table(DecodeOptions)
 REFERENCE = DecodeOptions()  # what a file is measured by

@@ -12,31 +12,28 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import sqrt
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from inrcodec.entropy.padding import Planes as Planes
 from inrcodec.entropy.padding import decode_bits
 from inrcodec.errors import CorruptFile, UsageError
-from inrcodec.format.header import LANCZOS, Header
+from inrcodec.format.header import LANCZOS, NOISE_STEPS, Header
 from inrcodec.layers import resample
 from inrcodec.layers.decode_options import REFERENCE, DecodeOptions
 from inrcodec.layers.superres import registry
-from inrcodec.layers.superres.conditioning import noise_of, window_of
 from inrcodec.parallel import InterruptiblePool, thread_count
 from inrcodec.validate import did_you_mean
+from inrcodec.volume.arrays import Array, Bool, Float
 from inrcodec.volume.box import Box
 from inrcodec.volume.value_range import Range
 
 if TYPE_CHECKING:
     from inrcodec.layers.superres.upsampler import Layer, Upsampler
 
-Float = NDArray[np.float64]
-Bool = NDArray[np.bool_]
-Array = NDArray[np.generic]
 
 SLAB = 16  # full-res slices handed out at a time
 AHEAD = 1  # slabs that are computed while one is in use
@@ -174,9 +171,9 @@ class Upsampling:
         factor = registry.matching(model, self.header.sr_sha256).factor
         if factor != self.header.factor:
             raise CorruptFile(
-                f"model {model!r} up-samples by {factor}, the file is reduced by {self.header.factor}; the "
-                "file is damaged, sr 'lanczos' decodes it without the model",
+                f"model {model!r} up-samples by {factor}, the file is reduced by {self.header.factor}",
                 value=self.header.factor,
+                remedy="sr 'lanczos' decodes it without the model",
             )
         network = registry.load(model, self.header.sr_sha256)
         low, high = window_of(self.header)
@@ -208,13 +205,31 @@ def span_of(header: Header) -> Range:
     return Range(float(header.low), float(header.high))
 
 
-def check_model(header: Header, sr: str | None) -> None:
-    """Refuse any model but the file's own, or none.
+def window_of(header: Header) -> tuple[float, float]:
+    """The network's window, in the file's unit values."""
+    return span_of(header).window(header.sr_window, header.rescale)
 
-    Raises
-    ------
-    UsageError
+
+def noise_of(header: Header) -> float:
+    """Noise level: the root mean square error of the low-res volume, in units of the network's window."""
+    return header.sr_noise / NOISE_STEPS
+
+
+def with_noise(header: Header, error: float) -> Header:
+    """A header that states the noise level of its low-res volume.
+
+    Parameters
+    ----------
+    error : mean squared error of the active voxels, in unit values.
     """
+    if header.sr == LANCZOS or header.low == header.high:
+        return replace(header, sr_noise=0)
+    low, high = window_of(header)
+    return replace(header, sr_noise=min(round(sqrt(error) * 2 / (high - low) * NOISE_STEPS), NOISE_STEPS))
+
+
+def check_model(header: Header, sr: str | None) -> None:
+    """Refuse any model but the file's own, or none; raises `UsageError`."""
     if sr not in (None, LANCZOS, header.sr):
         near = did_you_mean(sr, {LANCZOS, header.sr})
         raise UsageError(

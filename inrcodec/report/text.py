@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeGuard
 
-from inrcodec.validate import Option
+from inrcodec.validate.rows import Option
 from inrcodec.volume.windows import ALL
 
 if TYPE_CHECKING:

@@ -71,7 +71,7 @@ class Fits:
             io.atomic_write(path, lambda stream: np.save(stream, decoded, allow_pickle=False))
         kept: Float32 = np.load(path, allow_pickle=False)
         if kept.shape != tuple(n // f for n, f in zip(stored.shape, self.factor, strict=True)):
-            raise CorruptFile(f"{path} is not a fit of this volume, delete it", value=str(path))
+            raise CorruptFile(f"{path} is not a fit of this volume", remedy="delete it", value=str(path))
         return kept / np.float32(STORED) - 1
 
     def _decoded(self, volume: Volume, width: int) -> Float32:

@@ -21,7 +21,8 @@ from inrcodec.format import limits
 from inrcodec.io.atomic import check_file
 from inrcodec.layers.superres.architectures import COMPACT, DEEP, NAMES, named
 from inrcodec.report import plots
-from inrcodec.validate import SWITCH, Kind, lists_keywords, number, row, whole
+from inrcodec.validate import SWITCH, Kind, number, whole
+from inrcodec.validate.rows import check_all, lists_keywords, row, table
 from inrcodec.volume.box import Shape
 from inrcodec.volume.modality import parse_modality
 
@@ -187,7 +188,7 @@ class TrainOptions:
     force: bool = row(False, SWITCH, "replace an existing model", OUTPUT)
 
     def __post_init__(self) -> None:
-        validate.check_all(self)
+        check_all(self)
         named(self.arch, self.factor)
         if self.curve:
             plots.require()
@@ -268,4 +269,4 @@ def _default_id(modality: str, arch: str, factor: Shape) -> str:
     return f"my-{modality.lower().replace(' ', '-').replace('_', '-')}-{kind}-x{across}"
 
 
-OPTIONS = validate.table(TrainOptions)
+OPTIONS = table(TrainOptions)

@@ -251,8 +251,9 @@ class Checkpoint:
 
     def _corrupt(self, cause: str) -> CorruptFile:
         return CorruptFile(
-            f"{self.path} is not a checkpoint of a fit, or it is damaged: {cause}; {REMEDY}",
+            f"{self.path} is not a checkpoint of a fit, or it is damaged: {cause}",
             value=str(self.path),
+            remedy=REMEDY,
         )
 
 

@@ -1,16 +1,44 @@
-"""Coders of the low-res volume, found by the header's ``kind``."""
+"""Coders of the low-res volume, found by the header's ``kind``.
+
+In: a header and sections.  Out: a `Base`, which reads any box of the low-res volume.
+Invariant: the bits of a voxel depend on nothing that was read before, beside it, or on how many threads.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol
 
 from inrcodec.errors import UnsupportedFile
 from inrcodec.format.header import Header
 from inrcodec.format.sections import Sections
 from inrcodec.layers.base.siren.codec import SirenTiles
-from inrcodec.layers.layer import Base
+from inrcodec.progress import Progress
+from inrcodec.volume.arrays import Bool, Float
+from inrcodec.volume.box import Box, Shape
 
-__all__ = ["CODERS", "Base", "base_of"]
+
+class Base(Protocol):
+    """A coder of the low-res volume; the refinement (`lattice.layer`) reads boxes in the same way."""
+
+    @property
+    def shape(self) -> Shape:
+        """Voxels of the grid, (z, y, x)."""
+
+    @property
+    def active(self) -> Bool:
+        """Which voxels of the grid are coded, (z, y, x); the others are the header's background."""
+
+    def read(
+        self, box: Box | None = None, *, threads: int | None = None, progress: Progress | None = None
+    ) -> Float:
+        """The values of a box, (z, y, x), float64, in [-1, 1]; of the whole grid by default.
+
+        Raises
+        ------
+        CorruptFile
+        """
+
 
 CODERS: dict[str, Callable[[Header, Sections], Base]] = {"siren": SirenTiles}
 

@@ -21,19 +21,15 @@ from numpy.typing import NDArray
 
 from inrcodec.entropy import tokens
 from inrcodec.entropy.adaptive import Tables, context_of, near_an_end
-from inrcodec.entropy.interleaved import Reader, Writer, pieces
+from inrcodec.entropy.interleaved import BlockReader, Reader, Writer, pieces
 from inrcodec.layers.lattice import predictor, scan
 from inrcodec.layers.lattice.neighbours import Around, Neighbourhood, rows_of
 from inrcodec.layers.lattice.predictor import Predictor
 from inrcodec.layers.lattice.scan import PHASES, Stage
 from inrcodec.layers.lattice.stream import LANES, Block, Cursor, read_block
 from inrcodec.parallel import InterruptiblePool
+from inrcodec.volume.arrays import Array, Bool, Bytes, Ints
 from inrcodec.volume.box import Shape
-
-Ints = NDArray[np.int64]
-Array = NDArray[Any]
-Bytes = NDArray[np.uint8]
-Bool = NDArray[np.bool_]
 
 SLAB = 1 << 14  # voxels whose neighbours each thread holds at a time
 PLACES = 6  # slabs, spread over a phase, that a predictor is fitted to, at least
@@ -276,7 +272,7 @@ def _read(
 ) -> None:
     """Turn predictions into the integers of a block, in place and piece by piece."""
     words, rare, packed = read_block(cursor)
-    block, bits = reader.block(words, rare), tokens.PlainBits(packed)
+    block, bits = BlockReader(reader.states, words, rare), tokens.PlainBits(packed)
     for piece in pieces(len(predicted)):
         below, above = coding.limits(predicted[piece], step)
         symbols = block.read(near_an_end(contexts[piece], np.minimum(below, above)), coding.tables)

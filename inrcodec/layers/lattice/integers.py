@@ -13,12 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from inrcodec.errors import InputError
-
-Array = NDArray[Any]
-Ints = NDArray[np.int64]
+from inrcodec.volume.arrays import Array, Ints
 
 MOST = (1 << 32) - 1
 PATTERNS = {2: np.int16, 4: np.int32}  # integers as wide as the floats whose bits can be coded
@@ -49,12 +46,7 @@ class Scale:
         return int(np.rint((self.high - self.low) / self.unit))
 
     def check(self) -> None:
-        """Refuse more than 2^32 values, and bit patterns of wide floats.
-
-        Raises
-        ------
-        InputError
-        """
+        """Refuse more than 2^32 values, and bit patterns of wide floats; raises `InputError`."""
         if self.dtype.kind == "f" and self.unit == 0 and self.dtype.itemsize not in PATTERNS:
             raise InputError(
                 f"{self.dtype.name} cannot be coded without loss: convert the volume to float32, or bound "

@@ -11,10 +11,8 @@ from __future__ import annotations
 
 from functools import partial
 from math import prod
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from inrcodec.errors import CorruptFile
 from inrcodec.format.header import Header
@@ -24,9 +22,8 @@ from inrcodec.layers.lattice.codec import Lattice
 from inrcodec.layers.lattice.integers import Scale
 from inrcodec.parallel import one_blas_thread, thread_count
 from inrcodec.progress import Progress
+from inrcodec.volume.arrays import Array
 from inrcodec.volume.box import Box, Shape
-
-Array = NDArray[Any]
 
 STAGE = "refine"
 
@@ -88,8 +85,7 @@ class Refinement:
         if not rows:
             there = self.sections.lengths.get("LATT", 0)
             raise CorruptFile(
-                f"the refinement ends after {there} bytes, within its first stream; get the file again",
-                value=there,
+                f"the refinement ends after {there} bytes, within its first stream", value=there
             )
         data = [self.sections.stream(row) for row in rows]
         with one_blas_thread():
@@ -105,17 +101,19 @@ class Refinement:
     def within(self, voxels: int) -> int:
         """How many streams bring more than so many voxels, at the least; all where none do."""
         count = 1
-        while count <= len(self.lattice.axes) and prod(self._grid(count)) <= voxels:
+        while count <= len(self.lattice.axes) and self._voxels(count) <= voxels:
             count += 1
         return count
 
-    def coarse(self, voxels: int, threads: int | None = None) -> Array:
-        """Stored values of the lattice of those streams, (z, y, x), without interpolated voxels."""
+    def coarse(self, voxels: int, threads: int | None = None) -> tuple[Array, Shape]:
+        """Stored values of the lattice of those streams, (z, y, x), and its spacing in voxels."""
         streams = min(self.within(voxels), len(self.sections.streams()))
-        left = self.lattice.axes[max(streams - 1, 0) :]
-        return scan.first(self.read(streams=self.within(voxels), threads=threads), left)
+        z, y, x = self._spacing(streams)
+        return self.read(streams=streams, threads=threads)[::z, ::y, ::x], (z, y, x)
 
-    def _grid(self, streams: int) -> Shape:
-        left = self.lattice.axes[streams - 1 :]
-        z, y, x = (-(-n // 2 ** left.count(k)) for k, n in enumerate(self.shape))
-        return z, y, x
+    def _spacing(self, streams: int) -> Shape:
+        """Voxels from one to the next in the lattice of the first streams, along (z, y, x)."""
+        return scan.spacing_of(self.lattice.axes[streams - 1 :])
+
+    def _voxels(self, streams: int) -> int:
+        return prod(-(-n // step) for n, step in zip(self.shape, self._spacing(streams), strict=True))

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inrcodec.layers.lattice.scan import PHASES, Stage
+from inrcodec.volume.arrays import Array
 
 Float = NDArray[np.floating[Any]]
-Array = NDArray[Any]
 Places = tuple[list[int], list[int], list[int]]  # steps, first indices and counts along (z, y, x)
 Offset = tuple[int, int, int]  # along the halved axis, and along the two others
 
@@ -114,7 +114,6 @@ class Neighbourhood:
         return source[np.ix_(*index)]
 
     def _seen(self, block: Float, offset: Offset, rim: int, places: Places) -> Float:
-        """The neighbours in one direction."""
         along, *others = offset
         moved = dict(zip(self.stage.others, others, strict=True))
         spans = []

@@ -22,10 +22,9 @@ from inrcodec.errors import CorruptFile
 from inrcodec.layers.lattice.neighbours import Around
 from inrcodec.layers.lattice.stream import Cursor
 from inrcodec.parallel import InterruptiblePool
+from inrcodec.volume.arrays import Bytes, Ints
 
 Float = NDArray[np.floating[Any]]
-Ints = NDArray[np.int64]
-Bytes = NDArray[np.uint8]
 
 SHIFT = 7  # bits of a weight behind the point
 CLASSES = 8
@@ -84,15 +83,13 @@ class Predictor:
         """Read the next one of a stream."""
         classes, exponent, *spreads, length = cursor.unpack(HEAD)
         if not 1 <= classes <= CLASSES:
-            raise CorruptFile(
-                f"a predictor of {classes} classes is damaged, get the file again", value=classes
-            )
+            raise CorruptFile(f"a predictor of {classes} classes is damaged", value=classes)
         bounds = np.frombuffer(cursor.take(classes - 1), np.uint8).astype(np.int64)
         if (np.diff(bounds) <= 0).any():
-            raise CorruptFile("a predictor has classes out of order, get the file again")
+            raise CorruptFile("a predictor has classes out of order")
         scales, weights = decode_weights(cursor.take(length), [neighbours, classes * neighbours], spreads)
         if (np.abs(scales) > SCALES).any() or (np.abs(weights) > LARGEST).any() or abs(exponent) > 64:
-            raise CorruptFile("a predictor has impossible weights, get the file again")
+            raise CorruptFile("a predictor has impossible weights")
         matrix = weights.astype(np.int64).reshape(classes, neighbours)
         return cls(scales.astype(np.int64), exponent, bounds, matrix)
 

@@ -12,12 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
+from inrcodec.volume.arrays import Array
 from inrcodec.volume.box import Shape
-
-Array = NDArray[np.generic]
 
 SMALLEST = 64  # voxels of the first lattice, at most
 PHASES = ((0, 0), (1, 1), (0, 1), (1, 0))
@@ -80,14 +76,17 @@ def axes_for(shape: Shape, spacing: Sequence[float]) -> tuple[int, ...]:
 
 def stages(axes: Sequence[int]) -> Iterator[Stage]:
     """The stages, the coarsest first."""
-    spacing = [2 ** list(axes).count(k) for k in range(3)]
-    for axis in axes:
-        z, y, x = spacing
-        yield Stage(axis, (z, y, x))
-        spacing[axis] //= 2
+    for k, axis in enumerate(axes):
+        yield Stage(axis, spacing_of(axes[k:]))
 
 
 def first(volume: Array, axes: Sequence[int]) -> Array:
     """The coarsest lattice."""
-    z, y, x = (2 ** list(axes).count(k) for k in range(3))
+    z, y, x = spacing_of(axes)
     return volume[::z, ::y, ::x]
+
+
+def spacing_of(axes: Sequence[int]) -> Shape:
+    """Voxels along (z, y, x) from one to the next of a lattice that these halvings would make whole."""
+    z, y, x = (2 ** list(axes).count(k) for k in range(3))
+    return z, y, x

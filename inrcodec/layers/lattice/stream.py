@@ -29,8 +29,7 @@ class Cursor:
         """The next bytes."""
         if count > len(self.data) - self.position:
             raise CorruptFile(
-                f"a refinement stream of {len(self.data)} bytes is cut off, get the file again",
-                value=len(self.data),
+                f"a refinement stream of {len(self.data)} bytes is cut off", value=len(self.data)
             )
         self.position += count
         return bytes(self.data[self.position - count : self.position])
@@ -43,7 +42,7 @@ class Cursor:
         """Refuse bytes behind the last part."""
         left = len(self.data) - self.position
         if left:
-            raise CorruptFile(f"{left} bytes follow a refinement stream, get the file again", value=left)
+            raise CorruptFile(f"{left} bytes follow a refinement stream", value=left)
 
 
 @dataclass(frozen=True)

@@ -96,7 +96,6 @@ def _convolution(dims: int) -> type[nn.Conv2d] | type[nn.Conv3d]:
 
 
 def _deconvolutions(arch: Architecture) -> list[nn.Module]:
-    """Stride-2 deconvolutions until every axis has its factor."""
     kind = nn.ConvTranspose2d if arch.dims == 2 else nn.ConvTranspose3d
     strides = [stride[3 - arch.dims :] for stride in arch.strides]
     extra = [tuple(s - 1 for s in stride) for stride in strides]

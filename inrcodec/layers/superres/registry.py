@@ -121,7 +121,6 @@ def _manifests(folder: Traversable) -> dict[str, Manifest]:
 
 
 def _manifest(folder: Traversable, entry: Traversable) -> Manifest:
-    """The manifest of a valid model card."""
     try:
         fields = json.loads(entry.read_text())
         if entry.name != f"{checked_id(fields['id'])}.json" or not _HASH.fullmatch(fields["sha256"]):
@@ -158,9 +157,7 @@ def _lift(held_out: list[dict[str, Any]]) -> float:
 
 def card(model: str) -> dict[str, Any]:
     """The whole model card of an ID."""
-    known = manifest(model)
-    fields: dict[str, Any] = json.loads(known.card.read_text())
-    return fields
+    return dict(json.loads(manifest(model).card.read_text()))
 
 
 def manifest(model: str) -> Manifest:

@@ -1,6 +1,5 @@
 """Super-resolution of a low-res volume, block by block.
 
-In: the low-res volume in the network's window.  Out: the residual of any range of full-res slices.
 Invariant: the blocks are a function of the active voxels alone, and each is computed on one thread, so the
 result does not depend on slabs or threads.
 
@@ -18,16 +17,13 @@ from itertools import combinations, product
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from inrcodec.layers.decode_options import Precision
 from inrcodec.layers.superres.network import SRDenseNet
 from inrcodec.parallel import InterruptiblePool, torch_pool
+from inrcodec.volume.arrays import Bool, Float, Float32
 from inrcodec.volume.box import Box, Shape
 
-Float = NDArray[np.float64]
-Float32 = NDArray[np.float32]
-Bool = NDArray[np.bool_]
 Place = tuple[slice, slice, slice]
 
 BLOCK = (16, 32, 32)  # low-res voxels at most: 26k with the halo, about 40 MB of activations a thread

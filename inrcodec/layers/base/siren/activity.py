@@ -6,14 +6,11 @@ its neighbours, so that nothing visible is dropped.
 """
 
 import numpy as np
-from numpy.typing import NDArray
 
 from inrcodec.format.limits import CELLS
+from inrcodec.volume.arrays import Bool, Float
 from inrcodec.volume.box import Shape
 from inrcodec.volume.value_range import amplitude, sampled
-
-Bool = NDArray[np.bool_]
-Float = NDArray[np.float64]
 
 TOLERANCE = 0.0246  # of the amplitude: 30 HU on the head; keeps the skin's partial volume, drops air's noise
 WORTH_IT = 0.9  # a mask that leaves more than this active costs more than it saves
@@ -43,24 +40,16 @@ def cell_for(shape: Shape, edge: int) -> Shape:
 
 def active_cells(lowres: Float, background: float, cell: Shape) -> Bool | None:
     """Cells that hold anything but background; ``None`` where a mask would not pay."""
+    from scipy.ndimage import binary_dilation  # only what encodes waits for SciPy
+
     tolerance = TOLERANCE * amplitude(lowres)
-    far = _dilated(np.stack([np.abs(plane - background) > tolerance for plane in lowres]))
+    far = binary_dilation(np.stack([np.abs(plane - background) > tolerance for plane in lowres]))
     pad = [(0, -n % c) for n, c in zip(far.shape, cell, strict=True)]
     padded = np.pad(far, pad)
     z, y, x = (n // c for n, c in zip(padded.shape, cell, strict=True))
     cells = padded.reshape(z, cell[0], y, cell[1], x, cell[2]).any((1, 3, 5))
     active: Bool = np.asarray(cells, dtype=np.bool_)
     return active if active.mean() < WORTH_IT else None
-
-
-def _dilated(far: Bool) -> Bool:
-    """What is set, and its six neighbours."""
-    grown = far.copy()
-    for axis in range(far.ndim):
-        here, there = np.moveaxis(grown, axis, 0), np.moveaxis(far, axis, 0)
-        here[1:] |= there[:-1]
-        here[:-1] |= there[1:]
-    return grown
 
 
 def active_voxels(cells: Bool | None, cell: Shape, shape: Shape) -> Bool:

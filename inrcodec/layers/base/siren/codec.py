@@ -16,18 +16,14 @@ from numpy.typing import NDArray
 
 from inrcodec.entropy.mask import decode_mask
 from inrcodec.errors import CorruptFile
-from inrcodec.format import index
 from inrcodec.format.header import Header
 from inrcodec.layers.base.siren import activity, companding, siren, tiles, weights
 from inrcodec.layers.base.siren.siren import Layout
 from inrcodec.layers.base.siren.tiles import Tile
-from inrcodec.layers.base.siren.weights import Int32
 from inrcodec.parallel import InterruptiblePool, one_blas_thread, thread_count
 from inrcodec.progress import Progress
+from inrcodec.volume.arrays import Bool, Float, Int32
 from inrcodec.volume.box import Box, Shape, lowres_shape
-
-Float = NDArray[np.float64]
-Bool = NDArray[np.bool_]
 
 STAGE = "lowres"  # the name under which decoding reports its progress
 
@@ -70,15 +66,10 @@ class SirenTiles:
     @cached_property
     def streams(self) -> list[bytes]:
         """The bytes of each tile; none for a box of pure background."""
-        return index.split(self.sections["INDX"], self.sections["WGHT"], len(self.boxes))
+        return split(self.sections["INDX"], self.sections["WGHT"], len(self.boxes))
 
     def weights(self, tile: int) -> list[Float]:
-        """The float64 tensors, (in, out), of one tile's network, from its own bytes.
-
-        Raises
-        ------
-        CorruptFile
-        """
+        """The float64 tensors, (in, out), of one tile's network, from its own bytes; raises `CorruptFile`."""
         codes, integers = weights.read_tile(self.streams[tile], self.layout.sizes)
         return weights.dequantize(self.layout, integers, codes)
 
@@ -130,7 +121,7 @@ class SirenTiles:
         if (tile is None) != (not data):
             raise CorruptFile(
                 f"tile {k} has a stream of {len(data)} bytes but "
-                f"{'no' if tile is None else 'some'} active voxels; the file is damaged",
+                f"{'no' if tile is None else 'some'} active voxels",
                 value=k,
             )
         if tile is None:
@@ -156,8 +147,27 @@ def encode(
     codes, integers : step codes and integers of the tensors of each network, for those that are not ``None``.
     """
     streams = map(weights.write_tile, codes, integers)
-    lengths, data = index.join([next(streams) if tile is not None else b"" for tile in boxes])
-    return {"INDX": lengths, "WGHT": data}
+    each = [next(streams) if tile is not None else b"" for tile in boxes]
+    return {"INDX": np.array([len(s) for s in each], dtype="<u4").tobytes(), "WGHT": b"".join(each)}
+
+
+def split(index: bytes, weights: bytes, count: int) -> list[bytes]:
+    """The streams of ``count`` tiles in ``WGHT``, whose lengths (u32) are in ``INDX``.
+
+    Raises
+    ------
+    CorruptFile
+        The index does not name every byte exactly once.
+    """
+    lengths = np.frombuffer(index[: len(index) // 4 * 4], dtype="<u4").astype(np.int64)
+    if len(index) != 4 * count or lengths.sum() != len(weights):
+        raise CorruptFile(
+            f"the index of {len(index)} bytes names {lengths.sum()} bytes of weights, but there are {count} "
+            f"tiles and {len(weights)} bytes",
+            value=len(index),
+        )
+    ends = lengths.cumsum()
+    return [weights[end - length : end] for end, length in zip(ends.tolist(), lengths.tolist(), strict=True)]
 
 
 def _cross(one: Box, other: Box) -> bool:

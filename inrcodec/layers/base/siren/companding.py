@@ -1,10 +1,8 @@
 """Companding: more of [-1, 1] for the values in focus, less for all others, and back.
 
-In: unit values, and the nodes of a curve.  Out: companded unit values, or the linear ones again.
 Invariant: `expand` undoes `compress` to the rounding of float64, voxel by voxel: a value depends on nothing
 but itself and the nodes.
 
-A network that is fitted to companded values makes its errors there; going back divides them by the slope.
 The curve is piecewise linear, rises from (-1, -1) to (1, 1), and has few nodes between.  Nodes are integers
 in steps of 2^-15, which float64 holds exactly, flat: linear, companded, linear, companded, …
 """
@@ -12,11 +10,10 @@ in steps of 2^-15, which float64 holds exactly, flat: linear, companded, linear,
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from inrcodec.format.header_checks import ONE
+from inrcodec.volume.arrays import Float
 
-Float = NDArray[np.float64]
 Nodes = tuple[int, ...]
 
 # The slope in the window is then 5 times that outside: steeper ones gain little more of the low-res error and

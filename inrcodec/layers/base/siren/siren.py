@@ -1,13 +1,10 @@
-"""SIRENs (Sitzmann et al., NeurIPS 2020; paper, section 3.3): the networks of all tiles as one batch of
-weights.
+"""SIRENs (Sitzmann et al., NeurIPS 2020; paper, section 3.3), one for each tile.
 
-In: weights ``(tiles, in, out)``, biases ``(tiles, 1, out)``, coordinates in [-1, 1].  Out: values.
 Invariant: a decoded voxel's value does not depend on the slab or region that is decoded.
 
 Training evaluates them in torch and float32 (`encoder.fit.backprop`).  Decoding evaluates one tile at a time
 in NumPy float64, in chunks that are a function of the tile alone and always of the same shape: a voxel sits
-in the same row of the same product whatever is decoded, so its bits are the same too.  torch is imported only
-by what trains.
+in the same row of the same product whatever is decoded, so its bits are the same too.
 """
 
 from __future__ import annotations
@@ -19,14 +16,13 @@ from math import sqrt
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from inrcodec.layers.base.siren.tiles import Tile
+from inrcodec.volume.arrays import Float
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
-Float = NDArray[np.float64]
 
 OMEGA = 30.0  # SIREN's reference value; the paper states none
 CHUNK = 4096  # rows of a product while decoding: its activations stay within a core's cache

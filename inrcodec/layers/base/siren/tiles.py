@@ -12,11 +12,11 @@ from math import log
 import numpy as np
 from numpy.typing import NDArray
 
+from inrcodec.volume.arrays import Bool
 from inrcodec.volume.box import Box, Shape
 
 THINNEST = 8  # sides of a tile may differ by this much before their coordinates have scales of their own
 CANDIDATES = 24  # ways to divide a volume of which the tiles are cut and compared
-Bool = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,14 +10,11 @@ from collections.abc import Sequence
 from math import log
 
 import numpy as np
-from numpy.typing import NDArray
 
 from inrcodec.entropy import laplace
 from inrcodec.errors import CorruptFile
 from inrcodec.layers.base.siren.siren import Layout
-
-Int32 = NDArray[np.int32]
-Float = NDArray[np.float64]
+from inrcodec.volume.arrays import Float, Int32
 
 CODES = 256  # of a step: one byte
 ORIGIN, PER_OCTAVE = 192, 8  # steps from 2**-24 to 2**7.875, 9 % apart
@@ -50,17 +47,11 @@ def write_tile(codes: Sequence[int], integers: Sequence[Int32]) -> bytes:
 
 
 def read_tile(stream: bytes, sizes: Sequence[int]) -> tuple[list[int], list[Int32]]:
-    """Step codes and integers of tensors of the given sizes.
-
-    Raises
-    ------
-    CorruptFile
-    """
+    """Step codes and integers of tensors of the given sizes; raises `CorruptFile`."""
     heads = 2 * len(sizes)
     if len(stream) < heads:
         raise CorruptFile(
-            f"a tile's stream has {len(stream)} bytes, not the {heads} of its steps; the file is damaged",
-            value=len(stream),
+            f"a tile's stream has {len(stream)} bytes, not the {heads} of its steps", value=len(stream)
         )
     codes, spreads = list(stream[0:heads:2]), list(stream[1:heads:2])
     return codes, laplace.decode_weights(stream[heads:], sizes, spreads)
