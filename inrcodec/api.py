@@ -9,19 +9,14 @@ In: sources and options.  Out: bytes, arrays, volumes, reports.  Invariant: no a
 from __future__ import annotations
 
 from os import PathLike
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TypeAlias, Unpack
+from typing import Any, BinaryIO, Protocol, TypeAlias, Unpack
 
 from numpy.typing import NDArray
 
-from inrcodec import io, validate
+from inrcodec import io
 from inrcodec.encoder.ledger import EncodeReport
-from inrcodec.encoder.options import (
-    SOURCE_OPTIONS,
-    EncodeKeywords,
-    EncodeOptions,
-    ResolvedOptions,
-    SourceOptions,
-)
+from inrcodec.encoder.options import EncodeKeywords, EncodeOptions, ResolvedOptions
+from inrcodec.encoder.source_options import SOURCE_OPTIONS, SourceOptions
 from inrcodec.file import InrvFile
 from inrcodec.format import summary
 from inrcodec.layers.decode_options import OPTIONS as DECODE_OPTIONS
@@ -29,9 +24,6 @@ from inrcodec.layers.decode_options import DecodeKeywords, DecodeOptions
 from inrcodec.progress import Progress, Stages
 from inrcodec.validate.rows import lists_keywords, refuse_unknown
 from inrcodec.volume.volume import Volume
-
-if TYPE_CHECKING:
-    from inrcodec.encoder.facts import Facts
 
 Source: TypeAlias = str | PathLike[str] | NDArray[Any] | Volume
 File: TypeAlias = str | PathLike[str] | bytes | BinaryIO
@@ -139,10 +131,10 @@ def plan(
     -------
     dict of plain types, lengths in voxels, sizes in bytes, times in seconds
     """
-    from inrcodec.encoder import pipeline  # torch and SciPy: not for those who only read a header
+    from inrcodec.encoder.dry_run import dry_run  # torch and SciPy: not for those who only read a header
 
     about, resolved = _resolved(options, keywords)
-    return pipeline.forecast(_facts(source, about), resolved)
+    return dry_run(_read(source, about), about.modality, resolved)
 
 
 @lists_keywords(DecodeOptions)
@@ -227,8 +219,9 @@ def verify(source: File, *, device: str = "cpu", threads: int | None = None) -> 
     -------
     dict with "digest", "equal" or "differs", and "ok", whether it is equal; a wrong checksum raises.
     """
-    validate.check_device(device)
-    equal = open(source).verify(DecodeOptions(device=device, threads=threads))
+    options = DecodeOptions(device=device, threads=threads)
+    options.check_device()
+    equal = open(source).verify(options)
     return {"ok": equal, "digest": "equal" if equal else "differs"}
 
 
@@ -244,10 +237,8 @@ def _resolved(
     return source, resolved
 
 
-def _facts(source: Source, about: SourceOptions) -> Facts:
-    from inrcodec.encoder.facts import Facts
-
-    return Facts.of(io.read(source, spacing=about.spacing, series=about.series), about.modality)
+def _read(source: Source, about: SourceOptions) -> Volume:
+    return io.read(source, spacing=about.spacing, series=about.series)
 
 
 def _encoded(
@@ -256,6 +247,6 @@ def _encoded(
     from inrcodec.encoder import pipeline
 
     stages = Stages(progress)
-    facts = _facts(source, about)
+    volume = _read(source, about)
     stages("read", 1.0)
-    return pipeline.encode(facts, options, stages)
+    return pipeline.encode(volume, about.modality, options, stages)

@@ -16,6 +16,7 @@ from inrcodec.cli.arguments import Parser, given
 from inrcodec.encoder import options as encoding
 from inrcodec.encoder.options import PRESETS, EncodeOptions
 from inrcodec.encoder.presets import by_preset
+from inrcodec.encoder.source_options import SOURCE_OPTIONS, SourceOptions
 from inrcodec.errors import UsageError
 from inrcodec.layers import decode_options as decoding
 from inrcodec.layers.decode_options import DecodeOptions
@@ -227,7 +228,7 @@ def test_importing_options_imports_neither_torch_nor_numpy():
 
 TABLES = [
     # keywords that type checkers see, dataclasses whose fields they are
-    (encoding.EncodeKeywords, (EncodeOptions, encoding.SourceOptions)),
+    (encoding.EncodeKeywords, (EncodeOptions, SourceOptions)),
     (decoding.DecodeKeywords, (DecodeOptions,)),
 ]
 
@@ -249,15 +250,15 @@ def test_typed_keywords_are_the_fields_of_the_options(keywords, classes):
 )
 def test_an_impossible_value_of_source_options_is_refused(options, names):
     with pytest.raises(UsageError, match=names):
-        encoding.SourceOptions(**options)
-    found = encoding.SourceOptions(spacing=np.array([3.0, 1, 1]), modality="ct")
+        SourceOptions(**options)
+    found = SourceOptions(spacing=np.array([3.0, 1, 1]), modality="ct")
     assert (found.spacing, found.modality) == ((3.0, 1.0, 1.0), "CT")
 
 
 VERBS = [
-    (inrcodec.encode, {**encoding.OPTIONS, **encoding.SOURCE_OPTIONS}),
-    (inrcodec.encode_file, {**encoding.OPTIONS, **encoding.SOURCE_OPTIONS}),
-    (inrcodec.plan, {**encoding.OPTIONS, **encoding.SOURCE_OPTIONS}),
+    (inrcodec.encode, {**encoding.OPTIONS, **SOURCE_OPTIONS}),
+    (inrcodec.encode_file, {**encoding.OPTIONS, **SOURCE_OPTIONS}),
+    (inrcodec.plan, {**encoding.OPTIONS, **SOURCE_OPTIONS}),
     (inrcodec.decode, decoding.OPTIONS),
     (inrcodec.decode_volume, decoding.OPTIONS),
 ]
@@ -273,7 +274,7 @@ def test_help_of_a_verb_lists_every_keyword_with_type_and_default(verb, rows):
     assert "{keywords}" not in verb.__doc__
 
 
-ROWS = [*encoding.OPTIONS.values(), *encoding.SOURCE_OPTIONS.values(), *decoding.OPTIONS.values()]
+ROWS = [*encoding.OPTIONS.values(), *SOURCE_OPTIONS.values(), *decoding.OPTIONS.values()]
 
 
 @pytest.mark.parametrize("option", ROWS, ids=lambda option: option.name)

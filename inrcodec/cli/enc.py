@@ -15,7 +15,8 @@ from inrcodec.cli.arguments import STREAM, Parser, given
 from inrcodec.cli.exits import run
 from inrcodec.cli.progress import StageBar
 from inrcodec.cli.stdio import STDOUT, put_json, refuse_same_file, refuse_stream, refuse_terminal, say
-from inrcodec.encoder.options import OPTIONS, SOURCE_OPTIONS
+from inrcodec.encoder.options import OPTIONS
+from inrcodec.encoder.source_options import SOURCE_OPTIONS
 from inrcodec.errors import UsageError
 from inrcodec.report.text import plan_text, report_text
 

@@ -1,22 +1,20 @@
 """The ledger of one encoding: every byte, what was reached, and how.
 
 In: the written file's parts and measurements.  Out: a record that prints and turns into JSON.
-The one law: all bytes are counted, and the peak of every PSNR is stated.
+Invariant: all bytes are counted, and the peak of every PSNR is stated.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from inrcodec.encoder.facts import Facts
 from inrcodec.format.summary import bytes_by_part
 from inrcodec.volume import windows
 
 if TYPE_CHECKING:
     from inrcodec.encoder.measured import Measured
-    from inrcodec.encoder.plan import Plan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,60 +124,3 @@ def report(found: Measured, seconds: Mapping[str, float]) -> EncodeReport:
         reason=found.plan.grid.reason,
         considered=found.plan.grid.rows(),
     )
-
-
-def networks_plan(plan: Plan, size: int | None, seconds: float) -> dict[str, Any]:
-    """What an encoding by networks would do, in plain types.
-
-    Parameters
-    ----------
-    size : bytes that the file is predicted to have.
-    seconds : that it is predicted to take.
-    """
-    return {
-        **_about(plan.facts, plan.notices),
-        "factor": plan.header.factor,
-        "reason": plan.grid.reason,
-        "considered": plan.grid.rows(),
-        "lowres_shape": plan.header.lowres_shape,
-        "active_voxels": int(plan.lowres.active.sum()),
-        "tiles": plan.header.tiles,
-        "layers": plan.header.layers,
-        "width": plan.header.width,
-        "steps": plan.networks.steps,
-        "sr": plan.header.sr,
-        "ensemble": plan.header.sr_ensemble,
-        "through_sr": plan.options.through_sr,
-        "focus": windows.format_focus(plan.options.focus),
-        "predicted_bytes": size,
-        "seconds": seconds,
-    }
-
-
-def refinement_plan(facts: Facts, bound: float | None, size: int | None, seconds: float) -> dict[str, Any]:
-    """What an encoding by a refinement alone would do; the bytes that a promise takes show in the end.
-
-    Parameters
-    ----------
-    bound : of the error, in physical units, where that is requested.
-    """
-    reason = "a refinement keeps the promise; networks would cost more than they save"
-    return {
-        **_about(facts, ()),
-        **({} if bound is None else {"bound": bound}),
-        "reason": reason
-        if bound is not None
-        else "a refinement is forecast to take fewer bytes than networks",
-        "considered": [],
-        "predicted_bytes": size,
-        "seconds": seconds,
-    }
-
-
-def _about(facts: Facts, notices: Sequence[str]) -> dict[str, Any]:
-    return {
-        "shape": facts.volume.shape,
-        "dtype": str(facts.volume.array.dtype),
-        "modality": facts.volume.modality,
-        "notices": [*facts.notices, *notices],
-    }

@@ -23,14 +23,15 @@ inrcodec.errors.UsageError: unknown option 'facter', did you mean 'factor'?
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from os import PathLike
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any
 
 from inrcodec import validate
 from inrcodec.encoder import conflicts
 from inrcodec.encoder.presets import PRESETS, Preset, ResolvedOptions, Settings, Triple, by_preset
+from inrcodec.encoder.source_options import SourceKeywords
 from inrcodec.format import limits
 from inrcodec.validate import LARGEST, SWITCH, Kind, number, triples, whole
 from inrcodec.validate.rows import check_all, lists_keywords, refuse_unknown, row, table
@@ -43,31 +44,20 @@ if TYPE_CHECKING:
 __all__ = [
     "OPTIONS",
     "PRESETS",
-    "SOURCE_OPTIONS",
     "EncodeKeywords",
     "EncodeOptions",
     "Preset",
     "ResolvedOptions",
-    "SourceOptions",
 ]
 
 MAX_STEPS = 10_000_000
 MAX_SEED = LARGEST  # what torch takes
 
-SOURCE = "source"
 TARGET = "target, at most one"
 EFFORT = "effort"
 NETWORKS = "networks"
 SUPERRES = "super-resolution"
 MACHINE = "machine"
-
-
-class SourceKeywords(TypedDict, total=False):
-    """Types of the fields of `SourceOptions`."""
-
-    spacing: Sequence[float] | None
-    series: str | None
-    modality: str | None
 
 
 class EncodeKeywords(SourceKeywords, total=False):
@@ -94,60 +84,6 @@ class EncodeKeywords(SourceKeywords, total=False):
     device: str
     threads: int | None
     resume: str | PathLike[str] | None
-
-
-def _spacing(name: str, value: Any) -> tuple[float, ...]:
-    """Edges of a voxel; whether there are as many as axes is checked with the array."""
-    edges = tuple(value) if isinstance(value, Iterable) and not isinstance(value, str) else ()
-    validate.require(len(edges) in (2, 3), name, value, "(z, y, x) or (y, x) in mm")
-    return tuple(validate.number_above(name, edge, 0.0) for edge in edges)
-
-
-def _modality(_: str, value: Any) -> str | None:
-    from inrcodec.volume.modality import parse_modality  # imports NumPy, for those who need it
-
-    return parse_modality(value)
-
-
-@lists_keywords()
-@dataclass(frozen=True, kw_only=True)
-class SourceOptions:
-    """What a source does not say itself.
-
-    Parameters
-    ----------
-    {keywords}
-    """
-
-    spacing: Sequence[float] | None = row(
-        None,
-        Kind("above 0", _spacing, validate.parse_floats, "Z,Y,X"),
-        "voxel spacing, of NumPy files",
-        SOURCE,
-        unit="mm",
-        otherwise="1 mm",
-        main=True,
-    )
-    series: str | None = row(
-        None,
-        Kind("", lambda _, value: value),
-        "which series of a folder",
-        SOURCE,
-        detail="its Series Instance UID, or its number",
-        metavar="UID",
-    )
-    modality: str | None = row(
-        None,
-        Kind("CT, MR …", _modality),
-        "of NIfTI and NumPy files, which lack it",
-        SOURCE,
-        metavar="TERM",
-        otherwise="CT, if the values look like Hounsfield units",
-        main=True,
-    )
-
-    def __post_init__(self) -> None:
-        check_all(self)
 
 
 @lists_keywords()
@@ -397,4 +333,3 @@ class EncodeOptions:
 
 
 OPTIONS = table(EncodeOptions)
-SOURCE_OPTIONS = table(SourceOptions)

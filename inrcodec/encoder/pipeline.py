@@ -1,49 +1,41 @@
 """One encoding, from a volume to a file: facts, plan, fit, measure.
 
-In: a volume and resolved options.  Out: the bytes of a file and its report; or what they would be.
+In: a volume and resolved options.  Out: the bytes of a file, and its report.
 Invariant: each step is its own module's; here they only follow each other.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
-from inrcodec.encoder import back_projection, bounded, fitted, ledger, measure, planner, target_search, timing
+from inrcodec.encoder import back_projection, bounded, fitted, ledger, measure, planner, target_search
 from inrcodec.encoder.facts import Facts
 from inrcodec.encoder.measured import Measured
 from inrcodec.encoder.options import ResolvedOptions
 from inrcodec.progress import Progress, Stages
+from inrcodec.volume.volume import Volume
 
 # dB: a fit through a model that gains less may be behind one through Lanczos: of 22 volumes that no model
 # was made for, by 0.67 dB at a gain of 0.77.
 NARROW = 1.0
 
 
-def encode(facts: Facts, options: ResolvedOptions, stages: Stages) -> tuple[bytes, ledger.EncodeReport]:
+def encode(
+    volume: Volume, stated: str | None, options: ResolvedOptions, stages: Stages
+) -> tuple[bytes, ledger.EncodeReport]:
     """Encode a volume.
+
+    Parameters
+    ----------
+    stated : modality, where the source does not say it.
 
     Raises
     ------
     InputError, UsageError, ModelNotFound, TargetNotReached, FitFailed, LimitExceeded
     """
-    found = _measured(facts, options, stages)
+    found = _measured(Facts.of(volume, stated), options, stages)
     found.check()
     return found.blob, ledger.report(found, stages.seconds)
-
-
-def forecast(facts: Facts, options: ResolvedOptions) -> dict[str, Any]:
-    """What :func:`encode` would do, in plain types: what is decided before the fit."""
-    if options.max_error is not None and not options.base:
-        return ledger.refinement_plan(facts, options.max_error, None, timing.refinement(facts, options))
-    if options.psnr is not None:
-        found = target_search.forecast(facts, options)
-        if not found.favours_networks:
-            return ledger.refinement_plan(facts, None, found.refinement, timing.refinement(facts, options))
-        here = planner.on_grid(facts, options, found.grids[0])
-        return ledger.networks_plan(here, found.networks, timing.networks(here))
-    here = planner.make(facts, options)
-    return ledger.networks_plan(here, here.predicted, timing.networks(here))
 
 
 def _measured(facts: Facts, options: ResolvedOptions, progress: Progress) -> Measured:

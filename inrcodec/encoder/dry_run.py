@@ -1,0 +1,81 @@
+"""What an encoding would do, without doing it: a plan in plain types, with its size and time.
+
+In: a volume and resolved options.  Out: a dictionary that turns into JSON.
+Invariant: nothing is fitted but for the few steps that are timed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from inrcodec.encoder import planner, target_search, timing
+from inrcodec.encoder.facts import Facts
+from inrcodec.encoder.options import ResolvedOptions
+from inrcodec.encoder.plan import Plan
+from inrcodec.volume import windows
+from inrcodec.volume.volume import Volume
+
+
+def dry_run(volume: Volume, stated: str | None, options: ResolvedOptions) -> dict[str, Any]:
+    """All that is decided before the fit.
+
+    Parameters
+    ----------
+    stated : modality, where the source does not say it.
+    """
+    facts = Facts.of(volume, stated)
+    if options.max_error is not None and not options.base:
+        return _refinement(facts, options, None)
+    if options.psnr is None:
+        plan = planner.make(facts, options)
+        return _networks(plan, plan.predicted)
+    found = target_search.forecast(facts, options)
+    if not found.favours_networks:
+        return _refinement(facts, options, found.refinement)
+    return _networks(planner.on_grid(facts, options, found.grids[0]), found.networks)
+
+
+def _networks(plan: Plan, size: int | None) -> dict[str, Any]:
+    """Networks, in a file that is predicted to have so many bytes."""
+    return {
+        **_about(plan.facts, plan.notices),
+        "factor": plan.header.factor,
+        "reason": plan.grid.reason,
+        "considered": plan.grid.rows(),
+        "lowres_shape": plan.header.lowres_shape,
+        "active_voxels": int(plan.lowres.active.sum()),
+        "tiles": plan.header.tiles,
+        "layers": plan.header.layers,
+        "width": plan.header.width,
+        "steps": plan.networks.steps,
+        "sr": plan.header.sr,
+        "ensemble": plan.header.sr_ensemble,
+        "through_sr": plan.options.through_sr,
+        "focus": windows.format_focus(plan.options.focus),
+        "predicted_bytes": size,
+        "seconds": timing.networks(plan),
+    }
+
+
+def _refinement(facts: Facts, options: ResolvedOptions, size: int | None) -> dict[str, Any]:
+    """A refinement alone; the bytes that a bound takes are only known in the end."""
+    bounded = options.max_error is not None
+    kept = "a refinement keeps the promise; networks would cost more than they save"
+    return {
+        **_about(facts, ()),
+        **({"bound": options.max_error} if bounded else {}),
+        "reason": kept if bounded else "a refinement is forecast to take fewer bytes than networks",
+        "considered": [],
+        "predicted_bytes": size,
+        "seconds": timing.refinement(facts, options),
+    }
+
+
+def _about(facts: Facts, notices: Sequence[str]) -> dict[str, Any]:
+    return {
+        "shape": facts.volume.shape,
+        "dtype": str(facts.volume.array.dtype),
+        "modality": facts.volume.modality,
+        "notices": [*facts.notices, *notices],
+    }
