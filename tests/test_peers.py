@@ -1,6 +1,6 @@
 """The benchmarks call the peers rightly: what they are given is what they code, and it comes back.
 
-In: a crop of a real head, and shapes that trip a careless call.  Out: nothing.  The one law: a peer that
+In: a crop of a real head, and shapes that trip a careless call.  Out: nothing.  Invariant: a peer that
 looks bad in a table must be bad, and not called badly.
 """
 

@@ -102,7 +102,7 @@ def in_order(facts: Facts, options: ResolvedOptions, psnr: float) -> list[Choice
 
 
 class _Grids:
-    """The forecasts of one volume, each made when it is first asked for."""
+    """The forecasts of one volume, each made when it is first needed."""
 
     def __init__(self, facts: Facts, options: ResolvedOptions) -> None:
         self.volume, self.options = facts.volume, options
@@ -288,7 +288,7 @@ def factor_for(volume: Volume, options: ResolvedOptions) -> Shape:
         A requested factor is longer than its axis.
     """
     if options.factor is not None:
-        shrinks = options.factor == PRESETS[options.preset].factor  # to the axis; nobody asked for this one
+        shrinks = options.factor == PRESETS[options.preset].factor  # a preset's factor fits the axis
         requested = (1, *options.factor[1:]) if volume.ndim == 2 else options.factor
         for name, n, f in zip("zyx", volume.shape, requested, strict=True):
             if f > n and not shrinks:

@@ -36,7 +36,7 @@ class EncodeReport:
     psnr_lowres : of the fit alone, over the low-res volume, at the same peak; with `through_sr` it is lower,
         as the fit is not to the plain low-res volume; ``None`` without networks.
     max_error, unit : largest error of a voxel, in physical units.
-    bound : that no voxel exceeds, where that was asked for.
+    bound : that no voxel exceeds, where one was requested.
     mean_errors : by window, mean absolute error of the voxels whose source lies in it, in physical units.
     mean_errors_lowres : the same of the low-res volume alone: what the networks hold, and a focus serves.
     focus : the window that the fit was to serve.

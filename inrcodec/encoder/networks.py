@@ -44,7 +44,7 @@ class Networks:
     parts : tiles along (z, y, x).
     layout : the network of every tile.
     rate : loss units a bit, for the fit.
-    bytes : of all weights, as far as can be told before the fit.
+    bytes : of all weights, estimated before the fit.
     steps : of the fit.
     cuts : first index of each next tile, in k-d order.
     tiles : of all boxes; ``None`` for one of pure background.

@@ -115,7 +115,7 @@ class Plan:
 
     @property
     def predicted_least(self) -> int:
-        """Bytes of the file with these networks, as far as can be told before the fit."""
+        """Bytes of the file with these networks, estimated before the fit."""
         return self.overhead + self.networks.bytes
 
     @property

@@ -79,7 +79,7 @@ def for_lowres(
         notices=(*about_focus, *about_model),
     )
     if size is not None and size < least.predicted_least:
-        if requested_size(facts, options) is None:  # nobody insists
+        if requested_size(facts, options) is None:  # a default, not a request
             return for_lowres(facts, options, grid, low)
         _refuse_too_small(size, least)
     found = replace(least, networks=networks.networks_for(least.targets, low.active, options, least.budget))
