@@ -238,7 +238,7 @@ def _resolved(
 
 
 def _read(source: Source, about: SourceOptions) -> Volume:
-    return io.read(source, spacing=about.spacing, series=about.series)
+    return io.read(source, **about.reading)
 
 
 def _encoded(

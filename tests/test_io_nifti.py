@@ -149,9 +149,9 @@ def test_one_slice_of_three_dimensions_stays_a_volume(tmp_path):
 @pytest.mark.parametrize(
     ("array", "cause"),
     [
-        (np.zeros((2, 2, 2, 3)), r"4-D \(2, 2, 2, 3\)"),
-        (np.zeros((2, 2, 1, 3)), r"4-D"),
-        (np.zeros((2, 2, 2, 1, 3)), "5-D"),
+        (np.zeros((2, 2, 2, 3)), "holds 3 volumes"),
+        (np.zeros((2, 2, 1, 3)), "holds 3 volumes"),
+        (np.zeros((2, 2, 2, 2, 3)), "holds 6 volumes"),
         (np.zeros((2, 2, 2), [(c, "u1") for c in "RGB"]), r"colour image \(R, G, B\)"),
         (np.zeros((2, 2, 2), np.complex64), "complex64"),
         (np.full((2, 2, 2), np.nan, np.float32), "8 NaN"),

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from inrcodec.encoder.source_options import SourceOptions
 from inrcodec.errors import InputError, InrvError, UsageError, WriteError
 from inrcodec.io import check_file, check_sink, read, write
 from inrcodec.volume.volume import Volume
@@ -174,3 +175,44 @@ def test_formats_are_imported_when_they_are_needed():
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
+
+
+FOUR = np.arange(2 * 5 * 3 * 4, dtype=np.int16).reshape(2, 5, 3, 4)
+
+
+def test_one_of_several_volumes_is_chosen_and_none_is_guessed(tmp_path):
+    np.save(tmp_path / "four.npy", FOUR)
+    with pytest.raises(InputError, match="holds 2 volumes, choose one: 0 to 1"):
+        read(tmp_path / "four.npy")
+    with pytest.raises(InputError, match="2 is not one of them"):
+        read(FOUR, volume=2)
+    with pytest.raises(UsageError, match="no meaning"):
+        read(FOUR[0], volume=0)
+    for index in (0, 1):
+        np.testing.assert_array_equal(read(tmp_path / "four.npy", volume=index).array, FOUR[index])
+
+
+@pytest.mark.parametrize("name", ["a.npy", "a.nii.gz", "dicom"])
+def test_a_part_is_where_it_was(tmp_path, name):
+    whole = Volume.from_array(FOUR[1], spacing=(2, 0.5, 0.5))
+    write(whole, tmp_path / name)
+    part, spacing = read(tmp_path / name, slices=slice(1, -1)), 2 if name != "a.npy" else 1
+    np.testing.assert_array_equal(part.array, FOUR[1, 1:-1])
+    np.testing.assert_allclose(part.affine[:3, 3], [0, 0, spacing])
+
+
+@pytest.mark.parametrize("slices", [slice(5, None), slice(3, 3), slice(0, 5, 2)])
+def test_a_part_without_slices_is_refused(slices):
+    with pytest.raises(UsageError, match="is not a run of some of 5 slices"):
+        read(FOUR[0], slices=slices)
+
+
+@pytest.mark.parametrize(("word", "part"), [("1:3", (1, 3)), (":3", (None, 3)), ("-2:", (-2, None))])
+def test_slices_are_given_as_python_writes_them(word, part):
+    assert SourceOptions(slices=word).slices == slice(*part)
+
+
+@pytest.mark.parametrize("word", ["", "3", "a:b", "1:2:3", "1.5:3", ":::"])
+def test_what_are_no_slices_is_refused(word):
+    with pytest.raises(UsageError, match="A:B, from slice A"):
+        SourceOptions(slices=word)

@@ -39,16 +39,24 @@ class Format:
 
 
 DICOM = Format("DICOM", "dicom", read_options=("series",), write_options=("template", "modality"))
+_ARRAYS = ("spacing", "volume")
 FORMATS = (
     DICOM,
-    Format("NIfTI", "nifti", (".nii", ".nii.gz")),
-    Format("NumPy", "npy", (".npy",), read_options=("spacing",)),
-    Format("NumPy archive", "npy", (".npz",), sink=False, read_options=("spacing",)),
+    Format("NIfTI", "nifti", (".nii", ".nii.gz"), read_options=("volume",)),
+    Format("NumPy", "npy", (".npy",), read_options=_ARRAYS),
+    Format("NumPy archive", "npy", (".npz",), sink=False, read_options=_ARRAYS),
 )
 ENDINGS = {ending: form for form in FORMATS for ending in form.endings}
 
 
-def read(source: Source, *, spacing: Sequence[float] | None = None, series: str | None = None) -> Volume:
+def read(
+    source: Source,
+    *,
+    spacing: Sequence[float] | None = None,
+    series: str | None = None,
+    volume: int | None = None,
+    slices: slice | None = None,
+) -> Volume:
     """Volume of a DICOM folder or file, `.nii`, `.nii.gz`, `.npy`, `.npz`, an array or a volume.
 
     Parameters
@@ -60,6 +68,10 @@ def read(source: Source, *, spacing: Sequence[float] | None = None, series: str 
         For arrays, `.npy` and `.npz` only, in the order of their axes; 1 mm without it.
     series : str, optional
         Series Instance UID or number, where a DICOM folder holds several.
+    volume : int, optional
+        Which volume of a source that holds several (in time, by echo, by segment), from 0.
+    slices : slice, optional
+        The part along z that is taken, in the order of the volume, without a step.
 
     Raises
     ------
@@ -68,7 +80,8 @@ def read(source: Source, *, spacing: Sequence[float] | None = None, series: str 
         `IncompleteSeries` missing, duplicate or inconsistent slices, as `MissingExtra` a compression whose
         decoder is not installed.
     UsageError
-        `spacing` for a source that has its own, `series` for one that has none.
+        `spacing` for a source that has its own, `series` or `volume` for one that has none; `slices` that
+        leave nothing.
 
     Examples
     --------
@@ -76,19 +89,22 @@ def read(source: Source, *, spacing: Sequence[float] | None = None, series: str 
     >>> read(np.zeros((16, 16), np.uint8), spacing=(0.5, 0.5)).spacing
     (1.0, 0.5, 0.5)
     """
-    options = {"spacing": spacing, "series": series}
-    if isinstance(source, Volume):
-        _accepted(options, (), "a Volume")
-        return source
+    options = {"spacing": spacing, "series": series, "volume": volume}
     if isinstance(source, (str, os.PathLike)):
         form = _source_format(Path(source))
         options = _accepted(options, form.read_options, form.name)
-        volume: Volume = form.load().read(Path(source), **options)
-        return volume
-    from inrcodec.io.npy import from_array
+        if "slices" in form.read_options:  # where what is left out may be what could not be read
+            found: Volume = form.load().read(Path(source), **options, slices=slices)
+            return found
+        whole: Volume = form.load().read(Path(source), **options)
+    elif isinstance(source, Volume):
+        _accepted(options, (), "a Volume")
+        whole = source
+    else:
+        from inrcodec.io.npy import from_array
 
-    _accepted(options, ("spacing",), "an array")
-    return from_array(source, spacing=spacing)
+        whole = from_array(source, **_accepted(options, _ARRAYS, "an array"))
+    return whole if slices is None else whole.part(slices)
 
 
 def write(

@@ -10,20 +10,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from inrcodec.errors import InputError
+from inrcodec.errors import InputError, UsageError
 from inrcodec.io.atomic import Location, atomic_write
+from inrcodec.io.choice import chosen_volume
 from inrcodec.io.provenance import Provenance
 from inrcodec.volume.padding import find_padding
 from inrcodec.volume.volume import Volume
 
 
-def read(source: Location, *, spacing: Sequence[float] | None = None) -> Volume:
+def read(source: Location, *, spacing: Sequence[float] | None = None, volume: int | None = None) -> Volume:
     """Volume of a `.npy` file, or of a `.npz` file that holds one array.
 
     Parameters
     ----------
     spacing : sequence of float, mm, optional
         In the order of the array's axes, (z, y, x) or (y, x).
+    volume : int, optional
+        Index along the first axis of an array of four dimensions.
 
     Raises
     ------
@@ -31,15 +34,22 @@ def read(source: Location, *, spacing: Sequence[float] | None = None) -> Volume:
         Not a NumPy file, pickled objects, several arrays, or an array that is not a volume.
     """
     path = Path(source)
-    return from_array(_load(path), spacing=spacing, source_bytes=path.stat().st_size)
+    whole = from_array(_load(path), spacing=spacing, volume=volume)
+    return replace(whole, source_bytes=path.stat().st_size) if volume is None else whole
 
 
 def from_array(
-    array: NDArray[Any], *, spacing: Sequence[float] | None = None, source_bytes: int | None = None
+    array: NDArray[Any], *, spacing: Sequence[float] | None = None, volume: int | None = None
 ) -> Volume:
     """Volume of an array, with the padding value that its corners show, if it is a CT."""
-    volume = Volume.from_array(array, spacing=spacing)
-    return replace(volume, padding=find_padding(volume.array), source_bytes=source_bytes)
+    if np.ndim(array) == 4:
+        array = array[chosen_volume(volume, len(array), f"an array of shape {array.shape}")]
+    elif volume is not None:
+        raise UsageError(
+            "has no meaning for an array of one volume: leave it out", value=volume, option="volume"
+        )
+    found = Volume.from_array(array, spacing=spacing)
+    return replace(found, padding=find_padding(found.array))
 
 
 def write(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -176,6 +176,22 @@ class Volume:
     def value_range(self) -> Range:
         """The smallest and largest stored value that is not padding; computed once."""
         return Range.of(self)
+
+    def part(self, slices: slice) -> Volume:
+        """A run of its slices, in place: the affine's origin moves to the first of them.
+
+        Raises
+        ------
+        UsageError
+            No slice is left, or `slices` has a step.
+        """
+        chosen = range(len(self.array))[slices]
+        if not chosen or chosen.step != 1:
+            cause = f"{slices} is not a run of some of {len(self.array)} slices, counted from 0"
+            raise UsageError(cause, value=slices, option="slices")
+        affine = self.affine.copy()
+        affine[:3, 3] += chosen.start * affine[:3, 2]
+        return replace(self, array=self.array[slices], affine=affine, source_bytes=None)
 
     def relabelled(self, *, modality: str, unit: str) -> Volume:
         """The same voxels with another modality and unit; nothing is copied, checked or computed again."""
