@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from dataclasses import replace
 from itertools import pairwise
 from threading import Event
 
@@ -137,6 +138,42 @@ def test_lanes_are_near_the_entropy():
     assert 8 * (len(states) + sum(map(len, words)) + len(rare)) < 1.015 * ideal
 
 
+def test_few_bits_are_one_lane():
+    """Arrays of one symbol each made a constant volume of 64 x 128 x 128 take 13 s."""
+    found, contexts = np.zeros(100_000, np.uint8), np.zeros(100_000, np.uint8)
+    found[::1000] = 1
+    writer = Writer()
+    writer.add(contexts, found, Tables())
+    assert len(writer.finish()[0]) == 8
+    for count, many in (
+        (40_000, False),
+        (300_000, True),
+    ):  # array operations on 2 to 31 symbols are no better
+        writer, (contexts, values) = Writer(), laplace(count)
+        writer.add(contexts, tokens.tokenise(values)[0], Tables())
+        assert writer.bits > 4 * interleaved.LANE_BITS
+        states = writer.finish()[0]
+        assert len(states) >= 8 * interleaved.FEWEST_LANES if many else len(states) == 8
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+def test_a_single_lane_is_coded_alike_by_the_loop_and_by_arrays(quiet):
+    contexts, values = laplace(3000)
+    if quiet:
+        contexts, values = np.sort(contexts), np.where(values > 9, values, 0)
+    found, writer = tokens.tokenise(values)[0], Writer()
+    rare = writer.add(contexts, found, Tables())
+    loop, arrays = (np.full(1, interleaved.LOW) for _ in range(2))
+    words = interleaved._pushed_on_one(loop, *writer.blocks[0])
+    assert words == interleaved._pushed(arrays, *writer.blocks[0]) and loop == arrays
+    readers = [BlockReader(loop, words, rare), BlockReader(arrays, words, rare)]
+    read = [readers[0]._pop_one(contexts, Tables()), readers[1]._pop(contexts, Tables())]
+    assert np.array_equal(*read) and loop == arrays == interleaved.LOW
+    assert readers[0].used == readers[1].used == len(words) // 4
+    with pytest.raises(CorruptFile, match="damaged"):
+        BlockReader(np.full(1, interleaved.LOW), words[:8], rare)._pop_one(contexts, Tables())
+
+
 def test_pieces_follow_each_other_and_are_whole_rows():
     found = list(interleaved.pieces(10**7))
     assert found[0].start == 0 and found[-1].stop == 10**7
@@ -204,6 +241,28 @@ def test_rows_are_twice_a_neighbour_less_the_middle():
 
 
 # --- prediction
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_where_all_neighbours_are_equal_the_prediction_is_theirs(number):
+    """That shortcut must give what the weights of any predictor give."""
+    stage = scan.Stage(2, (1, 1, 2))
+    volume = np.full((6, 8, 10), 700)
+    near = neighbours.Neighbourhood(stage, number, stage.known(volume), stage.fresh(volume))
+    rng = np.random.default_rng(number)
+    rows = neighbours.rows_of(number)
+    scales, weights = rng.integers(-9, 9, rows), rng.integers(-99, 99, (2, rows))
+    model = Predictor(scales, 3, np.array([5]), weights)
+    around = near.around(slice(0, 2))
+    assert around.is_flat and around.rows.shape == (rows, around.middle.size) and not around.rows.any()
+    longer = replace(around, rows=around.rows.copy(), is_flat=False)
+    quick, slow = model.predict(around, 1), model.predict(longer, 1)
+    assert np.array_equal(quick[0], slow[0]) and np.array_equal(quick[1], slow[1])
+    for place in ((1, 0, 2), (1, 1, 1)):  # a known and a new voxel
+        other = volume.copy()
+        other[place] = 701
+        near = neighbours.Neighbourhood(stage, 3, stage.known(other), stage.fresh(other))
+        assert not near.around(slice(0, 1)).is_flat
 
 
 def test_single_precision_is_used_only_where_it_is_exact():

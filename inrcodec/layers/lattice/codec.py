@@ -288,7 +288,7 @@ def _sample(near: Neighbourhood, target: Array, ignored: Array | None) -> tuple[
     count = min(len(parts), max(PLACES, ceil(len(parts) * SAMPLED / target.size)))
     chosen = [int((k + 0.5) * len(parts) / count) for k in range(count)]
     every = max(1, sum(target[parts[k]].size for k in chosen) // SAMPLED)
-    middles, rows, truths = [], [], []
+    middles, rows, truths, flat = [], [], [], True
     for part in (parts[k] for k in chosen):
         around, truth = near.around(part), target[part].reshape(-1).astype(np.float64)
         kept = np.arange(truth.size) % every == 0
@@ -297,4 +297,5 @@ def _sample(near: Neighbourhood, target: Array, ignored: Array | None) -> tuple[
         middles.append(around.middle[kept])
         rows.append(around.rows[:, kept])
         truths.append(truth[kept])
-    return Around(np.concatenate(middles), np.concatenate(rows, 1)), np.concatenate(truths)
+        flat &= around.is_flat
+    return Around(np.concatenate(middles), np.concatenate(rows, 1), flat), np.concatenate(truths)

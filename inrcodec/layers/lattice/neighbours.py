@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -52,10 +53,12 @@ class Around:
     ----------
     middle : (n,), sum of the two known voxels on either side.
     rows : (neighbours, n), twice each neighbour minus that sum.
+    is_flat : whether all of them are known to be 0; they are then one 0, and read-only.
     """
 
     middle: Float
     rows: Float
+    is_flat: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,11 +79,15 @@ class Neighbourhood:
     def around(self, part: slice, dtype: type[np.floating[Any]] = np.float64) -> Around:
         """Neighbours of a range of the phase's first axis, as floats of a type."""
         places = self._places(part)
-        known = self._block(self.known, places, (1, 2), _held).astype(dtype)
+        known = self._block(self.known, places, (1, 2), _held)
+        fresh = self._block(self.fresh, places, (0, 0), _mirrored) if self.phase else known
+        if (known == known.flat[0]).all() and (fresh == known.flat[0]).all():
+            count = prod(places[2])
+            nothing = np.broadcast_to(dtype(0), (rows_of(self.phase), count))
+            return Around(np.full(count, 2 * dtype(known.flat[0])), nothing, is_flat=True)
+        known, fresh = known.astype(dtype), fresh.astype(dtype)
         rows = [self._seen(known, offset, 1, places) for offset in KNOWN]
-        if self.phase:
-            fresh = self._block(self.fresh, places, (0, 0), _mirrored).astype(dtype)
-            rows += [self._seen(fresh, offset, 0, places) for offset in NEW[self.phase]]
+        rows += [self._seen(fresh, offset, 0, places) for offset in NEW[self.phase]]
         differences = np.empty((len(rows), rows[0].size), dtype)
         middle = (rows[0] + rows[1]).reshape(-1)
         for row, values in zip(differences, rows, strict=True):

@@ -58,6 +58,8 @@ class Predictor:
 
     def predict(self, around: Around, step: int) -> tuple[Ints, Bytes]:
         """Predictions, and contexts of the residuals in quantisation steps."""
+        if around.is_flat:
+            return (around.middle / 2).astype(np.int64), np.zeros(len(around.middle), np.uint8)
         kind = around.rows.dtype
         sums = self.weights.astype(kind) @ around.rows
         expected = self.scales.astype(kind) @ np.abs(around.rows, out=around.rows)
@@ -107,6 +109,9 @@ def fit(around: Around, truth: Float, step: int, count: int, threads: int = 1) -
     if not len(left):  # all of the sample is padding
         nothing = np.zeros(len(rows), np.int64)
         return Predictor(nothing, 0, nothing[:0], nothing[None])
+    if around.is_flat:  # nothing to predict from
+        scales, exponent = _whole(np.zeros(len(rows)))
+        return Predictor(scales, exponent, scales[:0], 0 * scales[None])
     first = _solved(rows, left, np.ones_like(left))
     off = np.abs(left - first @ rows) / 2
     size = np.abs(rows)
