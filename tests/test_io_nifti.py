@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import tracemalloc
 from pathlib import Path
 
 import nibabel as nib
@@ -228,3 +229,64 @@ def test_more_voxels_than_nifti1_counts_give_nifti2(tmp_path):
     write(Volume.from_array(np.zeros((1, 1, 40000), np.uint8)), tmp_path / "a.nii")
     assert isinstance(nib.load(tmp_path / "a.nii"), nib.Nifti2Image)
     assert read(tmp_path / "a.nii").shape == (1, 1, 40000)
+
+
+@pytest.mark.parametrize(
+    ("damage", "cause"),
+    [
+        (lambda b: b[:-8] + bytes([b[-8] ^ 1]) + b[-7:], "CRC"),
+        (lambda b: b[:-1] + bytes([b[-1] ^ 1]), "length"),
+        (lambda b: b[:-8], "ended before"),
+        (lambda b: b[:-3], "ended before"),
+        (lambda b: b + b"garbage after the stream", "gzip"),
+        (lambda b: b + b[:40], "ended before"),
+    ],
+    ids=["checksum", "length", "no trailer", "half a trailer", "garbage", "half a member"],
+)
+@pytest.mark.parametrize("volume", [None, 0, 1])
+def test_a_gzip_stream_is_checked_to_its_end(tmp_path, damage, cause, volume):
+    noise = np.random.default_rng(0).integers(0, 255, (8, 8, 8, 1 if volume is None else 2)).astype(np.uint8)
+    path = save(tmp_path / "a.nii.gz", noise)
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(InputError, match=cause):
+        read(path, volume=volume)
+
+
+def test_a_gzip_stream_may_have_several_members(tmp_path):
+    plain = save(tmp_path / "a.nii", ARRAY.T).read_bytes()
+    (tmp_path / "b.nii.gz").write_bytes(gzip.compress(plain[:370]) + gzip.compress(plain[370:]) + bytes(16))
+    np.testing.assert_array_equal(read(tmp_path / "b.nii.gz").array, ARRAY)
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
+@pytest.mark.parametrize("volume", [None, 30_000])
+def test_a_shape_that_the_file_cannot_hold_is_refused_before_memory_is_asked_for(tmp_path, name, volume):
+    path = save(tmp_path / "a.nii", ARRAY.T)
+    content = bytearray(path.read_bytes())
+    shape = [3, 30_000, 30_000, 30_000, 1] if volume is None else [4, 40, 40, 40, 32_000]
+    content[40:50] = np.array(shape, "<i2").tobytes()
+    (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    tracemalloc.start()
+    with pytest.raises(InputError, match=r"cannot hold|ends before"):
+        read(tmp_path / name, volume=volume)
+    assert tracemalloc.get_traced_memory()[1] < 2**22
+    tracemalloc.stop()
+
+
+def test_one_of_many_volumes_is_read_without_the_others(tmp_path):
+    many = np.random.default_rng(0).integers(0, 255, (32, 32, 32, 64)).astype(np.uint8)
+    path = save(tmp_path / "a.nii.gz", many)
+    read(path, volume=0)  # what is imported on the way is not counted
+    tracemalloc.start()
+    np.testing.assert_array_equal(read(path, volume=63).array, many[..., 63].T)
+    assert tracemalloc.get_traced_memory()[1] < many.nbytes / 2
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize(("plain_name", "packed_name"), [("a.nii.gz", "b.nii")])
+def test_compression_is_seen_in_the_bytes_not_in_the_name(tmp_path, plain_name, packed_name):
+    content = save(tmp_path / "c.nii", ARRAY.T).read_bytes()
+    (tmp_path / plain_name).write_bytes(content)
+    (tmp_path / packed_name).write_bytes(gzip.compress(content))
+    for name in (plain_name, packed_name):
+        np.testing.assert_array_equal(read(tmp_path / name).array, ARRAY)
