@@ -141,7 +141,7 @@ def plan(
 def decode(
     source: File,
     *,
-    max_bytes: int | None = None,
+    max_bytes: int | str | None = None,
     progress: Progress | None = None,
     **keywords: Unpack[DecodeKeywords],
 ) -> NDArray[Any]:
@@ -150,9 +150,9 @@ def decode(
     Parameters
     ----------
     source : path, bytes or binary file object.
-    max_bytes : int, optional
-        Read no more of the file than this, and decode what of it is whole: a coarser version.  The file may
-        end there; without this, a file that ends early is an error.
+    max_bytes : int or str, optional
+        Read no more of the file than this, such as 64_000 or "64kB", and decode what of it is whole: a
+        coarser version.  The file may end there; without this, a file that ends early is an error.
     progress : callable, optional
         Called with a stage's name and the fraction of it that is done.
     {keywords}
@@ -174,7 +174,7 @@ def decode(
 def decode_volume(
     source: File,
     *,
-    max_bytes: int | None = None,
+    max_bytes: int | str | None = None,
     progress: Progress | None = None,
     **keywords: Unpack[DecodeKeywords],
 ) -> Volume:
@@ -191,13 +191,13 @@ def decode_volume(
     return open(source, max_bytes).volume(options, progress)
 
 
-def open(source: File, max_bytes: int | None = None) -> InrvFile:
+def open(source: File, max_bytes: int | str | None = None) -> InrvFile:
     """Open a file to read parts of its volume; only its table and header are read yet.
 
     Parameters
     ----------
     source : path, bytes or binary file object.
-    max_bytes : int, optional
+    max_bytes : int or str, optional
         Read no more of it than this; it may end there.
     """
     return InrvFile(source, max_bytes=max_bytes)

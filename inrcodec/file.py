@@ -49,7 +49,7 @@ class InrvFile:
     source : path, bytes or binary file object
         A path is not held open.  A file object is the caller's to close, and to leave alone meanwhile; one
         that cannot seek is read whole at once.
-    max_bytes : int, optional
+    max_bytes : int or str, optional
         Read no more of the file than this; it may end there.  What is whole by then can be decoded.
 
     Attributes
@@ -75,7 +75,7 @@ class InrvFile:
     ...     assert (file.read((slice(None), slice(4, 20, 2)))[0] == ramp[4:20:2]).all()
     """
 
-    def __init__(self, source: container.Source, *, max_bytes: int | None = None) -> None:
+    def __init__(self, source: container.Source, *, max_bytes: int | str | None = None) -> None:
         self.header, self.sections = container.open_sections(source, max_bytes)
 
     @classmethod

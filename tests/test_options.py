@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import inrcodec
+from inrcodec.cli import enc
 from inrcodec.cli.arguments import Parser, given
 from inrcodec.encoder import options as encoding
 from inrcodec.encoder.options import PRESETS, EncodeOptions
@@ -50,6 +51,12 @@ REFUSED = [
     ({"ratio": "1000"}, "above 1"),
     ({"size": 0}, "from 1"),
     ({"size": 2.5}, "whole number"),
+    ({"size": "2.5"}, "whole number"),
+    ({"size": "10kb"}, "such as 20kB"),  # a small b would be bits
+    ({"size": "10k"}, "such as 20kB"),  # 1,000 or 1,024?
+    ({"size": "-1kB"}, "such as 20kB"),
+    ({"size": "0.0001kB"}, "from 1"),
+    ({"size": "9999999999GB"}, "from 1"),
     ({"ratio": 1000, "size": 20_000}, "give one of them"),
     ({"sr": "../weights.pt"}, "ID of a model"),
     ({"sr": "scheme://host/model"}, "ID of a model"),
@@ -314,6 +321,25 @@ def test_a_row_is_all_that_an_option_needs():
     )
     with pytest.raises(UsageError, match="grain: 10 is not possible, allowed: a whole number from 1 to 9"):
         Extended(grain=10)
+
+
+@pytest.mark.parametrize(
+    ("word", "count"),
+    [
+        ("10000", 10_000),
+        ("10B", 10),
+        ("10kB", 10_000),
+        ("10 KB", 10_000),
+        ("64KiB", 65_536),
+        ("64kiB", 65_536),
+        ("1.5MB", 1_500_000),
+        ("0.1MiB", 104_857),  # at most this size
+        ("2GB", 2 * 10**9),
+    ],
+)
+def test_bytes_may_have_a_unit(word, count):
+    assert EncodeOptions(size=word).size == count
+    assert enc.parser().parse_words(["in.npy", "out.inrv", "--size", word]).size in (word, count)
 
 
 def test_the_table_has_the_values_of_the_presets():

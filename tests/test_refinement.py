@@ -215,6 +215,9 @@ def test_a_file_that_ends_early_is_corrupt_unless_only_its_beginning_is_read(tmp
         inrcodec.decode(path, max_bytes=len(whole) - len(container.unpack(whole)["LATT"]))
     with pytest.raises(UsageError, match="max_bytes"):
         inrcodec.decode(path, max_bytes=0)
+    with pytest.raises(UsageError, match="max_bytes: '64kb'"):
+        inrcodec.decode(path, max_bytes="64kb")
+    assert inrcodec.decode(path, max_bytes="1MB").shape == (12, 30, 30)
 
 
 def test_damage_within_the_first_bytes_is_seen():
@@ -272,7 +275,7 @@ def test_commands_promise_and_say_so(tmp_path, capsys, head):
     found = json.loads(capsys.readouterr().out)
     assert found["quality"]["bound"] == 10 and found["verify"]["ok"] and found["bytes"]["refinement"] > 1000
     assert dec.main([str(target), str(back), "--quality", "preview", "--force"]) == 0
-    assert dec.main([str(target), str(back), "--max-bytes", "3000", "--force"]) == 0
+    assert dec.main([str(target), str(back), "--max-bytes", "3kB", "--force"]) == 0
     assert dec.main([str(target), str(back), "--quality", "base", "--force"]) == 2
     assert dec.main([str(target), str(back), "--quality", "good", "--force"]) == 2
     assert np.abs(io.read(back).array.astype(int) - head.array).max() > 10

@@ -17,7 +17,7 @@ from inrcodec.cli.progress import StageBar
 from inrcodec.cli.stdio import input_bytes, put_json, refuse_same_file, refuse_stream, say
 from inrcodec.layers.decode_options import OPTIONS, DecodeOptions
 from inrcodec.report.text import facts, shortest
-from inrcodec.validate import parse_ints
+from inrcodec.validate import BYTES
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -38,8 +38,8 @@ def parser() -> Parser:
     made.add("output", metavar="OUTPUT", help=".npy, .nii or .nii.gz; a folder for a DICOM series")
     made.add_rows(OPTIONS)
     version, dicom = OPTIONS["quality"].group, "DICOM"
-    start = "read the first N bytes only: a coarser version"
-    made.add("--max-bytes", group=version, main=True, type=parse_ints, metavar="N", help=start)
+    start = "read the first bytes only: a coarser version"
+    made.add("--max-bytes", group=version, main=True, type=BYTES.parse, metavar="BYTES", help=start)
     template = "DICOM series to take patient and study from"
     made.add("--template", group=dicom, main=True, metavar="DIR", help=template)
     modality = "CT, MR …, of a series whose file does not say it"

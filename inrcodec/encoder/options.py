@@ -65,7 +65,7 @@ class EncodeKeywords(SourceKeywords, total=False):
 
     preset: str
     ratio: float | None
-    size: int | None
+    size: int | str | None
     psnr: float | None
     max_error: float | None
     lossless: bool
@@ -120,12 +120,12 @@ class EncodeOptions:
         main=True,
         exclusive="target",
     )
-    size: int | None = row(
+    size: int | str | None = row(
         None,
-        whole(1, LARGEST, "1 or more"),
+        validate.BYTES,
         "at most this file size",
         TARGET,
-        metavar="BYTES",
+        detail="kB and MB are 1,000 and 1,000,000, KiB and MiB 1,024 and 1,048,576",
         unit="bytes",
         main=True,
         exclusive="target",

@@ -122,13 +122,13 @@ def read(source: Source) -> tuple[Header, Sections]:
     return header, sections
 
 
-def open_sections(source: Source, most: int | None = None) -> tuple[Header, Sections]:
+def open_sections(source: Source, most: int | str | None = None) -> tuple[Header, Sections]:
     """Header and sections of a file, of which nothing but the table and the header was read and checked.
 
     Parameters
     ----------
     source : path, bytes, or binary file object.
-    most : bytes that are read at most; the file may end there.
+    most : bytes that are read at most, as a number or with a unit; the file may end there.
 
     Raises
     ------
@@ -139,10 +139,9 @@ def open_sections(source: Source, most: int | None = None) -> tuple[Header, Sect
     UsageError
         The header is not within the first ``most`` bytes.
     """
-    if most is not None:
-        validate.integer("max_bytes", most, 1, validate.LARGEST)
+    front = None if most is None else validate.byte_count("max_bytes", most)
     with _named(source):
-        table, sections = _sections(opened(source), most)
+        table, sections = _sections(opened(source), front)
         stated = {entry.name: entry.length for entry in table.entries}
         missing = [name for name in REQUIRED if name not in stated]
         if missing:

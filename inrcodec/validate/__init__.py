@@ -11,6 +11,7 @@ import operator
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from decimal import Decimal
 from difflib import get_close_matches
 from os import PathLike, fspath
 from typing import Any, TypeAlias, TypeVar
@@ -24,6 +25,7 @@ MAX_THREADS = 1024
 LARGEST = 2**63 - 1  # of a signed 64-bit integer
 ENSEMBLES = (1, 2, 4, 8)  # mirror images that a model's result may be averaged over
 
+_BYTES = re.compile(r"(\d{1,19}) ?B?|(\d{1,19}(?:\.\d{1,19})?) ?([kKmMgGtT])([iI]?)B")
 _MODEL_ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _DEVICE = re.compile(r"cpu|cuda(:\d{1,3})?")
 
@@ -45,6 +47,18 @@ def integer(name: str, value: object, low: int, high: int) -> int:
         number = low - 1
     require(low <= number <= high, name, value, allowed)
     return number
+
+
+def byte_count(name: str, value: object) -> int:
+    """A number of bytes from 1 on; a word may have a unit. A small b is refused, it would be bits."""
+    if isinstance(value, str):
+        found = _BYTES.fullmatch(value.strip())
+        allowed = "a whole number of bytes, or with a unit, such as 20kB (1,000 each) or 64KiB (1,024 each)"
+        require(found is not None, name, value, allowed)
+        plain, number, prefix, binary = found.groups()  # type: ignore[union-attr]
+        each = (1024 if binary else 1000) ** ("kmgt".index(prefix.lower()) + 1) if prefix else 1
+        value = int(Decimal(plain or number) * each)
+    return integer(name, value, 1, LARGEST)
 
 
 def path(name: str, value: object) -> str:
@@ -231,5 +245,6 @@ SWITCH = Kind("", _switch, is_switch=True)
 PATH = Kind("", path, metavar="FILE")
 DEVICE = Kind("cpu, cuda or cuda:N", lambda _, value: check_device_name(value), metavar="DEVICE")
 MODEL = Kind("", _model, metavar="ID")
+BYTES = Kind("1 or more", byte_count, parse_ints, "BYTES")
 THREADS = whole(1, MAX_THREADS)
 ENSEMBLE = choice(ENSEMBLES)
