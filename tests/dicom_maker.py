@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_dataset
 from pydicom.uid import CTImageStorage, EnhancedCTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
@@ -57,6 +60,18 @@ def save(header: Dataset, path: Path) -> Path:
     header.file_meta.MediaStorageSOPClassUID = header.SOPClassUID
     header.file_meta.MediaStorageSOPInstanceUID = header.SOPInstanceUID
     header.save_as(path, enforce_file_format=True)
+    return path
+
+
+def save_bare(header: Dataset, path: Path, *, implicit: bool, little: bool = True) -> Path:
+    """The data set alone, without preamble and meta information, as archives from before them hold it."""
+    copy = deepcopy(header)
+    if not little:
+        copy.PixelData = np.frombuffer(header.PixelData, "<i2").astype(">i2").tobytes()
+    stream = DicomBytesIO()
+    stream.is_implicit_VR, stream.is_little_endian = implicit, little
+    write_dataset(stream, copy)
+    path.write_bytes(stream.getvalue())
     return path
 
 

@@ -11,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inrcodec.io.atomic import Location
+from inrcodec.io.dicom.files import Found, Image, find_images
 from inrcodec.io.dicom.frames import Frame, frames_of
 from inrcodec.io.dicom.geometry import arrange
 from inrcodec.io.dicom.lossy import code, lossy_facts
 from inrcodec.io.dicom.pixels import read_pixels
-from inrcodec.io.dicom.series import Image, choose_series, find_images
+from inrcodec.io.dicom.series import choose_series
 from inrcodec.io.dicom.write import check_target, write
 from inrcodec.volume.volume import Volume, checked_array
 
@@ -24,8 +25,8 @@ __all__ = ["check_target", "read", "write"]
 
 def read(source: Location, *, series: str | None = None) -> Volume:
     """Volume of a DICOM series, as `inrcodec.io.read`."""
-    every_image = find_images(Path(source))
-    images = choose_series(every_image, series)
+    found = find_images(Path(source))
+    images, left_out = choose_series(found, series)
     frames, affine = arrange(frames_of(images))
     array, rescale, padding = read_pixels(frames)
     return Volume(
@@ -38,22 +39,24 @@ def read(source: Location, *, series: str | None = None) -> Volume:
         unit=_unit(frames[0]),
         source_bytes=sum(image.path.stat().st_size for image in images),
         description=_description(frames[0], affine),
-        notices=_choices(Path(source), every_image, images),
+        notices=(*_choices(Path(source), found, images), *found.notices, *left_out),
     )
 
 
-def _choices(source: Path, every_image: list[Image], images: list[Image]) -> tuple[str, ...]:
+def _choices(source: Path, found: Found, images: list[Image]) -> tuple[str, ...]:
     """Notices of what was chosen on the way from a folder to the series that was read."""
     if not source.is_dir():
         return ()
     folders = sorted({str(image.path.parent.relative_to(source)) for image in images} - {"."})
-    others = len({image.series for image in every_image}) - 1
+    others = len({image.series for image in found.images}) - 1
     notices = []
     if folders:
         more = f" and {len(folders) - 1} more" if len(folders) > 1 else ""
         notices.append(f"the images are in the subfolder {folders[0]}{more} of {source}")
     if others:
-        notices.append(f"{others} other series in {source} left out, choose by the UID of the series")
+        notices.append(
+            f"{others} other series in {source} left out, choose by the UID or number of the series"
+        )
     return tuple(notices)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inrcodec.errors import IncompleteSeries, InputError
-from inrcodec.io.dicom.series import Image
+from inrcodec.io.dicom.files import Image, Pixels
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -33,6 +33,7 @@ class Frame:
     path: Path
     index: int  # number of the frame in its file, from 0
     header: Dataset
+    pixels: Pixels
     position: NDArray[np.float64] | None  # centre of the first pixel, LPS mm
     orientation: NDArray[np.float64] | None  # (2, 3): directions along a row and along a column
     spacing: tuple[float, float] | None  # mm between rows, between columns
@@ -100,6 +101,7 @@ def _frame(image: Image, index: int, holders: Sequence[Dataset | None]) -> Frame
         path=image.path,
         index=index,
         header=image.header,
+        pixels=image.pixels,
         position=_numbers(place, "ImagePositionPatient", 3),
         orientation=_orientation(orientation),
         spacing=_spacing(measures, "PixelSpacing") or _spacing(measures, "ImagerPixelSpacing"),

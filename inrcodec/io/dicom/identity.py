@@ -13,7 +13,7 @@ from pydicom.uid import generate_uid
 
 from inrcodec.errors import InputError, UsageError
 from inrcodec.io.atomic import Location
-from inrcodec.io.dicom.series import Image, find_images
+from inrcodec.io.dicom.files import Image, find_images
 
 _STUDY = [
     *("SpecificCharacterSet", "StudyInstanceUID", "StudyDate", "StudyTime", "StudyID"),
@@ -50,7 +50,7 @@ def from_template(template: Location, modality: str) -> Dataset:
     MR would become a CT of the patient.
     """
     series: dict[str, Image] = {}
-    for image in find_images(Path(template)):
+    for image in find_images(Path(template)).images:
         series.setdefault(image.series, image)
     # All series of a study have one identity; technical attributes are taken from one of this modality.
     ordered = sorted(

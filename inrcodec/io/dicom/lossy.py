@@ -13,7 +13,7 @@ from pydicom import Dataset
 from pydicom.valuerep import DSfloat
 
 from inrcodec.format.fields import LONGEST_TEXT
-from inrcodec.io.dicom.series import values_of
+from inrcodec.io.dicom.files import values_of
 from inrcodec.io.provenance import Provenance
 
 _SEPARATOR = "\\"

@@ -13,10 +13,11 @@ import numpy as np
 import pydicom
 from numpy.typing import NDArray
 from pydicom.pixels.decoders.base import get_decoder
-from pydicom.pixels.utils import iter_pixels
+from pydicom.pixels.utils import as_pixel_options
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
-from inrcodec.errors import InputError, MissingExtra
+from inrcodec.errors import IncompleteSeries, InputError, MissingExtra
+from inrcodec.io.dicom.files import UNDEFINED
 from inrcodec.io.dicom.frames import Frame
 from inrcodec.volume.padding import confirm_padding, find_padding
 
@@ -86,23 +87,49 @@ def _planes(frames: list[Frame]) -> Iterator[tuple[int, Array]]:
         places = list(group)
         header = frames[places[0]].header
         try:
-            planes = _decoded(header, path, [frames[place].index for place in places])
+            planes = _decoded(frames[places[0]], [frames[place].index for place in places])
             for place, plane in zip(places, planes, strict=True):
                 yield place, _significant(plane, header)
         except Exception as error:  # plug-ins may raise anything
-            raise InputError(f"cannot read the pixels of {path}: {error}", value=str(path)) from error
+            kind = IncompleteSeries if isinstance(error, IncompleteSeries) else InputError
+            raise kind(f"cannot read the pixels of {path}: {error}", value=str(path)) from error
 
 
-def _decoded(header: Dataset, path: Any, indices: list[int]) -> Iterator[Array]:
-    """Stored pixels of the given frames of a file, as they are in it."""
-    syntax = header.file_meta.TransferSyntaxUID
-    whole_file = syntax == DeflatedExplicitVRLittleEndian  # which cannot be read from its middle
-    source = pydicom.dcmread(path, force=True) if whole_file else path
-    # Unused bits are cleared in `_significant`, which also knows a high bit that is not the last one.
-    options: dict[str, Any] = {"correct_unused_bits": UID(syntax).is_encapsulated}
-    if not whole_file:
-        options["transfer_syntax_uid"] = syntax
-    return iter_pixels(source, raw=True, indices=indices, **options)
+def _decoded(first: Frame, indices: list[int]) -> Iterator[Array]:
+    """Stored pixels of the given frames of a file, as they are in it.
+
+    The parser that read the header says where they start: its idea of the encoding is the only one.
+    """
+    header, pixels = first.header, first.pixels
+    syntax = UID(header.file_meta.TransferSyntaxUID)
+    options = as_pixel_options(
+        header,
+        transfer_syntax_uid=syntax,
+        pixel_keyword=pixels.keyword,
+        pixel_vr=pixels.vr or "OW",
+        # Unused bits are cleared in `_significant`, which also knows a high bit that is not the last one.
+        correct_unused_bits=syntax.is_encapsulated,
+    )
+    _check_length(header, pixels.length)
+    decode = get_decoder(syntax).iter_array
+    if syntax == DeflatedExplicitVRLittleEndian:  # which cannot be read from its middle
+        stored = pydicom.dcmread(first.path, force=True)[pixels.keyword].value
+        yield from (plane for plane, _ in decode(stored, indices=indices, raw=True, **options))
+        return
+    with first.path.open("rb") as stream:
+        stream.seek(pixels.start)
+        yield from (plane for plane, _ in decode(stream, indices=indices, raw=True, **options))
+
+
+def _check_length(header: Dataset, length: int) -> None:
+    """Refuse uncompressed pixels that do not fill the image, or that would fill another one."""
+    if length == UNDEFINED:
+        return
+    frame = int(header.Rows) * int(header.Columns) * int(header.BitsAllocated) / 8
+    count = int(header.get("NumberOfFrames") or 1)
+    even = count * frame + 1  # with the byte that fills up an odd length
+    if not count * frame <= length < max((count + 1) * frame, even + 1):
+        raise IncompleteSeries(f"{length} bytes are there, {count} x {frame:g} should be")
 
 
 def _significant(plane: Array, header: Dataset) -> Array:
