@@ -25,7 +25,7 @@ from inrcodec.progress import Progress, Stages
 from inrcodec.validate.rows import lists_keywords, refuse_unknown
 from inrcodec.volume.volume import Volume
 
-Source: TypeAlias = str | PathLike[str] | NDArray[Any] | Volume
+Source: TypeAlias = io.Source
 File: TypeAlias = str | PathLike[str] | bytes | BinaryIO
 
 
@@ -47,8 +47,9 @@ def encode(
 
     Parameters
     ----------
-    source : path of a DICOM folder or file, ``.nii``, ``.nii.gz``, ``.npy``, ``.npz``; ndarray; Volume
-        Arrays are (z, y, x) or (y, x), of any integer or float dtype.
+    source : path of a DICOM folder or file, ``.nii``, ``.nii.gz``, ``.npy``, ``.npz``; array, image or Volume
+        Arrays are (z, y, x) or (y, x), of any integer or float dtype: of NumPy, torch, dask or whatever NumPy
+        makes one of. Images of SimpleITK, nibabel and xarray (dimensions z, y, x) keep their geometry.
     options : EncodeOptions, optional
         All options at once; keywords replace some of them.
     progress : callable, optional

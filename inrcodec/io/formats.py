@@ -10,16 +10,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from numpy.typing import NDArray
 
 from inrcodec.errors import InputError, UsageError
+from inrcodec.io import memory
 from inrcodec.io.atomic import Location, check_file
+from inrcodec.io.memory import Shaped, SimpleITKImage
 from inrcodec.io.provenance import Provenance
 from inrcodec.volume.volume import Volume
 
-Source = Location | NDArray[Any] | Volume
+Source: TypeAlias = Location | NDArray[Any] | Volume | Shaped | SimpleITKImage
 
 
 @dataclass(frozen=True)
@@ -57,13 +59,14 @@ def read(
     volume: int | None = None,
     slices: slice | None = None,
 ) -> Volume:
-    """Volume of a DICOM folder or file, `.nii`, `.nii.gz`, `.npy`, `.npz`, an array or a volume.
+    """Volume of a DICOM folder or file, `.nii`, `.nii.gz`, `.npy`, `.npz`, an array, an image or a volume.
 
     Parameters
     ----------
-    source : path, ndarray or Volume
-        Of DICOM a folder (its subfolders included), a DICOMDIR, or one file: an enhanced multi-frame image is
-        a volume, another a 2-D image.
+    source : path, array, image or Volume
+        Images of SimpleITK, nibabel and xarray have their geometry with them; arrays are NumPy's, torch's,
+        dask's, or anything that NumPy can make one of. Of DICOM a folder (its subfolders included), a
+        DICOMDIR, or one file: an enhanced multi-frame image is a volume, another a 2-D image.
     spacing : sequence of float, mm, optional
         For arrays, `.npy` and `.npz` only, in the order of their axes; 1 mm without it.
     series : str, optional
@@ -101,9 +104,8 @@ def read(
         _accepted(options, (), "a Volume")
         whole = source
     else:
-        from inrcodec.io.npy import from_array
-
-        whole = from_array(source, **_accepted(options, _ARRAYS, "an array"))
+        kind = memory.kind_of(source)
+        whole = kind.convert(source, **_accepted(options, kind.options, kind.name))
     return whole if slices is None else whole.part(slices)
 
 

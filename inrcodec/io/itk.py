@@ -6,9 +6,39 @@ from importlib import import_module
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from inrcodec.errors import MissingExtra
-from inrcodec.volume.volume import Volume
+from inrcodec.errors import InputError, MissingExtra
+from inrcodec.io.choice import chosen_volume
+from inrcodec.volume.padding import find_padding
+from inrcodec.volume.volume import Volume, checked_array
+
+_COLOUR = ("vector of 8-bit unsigned integer", (3, 4))  # SimpleITK does not tell colours from other vectors
+
+
+def from_simpleitk(image: Any, *, volume: int | None = None) -> Volume:
+    """Volume of a `SimpleITK.Image`: values, spacing, origin and direction.
+
+    Parameters
+    ----------
+    volume : int, optional
+        Which one along the fourth dimension, or which component of a vector image, from 0.
+
+    Raises
+    ------
+    InputError
+        Not an image, complex, colour (three or four components of uint8), several volumes and none chosen.
+    """
+    if not hasattr(image, "GetNumberOfComponentsPerPixel"):
+        raise InputError(f"SimpleITK.{type(image).__name__} is not an image, pass one", value=type(image))
+    itk, name = _simpleitk(), "the image"
+    size, components = image.GetSize(), image.GetNumberOfComponentsPerPixel()
+    index = chosen(image.GetPixelIDTypeAsString(), size, components, name, volume)
+    if len(size) == 4:
+        part = itk.Extract(image, [*size[:3], 0], [0, 0, 0, index])
+    else:
+        part = itk.VectorIndexSelectionCast(image, index) if components > 1 else image
+    return placed(itk.GetArrayFromImage(part), image, name)
 
 
 def to_simpleitk(volume: Volume) -> Any:
@@ -19,13 +49,40 @@ def to_simpleitk(volume: Volume) -> Any:
     MissingExtra
         SimpleITK is not installed (extra "itk").
     """
-    try:
-        itk: Any = import_module("SimpleITK")
-    except ImportError as error:
-        raise MissingExtra("SimpleITK is not installed", extra="itk") from error
-    image = itk.GetImageFromArray(volume.values())
+    image = _simpleitk().GetImageFromArray(volume.values())
     spacing = np.array(volume.spacing[::-1])
     image.SetSpacing(spacing.tolist())
     image.SetOrigin(volume.affine[:3, 3].tolist())
     image.SetDirection((volume.affine[:3, :3] / spacing).ravel().tolist())
     return image
+
+
+def chosen(kind: str, size: tuple[int, ...], components: int, name: str, volume: int | None) -> int:
+    """Which volume is meant of an image with pixels of a kind, in SimpleITK's words; raises `InputError`."""
+    if "complex" in kind or "label" in kind:
+        raise InputError(f"{name} holds {kind} values, pass an image of one number a voxel", value=kind)
+    if kind == _COLOUR[0] and components in _COLOUR[1]:
+        raise InputError(f"{name} is a colour image of {components} components, pass a grey one", value=kind)
+    if len(size) > 4 or (len(size) == 4 and components > 1):
+        cause = f"{name} is {len(size)}-D {size} with {components} components, pass one volume"
+        raise InputError(cause, value=size)
+    return chosen_volume(volume, size[3] if len(size) == 4 else components, name)
+
+
+def placed(array: NDArray[Any], image: Any, name: str) -> Volume:
+    """Volume of an array (z, y, x) or (y, x) on the first three axes of an image, or of its reader."""
+    dimensions, used = image.GetDimension(), min(image.GetDimension(), 3)
+    direction = np.reshape(image.GetDirection(), (dimensions, dimensions))[:used, :used]
+    affine = np.eye(4)
+    affine[:used, :used] = direction * image.GetSpacing()[:used]
+    affine[:used, 3] = image.GetOrigin()[:used]
+    found = checked_array(array, name)
+    stack = found.reshape(-1, *found.shape[-2:])
+    return Volume(array=stack, affine=affine, ndim=found.ndim, padding=find_padding(stack))
+
+
+def _simpleitk() -> Any:
+    try:
+        return import_module("SimpleITK")
+    except ImportError as error:
+        raise MissingExtra("SimpleITK is not installed", extra="itk") from error

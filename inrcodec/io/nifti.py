@@ -5,6 +5,7 @@ Invariant: stored values, slope and affine are read and written as they are, nev
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from importlib import import_module
@@ -14,12 +15,14 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from inrcodec.errors import InputError
 from inrcodec.io.atomic import Location, atomic_write
+from inrcodec.io.choice import chosen_volume
 from inrcodec.io.provenance import Provenance
 from inrcodec.io.voxels import compressed, opened, read_array
 from inrcodec.volume.affine import LPS_RAS
 from inrcodec.volume.padding import find_padding
-from inrcodec.volume.volume import Volume
+from inrcodec.volume.volume import Volume, checked_array
 
 # nibabel is typed in parts only.
 Header = Any
@@ -102,6 +105,43 @@ def write(
             fill(packed)
 
     atomic_write(path, fill_compressed if str(path).lower().endswith(".gz") else fill, force)
+
+
+def from_nibabel(image: Image, *, volume: int | None = None) -> Volume:
+    """Volume of an image of nibabel's, of any kind; of one that is in a file, stored values and slope.
+
+    Parameters
+    ----------
+    volume : int, optional
+        As for `read`.
+
+    Raises
+    ------
+    InputError
+        As `read`; also for what is not on a grid, such as a surface.
+
+    Examples
+    --------
+    >>> from_nibabel(to_nibabel(Volume.from_array(np.zeros((2, 3, 4), np.int16), spacing=(3, 1, 1)))).spacing
+    (3.0, 1.0, 1.0)
+    """
+    name = f"nibabel.{type(image).__name__}"
+    proxy = getattr(image, "dataobj", None)
+    if proxy is None or not hasattr(image, "affine"):
+        raise InputError(f"{name} is not an image on a grid, pass one", value=type(image))
+    affine = image.header.get_best_affine() if image.affine is None else image.affine
+    unscaled = hasattr(proxy, "get_unscaled")  # else they are values as they are meant
+    rescale = (float(proxy.slope), float(proxy.inter)) if unscaled else (1.0, 0.0)
+    shape, more = image.shape[:3], image.shape[3:]
+    index = chosen_volume(volume, math.prod(more), f"{name} of shape {image.shape}")
+    place = np.unravel_index(index, more, order="F") if more else ()
+    try:
+        stored = np.asanyarray(proxy.get_unscaled() if unscaled else proxy)[(..., *place)]
+    except Exception as error:  # of a file that may be gone or broken by now
+        raise InputError(f"cannot read the voxels of {name}: {error}", value=type(image)) from error
+    if len(shape) < 2 or stored.dtype.names is not None:
+        raise InputError(f"{name} of {stored.dtype} {shape} is no grey image or volume", value=shape)
+    return placed(checked_array(stored.T, name), image.header, affine, rescale)
 
 
 def to_nibabel(volume: Volume) -> Image:

@@ -1,0 +1,173 @@
+"""Images and arrays of other packages, in memory: SimpleITK, nibabel, xarray, torch, dask, zarr ...
+
+In: an object.  Out: a `Volume` with the geometry that the object has.
+Invariant: a package is recognised by the module of the object's class; none is imported here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inrcodec.errors import InputError, InrvError
+from inrcodec.io import npy
+from inrcodec.io.choice import chosen_volume
+from inrcodec.volume.padding import find_padding
+from inrcodec.volume.volume import LONGEST_MODALITY, Volume
+
+_AXES = "zyx"
+_MILLIMETRES = {"": 1.0, "mm": 1.0, "millimeter": 1.0, "millimetre": 1.0, "cm": 10.0, "m": 1e3, "um": 1e-3}
+_UNEVEN = 1e-3  # of a step: further off, coordinates are not those of a grid
+
+
+class Shaped(Protocol):
+    """An array or image with a shape: of nibabel, xarray, torch, dask, zarr, h5py ..."""
+
+    @property
+    def shape(self) -> Any:
+        """Its sides in voxels."""
+
+
+class SimpleITKImage(Protocol):
+    """An image of SimpleITK."""
+
+    def GetSize(self) -> Any:
+        """Its sides in voxels, (x, y, z)."""
+
+
+class Kind(NamedTuple):
+    """How the objects of a package are taken."""
+
+    name: str
+    convert: Callable[..., Volume]
+    options: tuple[str, ...]  # keywords of `inrcodec.io.read` that mean something
+
+
+def kind_of(source: object) -> Kind:
+    """How an object is taken.
+
+    Raises
+    ------
+    InputError
+        It is no array and no image.
+    """
+    packages = [cls.__module__.partition(".")[0] for cls in type(source).__mro__]
+    if isinstance(source, np.ndarray | list | tuple):
+        return _ARRAY
+    for package in packages:
+        if package in _KINDS:
+            return _KINDS[package]
+    if all(hasattr(source, name) for name in ("__array__", "shape", "dtype")):
+        return _LAZY
+    name = f"{type(source).__module__}.{type(source).__qualname__}".removeprefix("builtins.")
+    cause = f"an object of type {name} is not a volume, pass a path, an array or an image"
+    raise InputError(cause, value=source)
+
+
+def from_lazy(source: Any, *, spacing: Sequence[float] | None = None, volume: int | None = None) -> Volume:
+    """Volume of what NumPy can make an array of; of four dimensions only what is chosen is fetched."""
+    if len(source.shape) == 4:
+        source = source[chosen_volume(volume, source.shape[0], f"an array of shape {tuple(source.shape)}")]
+        volume = None
+    return npy.from_array(_fetched(source), spacing=spacing, volume=volume)
+
+
+def from_torch(source: Any, *, spacing: Sequence[float] | None = None, volume: int | None = None) -> Volume:
+    """Volume of a tensor, wherever it is and whether or not a gradient is kept."""
+    return from_lazy(source.detach().cpu(), spacing=spacing, volume=volume)
+
+
+def from_xarray(source: Any, *, volume: int | None = None) -> Volume:
+    """Volume of a `xarray.DataArray` with dimensions named z, y and x, in any order.
+
+    Coordinates that are evenly spaced give spacing and origin; they are LPS millimetres unless their
+    attribute "units" is another length. Dimensions of other names count volumes. The attributes "modality"
+    ("CT") and "units" ("HU") are taken over. Without any of the three names the axes count in their order.
+
+    Raises
+    ------
+    InputError
+        A `Dataset`, other dimensions, uneven coordinates, units that are no length.
+    """
+    if not hasattr(source, "dims") or hasattr(source, "data_vars"):
+        raise InputError(f"xarray.{type(source).__name__} is not a DataArray, pass one of its variables")
+    named = {str(dim).lower(): dim for dim in source.dims if str(dim).lower() in _AXES}
+    if not named:
+        named = dict(zip(reversed(_AXES), reversed(source.dims), strict=False))
+    if not {"y", "x"} <= set(named):
+        raise InputError(f"dimensions {source.dims} have no y and x, rename them to z, y and x")
+    inner = [named[axis] for axis in _AXES if axis in named]
+    others = [dim for dim in source.dims if dim not in inner]
+    sides = [int(source.sizes[dim]) for dim in others]
+    index = chosen_volume(volume, int(np.prod(sides)), f"an array of dimensions {source.dims}")
+    place = dict(zip(others, np.unravel_index(index, sides) if sides else (), strict=True))
+    part = source.isel({dim: int(at) for dim, at in place.items()}).transpose(*inner)
+    found = Volume.from_array(_fetched(part), affine=_affine(part, named))
+    modality, unit = (str(source.attrs.get(name) or "") for name in ("modality", "units"))
+    modality = modality if len(modality) <= LONGEST_MODALITY and modality.isascii() else ""
+    found = found.relabelled(modality=modality, unit="HU" if unit == "HU" else "")
+    return replace(found, padding=find_padding(found.array))
+
+
+def _affine(part: Any, named: Mapping[str, Any]) -> NDArray[np.float64]:
+    affine = np.eye(4)
+    for column, axis in enumerate("xyz"):
+        if axis in named and named[axis] in part.coords:
+            first, step = _grid(part.coords[named[axis]], axis)
+            affine[column, [column, 3]] = step, first
+    return affine
+
+
+def _grid(coordinate: Any, axis: str) -> tuple[float, float]:
+    """First coordinate and step in mm."""
+    units = str(coordinate.attrs.get("units") or "").lower().removesuffix("s").replace("µ", "u")
+    if units not in _MILLIMETRES:
+        raise InputError(f"units {units!r} of {axis} are no length, drop the coordinate", value=units)
+    values = np.asarray(coordinate)
+    if values.dtype.kind not in "iuf" or values.ndim != 1:
+        raise InputError(f"coordinate {axis} is of type {values.dtype}, drop it", value=values.dtype)
+    values = values.astype(np.float64) * _MILLIMETRES[units]
+    step = float(values[-1] - values[0]) / (len(values) - 1) if len(values) > 1 else 1.0
+    off = np.abs(values - values[0] - step * np.arange(len(values))).max()
+    if not (step != 0 and off <= _UNEVEN * abs(step)):
+        cause = f"coordinate {axis} is not evenly spaced, interpolate to a grid or drop it"
+        raise InputError(cause, value=axis)
+    return float(values[0]), step
+
+
+def _fetched(source: Any) -> NDArray[Any]:
+    try:
+        array: NDArray[Any] = np.asarray(source)
+    except InrvError:
+        raise
+    except Exception as error:  # of another package, which may compute, read or refuse a type
+        cause = f"cannot make an array of {type(source).__module__}.{type(source).__qualname__}: {error}"
+        raise InputError(cause, value=type(source)) from error
+    return array
+
+
+def _from_simpleitk(source: Any, **options: Any) -> Volume:
+    from inrcodec.io.itk import from_simpleitk
+
+    return from_simpleitk(source, **options)
+
+
+def _from_nibabel(source: Any, **options: Any) -> Volume:
+    from inrcodec.io.nifti import from_nibabel
+
+    return from_nibabel(source, **options)
+
+
+_OPTIONS = ("spacing", "volume")
+_ARRAY = Kind("an array", npy.from_array, _OPTIONS)
+_LAZY = Kind("an array", from_lazy, _OPTIONS)
+_KINDS = {
+    "SimpleITK": Kind("an image of SimpleITK", _from_simpleitk, ("volume",)),
+    "nibabel": Kind("an image of nibabel", _from_nibabel, ("volume",)),
+    "torch": Kind("a tensor", from_torch, _OPTIONS),
+    "xarray": Kind("an array with coordinates", from_xarray, ("volume",)),
+}
