@@ -69,6 +69,18 @@ class InrvError(Exception):
         return f"{', '.join(self.options)}: {self.message}" if self.options else self.message
 
 
+def reason(error: BaseException) -> str:
+    """What an exception says, or its kind where it says nothing; what the system says without the path.
+
+    Examples
+    --------
+    >>> reason(ValueError("a bad value")), reason(EOFError())
+    ('a bad value', 'EOFError')
+    """
+    system = error.strerror.lower() if isinstance(error, OSError) and error.strerror else ""
+    return system or str(error).strip() or type(error).__name__
+
+
 class UsageError(InrvError, ValueError):
     """Options that conflict, are out of range or have no meaning here."""
 

@@ -83,6 +83,9 @@ ENDS = [
     (2, "info {}/in.inrv --preview -", "'-' is not possible"),
     (2, "info {}/in.inrv --preview {}/in.inrv --force", "the input itself"),
     (3, "enc {}/none.npy {}/out.inrv", "none.npy"),
+    (3, "enc http://host/in.nii {}/out.inrv", "http://host/in.nii is a URL"),
+    (3, "dec https://host/in.inrv {}/out.npy", "https://host/in.inrv is a URL"),
+    (3, "info s3://host/in.inrv", "download the file first"),
     (3, "enc {}/nan.npy {}/out.inrv", "NaN"),
     (3, "dec {}/none.inrv {}/out.npy", "none.inrv"),
     (3, "dec {}/in.inrv {}/out --template {}/none", "none"),
@@ -101,7 +104,8 @@ ENDS = [
     (9, "enc {}/in.npy {}/out.inrv --sr no-such-model", "no-such-model"),
     (9, "enc {}/in.npy {}/in.inrv --sr ct-3d-4x", "did you mean 'ct-3d-x4'"),
     (10, "enc {}/gap {}/out.inrv", "slice"),
-    (11, "enc {}/in.npy {}/out.inrv --size 60", "larger size"),
+    (11, "enc {}/in.npy {}/out.inrv --size 60", "--size: 60 bytes are too few"),
+    (11, "enc {}/in.npy {}/out.inrv --ratio 1e9", "error: --ratio: 0 bytes are too few"),
 ]
 
 

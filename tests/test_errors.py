@@ -4,10 +4,13 @@ import ast
 import re
 from pathlib import Path
 
+import dicom_maker
+import numpy as np
 import pytest
 
-from inrcodec import errors
-from inrcodec.errors import CorruptFile, InrvError
+from inrcodec import errors, io
+from inrcodec.errors import CorruptFile, InputError, InrvError
+from inrcodec.io.dicom import pixels
 
 PACKAGE = Path(errors.__file__).parent
 EXIT_CODES = {
@@ -25,6 +28,23 @@ EXIT_CODES = {
     "FitFailed": 11,
 }
 CLASSES = {name: getattr(errors, name) for name in EXIT_CODES}
+
+
+@pytest.mark.parametrize("kind", [EOFError, MemoryError])
+def test_an_exception_that_says_nothing_is_named(tmp_path, monkeypatch, kind):
+    """`cannot read the pixels of X: `, and then nothing."""
+
+    def fail(*_, **__):
+        raise kind
+
+    dicom_maker.write_series(tmp_path / "series", dicom_maker.ramp())
+    monkeypatch.setattr(pixels, "as_pixel_options", fail)
+    with pytest.raises(InputError, match=f": {kind.__name__}$"):
+        io.read(tmp_path / "series")
+    np.save(tmp_path / "in.npy", np.zeros((2, 3, 4)))
+    monkeypatch.setattr(np, "load", fail)
+    with pytest.raises(InputError, match=f": {kind.__name__}$"):
+        io.read(tmp_path / "in.npy")
 
 
 def test_every_class_is_in_the_table() -> None:

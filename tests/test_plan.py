@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import inrcodec
 from inrcodec.encoder import grid_search, model_choice, networks
 from inrcodec.encoder.facts import Facts
 from inrcodec.encoder.options import EncodeOptions
@@ -75,8 +76,18 @@ def test_a_room_is_planned_for_in_full_and_in_sensible_widths(room):
 
 
 def test_no_room_at_all_is_refused():
-    with pytest.raises(TargetNotReached, match="larger size"):
+    with pytest.raises(TargetNotReached, match="more bytes"):
         plan(np.ones((8, 8, 8), bool), 3)
+
+
+@pytest.mark.parametrize(
+    ("knobs", "cause"),
+    [({"ratio": 1e9}, "ratio: .* request a smaller ratio"), ({"size": 9}, "size: .* larger size")],
+)
+def test_too_few_bytes_are_the_fault_of_the_option_that_was_given(knobs, cause):
+    with pytest.raises(TargetNotReached, match=cause) as caught:
+        inrcodec.encode(np.arange(4096, dtype=np.int16).reshape(16, 16, 16), sr="lanczos", factor=2, **knobs)
+    assert caught.value.options == tuple(knobs)
 
 
 def test_the_rate_scales_with_amplitude_and_voxels():

@@ -207,6 +207,13 @@ def test_an_image_is_a_volume_of_one_slice():
     assert (volume.ndim, volume.shape, volume.spacing) == (2, (1, 3, 4), (1.0, 0.5, 0.25))
 
 
+def test_a_volume_prints_as_one_line_without_its_voxels():
+    """Its voxels said nothing, and printing them took a page."""
+    volume = Volume.from_array(np.zeros((30, 40, 50), np.int16), spacing=(2.5, 0.1 + 0.2, 1), modality="CT")
+    facts = "shape=(30, 40, 50), dtype=int16, spacing=(2.5, 0.3, 1), modality='CT', unit='', padding=None"
+    assert repr(volume) == str(volume) == f"Volume({facts})"
+
+
 def test_a_volume_is_frozen():
     volume = Volume.from_array(np.zeros((2, 3, 4)))
     with pytest.raises(dataclasses.FrozenInstanceError):

@@ -26,6 +26,7 @@ from inrcodec.errors import (
     UnsupportedFile,
     UsageError,
     WriteError,
+    reason,
 )
 
 if TYPE_CHECKING:
@@ -128,10 +129,10 @@ def _verdict(parser: Parser, error: BaseException, source: str) -> tuple[int, st
     if isinstance(error, InrvError):
         return error.exit_code, f"error: {_at_fault(parser, error, source)}{error.message}"
     if isinstance(error, OSError) and error.errno in _NO_SPACE:
-        return WriteError.exit_code, f"error: cannot write: {(error.strerror or str(error)).lower()}"
+        return WriteError.exit_code, f"error: cannot write: {reason(error)}"
     if isinstance(error, MemoryError):
         return UNEXPECTED, "error: out of memory, free some or take a smaller volume"
-    first_line = str(error).strip().partition("\n")[0]
+    first_line = reason(error).partition("\n")[0]
     return UNEXPECTED, f"unexpected {type(error).__name__}: {first_line}, run with -v for the traceback"
 
 

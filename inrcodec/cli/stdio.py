@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from inrcodec.cli.arguments import STREAM
-from inrcodec.errors import UsageError, WriteError
+from inrcodec.errors import UsageError, WriteError, reason
 
 
 def say(text: str, *, quiet: bool = False) -> None:
@@ -40,8 +40,7 @@ class _Stdout:
         except BrokenPipeError:
             raise
         except OSError as error:
-            cause = (error.strerror or str(error)).lower()
-            raise WriteError(f"cannot write to standard output: {cause}", value=STREAM) from error
+            raise WriteError(f"cannot write to standard output: {reason(error)}", value=STREAM) from error
 
 
 STDOUT = _Stdout()

@@ -103,9 +103,9 @@ class Measured:
         if size is not None and len(self.blob) > size:
             raise TargetNotReached(
                 f"the file has {len(self.blob)} bytes, more than the {size} requested; "
-                "request a larger size, or allow a larger factor or more steps",
+                f"request {self.plan.options.more_bytes}, or allow a larger factor or more steps",
                 value=len(self.blob),
-                option="size",
+                option=self.plan.options.limits_bytes,
             )
         container.read(self.blob)
 

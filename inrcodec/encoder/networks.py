@@ -162,8 +162,9 @@ def _spend(
     if width < NARROWEST:
         raise TargetNotReached(
             f"{max(budget, 0)} bytes are left for the weights of {prod(parts)} networks, too few for any; "
-            "request a larger size",
+            f"request {options.more_bytes}",
             value=budget,
+            option=options.limits_bytes,
         )
     return parts, width
 

@@ -124,7 +124,7 @@ def _refuse_too_small(size: int, least: Plan) -> NoReturn:
     fewer = " or fewer tiles" if prod(least.networks.parts) > 1 else ""
     raise TargetNotReached(
         f"{size} bytes are too few for this volume: header, mask and the smallest networks take about "
-        f"{least.predicted_least}; request a larger size{fewer}",
+        f"{least.predicted_least}; request {least.options.more_bytes}{fewer}",
         value=size,
-        option="size",
+        option=least.options.limits_bytes,
     )

@@ -79,6 +79,18 @@ class ResolvedOptions(Settings):
     time_budget: float | None
     checkpoint: Checkpoint | None
 
+    @property
+    def limits_bytes(self) -> str | None:
+        """The option that limits the bytes of the file, if one was given."""
+        return next((name for name in ("ratio", "size") if getattr(self, name) is not None), None)
+
+    @property
+    def more_bytes(self) -> str:
+        """What to request for a file that may have more bytes."""
+        return {"ratio": "a smaller ratio", "size": "a larger size"}.get(
+            self.limits_bytes or "", "more bytes"
+        )
+
 
 PRESETS: Mapping[str, Preset] = MappingProxyType(
     {

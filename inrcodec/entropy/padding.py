@@ -14,7 +14,7 @@ import zstandard
 from numpy.typing import NDArray
 
 from inrcodec.entropy.mask import decode_mask, encode_mask
-from inrcodec.errors import CorruptFile, UnsupportedFile
+from inrcodec.errors import CorruptFile, UnsupportedFile, reason
 from inrcodec.volume.arrays import Bool, Bytes
 from inrcodec.volume.box import Shape
 
@@ -141,7 +141,7 @@ def decompress(frame: bytes, size: int) -> bytes:
         reader = zstandard.ZstdDecompressor().decompressobj()
         content = reader.decompress(frame)
     except zstandard.ZstdError as error:
-        raise CorruptFile(f"zstd frame is damaged: {error}", value=len(frame)) from error
+        raise CorruptFile(f"zstd frame is damaged: {reason(error)}", value=len(frame)) from error
     if len(content) != size or not reader.eof or reader.unused_data:
         raise CorruptFile(f"zstd frame holds {len(content)} bytes, not {size}", value=len(content))
     return bytes(content)

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgpack  # type: ignore[import-untyped]
 
-from inrcodec.errors import CorruptFile
+from inrcodec.errors import CorruptFile, reason
 from inrcodec.format import limits
 
 EXACT = 1 << 53  # integers up to here are exact in float64
@@ -61,7 +61,7 @@ def loads(data: bytes) -> Any:
     except CorruptFile:
         raise
     except (ValueError, TypeError, OverflowError, msgpack.UnpackException) as error:
-        raise CorruptFile(f"header is not MessagePack: {error}") from error
+        raise CorruptFile(f"header is not MessagePack: {reason(error)}") from error
     if again != data:
         raise CorruptFile(f"header of {len(data)} bytes is not in canonical form", value=len(data))
     return value

@@ -10,6 +10,7 @@ none, and a file that was replaced in between is noticed.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
@@ -17,10 +18,11 @@ from stat import S_ISREG
 from threading import Lock
 from typing import BinaryIO, Protocol
 
-from inrcodec.errors import InputError
+from inrcodec.errors import InputError, reason
 
 Source = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO
 
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/+")  # one letter is a drive
 _CHUNK = 1 << 20  # bytes of one read: a stream that ends early costs no more memory than it holds
 
 
@@ -39,6 +41,13 @@ class ByteSource(Protocol):
     def close(self) -> None:
         """Let go of a handle, if one is held."""
         return
+
+
+def refuse_url(name: str) -> None:
+    """Refuse an address, also one whose slashes `pathlib` made one; raises `InputError`."""
+    if (found := _URL.match(name)) is not None and not os.path.exists(name):
+        address = f"{found[0].rstrip('/')}//{name[found.end() :]}"
+        raise InputError(f"{address} is a URL, which is not read: download the file first", value=address)
 
 
 def opened(source: Source) -> ByteSource:
@@ -62,6 +71,7 @@ def opened(source: Source) -> ByteSource:
             seekable = bool(getattr(source, "seekable", bool)())
             return _Seekable(source, name) if seekable else _Pipe(source, name)
     name = os.fspath(source)
+    refuse_url(name)
     with _readable(name):
         if S_ISREG(os.stat(name).st_mode):
             return _File(name)
@@ -154,5 +164,4 @@ def _readable(name: str) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError) as error:  # the second is of a closed stream
-        cause = getattr(error, "strerror", None) or error
-        raise InputError(f"cannot read {name}: {cause}", value=name) from error
+        raise InputError(f"cannot read {name}: {reason(error)}", value=name) from error

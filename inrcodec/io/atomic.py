@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from inrcodec.errors import WriteError
+from inrcodec.errors import WriteError, reason
 
 Location = str | os.PathLike[str]
 Writer = Callable[[BinaryIO], object]
@@ -191,8 +191,7 @@ def _as_write_error(target: Path) -> Iterator[None]:
     except OSError as error:
         is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         remedy = "free some space" if is_full else "choose another place or check its permissions"
-        cause = (error.strerror or str(error)).lower()
-        raise WriteError(f"cannot write {target}: {cause}, {remedy}", value=str(target)) from error
+        raise WriteError(f"cannot write {target}: {reason(error)}, {remedy}", value=str(target)) from error
 
 
 def _is_stream(target: Path) -> bool:

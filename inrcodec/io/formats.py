@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 from numpy.typing import NDArray
 
 from inrcodec.errors import InputError, UsageError
+from inrcodec.format.source import refuse_url
 from inrcodec.io import memory
 from inrcodec.io.atomic import Location, check_file
 from inrcodec.io.memory import Shaped, SimpleITKImage
@@ -189,6 +190,7 @@ def refuse_other_ending(path: Location) -> None:
 
 
 def _source_format(path: Path) -> Format:
+    refuse_url(str(path))
     if not path.exists():
         raise InputError(f"{path} does not exist, check the path", value=str(path))
     if path.is_dir():

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from inrcodec.errors import InputError, InrvError
+from inrcodec.errors import InputError, InrvError, reason
 from inrcodec.io import npy
 from inrcodec.io.choice import chosen_volume
 from inrcodec.volume.padding import find_padding
@@ -145,7 +145,9 @@ def _fetched(source: Any) -> NDArray[Any]:
     except InrvError:
         raise
     except Exception as error:  # of another package, which may compute, read or refuse a type
-        cause = f"cannot make an array of {type(source).__module__}.{type(source).__qualname__}: {error}"
+        cause = (
+            f"cannot make an array of {type(source).__module__}.{type(source).__qualname__}: {reason(error)}"
+        )
         raise InputError(cause, value=type(source)) from error
     return array
 

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from inrcodec.errors import InputError
+from inrcodec.errors import InputError, reason
 from inrcodec.io.atomic import Location, atomic_write
 from inrcodec.io.choice import chosen_volume
 from inrcodec.io.provenance import Provenance
@@ -138,7 +138,7 @@ def from_nibabel(image: Image, *, volume: int | None = None) -> Volume:
     try:
         stored = np.asanyarray(proxy.get_unscaled() if unscaled else proxy)[(..., *place)]
     except Exception as error:  # of a file that may be gone or broken by now
-        raise InputError(f"cannot read the voxels of {name}: {error}", value=type(image)) from error
+        raise InputError(f"cannot read the voxels of {name}: {reason(error)}", value=type(image)) from error
     if len(shape) < 2 or stored.dtype.names is not None:
         raise InputError(f"{name} of {stored.dtype} {shape} is no grey image or volume", value=shape)
     return placed(checked_array(stored.T, name), image.header, affine, rescale)

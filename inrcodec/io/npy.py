@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from inrcodec.errors import InputError, UsageError
+from inrcodec.errors import InputError, UsageError, reason
 from inrcodec.io.atomic import Location, atomic_write
 from inrcodec.io.choice import chosen_volume
 from inrcodec.io.provenance import Provenance
@@ -72,7 +72,9 @@ def _load(path: Path) -> NDArray[Any]:
                 array: NDArray[Any] = archive[names[0]]
                 return array
     except Exception as error:  # zipfile and the parser of headers may raise anything
-        raise InputError(f"{path} is not a valid NumPy file of numbers: {error}", value=str(path)) from error
+        raise InputError(
+            f"{path} is not a valid NumPy file of numbers: {reason(error)}", value=str(path)
+        ) from error
     raise InputError(
         f"{path} holds {len(names)} arrays ({', '.join(names) or 'none'}), save the right one as .npy",
         value=names,

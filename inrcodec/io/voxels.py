@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from inrcodec.errors import InputError, InrvError
+from inrcodec.errors import InputError, InrvError, reason
 from inrcodec.io.choice import chosen_volume
 from inrcodec.volume.volume import checked_array
 
@@ -55,7 +55,7 @@ def refused(path: Path, kind: str) -> Iterator[None]:
     except InrvError:
         raise
     except Exception as error:
-        raise InputError(f"{path} is not a valid {kind} file: {error}", value=str(path)) from error
+        raise InputError(f"{path} is not a valid {kind} file: {reason(error)}", value=str(path)) from error
 
 
 @contextmanager

@@ -26,7 +26,7 @@ LONGEST_MODALITY = 16  # characters of DICOM's code strings
 LARGEST_INTEGER = 2**53  # up to which float64, in which everything is computed, holds every integer
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Volume:
     """Stored values on a grid in space.
 
@@ -87,6 +87,12 @@ class Volume:
         object.__setattr__(self, "rescale", (slope, intercept))
         object.__setattr__(self, "affine", checked_affine(self.affine))
         object.__setattr__(self, "description", dict(self.description))
+
+    def __repr__(self) -> str:
+        """One line about the voxels, none of them."""
+        spacing = ", ".join(f"{edge:.6g}" for edge in self.spacing)
+        facts = f"shape={self.shape}, dtype={self.array.dtype}, spacing=({spacing})"
+        return f"Volume({facts}, modality={self.modality!r}, unit={self.unit!r}, padding={self.padding})"
 
     @classmethod
     def from_array(

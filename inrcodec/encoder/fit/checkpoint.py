@@ -20,7 +20,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 from inrcodec._version import __version__
-from inrcodec.errors import CorruptFile, InrvError, UsageError
+from inrcodec.errors import CorruptFile, InrvError, UsageError, reason
 from inrcodec.io.atomic import atomic_write, check_file
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ class Checkpoint:
         try:
             fit.restore(self._tensors(header, fit.tensors()))
         except (ValueError, RuntimeError) as error:
-            raise self._corrupt(str(error)) from error
+            raise self._corrupt(reason(error)) from error
 
     def refuse_any(self) -> None:
         """Where there is nothing to fit, no checkpoint can be of this input.
@@ -207,7 +207,7 @@ class Checkpoint:
                 size = int.from_bytes(stream.read(8), "little")
                 content = stream.read(min(size, HEADER))
         except OSError as error:
-            raise self._corrupt((error.strerror or str(error)).lower()) from error
+            raise self._corrupt(reason(error)) from error
         if size > HEADER:
             raise self._corrupt(f"a header of {size} bytes")
         try:
@@ -244,7 +244,7 @@ class Checkpoint:
         try:
             state = load(data)
         except SafetensorError as error:
-            raise self._corrupt(str(error)) from error
+            raise self._corrupt(reason(error)) from error
         if set(state) != set(like) or _sum(state) != header.about["sum"]:
             raise self._corrupt("its checksum is not that of its tensors")
         return state

@@ -220,7 +220,7 @@ class _Run:
         if self.settings.budget is not None and not self._safe():
             raise TargetNotReached(
                 f"the weights do not fit into the {self.settings.budget} bytes that are left for them; "
-                "ask for a larger size, or for smaller networks",
+                "allow the file more, or request smaller networks",
                 value=self.settings.budget,
             )
         trainer = self.trainer

@@ -29,7 +29,7 @@ from pydicom.uid import (
     MediaStorageDirectoryStorage,
 )
 
-from inrcodec.errors import IncompleteSeries, InputError
+from inrcodec.errors import IncompleteSeries, InputError, reason
 
 logger = logging.getLogger(__name__)
 
@@ -148,7 +148,7 @@ def _walk(folder: Path, found: Found) -> Iterator[Path]:
 
     def fail(error: OSError) -> None:
         raise IncompleteSeries(
-            f"cannot look into {error.filename}: {_reason(error)}, a part of the series may be there",
+            f"cannot look into {error.filename}: {reason(error)}, a part of the series may be there",
             value=str(error.filename),
         ) from error
 
@@ -171,7 +171,7 @@ def _open(path: Path, found: Found) -> bool:
     except OSError as error:
         cause = "is a link to nothing" if path.is_symlink() and not path.exists() else ""
         if not _is_other_kind(path):
-            found.damaged.append(Damaged(path, cause or f"cannot be read ({_reason(error)})"))
+            found.damaged.append(Damaged(path, cause or f"cannot be read ({reason(error)})"))
     return True
 
 
@@ -194,7 +194,9 @@ def _sort(path: Path, stream: BinaryIO, found: Found) -> bool:
     except Exception as error:  # a parser of foreign bytes may raise anything
         certain = start[_MAGIC_AT:] == _MAGIC or "SOPClassUID" in seen.found
         if certain or not _is_other_kind(path):
-            cause = str(error) if isinstance(error, _Damage) else f"is not a valid DICOM file ({error})"
+            cause = (
+                str(error) if isinstance(error, _Damage) else f"is not a valid DICOM file ({reason(error)})"
+            )
             found.damaged.append(Damaged(path, cause, str(seen.found.get("SeriesInstanceUID") or "")))
         return True
     if pixels is not None:
@@ -319,10 +321,6 @@ def _looks_like_dicom(start: bytes) -> bool:
 
 def _is_other_kind(path: Path) -> bool:
     return path.suffix.lower() in _OTHER_KINDS
-
-
-def _reason(error: OSError) -> str:
-    return (error.strerror or str(error)).lower()
 
 
 def values_of(header: Dataset, word: str) -> list[Any]:

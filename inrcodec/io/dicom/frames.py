@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from inrcodec.errors import IncompleteSeries, InputError
+from inrcodec.errors import IncompleteSeries, InputError, reason
 from inrcodec.io.dicom.files import Image, Pixels
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def frames_of(images: list[Image]) -> list[Frame]:
         try:
             frames += _frames_of_file(image)
         except (ValueError, TypeError, AttributeError, OverflowError) as error:  # a number that is not one
-            cause = f"{image.path} has a malformed header: {error}"
+            cause = f"{image.path} has a malformed header: {reason(error)}"
             raise InputError(cause, value=str(image.path)) from error
     _check_alike(frames)
     return frames

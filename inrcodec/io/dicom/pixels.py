@@ -16,7 +16,7 @@ from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.utils import as_pixel_options
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
-from inrcodec.errors import IncompleteSeries, InputError, MissingExtra
+from inrcodec.errors import IncompleteSeries, InputError, MissingExtra, reason
 from inrcodec.io.dicom.files import UNDEFINED
 from inrcodec.io.dicom.frames import Frame
 from inrcodec.volume.padding import confirm_padding, find_padding
@@ -92,7 +92,7 @@ def _planes(frames: list[Frame]) -> Iterator[tuple[int, Array]]:
                 yield place, _significant(plane, header)
         except Exception as error:  # plug-ins may raise anything
             kind = IncompleteSeries if isinstance(error, IncompleteSeries) else InputError
-            raise kind(f"cannot read the pixels of {path}: {error}", value=str(path)) from error
+            raise kind(f"cannot read the pixels of {path}: {reason(error)}", value=str(path)) from error
 
 
 def _decoded(first: Frame, indices: list[int]) -> Iterator[Array]:

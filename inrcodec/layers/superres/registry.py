@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from inrcodec import validate
-from inrcodec.errors import ModelNotFound
+from inrcodec.errors import ModelNotFound, reason
 from inrcodec.format import limits
 from inrcodec.format.header import LANCZOS as LANCZOS
 from inrcodec.format.header import Header
@@ -236,7 +236,9 @@ def load(model: str, digest: bytes) -> SRDenseNet:
     try:
         weights = known.weights.read_bytes()
     except OSError as error:
-        raise ModelNotFound(f"the weights of model {model!r} cannot be read: {error}", value=model) from error
+        raise ModelNotFound(
+            f"the weights of model {model!r} cannot be read: {reason(error)}", value=model
+        ) from error
     here = sha256(weights).digest()
     if here != digest or here.hex() != known.sha256:
         raise ModelNotFound(
