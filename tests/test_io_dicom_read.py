@@ -10,7 +10,8 @@ import pydicom
 import pytest
 from dicom_maker import AXIAL, dataset, item, ramp, save, write_series
 
-from inrcodec.errors import IncompleteSeries, InputError
+from inrcodec.errors import IncompleteSeries, InputError, UsageError
+from inrcodec.io import read as read_any
 from inrcodec.io.dicom import read
 
 SAMPLE = Path(__file__).parent / "data" / "vhf-head-dicom"
@@ -146,6 +147,26 @@ INCOMPLETE = {
         r"irregular.*\(10\.000, -19\.000, 104\.000\) mm is 1\.000 mm off",
     ),
     "one off its height": ({"positions": heights(100, 102, 104.6, 106, 108)}, r"irregular.*0\.600 mm off"),
+    "another spacing from the middle on": (
+        {"positions": heights(100, 104, 108, 115, 122)},
+        r"variable spacing, 4\.000 mm apart in 0:3; 7\.000 mm apart in 2:5: choose one of these parts",
+    ),
+    "slightly another spacing": (
+        {"positions": heights(100, 104, 108, 113, 118)},
+        r"variable spacing, 4\.000 mm apart in 0:3; 5\.000 mm apart in 2:5",
+    ),
+    "twice the spacing from the middle on": (
+        {"positions": heights(100, 102, 104, 108, 112)},
+        r"variable spacing, 2\.000 mm apart in 0:3; 4\.000 mm apart in 2:5",
+    ),
+    "a gap between parts": (
+        {"positions": heights(100, 102, 104, 114, 116)},
+        r"missing between 104\.000 and 114\.000 mm \(about 4\).*part without a gap: 0:3; 3:5",
+    ),
+    "two frames of reference": (
+        {"edit": lambda k, h: setattr(h, "FrameOfReferenceUID", "1.9" if k == 2 else "1.8")},
+        "mixed FrameOfReferenceUID",
+    ),
     "one without position": (
         {"edit": lambda k, h: h.pop("ImagePositionPatient") if k == 2 else None},
         r"1 of 5 images have no position .*IM0017",
@@ -177,6 +198,50 @@ INCOMPLETE = {
 }
 
 
+PARTS = {
+    "from the front": (heights(100, 102, 104, 114, 116), slice(0, 3)),
+    "from the end": (heights(100, 102, 104, 114, 116), slice(-2, None)),
+    "of one spacing": (heights(100, 104, 108, 115, 122), slice(2, None)),
+    "without a duplicate": (heights(100, 102, 104, 104, 106), slice(0, 3)),
+    "one slice": (heights(100, 102, 104, 104, 116), slice(1, 2)),
+    "downwards": (heights(116, 114, 104, 102, 100), slice(0, 3)),
+}
+
+
+@pytest.mark.parametrize(("positions", "slices"), PARTS.values(), ids=PARTS)
+def test_a_part_of_a_series_is_read_without_the_rest(tmp_path, positions, slices):
+    write_series(tmp_path, ramp(), positions=positions)
+    order = np.argsort([z for *_, z in positions], kind="stable")[slices]
+    volume = read(tmp_path, slices=slices)
+    np.testing.assert_array_equal(volume.array, ramp()[order] - 1024)
+    np.testing.assert_array_equal(volume.affine[:3, 3], positions[order[0]])
+    step = positions[order[1]][2] - positions[order[0]][2] if len(order) > 1 else 2
+    np.testing.assert_array_equal(volume.affine[:3, 2], [0, 0, step])
+    assert volume.ndim == 3
+
+
+def test_a_part_is_the_part_of_the_whole(tmp_path):
+    write_series(tmp_path, ramp())
+    for slices in (slice(1, 4), slice(2, 3), slice(4, None)):
+        part, whole = read_any(tmp_path, slices=slices), read(tmp_path).part(slices)
+        np.testing.assert_array_equal(part.array, whole.array)
+        np.testing.assert_array_equal(part.affine, whole.affine)
+
+
+def test_pixels_beside_a_part_are_not_read(tmp_path):
+    write_series(tmp_path, ramp(), edit=lambda k, h: setattr(h, "PixelData", b"00") if k == 4 else None)
+    assert read(tmp_path, slices=slice(0, 4)).shape == (4, 6, 7)
+    with pytest.raises(IncompleteSeries, match="cannot read the pixels"):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize("slices", [slice(5, None), slice(3, 2), slice(0, 5, 2)])
+def test_a_part_that_is_none_is_refused(tmp_path, slices):
+    write_series(tmp_path, ramp())
+    with pytest.raises(UsageError, match=r"slices: .* is not a run of some of 5 slices"):
+        read(tmp_path, slices=slices)
+
+
 @pytest.mark.parametrize(("changes", "cause"), INCOMPLETE.values(), ids=INCOMPLETE)
 def test_incomplete_series_are_refused_with_the_place(tmp_path, changes, cause):
     write_series(tmp_path, ramp(), **changes)
@@ -199,13 +264,6 @@ UNSUPPORTED = {
     "time": (
         {"positions": [p for z in (100, 102) for p in heights(z, z, z)][:6]},
         "3 images at each of 2 positions",
-    ),
-    "echoes": (
-        {
-            "positions": heights(100, 100, 102, 102, 104, 104),
-            "edit": lambda k, h: setattr(h, "EchoTime", 2.4 * (1 + k % 2)),
-        },
-        "4-D series: 2 images at each of 3 positions that differ in EchoTime",
     ),
     "film of one place": ({"positions": heights(*[100] * 6)}, "6 images at each of 1 positions"),
 }

@@ -41,7 +41,9 @@ class Format:
         return import_module(f"inrcodec.io.{self.module}")
 
 
-DICOM = Format("DICOM", "dicom", read_options=("series",), write_options=("template", "modality"))
+DICOM = Format(
+    "DICOM", "dicom", read_options=("series", "volume", "slices"), write_options=("template", "modality")
+)
 _ARRAYS = ("spacing", "volume")
 FORMATS = (
     DICOM,

@@ -13,21 +13,31 @@ from numpy.typing import NDArray
 from inrcodec.io.atomic import Location
 from inrcodec.io.dicom.files import Found, Image, find_images
 from inrcodec.io.dicom.frames import Frame, frames_of
-from inrcodec.io.dicom.geometry import arrange
+from inrcodec.io.dicom.geometry import grid_of, in_order, part_of
 from inrcodec.io.dicom.lossy import code, lossy_facts
 from inrcodec.io.dicom.pixels import read_pixels
 from inrcodec.io.dicom.series import choose_series
+from inrcodec.io.dicom.volumes import one_volume
 from inrcodec.io.dicom.write import check_target, write
 from inrcodec.volume.volume import Volume, checked_array
 
 __all__ = ["check_target", "read", "write"]
 
 
-def read(source: Location, *, series: str | None = None) -> Volume:
-    """Volume of a DICOM series, as `inrcodec.io.read`."""
-    found = find_images(Path(source))
+def read(
+    source: Location, *, series: str | None = None, volume: int | None = None, slices: slice | None = None
+) -> Volume:
+    """Volume of a DICOM series, as `inrcodec.io.read`.
+
+    `slices` counts the planes in their order in space; what is left out need not be evenly spaced or whole.
+    """
+    path = Path(source)
+    found = find_images(path)
     images, left_out = choose_series(found, series)
-    frames, affine = arrange(frames_of(images))
+    every_frame = frames_of(images)
+    stack, line = one_volume(in_order(every_frame), volume, path)
+    frames = part_of(stack, slices)
+    affine = grid_of(frames, stack)
     array, rescale, padding = read_pixels(frames)
     return Volume(
         array=checked_array(array, str(source)),
@@ -35,12 +45,20 @@ def read(source: Location, *, series: str | None = None) -> Volume:
         rescale=rescale,
         modality=str(frames[0].header.get("Modality") or ""),
         padding=padding,
-        ndim=2 if len(frames) == 1 else 3,
+        ndim=2 if len(stack) == 1 else 3,
         unit=_unit(frames[0]),
-        source_bytes=sum(image.path.stat().st_size for image in images),
+        source_bytes=_bytes(every_frame, frames),
         description=_description(frames[0], affine),
-        notices=(*_choices(Path(source), found, images), *found.notices, *left_out),
+        notices=(*_choices(path, found, images), *found.notices, *left_out, *filter(None, [line])),
     )
+
+
+def _bytes(every_frame: list[Frame], frames: list[Frame]) -> int | None:
+    """Bytes of the files that were read; unknown where other planes are in them too."""
+    paths, chosen = {frame.path for frame in frames}, set(frames)
+    if any(frame.path in paths and frame not in chosen for frame in every_frame):
+        return None
+    return sum(path.stat().st_size for path in paths)
 
 
 def _choices(source: Path, found: Found, images: list[Image]) -> tuple[str, ...]:

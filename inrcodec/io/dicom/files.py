@@ -37,7 +37,9 @@ logger = logging.getLogger(__name__)
 TAGS: list[Any] = [
     *("ImageType", "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "SeriesNumber", "SeriesDescription"),
     *("Modality", "InstanceNumber", "AcquisitionNumber", "AcquisitionTime", "EchoTime", "EchoNumbers"),
-    *("TemporalPositionIdentifier", "TriggerTime", "DiffusionBValue", "PatientPosition", "SliceThickness"),
+    *("AcquisitionDate", "AcquisitionDateTime", "ContentTime", "FlipAngle", "InversionTime", "KVP"),
+    *("TemporalPositionIdentifier", "TriggerTime", "DiffusionBValue", "DiffusionGradientOrientation"),
+    *("DimensionIndexSequence", "PatientPosition", "SliceThickness", "SpacingBetweenSlices"),
     *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "ImagerPixelSpacing"),
     *("Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation"),
     *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "FrameOfReferenceUID"),
@@ -45,6 +47,11 @@ TAGS: list[Any] = [
     *("ModalityLUTSequence", "LossyImageCompressionRatio", "LossyImageCompressionMethod"),
     *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
     *("ExtendedOffsetTable", "ExtendedOffsetTableLengths"),
+    # Private: creators of the blocks, and what makers say of diffusion and of the parts of a complex number.
+    *(0x00190010, 0x0019100C, 0x0019100E),  # Siemens: b-value, direction
+    *(0x001910BB, 0x001910BC, 0x001910BD, 0x00430010, 0x00431039, 0x0043102F),  # GE: the same, kind of image
+    *(0x20010010, 0x20011003, 0x20050010, 0x200510B0, 0x200510B1, 0x200510B2),  # Philips
+    *(0x00650010, 0x00651009, 0x00651037),  # United Imaging
 ]
 UNDEFINED = 0xFFFFFFFF  # length of an element that ends with a delimiter
 _MAGIC_AT, _MAGIC = 128, b"DICM"

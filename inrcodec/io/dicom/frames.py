@@ -117,6 +117,9 @@ def _check_alike(frames: list[Frame]) -> None:
             here, there = ([f.header.get(word) for word in words] for f in (frame, first))
             if here != there:
                 _refuse("/".join(words), frame, first, f"{here} and {there}")
+        spaces = [f.header.get("FrameOfReferenceUID") for f in (frame, first)]
+        if all(spaces) and spaces[0] != spaces[1]:
+            _refuse("FrameOfReferenceUID", frame, first, "positions are not of one space")
         if not _close(frame.orientation, first.orientation, COSINE_TOLERANCE):
             directions = f"{_text(frame.orientation)} and {_text(first.orientation)}"
             _refuse("orientations", frame, first, directions)

@@ -5,35 +5,29 @@ Invariant: order comes from positions, never from names or numbers; a gap is ref
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from numpy.typing import NDArray
 
-from inrcodec.errors import IncompleteSeries, InputError
+from inrcodec.errors import IncompleteSeries, InputError, UsageError
 from inrcodec.io.dicom.frames import Frame
 
 SAME_PLACE = 1e-3  # mm; positions are written with at least that precision
 GAP = 1.5  # times the usual distance between slices: half way to one missing slice
 # Of a voxel's edge. Scanners round positions to 0.1 mm, which is 8 % of slices 0.6 mm apart.
 JITTER = 0.1
+_ROUNDING = 0.1  # mm between two distances that are meant to be equal
 _LISTED = 3
 
-# Attributes that may differ between images at the same position, for the message.
-_FOURTH_AXIS = (
-    *("AcquisitionNumber", "TemporalPositionIdentifier", "TriggerTime", "EchoTime", "EchoNumbers"),
-    *("DiffusionBValue", "ImageType", "AcquisitionTime"),
-)
 
+def in_order(frames: list[Frame]) -> list[Frame]:
+    """Planes ascending along row direction x column direction.
 
-def arrange(frames: list[Frame]) -> tuple[list[Frame], NDArray[np.float64]]:
-    """Sort planes along their normal and find the grid that they lie on.
-
-    Planes, alike in orientation and spacing, are returned ascending along row direction × column direction;
-    the affine (4, 4) is voxel index (x, y, z, 1) to LPS mm. With a tilted gantry its z column is not along
-    the normal. Raises `IncompleteSeries` for missing, duplicate or irregularly placed slices, with their
-    positions; `InputError` without positions, or for several images at every position (4-D).
+    Raises `IncompleteSeries` for planes without a position, `InputError` without an orientation.
     """
     if len(frames) == 1:
-        return frames, _affine(frames[0], frames[0].position, None)
+        return frames
     places = _places(frames)
     if frames[0].orientation is None:
         raise InputError(
@@ -41,15 +35,65 @@ def arrange(frames: list[Frame]) -> tuple[list[Frame], NDArray[np.float64]]:
             "to NIfTI or an array of known geometry",
             value=str(frames[0].path),
         )
-    normal = np.cross(*frames[0].orientation)
-    heights = places @ normal
-    order = np.argsort(heights, kind="stable")
-    frames, places, heights = [frames[i] for i in order], places[order], heights[order]
+    heights = places @ _normal(frames)
+    return [frames[i] for i in np.argsort(heights, kind="stable")]
+
+
+def levels_of(frames: list[Frame]) -> NDArray[np.int64]:
+    """Number of the position of each plane, from 0, for planes in order; those at one place have one."""
+    if len(frames) == 1:
+        return np.zeros(1, np.int64)
+    steps = np.diff(_places(frames) @ _normal(frames), prepend=-np.inf) > SAME_PLACE
+    return np.cumsum(steps, dtype=np.int64) - 1
+
+
+def part_of(frames: list[Frame], slices: slice | None) -> list[Frame]:
+    """A run of the planes in order; raises `UsageError` where it leaves nothing, or has a step."""
+    kept = range(len(frames))[slices or slice(None)]
+    if not kept or kept.step != 1:
+        cause = f"{slices} is not a run of some of {len(frames)} slices, counted from 0"
+        raise UsageError(cause, value=slices, option="slices")
+    return frames[kept.start : kept.stop]
+
+
+def grid_of(frames: list[Frame], stack: list[Frame]) -> NDArray[np.float64]:
+    """The grid that planes in order lie on, a part of a stack.
+
+    The affine (4, 4) is voxel index (x, y, z, 1) to LPS mm. With a tilted gantry its z column is not along
+    the normal. Of a single plane it is the step to its neighbour in the stack. Raises `IncompleteSeries` for
+    missing, duplicate or irregularly placed slices, with their positions.
+    """
+    if len(frames) == 1:
+        return _affine(frames[0], frames[0].position, _step_beside(frames[0], stack))
+    places = _places(frames)
+    heights = places @ _normal(frames)
     _check_duplicates(frames, heights)
-    _check_gaps(heights)
     step = (places[-1] - places[0]) / (len(places) - 1)
-    _check_regular(places, step, max(float(np.linalg.norm(step)), *(frames[0].spacing or (0.0, 0.0))))
-    return frames, _affine(frames[0], places[0], step)
+    edge = max(float(np.linalg.norm(step)), *(frames[0].spacing or (0.0, 0.0)))
+    off = np.linalg.norm(places - (places[0] + np.arange(len(places))[:, np.newaxis] * step), axis=1)
+    _check_gaps(heights, irregular=bool(off.max() > JITTER * edge))
+    if (worst := float(off.max())) > JITTER * edge:
+        place = ", ".join(f"{v:.3f}" for v in places[off.argmax()])
+        raise IncompleteSeries(
+            f"irregular slices: the one at ({place}) mm is {worst:.3f} mm off the grid, more than "
+            f"{JITTER:.0%} of a voxel: resample the series or pass an evenly spaced part",
+            value=worst,
+        )
+    return _affine(frames[0], places[0], step)
+
+
+def _normal(frames: list[Frame]) -> NDArray[np.float64]:
+    assert frames[0].orientation is not None  # as `in_order` has made sure
+    return np.cross(*frames[0].orientation)
+
+
+def _step_beside(frame: Frame, stack: list[Frame]) -> NDArray[np.float64] | None:
+    place = stack.index(frame)
+    pair = stack[max(0, place - 1) :][:2] if place == len(stack) - 1 else stack[place : place + 2]
+    if len(pair) < 2:
+        return None
+    step = np.diff(_places(pair), axis=0)[0]
+    return step if np.linalg.norm(step) > SAME_PLACE else None
 
 
 def _places(frames: list[Frame]) -> NDArray[np.float64]:
@@ -64,31 +108,28 @@ def _places(frames: list[Frame]) -> NDArray[np.float64]:
 
 
 def _check_duplicates(frames: list[Frame], heights: NDArray[np.float64]) -> None:
-    starts = np.flatnonzero(np.diff(heights, prepend=-np.inf) > SAME_PLACE)
-    if len(starts) == len(frames):
-        return
-    counts = np.diff([*starts, len(frames)])
-    if counts.min() > 1 and counts.min() == counts.max():
-        group = frames[: counts[0]]
-        differing = [word for word in _FOURTH_AXIS if len({str(f.header.get(word)) for f in group}) > 1]
-        what = f" that differ in {', '.join(differing)}" if differing else ""
-        raise InputError(
-            f"4-D series: {counts[0]} images at each of {len(starts)} positions{what}, "
-            "pass one volume at a time in a folder of its own",
-            value=int(counts[0]),
+    twice = np.flatnonzero(np.diff(heights) <= SAME_PLACE)
+    if len(twice):
+        listed = _listed(
+            [f"{heights[i]:.3f} mm ({frames[i].path.name} and {frames[i + 1].path.name})" for i in twice]
         )
-    twice = starts[counts > 1]
-    listed = _listed(
-        [f"{heights[i]:.3f} mm ({frames[i].path.name} and {frames[i + 1].path.name})" for i in twice]
-    )
-    cause = f"duplicate slices at {listed}: remove all but one of each"
-    raise IncompleteSeries(cause, value=heights[twice].tolist())
+        cause = f"duplicate slices at {listed}: remove all but one of each"
+        raise IncompleteSeries(cause, value=heights[twice].tolist())
 
 
-def _check_gaps(heights: NDArray[np.float64]) -> None:
+def _check_gaps(heights: NDArray[np.float64], *, irregular: bool) -> None:
     gaps = np.diff(heights)
     usual = _usual(gaps)
     wide = np.flatnonzero(gaps > GAP * usual)
+    runs = _runs(gaps)
+    spacings = [gaps[start : stop - 1].mean() for start, stop in runs]
+    if (irregular or len(wide)) and spacings and _differ(min(spacings), max(spacings)):
+        each = [f"{gap:.3f} mm apart in {a}:{b}" for gap, (a, b) in zip(spacings, runs, strict=True)]
+        raise IncompleteSeries(
+            f"variable spacing, {_listed(each)}: choose one of these parts, or resample the series",
+            value=runs,
+            option="slices",
+        )
     if not len(wide):
         return
     around = [(float(heights[i]), float(heights[i + 1])) for i in wide]
@@ -96,11 +137,29 @@ def _check_gaps(heights: NDArray[np.float64]) -> None:
     listed = _listed(
         [f"between {a:.3f} and {b:.3f} mm (about {n:.0f})" for (a, b), n in zip(around, missing, strict=True)]
     )
+    ends = [0, *(int(i) + 1 for i in wide), len(heights)]
+    parts = _listed([f"{a}:{b}" for a, b in pairwise(ends) if b - a > 1])
     raise IncompleteSeries(
-        f"missing slices {listed}, where slices are {usual:.3f} mm apart: find the missing files, or pass "
-        "one evenly spaced part in a folder of its own",
+        f"missing {listed}, where slices are {usual:.3f} mm apart: find the missing files"
+        + (f", or choose a part without a gap: {parts}" if parts else ""),
         value=around,
+        option="slices",
     )
+
+
+def _differ(gap: float, other: float) -> bool:
+    return abs(other - gap) > max(JITTER * gap, _ROUNDING)
+
+
+def _runs(gaps: NDArray[np.float64]) -> list[tuple[int, int]]:
+    """Ranges of three slices and more that are evenly spaced, as (first, last + 1)."""
+    bounds, start = [0], 0
+    for i in range(1, len(gaps)):
+        if _differ(gaps[start], gaps[i]):
+            bounds.append(i)
+            start = i
+    bounds.append(len(gaps))
+    return [(a, b + 1) for a, b in pairwise(bounds) if b - a > 1]
 
 
 def _listed(places: list[str]) -> str:
@@ -115,18 +174,6 @@ def _usual(gaps: NDArray[np.float64]) -> float:
     multiples = gaps / small
     regular = np.abs(multiples - np.rint(multiples)).max() <= JITTER
     return small if regular else float(np.median(gaps))
-
-
-def _check_regular(places: NDArray[np.float64], step: NDArray[np.float64], edge: float) -> None:
-    grid = places[0] + np.arange(len(places))[:, np.newaxis] * step
-    off = np.linalg.norm(places - grid, axis=1)
-    if (worst := float(off.max())) > JITTER * edge:
-        place = ", ".join(f"{v:.3f}" for v in places[off.argmax()])
-        raise IncompleteSeries(
-            f"irregular slices: the one at ({place}) mm is {worst:.3f} mm off the grid, more than "
-            f"{JITTER:.0%} of a voxel: resample the series or pass an evenly spaced part",
-            value=worst,
-        )
 
 
 def _affine(
