@@ -28,6 +28,8 @@ The exit code of an interrupt (``KeyboardInterrupt``) is 130; 8 is unassigned.
 
 from __future__ import annotations
 
+import errno
+
 EXIT_INTERRUPTED = 130
 
 
@@ -79,6 +81,19 @@ def reason(error: BaseException) -> str:
     """
     system = error.strerror.lower() if isinstance(error, OSError) and error.strerror else ""
     return system or str(error).strip() or type(error).__name__
+
+
+def system_error(error: BaseException | None) -> OSError | None:
+    """The first of an error and its causes that the operating system numbered; others say less of it."""
+    while error is not None and not (isinstance(error, OSError) and error.errno):
+        error = error.__cause__ or error.__context__
+    return error
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether an error, or what it was raised on top of, is a full disk or an exceeded quota."""
+    system = system_error(error)
+    return system is not None and system.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 class UsageError(InrvError, ValueError):
@@ -134,6 +149,13 @@ class WriteError(InrvError):
     """The target cannot be written."""
 
     exit_code = 7
+
+    @classmethod
+    def of_system(cls, error: BaseException, target: str) -> WriteError:
+        """That the system refused, and what helps."""
+        elsewhere = "choose another place or check its permissions"
+        remedy = "free some space" if is_disk_full(error) else elsewhere
+        return cls(f"cannot write {target}: {reason(system_error(error) or error)}, {remedy}", value=target)
 
 
 class ModelNotFound(InrvError):

@@ -192,6 +192,21 @@ def test_every_code_of_the_table_is_tested():
     assert tested == {code for code, _ in exits.EXITS}
 
 
+@pytest.mark.parametrize("target", ["out.npy", "out.nii", "out.nii.gz", "series"])
+def test_whatever_the_format_the_system_says_why_it_does_not_write(tmp_path, target):
+    """NumPy says "65536 requested and 32704 written", pydicom a page with its own traceback."""
+    noise = np.random.default_rng(0).integers(0, 4000, (4, 64, 64), np.int16)
+    (tmp_path / "in.inrv").write_bytes(api.encode(noise, lossless=True))
+    words = [str(tmp_path / "in.inrv"), str(tmp_path / target)]
+    limit = "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000));"
+    command = f"{limit} from inrcodec.cli import dec; sys.exit(dec.main({words}))"
+    done = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, check=False)
+    assert done.returncode == 7
+    said = f"inrv-dec: error: cannot write {tmp_path / target}: file too large, choose another place"
+    assert done.stderr.startswith(said) and done.stderr.count("\n") == 1
+    assert listing(tmp_path) == ["in.inrv"]
+
+
 @pytest.mark.parametrize("name", MAINS)
 def test_the_full_help_has_the_table(name, capfd):
     assert MAINS[name](["--help-all"]) == 0

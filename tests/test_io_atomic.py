@@ -66,12 +66,27 @@ def test_a_failure_leaves_what_was_there(tmp_path, error, seen, old):
     assert not old or target.read_bytes() == old
 
 
-def test_a_full_disk_says_so(tmp_path):
-    def fail(stream):
-        raise OSError(errno.ENOSPC, "No space left on device")
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+@pytest.mark.parametrize("kind", [None, OSError, RuntimeError])
+def test_a_full_disk_says_so(tmp_path, number, kind):
+    """Also where a writer of a foreign format raises an error of its own on top of the system's."""
 
-    with pytest.raises(WriteError, match="no space left on device, free some space"):
+    def fail(stream):
+        try:
+            raise OSError(number, os.strerror(number))
+        except OSError as error:
+            if kind is None:
+                raise
+            raise kind("a page about it") from error
+
+    with pytest.raises(WriteError, match=f": {os.strerror(number).lower()}, free some space$"):
         atomic_write(tmp_path / "a", fail)
+    with (
+        pytest.raises(WriteError, match=r"free some space$"),
+        atomic_folder(tmp_path / "d", anything) as folder,
+    ):
+        fail(folder)
+    assert names(tmp_path) == []
 
 
 def test_a_file_that_appears_meanwhile_is_not_replaced(tmp_path):

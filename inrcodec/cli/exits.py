@@ -26,6 +26,7 @@ from inrcodec.errors import (
     UnsupportedFile,
     UsageError,
     WriteError,
+    is_disk_full,
     reason,
 )
 
@@ -51,7 +52,7 @@ EXITS: tuple[tuple[int, str], ...] = (
 )
 
 ONE_PRESS = 2.0  # seconds in which a second signal belongs to the first: it must not cut the clean-up short
-_NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
+_REFUSED = {errno.EFBIG, errno.EROFS}
 
 
 def exit_codes() -> str:
@@ -128,8 +129,9 @@ def _verdict(parser: Parser, error: BaseException, source: str) -> tuple[int, st
         return EXIT_INTERRUPTED, "interrupted, no output was written"
     if isinstance(error, InrvError):
         return error.exit_code, f"error: {_at_fault(parser, error, source)}{error.message}"
-    if isinstance(error, OSError) and error.errno in _NO_SPACE:
-        return WriteError.exit_code, f"error: cannot write: {reason(error)}"
+    if is_disk_full(error) or (isinstance(error, OSError) and error.errno in _REFUSED):
+        refused = WriteError.of_system(error, "the output")
+        return refused.exit_code, f"error: {refused.message}"
     if isinstance(error, MemoryError):
         return UNEXPECTED, "error: out of memory, free some or take a smaller volume"
     first_line = reason(error).partition("\n")[0]

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from inrcodec.cli.arguments import STREAM
-from inrcodec.errors import UsageError, WriteError, reason
+from inrcodec.errors import UsageError, WriteError
 
 
 def say(text: str, *, quiet: bool = False) -> None:
@@ -40,7 +40,7 @@ class _Stdout:
         except BrokenPipeError:
             raise
         except OSError as error:
-            raise WriteError(f"cannot write to standard output: {reason(error)}", value=STREAM) from error
+            raise WriteError.of_system(error, "standard output") from error
 
 
 STDOUT = _Stdout()

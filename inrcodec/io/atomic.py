@@ -6,7 +6,6 @@ Invariant: until the last byte is on disk the target is what it was before, and 
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import secrets
 import shutil
@@ -15,7 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from inrcodec.errors import WriteError, reason
+from inrcodec.errors import WriteError, is_disk_full
 
 Location = str | os.PathLike[str]
 Writer = Callable[[BinaryIO], object]
@@ -188,10 +187,10 @@ def _as_write_error(target: Path) -> Iterator[None]:
     except FileExistsError as error:
         message = f"needed to replace {target}, which appeared while it was being written"
         raise WriteError(message, value=str(target), option="force") from error
-    except OSError as error:
-        is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        remedy = "free some space" if is_full else "choose another place or check its permissions"
-        raise WriteError(f"cannot write {target}: {reason(error)}, {remedy}", value=str(target)) from error
+    except Exception as error:  # a writer of a foreign format may raise its own on top of the system's
+        if not isinstance(error, OSError) and not is_disk_full(error):
+            raise
+        raise WriteError.of_system(error, str(target)) from error
 
 
 def _is_stream(target: Path) -> bool:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,7 +60,12 @@ def write(
     """Write the stored values, (z, y, x) or, of an image, (y, x); `.npy` has no place for the rest."""
     del provenance  # there is no place for it
     array = volume.array[0] if volume.ndim == 2 else volume.array
-    atomic_write(path, lambda stream: np.save(stream, array, allow_pickle=False), force)
+    atomic_write(path, partial(save, array), force)
+
+
+def save(array: NDArray[Any], stream: BinaryIO) -> None:
+    """Write an array to a stream; to a file NumPy would not say why a disk does not take it."""
+    np.save(SimpleNamespace(write=stream.write), array, allow_pickle=False)
 
 
 def _load(path: Path) -> NDArray[Any]:

@@ -7,6 +7,7 @@ Invariant: what a network is trained on here is what the decoder feeds it.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from inrcodec import api, io
 from inrcodec._version import __version__
 from inrcodec.errors import CorruptFile
+from inrcodec.io.npy import save
 from inrcodec.volume.box import Shape
 from inrcodec.volume.volume import Volume
 
@@ -68,7 +70,7 @@ class Fits:
         path = self.folder / f"fit-{digest}.npy"
         if not path.exists():
             decoded = self._decoded(Volume.from_array(stored), width)
-            io.atomic_write(path, lambda stream: np.save(stream, decoded, allow_pickle=False))
+            io.atomic_write(path, partial(save, decoded))
         kept: Float32 = np.load(path, allow_pickle=False)
         if kept.shape != tuple(n // f for n, f in zip(stored.shape, self.factor, strict=True)):
             raise CorruptFile(f"{path} is not a fit of this volume", remedy="delete it", value=str(path))
