@@ -51,7 +51,8 @@ TAGS: list[Any] = [
     *(0x00190010, 0x0019100C, 0x0019100E),  # Siemens: b-value, direction
     *(0x001910BB, 0x001910BC, 0x001910BD, 0x00430010, 0x00431039, 0x0043102F),  # GE: the same, kind of image
     *(0x20010010, 0x20011003, 0x20050010, 0x200510B0, 0x200510B1, 0x200510B2),  # Philips
-    *(0x00650010, 0x00651009, 0x00651037),  # United Imaging
+    *(0x00650010, 0x00651009, 0x00651037, 0x00651050, 0x00651051),  # United Imaging, with slices of a grid
+    *(0x0019100A, 0x00290010, 0x00290011, 0x00291010, 0x00291110),  # Siemens: slices of a mosaic
 ]
 UNDEFINED = 0xFFFFFFFF  # length of an element that ends with a delimiter
 _MAGIC_AT, _MAGIC = 128, b"DICM"
@@ -142,8 +143,9 @@ def find_images(source: Path) -> Found:
     if not found.images and found.damaged:
         raise found.damaged[0].error()
     if not found.images:
+        empty = f", {len(found.without_pixels)} of them images without pixels" if found.without_pixels else ""
         raise InputError(
-            f"no DICOM image in {source} ({len(paths)} files examined), "
+            f"no DICOM image in {source} ({len(paths)} files examined{empty}), "
             "pass a folder of DICOM images or a .nii, .nii.gz, .npy or .npz file",
             value=str(source),
         )

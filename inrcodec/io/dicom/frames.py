@@ -7,7 +7,7 @@ Invariant: a plane is what its own header says, and a series whose planes disagr
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from inrcodec.errors import IncompleteSeries, InputError, reason
 from inrcodec.io.dicom.files import Image, Pixels
+from inrcodec.io.dicom.grids import is_grid, tiles_of
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -39,6 +40,15 @@ class Frame:
     spacing: tuple[float, float] | None  # mm between rows, between columns
     thickness: float  # mm, 1 if the header has none
     rescale: tuple[float, float]  # slope, intercept
+    window: tuple[slice, slice] | None = None  # the part of a stored plane that this is, (rows, columns)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        if self.window is None:
+            return int(self.header.Rows), int(self.header.Columns)
+        rows, columns = self.window
+        return rows.stop - rows.start, columns.stop - columns.start
 
 
 def frames_of(images: list[Image]) -> list[Frame]:
@@ -64,12 +74,24 @@ def _frames_of_file(image: Image) -> list[Frame]:
     if "PerFrameFunctionalGroupsSequence" in image.header:
         return _enhanced(image, count)
     if count == 1:
-        return [_frame(image, 0, [image.header] * len(_GROUPS))]
+        plane = _frame(image, 0, [image.header] * len(_GROUPS))
+        return _tiles(image, plane) if is_grid(image.header) else [plane]
     raise InputError(
         f"{image.path} has {count} frames without a place for each (a film or a series in time), "
         "only enhanced multi-frame images are volumes",
         value=count,
     )
+
+
+def _tiles(image: Image, plane: Frame) -> list[Frame]:
+    """The slices of a mosaic."""
+    if plane.orientation is None or plane.spacing is None:
+        cause = f"{image.path} is a mosaic without orientation or pixel spacing"
+        raise InputError(f"{cause}, export the series again", value=str(image.path))
+    return [
+        replace(plane, position=tile.position, window=(tile.rows, tile.columns))
+        for tile in tiles_of(image, plane.orientation, plane.spacing)
+    ]
 
 
 def _check_kind(image: Image) -> None:
@@ -117,6 +139,8 @@ def _check_alike(frames: list[Frame]) -> None:
             here, there = ([f.header.get(word) for word in words] for f in (frame, first))
             if here != there:
                 _refuse("/".join(words), frame, first, f"{here} and {there}")
+        if frame.shape != first.shape:
+            _refuse("sizes of slices", frame, first, f"{frame.shape} and {first.shape}")
         spaces = [f.header.get("FrameOfReferenceUID") for f in (frame, first)]
         if all(spaces) and spaces[0] != spaces[1]:
             _refuse("FrameOfReferenceUID", frame, first, "positions are not of one space")

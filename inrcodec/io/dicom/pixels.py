@@ -53,8 +53,7 @@ def read_pixels(frames: list[Frame]) -> tuple[Array, Rescale, float | None]:
 
 
 def _stack(frames: list[Frame], dtype: np.dtype[Any], *, apply: bool) -> Array:
-    header = frames[0].header
-    array = np.empty((len(frames), int(header.Rows), int(header.Columns)), dtype=dtype)
+    array = np.empty((len(frames), *frames[0].shape), dtype=dtype)
     for place, plane in _planes(frames):
         frame = frames[place]
         values = _one_padding_value(plane, frame.header)
@@ -86,10 +85,13 @@ def _planes(frames: list[Frame]) -> Iterator[tuple[int, Array]]:
     for path, group in groupby(by_file, key=lambda place: frames[place].path):
         places = list(group)
         header = frames[places[0]].header
+        by_index = [list(part) for _, part in groupby(places, key=lambda place: frames[place].index)]
         try:
-            planes = _decoded(frames[places[0]], [frames[place].index for place in places])
-            for place, plane in zip(places, planes, strict=True):
-                yield place, _significant(plane, header)
+            planes = _decoded(frames[places[0]], [frames[part[0]].index for part in by_index])
+            for part, plane in zip(by_index, planes, strict=True):
+                values = _significant(plane, header)
+                for place in part:  # several of a mosaic
+                    yield place, values[frames[place].window or ...]
         except Exception as error:  # plug-ins may raise anything
             kind = IncompleteSeries if isinstance(error, IncompleteSeries) else InputError
             raise kind(f"cannot read the pixels of {path}: {reason(error)}", value=str(path)) from error

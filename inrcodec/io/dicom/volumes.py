@@ -35,7 +35,9 @@ def one_volume(frames: list[Frame], requested: int | None, source: Path) -> tupl
     images = _Images(frames)
     depths, count = {len(level) for level in images.stacks}, len(images.stacks)
     groups = []
-    if max(depths) > 1 and not images.repeats():
+    if frames[0].window is not None:  # every file is a mosaic, which is a volume
+        groups = images.by_file()
+    elif max(depths) > 1 and not images.repeats():
         groups = images.partition() if len(depths) == 1 else images.incomplete()
         if not groups and len(depths) == 1:
             depth = depths.pop()
@@ -44,14 +46,14 @@ def one_volume(frames: list[Frame], requested: int | None, source: Path) -> tupl
                 "them belong together: pass one volume at a time in a folder of its own",
                 value=depth,
             )
-    if not groups:  # one volume, or duplicates, which are refused with their places
+    if len(groups) < 2:  # one volume, or duplicates, which are refused with their places
         chosen_volume(requested, 1, source)
         return frames, ""
     groups.sort(key=images.rank)
     lines = images.lines(groups)
     index = chosen_volume(requested, len(groups), source, lines)
-    if len(groups[index]) < count:
-        cause = f"volume {index} has {len(groups[index])} of {count} slices: choose a whole one"
+    if len(groups[index]) < (usual := max(map(len, groups))):
+        cause = f"volume {index} has {len(groups[index])} of {usual} slices: choose a whole one"
         raise IncompleteSeries(cause, value=index, option="volume")
     return [frames[i] for i in groups[index]], f"volume {index} of {len(groups)}: {lines[index]}"
 
@@ -77,6 +79,14 @@ class _Images:
         ordered = sorted(group, key=lambda i: (self.levels[i], i))
         return [list(stack) for _, stack in groupby(ordered, key=lambda i: self.levels[i])]
 
+    def by_file(self) -> list[Group]:
+        """Planes by the file that they are in; those of a copy or a file without a number are left as one."""
+        files: dict[Path, Group] = {}
+        for i, frame in enumerate(self.frames):
+            files.setdefault(frame.path, []).append(i)
+        groups = list(files.values())
+        return groups if len(set(self.lines(groups))) == len(groups) else []
+
     def depth(self, group: Iterable[int]) -> int:
         """Most planes of a group at one position."""
         return max(Counter(self.levels[i] for i in group).values())
@@ -96,6 +106,8 @@ class _Images:
             groups = [part for group in groups for part in self.split(group, label)]
         for label in TIMES:
             groups = [part for group in groups for part in self.split_by_time(group, label)]
+        # Slices of a mosaic have one number; those of single files each their own.
+        groups = [part for group in groups for part in self.split(group, NUMBER)]
         groups = [part for group in groups for part in self.split_by_number(group)]
         return groups if all(self.depth(group) == 1 for group in groups) and self.are_pure(groups) else []
 
@@ -175,13 +187,13 @@ class _Images:
             # Of what differs from slice to slice too, such as times, the value of the first slice.
             values = [self.values(label)[group[0]] for group in groups]
             is_last_resort = label is NUMBER or label in TIMES
-            if len(set(values)) == 1 or (is_last_resort and all(lines)):
+            if len(set(values)) == 1 or (is_last_resort and len(set(map(tuple, lines))) == len(lines)):
                 continue
             for line, value in zip(lines, values, strict=True):
                 line.append(label.text(value))
         for line, group in zip(lines, groups, strict=True):
-            if len(group) < len(self.stacks):
-                line.append(f"{len(group)} of {len(self.stacks)} slices")
+            if len(group) < (usual := max(map(len, groups))):
+                line.append(f"{len(group)} of {usual} slices")
         return [", ".join(line) for line in lines]
 
 
