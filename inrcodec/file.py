@@ -344,6 +344,7 @@ class InrvFile:
             array,
             coarser(header.affine, header.factor) if options.lowres else header.affine,
             rescale=header.rescale,
+            slice_rescale=np.array(header.slice_rescale) if header.slice_rescale else None,
             modality=header.modality,
             padding=header.padding,
             ndim=header.ndim,
@@ -352,7 +353,7 @@ class InrvFile:
         )
         if not options.lowres:
             return volume
-        about = {k: v for k, v in volume.description.items() if k not in FULL_RES_FACTS}
+        about = {k: v for k, v in volume.description.items() if k not in FULL_RES_FACTS and "@" not in k}
         return replace(volume, padding=None, description=about)
 
     def lowres_volume(self, *, threads: int | None = None, progress: Progress | None = None) -> Volume:

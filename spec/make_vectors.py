@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +135,12 @@ def cases() -> dict[str, Case]:
         "lossless-float32": Case("the bits of floats", texture((5, 17, 9)), {"lossless": True}),
         "bounded-float32": Case("multiples of a unit", texture((6, 12, 19)), {"max_error": 0.01}),
         "quantised": Case("steps by level", noisy((9, 33, 30)), {"psnr": 50.0}, hounsfield),
+        "scales-of-slices": Case(
+            "a slope of its own in each slice, none is predicted from another",
+            noisy((9, 26, 28)) + np.int16(1024),
+            {"lossless": True},
+            {"modality": "PT", "slopes": tuple(0.25 + (7 * z % 9) / 16 for z in range(9))},
+        ),
         "rare-values": Case("tokens that nobody expects, and many bits", spiky(), {"lossless": True}),
         "factor-1": Case(
             "no reduction", mr()[:6, ::2, ::2].astype(np.int32) * 1000, {"factor": 1, "tiles": (1, 1, 1)}
@@ -145,7 +151,11 @@ def cases() -> dict[str, Case]:
 def write(name: str, case: Case) -> None:
     """Encode a case and store what the package decodes."""
     spacing = (3.0, 0.75, 0.75)[-case.array.ndim :]
-    volume = inrcodec.Volume.from_array(case.array, spacing=spacing, **case.volume)
+    words = dict(case.volume)
+    slopes = words.pop("slopes", None)
+    volume = inrcodec.Volume.from_array(case.array, spacing=spacing, **words)
+    if slopes is not None:
+        volume = replace(volume, slice_rescale=np.stack([slopes, np.zeros(len(slopes))], 1))
     bare = {"lossless", "max_error"} & case.options.keys() and not case.options.get("base")
     data = inrcodec.encode(volume, **({} if bare else SMALL) | case.options)
     assert isinstance(data, bytes)

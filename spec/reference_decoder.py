@@ -58,6 +58,7 @@ def read_sections(data: bytes) -> tuple[int, dict[str, bytes]]:
 DEFAULTS: dict[str, Any] = {
     "volume.ndim": 3,
     "volume.rescale": [1, 0],
+    "volume.slice_rescale": [],
     "volume.modality": "",
     "volume.unit": "",
     "volume.padding": None,
@@ -155,6 +156,7 @@ def check_header(h: dict[str, Any]) -> None:
     need(h["sr.ensemble"] in ((1,) if h["sr.id"] == "lanczos" else (1, 2, 4, 8)), "ensemble")
     check_window(h)
     check_refinement(h)
+    check_slices(h)
     low = lowres_shape(h)
     layers, width, tiles = h["net.layers"], h["net.width"], math.prod(h["net.tiles"])
     need(1 <= layers <= 16 and 1 <= width <= 1024, "network")
@@ -187,6 +189,15 @@ def check_refinement(h: dict[str, Any]) -> None:
     )
     need(math.prod(h["volume.shape"]) * (8 if wide else 4) <= 2**32, "bytes of the refinement")
     need(h["refine.bound"] is None or h["refine.bound"] >= 0, "bound")
+
+
+def check_slices(h: dict[str, Any]) -> None:
+    numbers = h["volume.slice_rescale"]
+    if numbers:
+        need(len(numbers) == 2 * h["volume.shape"][0], "scales of slices")
+        need(len(set(zip(numbers[0::2], numbers[1::2], strict=True))) > 1, "scales of slices")
+        need(all(type(n) in (int, float) for n in numbers) and all(numbers[0::2]), "scales of slices")
+        need(h["volume.rescale"] == [1, 0] and h["refine.bound"] == 0, "scales of slices")
 
 
 def check_window(h: dict[str, Any]) -> None:

@@ -13,7 +13,13 @@ from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
-from pydicom.uid import CTImageStorage, EnhancedCTImageStorage, ExplicitVRLittleEndian, generate_uid
+from pydicom.uid import (
+    CTImageStorage,
+    EnhancedCTImageStorage,
+    ExplicitVRLittleEndian,
+    PositronEmissionTomographyImageStorage,
+    generate_uid,
+)
 
 AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 Edit = Callable[[int, Dataset], None]
@@ -94,6 +100,38 @@ def write_series(
             edit(k, header)
         paths.append(save(header, folder / f"IM{(k * 7 + 3) % 101:04d}"))
     return paths
+
+
+def write_pet(
+    folder: Path,
+    array: NDArray[np.integer],
+    slopes: Iterable[float],
+    edit: Edit | None = None,
+    **words: object,
+) -> list[Path]:
+    """A PET as scanners write it: each slice has its own slope, and nothing is the intercept."""
+    slopes = list(slopes)
+
+    def scale(k: int, header: Dataset) -> None:
+        header.RescaleSlope = slopes[k]
+        if edit is not None:
+            edit(k, header)
+
+    about = {
+        "SOPClassUID": PositronEmissionTomographyImageStorage,
+        "Modality": "PT",
+        "RescaleIntercept": 0,
+        "Units": "BQML",
+        "SeriesType": ["WHOLE BODY", "IMAGE"],
+        "CountsSource": "EMISSION",
+        "CorrectedImage": ["DECY", "ATTN", "SCAT"],
+        "DecayCorrection": "START",
+        "CollimatorType": "NONE",
+        "ActualFrameDuration": "120000",
+        "FrameReferenceTime": "1500.5",
+        "DecayFactor": "1.0125",
+    }
+    return write_series(folder, array, edit=scale, **about | words)
 
 
 def item(**attributes: object) -> list[Dataset]:

@@ -54,7 +54,14 @@ FULL = replace(
     version="0.1.0",
     seed=7,
 )
-HEADERS = {"plain": PLAIN, "full": FULL}
+SCALES = replace(
+    PLAIN,
+    slice_rescale=tuple((0.25 + z / 8, 0.0) for z in range(8)),
+    refine_axes=(1, 2),
+    refine_steps=(1, 1, 1),
+    bound=0.0,
+)
+HEADERS = {"plain": PLAIN, "full": FULL, "scales of slices": SCALES}
 WITHOUT_MODEL = {"sr": LANCZOS, "sr_sha256": b"", "sr_noise": 0, "sr_ensemble": 1}
 
 
@@ -124,6 +131,12 @@ def test_header_with_a_refinement_is_read() -> None:
     assert (header.refine_axes, header.refine_steps, header.bound) == ((0, 1, 2), (1, 1, 1, 1), 0)
 
 
+def scaled(*pairs: Any, **changes: Any) -> bytes:
+    """A header with other scales of its slices, and more of it changed."""
+    return changed("volume", "slice_rescale", list(pairs), replace(SCALES, **changes))
+
+
+HALVES = [0.5, 0] * 7
 REFUSED: dict[str, tuple[bytes, type[InrvError]]] = {
     "unknown type": (changed("volume", "dtype", "complex64"), UnsupportedFile),
     "object type": (changed("volume", "dtype", "O"), UnsupportedFile),
@@ -162,6 +175,19 @@ REFUSED: dict[str, tuple[bytes, type[InrvError]]] = {
     "noise beyond all values": (changed("sr", "noise", 4097), CorruptFile),
     "ensemble of three": (changed("sr", "ensemble", 3), CorruptFile),
     "ensemble of no model": (changed("sr", "ensemble", 2, PLAIN), CorruptFile),
+    "scales of too few slices": (scaled(*HALVES), CorruptFile),
+    "half a scale": (scaled(*HALVES, 0.25), CorruptFile),
+    "scales of too many slices": (scaled(*HALVES, 0.25, 0, 0.25, 0), CorruptFile),
+    "more scales than any file has": (scaled(*[0.5, 0.25] * 40_000), CorruptFile),
+    "a slice of slope 0": (scaled(*HALVES, 0, 0), CorruptFile),
+    "a slice of slope text": (scaled(*HALVES, "1", 0), CorruptFile),
+    "slices of one scale": (scaled(*HALVES, 0.5, 0), CorruptFile),
+    "scales of slices and of all": (scaled(*HALVES, 0.25, 0, rescale=(0.5, 0.0)), CorruptFile),
+    "scales of lossy slices": (scaled(*HALVES, 0.25, 0, bound=1.0), CorruptFile),
+    "scales without a refinement": (
+        scaled(*HALVES, 0.25, 0, refine_axes=(), refine_steps=(), bound=None),
+        CorruptFile,
+    ),
     "slope 0": (changed("volume", "rescale", [0, 1]), CorruptFile),
     "unprintable text": (changed("volume", "modality", "\x1b[2J"), CorruptFile),
     "text beyond ASCII": (changed("volume", "unit", "µm"), CorruptFile),

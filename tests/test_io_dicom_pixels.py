@@ -57,7 +57,7 @@ def test_whole_slopes_may_differ_from_slice_to_slice(tmp_path):
     np.testing.assert_array_equal(volume.array, ramp() * np.arange(1, 6).reshape(-1, 1, 1) - 1024)
 
 
-def test_other_slopes_that_differ_give_float(tmp_path):
+def test_other_slopes_that_differ_are_kept_beside_integers(tmp_path):
     write_series(
         tmp_path,
         ramp(),
@@ -66,8 +66,10 @@ def test_other_slopes_that_differ_give_float(tmp_path):
         edit=lambda k, h: setattr(h, "RescaleSlope", k + 0.25),
     )
     volume = read(tmp_path)
-    assert (volume.array.dtype, volume.rescale) == (np.float32, (1, 0))
-    np.testing.assert_allclose(volume.array, ramp() * (np.arange(5) + 0.25).reshape(-1, 1, 1))
+    assert (volume.array.dtype, volume.rescale) == (np.int16, (1, 0))
+    np.testing.assert_array_equal(volume.array, ramp())
+    np.testing.assert_array_equal(volume.slice_rescale, [(k + 0.25, 0) for k in range(5)])
+    np.testing.assert_allclose(volume.physical(), ramp() * (np.arange(5) + 0.25).reshape(-1, 1, 1))
 
 
 @pytest.mark.parametrize(

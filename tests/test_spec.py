@@ -281,6 +281,8 @@ def test_vectors_cover_what_they_are_for() -> None:
     assert {h.refine_unit for h in refined.values()} > {0.0, 1.0} and refined[
         "bounded-behind-networks"
     ].bound == 4
+    scaled = refined["scales-of-slices"]
+    assert len(scaled.slice_rescale) == scaled.shape[0] and 0 not in scaled.refine_axes
     assert len(set(refined["quantised"].refine_steps)) > 2 and read["rare-values"][0].dtype == "uint32"
     assert {"ct-int16-mask", "several-tiles"} <= {
         name for name, (_, sections) in read.items() if "MASK" in sections

@@ -70,7 +70,7 @@ class Facts:
     @cached_property
     def part(self) -> Volume:
         """Groups of slices from all over the volume: what a refinement is forecast from."""
-        return replace(self.volume, array=forecast.some_slices(self.volume.array))
+        return replace(self.volume, array=forecast.some_slices(self.volume.array), slice_rescale=None)
 
     @cached_property
     def sample(self) -> Sample:

@@ -72,6 +72,9 @@ class Plan:
             cuts=self.networks.cuts,
             ndim=volume.ndim,
             rescale=volume.rescale,
+            slice_rescale=()
+            if volume.slice_rescale is None
+            else tuple(map(tuple, volume.slice_rescale.tolist())),
             modality=volume.modality,
             unit=volume.unit,
             padding=volume.padding,

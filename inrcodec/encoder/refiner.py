@@ -88,7 +88,7 @@ class Refiner:
         """
         scale = Scale(self.volume.array.dtype, self.span.low, self.span.high, unit)
         scale.check()
-        axes = scan.axes_for(self.volume.shape, self.volume.spacing)
+        axes = scan.axes_for(self.volume.shape, self.volume.spacing, self._incomparable)
         lattice = Lattice(axes=axes, steps=_by_stage(axes, steps), most=scale.most)
         size = self.volume.array.size * np.dtype(lattice.dtype).itemsize
         limits.check("number of bytes of the refinement", size, limits.INTEGERS)
@@ -107,6 +107,16 @@ class Refiner:
         if self.padded is not None:
             stored[self.padded] = self.volume.padding
         return Layer(fields, {"LIDX": rows, "LATT": b"".join(streams)}, stored)
+
+    @property
+    def _incomparable(self) -> tuple[int, ...]:
+        """The axis z where slices have scales of their own: their integers say little of each other.
+
+        This takes 3 % more bytes of a PET, but what a preview interpolates keeps to the scale of its slice.
+        The first lattice has a voxel of each slice, so that very many slices are predicted all the same.
+        """
+        scaled = self.volume.slice_rescale is not None and self.volume.shape[0] <= limits.FIRST
+        return (0,) if scaled else ()
 
     def errors(self, layer: Layer, peak: float = 1.0) -> Errors:
         """Errors of a layer, in stored units."""

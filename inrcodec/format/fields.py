@@ -17,7 +17,7 @@ from inrcodec.errors import CorruptFile
 
 LONGEST_TEXT = 64
 MOST_ENTRIES = 64
-MOST_INTEGERS = 1 << 16  # cuts of 65 536 tiles
+MOST_INTEGERS = 1 << 16  # cuts of 65 536 tiles, or scales of 32 768 slices
 
 
 class Kind(NamedTuple):
@@ -106,6 +106,12 @@ def integers(count: int | None) -> Kind:
     return Kind("integers" if count is None else f"{count} integers", parse, emit)
 
 
+def _parse_pairs(value: Any) -> tuple[tuple[float, float], ...]:
+    items = [_number(item) for item in _items(value, None)]
+    _need(len(items) % 2 == 0, len(items), "an even number of numbers")
+    return tuple(zip(items[0::2], items[1::2], strict=True))
+
+
 def _parse_affine(value: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
     rows = np.array([_number(item) for item in _items(value, 12)]).reshape(3, 4)
     return np.vstack([rows, [0.0, 0.0, 0.0, 1.0]])
@@ -115,6 +121,7 @@ INTEGER = Kind("integer", _integer, index)
 NUMBER = Kind("number", _number, float)
 TEXT = Kind("text", _text, lambda value: _text(str(value)))
 SCALARS = Kind("map", _scalars, _emit_scalars)
+PAIRS = Kind("numbers", _parse_pairs, lambda value: [float(item) for pair in value for item in pair])
 AFFINE = Kind(
     "12 numbers", _parse_affine, lambda value: np.asarray(value, dtype=np.float64)[:3].ravel().tolist()
 )

@@ -19,7 +19,18 @@ from numpy.typing import NDArray
 
 from inrcodec.errors import CorruptFile
 from inrcodec.format import header_checks, limits, messagepack
-from inrcodec.format.fields import AFFINE, INTEGER, NUMBER, SCALARS, TEXT, Kind, integers, numbers, octets
+from inrcodec.format.fields import (
+    AFFINE,
+    INTEGER,
+    NUMBER,
+    PAIRS,
+    SCALARS,
+    TEXT,
+    Kind,
+    integers,
+    numbers,
+    octets,
+)
 from inrcodec.format.header_checks import DTYPES as DTYPES
 from inrcodec.format.header_checks import LANCZOS as LANCZOS
 from inrcodec.format.header_checks import NOISE_STEPS as NOISE_STEPS
@@ -48,8 +59,8 @@ class Header:
         Hidden layers, and neurons of each.
     tiles, cuts : (tz, ty, tx), tuple of int
         Boxes along each axis; first index of each next box in k-d order.
-    ndim, rescale, modality, unit, padding, description
-        As in `Volume`.
+    ndim, rescale, slice_rescale, modality, unit, padding, description
+        As in `Volume`; no scales of slices are an empty tuple.
     kernel, companding
         Down-sampling; nodes of the curve between low-res values and the networks' (`companding`).
     background, cell, mask_method
@@ -82,6 +93,7 @@ class Header:
     cuts: tuple[int, ...]
     ndim: int = 3
     rescale: tuple[float, float] = (1.0, 0.0)
+    slice_rescale: tuple[tuple[float, float], ...] = ()
     modality: str = ""
     unit: str = ""
     padding: float | None = None
@@ -178,6 +190,7 @@ FIELDS: dict[tuple[str, str], tuple[str, Kind]] = {
     ("volume", "affine"): ("affine", AFFINE),
     ("volume", "ndim"): ("ndim", INTEGER),
     ("volume", "rescale"): ("rescale", numbers(2)),
+    ("volume", "slice_rescale"): ("slice_rescale", PAIRS),
     ("volume", "modality"): ("modality", TEXT),
     ("volume", "unit"): ("unit", TEXT),
     ("volume", "padding"): ("padding", NUMBER),

@@ -64,6 +64,7 @@ def _impossible(header: Header) -> Iterator[tuple[str, bool]]:
     yield "number of dimensions", header.ndim not in (2, 3) or (header.ndim == 2 and header.shape[0] != 1)
     yield "affine", is_singular(header.affine[:3, :3])
     yield "rescale", header.rescale[0] == 0
+    yield "rescale of slices", bool(header.slice_rescale) and not _scales_slices(header)
     smallest, largest = volume.limits_of(np.dtype(header.dtype))
     yield "range", not smallest <= header.low <= header.high <= largest
     yield "padding", header.padding is not None and not volume.is_held(header.padding, np.dtype(header.dtype))
@@ -84,6 +85,18 @@ def _impossible(header: Header) -> Iterator[tuple[str, bool]]:
     yield "refinement", not _is_refinement(header)
     yield "quality", min(header.peak, header.max_error) < 0
     yield "seed", header.seed < 0
+
+
+def _scales_slices(header: Header) -> bool:
+    """Whether scales of slices are as many, differ, and belong to stored values that lost nothing."""
+    scales = header.slice_rescale
+    return (
+        len(scales) == header.shape[0]
+        and all(slope != 0 for slope, _ in scales)
+        and len(set(scales)) > 1
+        and header.rescale == (1.0, 0.0)
+        and header.bound == 0
+    )
 
 
 def _is_refinement(header: Header) -> bool:

@@ -53,6 +53,7 @@ def facts(header: Header, lengths: Mapping[str, int]) -> dict[str, Any]:
             "plane": plane_of(header.affine, header.description),
             "affine_lps": header.affine.tolist(),
             "rescale": list(header.rescale),
+            "slice_slopes": _slopes(header),
             "padding": header.padding,
             "range": [header.low, header.high],
         },
@@ -89,6 +90,12 @@ def _networks(header: Header) -> dict[str, Any]:
         "sr_noise": header.sr_noise,
         "sr_ensemble": header.sr_ensemble,
     }
+
+
+def _slopes(header: Header) -> list[float] | None:
+    """The smallest and the largest slope of a slice, where they have their own."""
+    slopes = [slope for slope, _ in header.slice_rescale]
+    return [min(slopes), max(slopes)] if slopes else None
 
 
 def _curve(header: Header) -> list[list[float]]:

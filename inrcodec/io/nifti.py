@@ -90,8 +90,10 @@ def write(
 ) -> None:
     """Write a NIfTI-1 file, or NIfTI-2 for long axes, as `inrcodec.io.write`; compressed if it ends in `.gz`.
 
-    float16, which NIfTI does not have, is written as float32. A NIfTI-1 affine is float32.
+    float16, which NIfTI does not have, is written as float32, and so are the physical values of slices that
+    have scales of their own: NIfTI has one slope. A NIfTI-1 affine is float32.
     """
+    volume = volume.uniform()
     header = _header(volume, provenance)
     dtype = header.get_data_dtype()
 

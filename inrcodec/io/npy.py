@@ -57,9 +57,13 @@ def from_array(
 def write(
     volume: Volume, path: Location, *, force: bool = False, provenance: Provenance | None = None
 ) -> None:
-    """Write the stored values, (z, y, x) or, of an image, (y, x); `.npy` has no place for the rest."""
+    """Write the stored values, (z, y, x) or, of an image, (y, x); `.npy` has no place for the rest.
+
+    Of slices that have scales of their own, which would be lost, the physical values.
+    """
     del provenance  # there is no place for it
-    array = volume.array[0] if volume.ndim == 2 else volume.array
+    array = volume.uniform().array
+    array = array[0] if volume.ndim == 2 else array
     atomic_write(path, partial(save, array), force)
 
 

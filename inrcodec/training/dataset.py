@@ -247,7 +247,7 @@ def _split_in_two(path: Path, options: TrainOptions) -> Dataset:
 def load(path: Path, options: TrainOptions) -> Float32:
     """A volume in [-1, 1] of the window of the model."""
     name, modality = options.names[path], options.modality
-    volume = io.read(path)
+    volume = io.read(path).uniform()
     if volume.modality not in ("", modality):
         raise InputError(
             f"{name} is {volume.modality}, the model is for {modality}: leave it out", value=volume.modality

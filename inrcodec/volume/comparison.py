@@ -42,6 +42,8 @@ class Comparison:
 def compare(source: Volume, decoded: Volume) -> Comparison:
     """Compare two volumes on the same grid; a source that does not state its modality has the decoded one's.
 
+    Where slices have scales of their own, the stored values that are compared are physical ones.
+
     Raises
     ------
     InputError
@@ -54,6 +56,7 @@ def compare(source: Volume, decoded: Volume) -> Comparison:
     if source.shape != decoded.shape:
         cause = f"the reference has {_across(source)} voxels, the file {_across(decoded)}"
         raise InputError(f"{cause}: {remedy}", value=source.shape)
+    source, decoded = source.uniform(), decoded.uniform()
     source, _ = with_modality(source, decoded.modality or None)
     span, slope = source.value_range, source.rescale[0]
     peak = peak_of(span.low, span.high, source.array.dtype)

@@ -22,6 +22,8 @@ from inrcodec.volume.value_range import Range
 DTYPES = frozenset(map(np.dtype, "i1 i2 i4 i8 u1 u2 u4 u8 f2 f4 f8".split()))
 """Types of stored values; longdouble is left out, its width differs between machines."""
 
+Fact = int | float | str
+
 LONGEST_MODALITY = 16  # characters of DICOM's code strings
 LARGEST_INTEGER = 2**53  # up to which float64, in which everything is computed, holds every integer
 
@@ -51,9 +53,13 @@ class Volume:
     source_bytes : int, optional
         Bytes of the source on disk; None for arrays in memory.
     description : mapping of str to int, float or str
-        Technical facts that identify nobody and that a sink needs to write the same kind again.
+        Technical facts that identify nobody and that a sink needs to write the same kind again; a key such as
+        "decay_factor@47" holds from slice 47 on.
     notices : tuple of str
         Choices of the reader that the user should know; not stored in a file.
+    slice_rescale : ndarray, (z, 2), float64, optional
+        Slope and intercept of each slice, in place of `rescale`, where they differ (PET); None if they are
+        all equal, and `rescale` is what they are.
 
     Raises
     ------
@@ -70,8 +76,9 @@ class Volume:
     ndim: int = 3
     unit: str = ""
     source_bytes: int | None = None
-    description: Mapping[str, int | float | str] = field(default_factory=dict)
+    description: Mapping[str, Fact] = field(default_factory=dict)
     notices: tuple[str, ...] = ()
+    slice_rescale: NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
         array = checked_array(self.array)
@@ -80,11 +87,9 @@ class Volume:
         object.__setattr__(self, "array", array)
         object.__setattr__(self, "padding", checked_padding(self.padding, array.dtype))
         check_modality(self.modality)
-        slope, intercept = (float(v) for v in self.rescale)
-        if slope == 0 or not np.isfinite([slope, intercept]).all():
-            cause = f"rescale slope {slope} and intercept {intercept} do not scale"
-            raise InputError(cause, value=self.rescale)
-        object.__setattr__(self, "rescale", (slope, intercept))
+        rescale, of_slices = checked_rescale(self.rescale, self.slice_rescale, len(array))
+        object.__setattr__(self, "rescale", rescale)
+        object.__setattr__(self, "slice_rescale", of_slices)
         object.__setattr__(self, "affine", checked_affine(self.affine))
         object.__setattr__(self, "description", dict(self.description))
 
@@ -159,6 +164,11 @@ class Volume:
         """Rescaled values, (z, y, x): float32, or float64 if float32 does not hold every stored value."""
         wide = self.array.dtype in (np.float64, np.int32, np.uint32, np.int64, np.uint64)
         values: NDArray[Any] = self.array.astype(np.float64 if wide else np.float32)
+        if self.slice_rescale is not None:
+            for plane, (slope, intercept) in zip(values, self.slice_rescale, strict=True):
+                plane *= slope
+                plane += intercept
+            return values
         slope, intercept = self.rescale
         if slope != 1.0:
             values *= slope
@@ -174,9 +184,24 @@ class Volume:
         ndarray, (z, y, x)
             The stored array (float16 as float32) where slope and intercept are 1 and 0, else `physical`.
         """
-        if self.rescale != (1.0, 0.0):
+        if self.rescale != (1.0, 0.0) or self.slice_rescale is not None:
             return self.physical()
         return self.array.astype(np.float32) if self.array.dtype == np.float16 else self.array
+
+    def uniform(self) -> Volume:
+        """The same values on one scale: physical ones where slices have their own scales, else this volume.
+
+        The padding stays where it is one physical value.
+        """
+        if self.slice_rescale is None:
+            return self
+        array = self.physical()
+        slopes, intercepts = self.slice_rescale.T
+        padding = self.padding
+        if padding is not None:
+            values = padding * slopes + intercepts
+            padding = float(values[0]) if (values == values[0]).all() else None
+        return replace(self, array=array, slice_rescale=None, padding=padding)
 
     @cached_property
     def value_range(self) -> Range:
@@ -197,7 +222,14 @@ class Volume:
             raise UsageError(cause, value=slices, option="slices")
         affine = self.affine.copy()
         affine[:3, 3] += chosen.start * affine[:3, 2]
-        return replace(self, array=self.array[slices], affine=affine, source_bytes=None)
+        return replace(
+            self,
+            array=self.array[slices],
+            affine=affine,
+            source_bytes=None,
+            description=facts_from(self.description, chosen.start, chosen.stop),
+            slice_rescale=None if self.slice_rescale is None else self.slice_rescale[slices],
+        )
 
     def relabelled(self, *, modality: str, unit: str) -> Volume:
         """The same voxels with another modality and unit; nothing is copied, checked or computed again."""
@@ -246,6 +278,38 @@ def checked_array(array: ArrayLike, name: str = "the array") -> NDArray[Any]:
                 value=(low, high),
             )
     return values
+
+
+def checked_rescale(
+    rescale: tuple[float, float], of_slices: ArrayLike | None, count: int
+) -> tuple[tuple[float, float], NDArray[np.float64] | None]:
+    """One scale for all slices, or one each where they differ; raises `InputError` if any does not scale."""
+    pairs = np.asarray([rescale] if of_slices is None else of_slices, np.float64)
+    if of_slices is not None and (pairs.shape != (count, 2) or tuple(rescale) != (1.0, 0.0)):
+        cause = f"scales of slices are of shape {pairs.shape}, beside a common one of {tuple(rescale)}"
+        raise InputError(f"{cause}: pass {count} slopes and intercepts, or one of both", value=pairs.shape)
+    bad = pairs[(pairs[:, 0] == 0) | ~np.isfinite(pairs).all(axis=1)]
+    if len(bad):
+        slope, intercept = bad[0].tolist()
+        cause = f"rescale slope {slope} and intercept {intercept} do not scale"
+        raise InputError(cause, value=(slope, intercept))
+    if (pairs == pairs[0]).all():
+        slope, intercept = pairs[0].tolist()
+        return (slope, intercept), None
+    return (1.0, 0.0), pairs
+
+
+def facts_from(facts: Mapping[str, Fact], start: int, stop: int) -> dict[str, Fact]:
+    """Facts of a run of slices: those that begin to hold before it hold from its first slice on."""
+    moved: dict[str, Fact] = {}
+    for key, value in facts.items():  # in ascending order of the slices
+        name, _, at = key.rpartition("@")
+        name, first = (name, int(at)) if at.isdecimal() and name else (key, 0)
+        if first <= start:
+            moved[name] = value
+        elif first < stop:
+            moved[f"{name}@{first - start}"] = value
+    return moved
 
 
 def limits_of(dtype: np.dtype[Any]) -> tuple[float, float]:

@@ -9,17 +9,19 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from pydicom import Dataset
 
 from inrcodec.io.atomic import Location
 from inrcodec.io.dicom.files import Found, Image, find_images
 from inrcodec.io.dicom.frames import Frame, frames_of
 from inrcodec.io.dicom.geometry import grid_of, in_order, part_of
 from inrcodec.io.dicom.lossy import code, lossy_facts
+from inrcodec.io.dicom.pet import PET, pet_facts
 from inrcodec.io.dicom.pixels import read_pixels
 from inrcodec.io.dicom.series import choose_series
 from inrcodec.io.dicom.volumes import one_volume
 from inrcodec.io.dicom.write import check_target, write
-from inrcodec.volume.volume import Volume, checked_array
+from inrcodec.volume.volume import Fact, Volume, checked_array
 
 __all__ = ["check_target", "read", "write"]
 
@@ -42,13 +44,13 @@ def read(
     return Volume(
         array=checked_array(array, str(source)),
         affine=affine,
-        rescale=rescale,
+        slice_rescale=np.array(rescale),
         modality=str(frames[0].header.get("Modality") or ""),
         padding=padding,
         ndim=2 if len(stack) == 1 else 3,
-        unit=_unit(frames[0]),
+        unit=_unit(frames[0].header),
         source_bytes=_bytes(every_frame, frames),
-        description=_description(frames[0], affine),
+        description=_description(frames, affine),
         notices=(*_choices(path, found, images), *found.notices, *left_out, *filter(None, [line])),
     )
 
@@ -78,22 +80,25 @@ def _choices(source: Path, found: Found, images: list[Image]) -> tuple[str, ...]
     return tuple(notices)
 
 
-def _unit(frame: Frame) -> str:
-    header = frame.header
+def _unit(header: Dataset) -> str:
+    if header.get("Modality") == PET:
+        return code(header.get("Units") or "")
     kind = str(header.get("RescaleType") or "HU")
     # Enhanced images have slope and type in the frames' groups; a CT without any slope is not in HU.
     scaled = "RescaleSlope" in header or "PerFrameFunctionalGroupsSequence" in header
     return "HU" if header.get("Modality") == "CT" and kind == "HU" and scaled else ""
 
 
-def _description(frame: Frame, affine: NDArray[np.float64]) -> dict[str, int | float | str]:
+def _description(frames: list[Frame], affine: NDArray[np.float64]) -> dict[str, Fact]:
     """Facts that a DICOM sink needs beyond the volume, where they are not the default."""
-    header = frame.header
-    facts: dict[str, int | float | str] = {}
+    header, thickness = frames[0].header, frames[0].thickness
+    facts: dict[str, Fact] = {}
     if header.get("PhotometricInterpretation") == "MONOCHROME1":  # small values are shown bright
         facts["photometric"] = "MONOCHROME1"
-    if frame.thickness != round(float(np.linalg.norm(affine[:3, 2])), 6):
-        facts["thickness"] = frame.thickness
+    if thickness != round(float(np.linalg.norm(affine[:3, 2])), 6):
+        facts["thickness"] = thickness
     if header.get("PatientPosition"):
         facts["position"] = code(header.PatientPosition)
+    if header.get("Modality") == PET:
+        facts |= pet_facts([frame.header for frame in frames])
     return facts | lossy_facts(header)

@@ -30,6 +30,7 @@ from pydicom.uid import (
 )
 
 from inrcodec.errors import IncompleteSeries, InputError, reason
+from inrcodec.io.dicom import pet
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +47,7 @@ TAGS: list[Any] = [
     *("PixelPaddingValue", "PixelPaddingRangeLimit", "RescaleSlope", "RescaleIntercept", "RescaleType"),
     *("ModalityLUTSequence", "LossyImageCompressionRatio", "LossyImageCompressionMethod"),
     *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
+    *pet.TAGS,
     *("ExtendedOffsetTable", "ExtendedOffsetTableLengths"),
     # Private: creators of the blocks, and what makers say of diffusion and of the parts of a complex number.
     *(0x00190010, 0x0019100C, 0x0019100E),  # Siemens: b-value, direction

@@ -13,6 +13,7 @@ from pydicom.uid import generate_uid
 
 from inrcodec.errors import InputError, UsageError
 from inrcodec.io.atomic import Location
+from inrcodec.io.dicom import pet
 from inrcodec.io.dicom.files import Image, find_images
 
 _STUDY = [
@@ -75,7 +76,8 @@ def from_template(template: Location, modality: str) -> Dataset:
     identity = anonymous()
     for word in ("PatientIdentityRemoved", "DeidentificationMethod"):
         delattr(identity, word)
+    words = {*_STUDY, *(pet.IDENTITY if modality == pet.PET else ())}
     for element in header:
-        if element.tag.group == _PATIENT_GROUP or element.keyword in _STUDY:
+        if element.tag.group == _PATIENT_GROUP or element.keyword in words:
             identity[element.tag] = element
     return identity

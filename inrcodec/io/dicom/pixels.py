@@ -1,6 +1,6 @@
 """Pixels of the planes as one array.
 
-Invariant: no value changes on the way: integers stay exact, and what cannot stay an integer is float32.
+Invariant: no value changes on the way: integers stay exact.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ Rescale = tuple[float, float]  # slope, intercept
 _LARGEST_SCALE = 2.0**31  # of a whole slope or intercept: times 16 bits it stays within int64
 
 
-def read_pixels(frames: list[Frame]) -> tuple[Array, Rescale, float | None]:
+def read_pixels(frames: list[Frame]) -> tuple[Array, list[Rescale], float | None]:
     """Pixels of planes that are in order.
 
-    Whole slopes and intercepts are applied (int16, or int32 where int16 is too small); a slope that all
-    planes share is kept beside the stored values; slopes that differ from plane to plane give float32.
+    Whole slopes and intercepts are applied to integers of up to 16 bits (int16, or int32 where int16 is too
+    small); others are kept beside the stored values.
 
-    Returns stored values (z, y, x), slope and intercept, and the padding value. Raises `InputError` for
-    pixels that cannot be read or a compression that nothing decodes, `MissingExtra` where the decoder is not
-    installed.
+    Returns stored values (z, y, x), slope and intercept of each plane, and the padding value. Raises
+    `InputError` for pixels that cannot be read or a compression that nothing decodes, `MissingExtra` where
+    the decoder is not installed.
     """
     for syntax in {str(frame.header.file_meta.TransferSyntaxUID) for frame in frames}:
         _check_decoder(UID(syntax), frames[0])
@@ -46,10 +46,10 @@ def read_pixels(frames: list[Frame]) -> tuple[Array, Rescale, float | None]:
     scales = {frame.rescale for frame in frames}
     whole = all(number.is_integer() and abs(number) < _LARGEST_SCALE for scale in scales for number in scale)
     exact = whole and stored.kind != "f" and stored.itemsize <= 2
-    apply = scales != {(1.0, 0.0)} and (exact or len(scales) > 1)
-    dtype = np.dtype(np.int16 if exact else np.float32) if apply else stored
-    array, rescale = _stack(frames, dtype, apply=apply), (1.0, 0.0) if apply else scales.pop()
-    return array, rescale, _padding(frames, array, rescale, applied=apply)
+    apply = scales != {(1.0, 0.0)} and exact
+    array = _stack(frames, np.dtype(np.int16) if apply else stored, apply=apply)
+    rescale = [(1.0, 0.0) if apply else frame.rescale for frame in frames]
+    return array, rescale, _padding(frames, array, rescale[0], applied=apply)
 
 
 def _stack(frames: list[Frame], dtype: np.dtype[Any], *, apply: bool) -> Array:
@@ -61,9 +61,6 @@ def _stack(frames: list[Frame], dtype: np.dtype[Any], *, apply: bool) -> Array:
             array[place] = values
             continue
         slope, intercept = frame.rescale
-        if dtype.kind == "f":
-            array[place] = values.astype(np.float64) * slope + intercept
-            continue
         wide = values.astype(np.int64) * int(slope) + int(intercept)
         if not _fits(wide, array.dtype):
             array = array.astype(np.int32)

@@ -12,51 +12,59 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inrcodec.errors import WriteError
+from inrcodec.io.dicom.pet import PET
 from inrcodec.volume.volume import Volume
 
 _STEPS = 65535
+_MOST_OF_PET = 32767  # the largest integer of a slice of a PET, whose scale is its own
 
 
 @dataclass(frozen=True)
 class Coding:
     """How stored values of a volume are written.
 
-    written = rint((stored - low) / step); physical = written * slope + intercept.
+    written = rint((stored - low) / step); physical = written * slope + intercept, of each slice in turn.
     """
 
     dtype: np.dtype[Any]  # of the written integers
     bits: int  # Bits Stored
-    slope: float
-    intercept: float
+    rescale: list[tuple[float, float]]  # slope and intercept of each slice
     low: float = 0.0
-    step: float = 1.0
+    steps: tuple[float, ...] = ()  # of each slice; none: integers stay as they are
 
     @property
     def signed(self) -> bool:
         """Pixel Representation."""
         return self.dtype.kind == "i"
 
-    def plane(self, stored: NDArray[Any]) -> NDArray[Any]:
-        """Integers of one plane, little-endian."""
-        if (self.low, self.step) != (0.0, 1.0):
-            stored = np.rint((stored.astype(np.float64) - self.low) / self.step)
+    def integers(self, stored: NDArray[Any], z: int) -> NDArray[Any]:
+        """Integers of the values of slice `z`, little-endian."""
+        if self.steps:
+            stored = np.rint((stored.astype(np.float64) - self.low) / self.steps[z])
         return np.ascontiguousarray(stored, dtype=self.dtype.newbyteorder("<"))
 
 
 def coding_of(volume: Volume) -> Coding:
     """Narrowest coding that holds all values; `WriteError` for 64-bit integers beyond what DICOM holds."""
-    array = volume.array
-    slope, intercept = volume.rescale
+    array, pairs = volume.array, volume.slice_rescale
+    rescale = [volume.rescale] * len(array) if pairs is None else [(a, b) for a, b in pairs.tolist()]
     low, high = float(array.min()), float(array.max())
-    if array.dtype.kind == "f" and not all(np.array_equal(plane, np.rint(plane)) for plane in array):
+    whole = array.dtype.kind != "f" or all(np.array_equal(plane, np.rint(plane)) for plane in array)
+    if not whole and volume.modality == PET and not any(b for _, b in rescale):  # PET has no intercepts
+        steps = tuple(float(np.abs(plane).max()) / _MOST_OF_PET or 1.0 for plane in array)
+        scales = [(a * step, 0.0) for (a, _), step in zip(rescale, steps, strict=True)]
+        return Coding(np.dtype(np.int16), 16, scales, 0.0, steps)
+    if not whole:
         step = (high - low) / _STEPS or 1.0  # a constant needs no steps, but a slope must not be 0
-        return Coding(np.dtype(np.uint16), 16, slope * step, slope * low + intercept, low, step)
+        scales = [(a * step, a * low + b) for a, b in rescale]
+        return Coding(np.dtype(np.uint16), 16, scales, low, (step,) * len(array))
     if array.dtype.itemsize == 1:  # in 16 bits as CT and MR images must be, but saying that 8 are used
-        return Coding(np.dtype(f"{array.dtype.kind}2"), 8, slope, intercept)
+        bits = 16 if volume.modality == PET else 8
+        return Coding(np.dtype(f"{array.dtype.kind}2"), bits, rescale)
     for dtype in (np.uint16 if array.dtype == np.uint16 else np.int16, np.uint16, np.int32, np.uint32):
         limits = np.iinfo(dtype)
         if low >= limits.min and high <= limits.max:
-            return Coding(np.dtype(dtype), limits.bits, slope, intercept)
+            return Coding(np.dtype(dtype), limits.bits, rescale)
     raise WriteError(
         f"values from {low:g} to {high:g} do not fit in the 32 bits of DICOM, write .npy or .nii.gz",
         value=(low, high),

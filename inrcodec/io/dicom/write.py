@@ -18,6 +18,7 @@ from pydicom.uid import (
     CTImageStorage,
     ExplicitVRLittleEndian,
     MRImageStorage,
+    PositronEmissionTomographyImageStorage,
     SecondaryCaptureImageStorage,
     generate_uid,
 )
@@ -28,12 +29,13 @@ from inrcodec.errors import WriteError
 from inrcodec.io.atomic import Location, atomic_folder, check_folder
 from inrcodec.io.dicom.identity import anonymous, from_template
 from inrcodec.io.dicom.lossy import declare_lossy
+from inrcodec.io.dicom.pet import PET, declare_pet, declare_slice
 from inrcodec.io.dicom.stored_integers import Coding, coding_of
 from inrcodec.io.provenance import Provenance
 from inrcodec.volume.volume import Volume
 from inrcodec.volume.windows import WINDOWS
 
-_CLASSES = {"CT": CTImageStorage, "MR": MRImageStorage}
+_CLASSES = {"CT": CTImageStorage, "MR": MRImageStorage, PET: PositronEmissionTomographyImageStorage}
 _WRITER = "INRCODEC"  # start of the implementation version name, which marks a folder that `write` made
 _NAME = re.compile(r"slice_\d{4,}\.dcm")
 # Cosine between rows and columns from which an affine counts as sheared in plane: beyond rounding.
@@ -60,7 +62,8 @@ def write(
             header.SOPInstanceUID = header.file_meta.MediaStorageSOPInstanceUID = generate_uid()
             header.InstanceNumber = number + 1
             header.ImagePositionPatient = _decimals(origin + number * step)
-            header.PixelData = coding.plane(plane).tobytes()
+            _rescale(header, volume, coding, number)
+            header.PixelData = coding.integers(plane, number).tobytes()
             header["PixelData"].VR = "OW"
             header.save_as(folder / f"slice_{number + 1:04d}.dcm", enforce_file_format=True)
 
@@ -108,6 +111,7 @@ def _series(volume: Volume, header: Dataset) -> Dataset:
     header.InstanceCreationDate, header.InstanceCreationTime = header.ContentDate, header.ContentTime
     header.SoftwareVersions = f"inrcodec {__version__}"
     header.AcquisitionNumber = None
+    header.Laterality = header.get("Laterality") or ""
     header.PatientPosition = str(volume.description.get("position") or header.get("PatientPosition") or "")
     if modality == "CT":
         header.KVP = header.get("KVP")
@@ -117,6 +121,8 @@ def _series(volume: Volume, header: Dataset) -> Dataset:
         header.ScanOptions = ""
         for word in ("MRAcquisitionType", "EchoTime", "EchoTrainLength", "RepetitionTime"):
             setattr(header, word, header.get(word))
+    elif modality == PET:
+        declare_pet(header, volume)
     else:
         header.ConversionType = "WSD"
     return header
@@ -130,6 +136,8 @@ def _describe_image(header: Dataset, volume: Volume, coding: Coding) -> None:
         raise WriteError("the affine is sheared in plane, which DICOM cannot hold: write .nii.gz", value=axes)
     # AXIAL is the standard's word for any cross-section, coronal and sagittal ones too (PS3.3 C.8.2.1.1.1).
     header.ImageType = ["DERIVED", "SECONDARY", "AXIAL" if header.Modality == "CT" else "OTHER"]
+    if header.Modality == PET:
+        header.ImageType = ["DERIVED", "PRIMARY"]  # all that the standard allows (PS3.3 C.8.9.4.1.1)
     header.ImageOrientationPatient = _decimals([*row, *column])
     header.PixelSpacing = _decimals([edges[1], edges[0]])
     distance = abs(axes[:, 2] @ np.cross(row, column))
@@ -143,16 +151,25 @@ def _describe_image(header: Dataset, volume: Volume, coding: Coding) -> None:
     header.BitsAllocated = 8 * coding.dtype.itemsize
     header.BitsStored, header.HighBit = coding.bits, coding.bits - 1
     header.PixelRepresentation = int(coding.signed)
-    if header.Modality == "CT" or (coding.slope, coding.intercept) != (1.0, 0.0):
-        header.RescaleIntercept, header.RescaleSlope = _decimals([coding.intercept, coding.slope])
-        header.RescaleType = volume.unit or "US"
-    if volume.padding is not None:
-        written, limits = round((volume.padding - coding.low) / coding.step), np.iinfo(coding.dtype)
+    if volume.padding is not None and len(set(coding.steps)) <= 1:
+        (step,), limits = set(coding.steps) or {1.0}, np.iinfo(coding.dtype)
+        written = round((volume.padding - coding.low) / step)
         if limits.bits == 16 and limits.min <= written <= limits.max:
             header.add_new("PixelPaddingValue", "SS" if coding.signed else "US", written)
     if volume.unit == "HU" and "WindowCenter" not in header:
         low, high = WINDOWS["soft-tissue"]
         header.WindowCenter, header.WindowWidth = round((low + high) / 2), round(high - low)
+
+
+def _rescale(header: Dataset, volume: Volume, coding: Coding, z: int) -> None:
+    """What the numbers of a slice mean."""
+    slope, intercept = coding.rescale[z]
+    if header.Modality in ("CT", PET) or set(coding.rescale) != {(1.0, 0.0)}:
+        header.RescaleIntercept, header.RescaleSlope = _decimals([intercept, slope])
+        if header.Modality != PET:
+            header.RescaleType = volume.unit or "US"
+    if header.Modality == PET:
+        declare_slice(header, volume, z)
 
 
 def _decimals(values: Any) -> list[DSfloat]:

@@ -58,17 +58,21 @@ class Stage:
         return fresh[tuple(spans)]
 
 
-def axes_for(shape: Shape, spacing: Sequence[float]) -> tuple[int, ...]:
+def axes_for(shape: Shape, spacing: Sequence[float], whole: tuple[int, ...] = ()) -> tuple[int, ...]:
     """The axis that each stage halves, the coarsest stage first: always the one with the widest spacing.
 
     Parameters
     ----------
     shape : voxels.
     spacing : of the voxels along (z, y, x), in mm.
+    whole : axes that are never halved: voxels are not predicted along them.
     """
     steps, counts, axes = list(spacing), list(shape), []
-    while counts[0] * counts[1] * counts[2] > SMALLEST and max(counts) > 1:
-        axis = min((k for k in range(3) if counts[k] > 1), key=lambda k: (steps[k], -k))
+    while counts[0] * counts[1] * counts[2] > SMALLEST:
+        divisible = [k for k in range(3) if counts[k] > 1 and k not in whole]
+        if not divisible:
+            break
+        axis = min(divisible, key=lambda k: (steps[k], -k))
         axes.append(axis)
         steps[axis], counts[axis] = steps[axis] * 2, -(-counts[axis] // 2)
     return tuple(reversed(axes))

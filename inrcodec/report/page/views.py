@@ -99,7 +99,7 @@ def usual_of(volume: Volume) -> tuple[float, float]:
 
 def planes(decoded: Volume, source: Volume | None) -> dict[str, Any]:
     """Everything that the page draws of volumes on one grid, in plain types."""
-    volumes = [decoded] if source is None else [decoded, source]
+    volumes = [volume.uniform() for volume in (decoded, source) if volume is not None]
     scale, turn = Scale.of(*volumes), Turn.of(decoded.affine)
     box = _content(volumes[-1], turn)
     thin = [axis for axis in (0, 1, 2) if decoded.shape[turn.order[axis]] == 1]

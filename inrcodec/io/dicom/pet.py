@@ -1,0 +1,110 @@
+"""What a PET image says beside its pixels: read into a volume's description, and written again.
+
+In: the headers of a series in the order of its slices; a volume.  Out: facts of a description; attributes of
+the PET modules (PS3.3, C.8.9).
+Invariant: technical facts only, none of which identifies a person; dates come from a template or are today's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from pydicom import Dataset
+from pydicom.multival import MultiValue
+from pydicom.valuerep import DSfloat
+
+from inrcodec.format.fields import LONGEST_TEXT
+from inrcodec.volume.volume import Fact, Volume
+
+PET = "PT"
+# What a header has to be searched for; the first row stays with the series, the second differs by slice.
+_OF_SERIES = {
+    "series_type": "SeriesType",
+    "counts": "CountsSource",
+    "corrected": "CorrectedImage",
+    "decay_correction": "DecayCorrection",
+    "collimator": "CollimatorType",
+    "suv": "SUVType",
+}
+_OF_SLICES = {
+    "frame_ms": "ActualFrameDuration",
+    "frame_reference_ms": "FrameReferenceTime",
+    "decay_factor": "DecayFactor",
+}
+TAGS = ("Units", *_OF_SERIES.values(), *_OF_SLICES.values())
+# Of the template: what decay and uptake are computed from.
+IDENTITY = (
+    *("SeriesDate", "SeriesTime", "RadiopharmaceuticalInformationSequence"),
+    *("PatientOrientationCodeSequence", "PatientGantryRelationshipCodeSequence"),
+)
+_MOST_RUNS = 12  # of slices with one value of a fact: bed positions
+_SEPARATOR = "\\"
+
+
+def pet_facts(headers: Sequence[Dataset]) -> dict[str, Fact]:
+    """Facts of a PET series; of those that differ from slice to slice, where each value begins."""
+    facts: dict[str, Fact] = {}
+    for name, word in _OF_SERIES.items():
+        text = _SEPARATOR.join(_texts(headers[0].get(word)))
+        if text and len(text) <= LONGEST_TEXT:
+            facts[name] = text
+    for name, word in _OF_SLICES.items():
+        facts |= _runs(name, [_number(header.get(word)) for header in headers])
+    return facts
+
+
+def declare_pet(header: Dataset, volume: Volume) -> None:
+    """The modules of a PET series: attributes of type 1, and of type 2 where they may be empty."""
+    known = volume.description
+    # One volume is static, or a scan of the body in parts: dynamic and gated series are several volumes.
+    whole_body = str(known.get("series_type", "")).startswith("WHOLE BODY")
+    header.SeriesType = ["WHOLE BODY" if whole_body else "STATIC", "IMAGE"]
+    header.Units = volume.unit or "NONE"
+    header.CountsSource = str(known.get("counts") or "EMISSION")
+    header.DecayCorrection = str(known.get("decay_correction") or "NONE")
+    header.CorrectedImage = str(known.get("corrected") or "").split(_SEPARATOR)
+    header.CollimatorType = str(known.get("collimator") or "")
+    if known.get("suv"):
+        header.SUVType = str(known["suv"])
+    header.NumberOfSlices = volume.shape[0]
+    for word in IDENTITY[:2]:  # type 1: of the template, or of this series
+        setattr(header, word, header.get(word) or header[f"Content{word[6:]}"].value)
+    for word in IDENTITY[2:]:
+        if word not in header:
+            setattr(header, word, [])
+    for word in ("AcquisitionDate", "AcquisitionTime"):
+        setattr(header, word, header.get(word) or "")
+    if not header.PatientPosition:  # which the two sequences are in place of
+        del header.PatientPosition
+    header.FrameReferenceTime, header.ActualFrameDuration = DSfloat(0.0), None
+
+
+def declare_slice(header: Dataset, volume: Volume, z: int) -> None:
+    """What differs from slice to slice; called for each in turn, from the first on."""
+    header.ImageIndex = z + 1
+    for name, word in _OF_SLICES.items():
+        value = volume.description.get(f"{name}@{z}", volume.description.get(name) if z == 0 else None)
+        if value is not None:
+            whole = word == "ActualFrameDuration"
+            setattr(header, word, round(float(value)) if whole else DSfloat(float(value), auto_format=True))
+
+
+def _runs(name: str, values: list[float | None]) -> dict[str, Fact]:
+    """A fact and, as "name@z", what it changes to; nothing where a slice lacks it or it changes too often."""
+    starts = [z for z, value in enumerate(values) if z == 0 or value != values[z - 1]]
+    runs = {f"{name}@{z}" if z else name: value for z in starts if (value := values[z]) is not None}
+    return dict(runs) if len(runs) == len(starts) <= _MOST_RUNS else {}
+
+
+def _texts(value: Any) -> list[str]:
+    items = value if isinstance(value, MultiValue) else [value]
+    texts = (str(item).strip() for item in items if item is not None)
+    return [text for text in texts if text.isascii() and text.isprintable()]
+
+
+def _number(value: Any) -> float | None:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return None
