@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from inrcodec.encoder import planner, target_search, timing
-from inrcodec.encoder.admission import admitted
 from inrcodec.encoder.facts import Facts
 from inrcodec.encoder.options import ResolvedOptions
 from inrcodec.encoder.plan import Plan
@@ -25,7 +24,7 @@ def dry_run(volume: Volume, stated: str | None, options: ResolvedOptions) -> dic
     ----------
     stated : modality, where the source does not say it.
     """
-    facts = Facts.of(admitted(volume, options), stated)
+    facts = Facts.admitted(volume, stated, options)
     if options.max_error is not None and not options.base:
         return _refinement(facts, options, None)
     if options.psnr is None:

@@ -1,7 +1,7 @@
 """What is true of a volume whatever the options: found in one pass, once for an encoding.
 
 In: a volume, and the modality that the user states.  Out: `Facts`, which every later step takes as they are.
-Invariant: no option changes a fact.
+Invariant: options decide which values are coded (`admission`), and change no fact of them.
 """
 
 from __future__ import annotations
@@ -9,8 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from inrcodec.encoder import forecast
+from inrcodec.encoder import admission, forecast
 from inrcodec.encoder.forecast import Sample
+from inrcodec.encoder.options import ResolvedOptions
 from inrcodec.entropy.padding import encode_bits
 from inrcodec.errors import CorruptFile, InputError
 from inrcodec.format.fields import LONGEST_TEXT, MOST_ENTRIES, SCALARS, TEXT
@@ -36,6 +37,11 @@ class Facts:
     span: Range
     padding: bytes
     notices: tuple[str, ...] = ()
+
+    @classmethod
+    def admitted(cls, volume: Volume, stated: str | None, options: ResolvedOptions) -> Facts:
+        """Facts of what is coded of a volume; errors are those of `of` and of `admission.admitted`."""
+        return cls.of(admission.admitted(volume, options), stated)
 
     @classmethod
     def of(cls, volume: Volume, stated: str | None = None) -> Facts:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 from inrcodec.encoder import back_projection, bounded, fitted, ledger, measure, planner, target_search
-from inrcodec.encoder.admission import admitted
 from inrcodec.encoder.facts import Facts
 from inrcodec.encoder.measured import Measured
 from inrcodec.encoder.options import ResolvedOptions
@@ -34,7 +33,7 @@ def encode(
     ------
     InputError, UsageError, ModelNotFound, TargetNotReached, FitFailed, LimitExceeded
     """
-    found = _measured(Facts.of(admitted(volume, options), stated), options, stages)
+    found = _measured(Facts.admitted(volume, stated, options), options, stages)
     found.check()
     return found.blob, ledger.report(found, stages.seconds)
 
