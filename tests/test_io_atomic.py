@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import stat
+import subprocess
+import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -279,3 +283,104 @@ def test_a_file_in_the_place_of_a_folder_is_refused(tmp_path):
     (tmp_path / "d").write_bytes(b"")
     with pytest.raises(WriteError, match="is a file"):
         check_folder(tmp_path / "d", anything, force=True)
+
+
+# --- what a killed process leaves
+
+WRITING = """
+import os, signal, sys, time
+from pathlib import Path
+from inrcodec.io import atomic
+
+target, renames = Path(sys.argv[1]), int(sys.argv[3])
+real = os.rename
+
+def rename(*names):
+    global renames
+    real(*names)
+    renames -= 1
+    if renames == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+os.rename = rename
+
+def stop():
+    if not renames:
+        print("writing", flush=True)
+        time.sleep(60)
+
+def fill(stream):
+    stream.write(b"half")
+    stream.flush()
+    stop()
+
+if sys.argv[2] == "file":
+    atomic.atomic_write(target, fill, force=True)
+else:
+    with atomic.atomic_folder(target, lambda folder: list(folder.iterdir()), force=True) as folder:
+        (folder / "2").write_bytes(b"half")
+        stop()
+"""
+
+
+def writing(target, kind, renames=0):
+    """A process in the middle of a write, or, with ``renames``, killed behind so many of a folder's swap."""
+    words = [sys.executable, "-c", WRITING, str(target), kind, str(renames)]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+    if renames:
+        assert process.wait() == -signal.SIGKILL
+    else:
+        assert process.stdout.readline() == "writing\n"
+    return process
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_the_next_write_removes_what_a_killed_one_left(tmp_path, kind):
+    def write(target):
+        fill(target, force=True) if kind == "folder" else atomic_write(target, b"new", force=True)
+
+    target, other = tmp_path / "a", tmp_path / "a.b"
+    with writing(target, kind) as process, writing(other, kind) as another:
+        (left,) = (name for name in names(tmp_path) if not name.startswith(".a.b."))
+        write(target)
+        assert left in names(tmp_path)  # it is alive, and would be published
+        process.kill()
+        process.wait()
+        write(tmp_path / "c")
+        assert left in names(tmp_path)  # it belongs to another target
+        write(target)
+        another.kill()
+    kept = [name for name in names(tmp_path) if name not in ("a", "c")]
+    assert len(kept) == 1 and kept[0].startswith(".a.b.")
+    (check_file if kind == "file" else partial(check_folder, ours=anything))(other)
+    assert names(tmp_path) == ["a", "c"]
+
+
+def test_a_folder_that_was_moved_aside_when_its_process_was_killed_is_put_back(full):
+    writing(full, "folder", renames=1)
+    assert not full.exists() and len(names(full.parent)) == 2
+    with pytest.raises(WriteError, match="force: needed to replace"):
+        fill(full)
+    assert names(full) == ["old"] and names(full.parent) == ["d"]
+    fill(full, force=True)
+    assert names(full) == ["1"] and names(full.parent) == ["d"]
+
+
+def test_a_folder_that_was_replaced_when_its_process_was_killed_is_removed(full):
+    writing(full, "folder", renames=2)
+    assert names(full) == ["2"] and len(names(full.parent)) == 2
+    check_folder(full, anything, force=True)
+    assert names(full) == ["2"] and names(full.parent) == ["d"]
+
+
+def test_what_is_not_ours_is_not_removed_with_what_a_killed_process_left(full):
+    writing(full, "folder", renames=2)
+    with pytest.raises(WriteError, match="not ours"):
+        check_folder(full, nothing, force=True)
+    assert len(names(full.parent)) == 2
+
+
+@pytest.mark.parametrize("name", ["a" * 250, "肺" * 80])
+def test_a_name_may_be_as_long_as_the_system_takes(tmp_path, name):
+    atomic_write(tmp_path / name, b"new")
+    assert names(tmp_path) == [name]

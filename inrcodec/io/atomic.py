@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
-import shutil
 import stat
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
 from inrcodec.errors import WriteError, is_disk_full
+from inrcodec.io.scratch import ASIDE, clear, discard, scratch
 
 Location = str | os.PathLike[str]
 Writer = Callable[[BinaryIO], object]
@@ -35,6 +35,7 @@ def check_file(path: Location, force: bool = False) -> None:
         raise WriteError(f"{target} is a folder, name a file", value=str(target))
     if _is_stream(target):
         return
+    clear(Path(os.path.realpath(target)))
     if target.exists() and not force:
         raise WriteError(f"needed to replace {target}, which exists", value=str(target), option="force")
     _check_parent(target)
@@ -65,19 +66,19 @@ def atomic_write(path: Location, data: bytes | Writer, force: bool = False) -> N
             with target.open("wb") as stream:
                 fill(stream)
             return
-        scratch, old = _scratch(target), stat.S_IMODE(target.stat().st_mode) if target.exists() else None
-        try:
-            # The system applies the umask: to ask for it is to set it, for all threads.
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
-            with os.fdopen(os.open(scratch, flags, 0o666 if old is None else 0o600), "wb") as stream:
+        old = stat.S_IMODE(target.stat().st_mode) if target.exists() else None
+        # The system applies the umask: to ask for it is to set it, for all threads.
+        make = partial(
+            os.open, flags=os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode=0o666 if old is None else 0o600
+        )
+        with scratch(target, lambda path: os.close(make(path))) as path:
+            with path.open("wb") as stream:
                 fill(stream)
                 stream.flush()
                 os.fsync(stream.fileno())
             if old is not None:
-                scratch.chmod(old)
-            _publish(scratch, target, force)
-        finally:  # an interrupt leaves nothing behind either
-            scratch.unlink(missing_ok=True)
+                path.chmod(old)
+            _publish(path, target, force)
         _sync(target.parent)
 
 
@@ -87,6 +88,7 @@ def check_folder(path: Location, ours: Ours, force: bool = False) -> None:
     Raises `WriteError`: it is a file, or holds something (with `force`: something that is not ours).
     """
     target = Path(path)
+    clear(Path(os.path.realpath(target)), ours)
     if target.exists() and not target.is_dir():
         cause = f"{target} is a file, name a folder that is empty or not there yet"
         raise WriteError(cause, value=str(target))
@@ -106,51 +108,44 @@ def atomic_folder(path: Location, ours: Ours, force: bool = False) -> Iterator[P
     check_folder(path, ours, force)
     target = Path(os.path.realpath(path))
     with _as_write_error(target):
-        scratch = _scratch(target)
-        scratch.mkdir()
-        try:
-            yield scratch
-            for entry in (*scratch.iterdir(), scratch):
+        with scratch(target, Path.mkdir) as folder:
+            yield folder
+            for entry in (*folder.iterdir(), folder):
                 _sync(entry)
-            _swap(scratch, target, ours, force)
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
+            _swap(folder, target, ours, force)
         _sync(target.parent)
 
 
-def _swap(scratch: Path, target: Path, ours: Ours, force: bool) -> None:
+def _swap(folder: Path, target: Path, ours: Ours, force: bool) -> None:
     if not target.exists() or not any(target.iterdir()):
-        os.replace(scratch, target)
+        os.replace(folder, target)
         return
     if not force:
         raise FileExistsError
     old_files = [entry.name for entry in ours(target)]
-    aside = scratch.with_name(scratch.name + ".old")
+    aside = folder.with_name(folder.name + ASIDE)
     os.rename(target, aside)
     try:
-        os.rename(scratch, target)
+        os.rename(folder, target)
     except BaseException:
         os.rename(aside, target)
         raise
-    for name in old_files:
-        (aside / name).unlink(missing_ok=True)
-    with contextlib.suppress(OSError):  # what somebody else put there meanwhile stays
-        aside.rmdir()
+    discard(aside, old_files)
 
 
-def _publish(scratch: Path, target: Path, force: bool) -> None:
+def _publish(path: Path, target: Path, force: bool) -> None:
     """Give a finished file its name; without `force` only where nothing has that name."""
     if force:
-        os.replace(scratch, target)
+        os.replace(path, target)
         return
     try:
-        os.link(scratch, target)  # unlike a rename it fails if the target appeared meanwhile
+        os.link(path, target)  # unlike a rename it fails if the target appeared meanwhile
     except FileExistsError:
         raise
     except OSError:  # a file system without hard links: take the name with an empty file, which is ours
         target.touch(exist_ok=False)
         try:
-            os.replace(scratch, target)
+            os.replace(path, target)
         except BaseException:
             target.unlink(missing_ok=True)
             raise
@@ -166,18 +161,13 @@ def _sync(path: Path) -> None:
             os.close(handle)
 
 
-def _scratch(target: Path) -> Path:
-    """A new name beside the target: a rename stays within a file system."""
-    return target.with_name(f".{target.name[:100]}.{secrets.token_hex(6)}.part")
-
-
 def _check_parent(target: Path) -> None:
-    scratch = _scratch(Path(os.path.realpath(target)))
-    if not scratch.parent.is_dir():
-        raise WriteError(f"folder {scratch.parent} does not exist, make it first", value=str(scratch.parent))
-    with _as_write_error(target):  # asking for permissions says yes on read-only file systems and to root
-        scratch.touch(exist_ok=False)
-        scratch.unlink()
+    target = Path(os.path.realpath(target))
+    if not target.parent.is_dir():
+        raise WriteError(f"folder {target.parent} does not exist, make it first", value=str(target.parent))
+    # Asking for permissions says yes on read-only file systems and to root.
+    with _as_write_error(target), scratch(target, partial(Path.touch, exist_ok=False)):
+        pass
 
 
 @contextlib.contextmanager
