@@ -21,7 +21,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	touch $@
 
 $(TESTED): $(INSTALLED)
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,dicom,itk,bench]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,dicom,itk,tiff,bench]'
 	touch $@
 
 $(DOCUMENTED): $(INSTALLED)

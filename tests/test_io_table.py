@@ -18,9 +18,15 @@ DATA = Path(__file__).parent / "data"
 VOLUME = Volume.from_array(np.arange(24, dtype=np.int16).reshape(2, 3, 4), spacing=(2, 0.5, 0.5))
 
 
-@pytest.mark.parametrize("name", ["a.npy", "a.nii", "a.nii.gz", "A.NII.GZ", "dicom", "dotted.name/"])
+FOREIGN = ["a.nrrd", "a.mha", "a.mgz", "a.mgh", "a.tif"]
+NEEDS = {".nrrd": "SimpleITK", ".tif": "tifffile"}
+SINKS = ["a.npy", "a.nii", "a.nii.gz", "A.NII.GZ", "dicom", "dotted.name/", *FOREIGN]
+
+
+@pytest.mark.parametrize("name", SINKS)
 @pytest.mark.parametrize("as_path", [str, Path])
 def test_every_sink_is_a_source(tmp_path, name, as_path):
+    pytest.importorskip(NEEDS.get(Path(name).suffix, "numpy"))
     target = f"{tmp_path}/{name}" if name.endswith("/") else as_path(tmp_path / name)
     check_sink(target)
     write(VOLUME, target)
@@ -88,7 +94,11 @@ def test_options_without_meaning_are_refused(source, options):
 
 @pytest.mark.parametrize(
     ("name", "cause"),
-    [("a.png", r"\.nii, \.nii\.gz or \.npy"), ("a.npz", "use a folder"), ("a.dcm", "DICOM is a folder")],
+    [
+        ("a.png", r"\.nii, \.nii\.gz, \.npy, .* or \.tiff"),
+        ("a.npz", "use a folder"),
+        ("a.dcm", "DICOM is a folder"),
+    ],
 )
 def test_other_sinks_are_refused_before_anything_is_written(tmp_path, name, cause):
     for act in (check_sink, lambda path: write(VOLUME, path)):
@@ -146,9 +156,10 @@ def test_any_file_can_be_checked(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore")  # pydicom warns of every odd value
-@pytest.mark.parametrize("name", ["a.npy", "a.npz", "a.nii", "a.nii.gz", "dicom/slice_0002.dcm"])
+@pytest.mark.parametrize("name", ["a.npy", "a.npz", "a.nii", "a.nii.gz", "dicom/slice_0002.dcm", *FOREIGN])
 def test_broken_bytes_give_a_volume_or_a_reason(tmp_path, name):
     """Nothing but the package's own errors, whatever the parsers below it raise."""
+    pytest.importorskip(NEEDS.get(Path(name).suffix, "numpy"))
     if name == "a.npz":
         np.savez(tmp_path / name, VOLUME.array)
     else:

@@ -35,6 +35,7 @@ class Format:
     sink: bool = True
     read_options: tuple[str, ...] = ()  # keywords of `read` that mean something for this format
     write_options: tuple[str, ...] = ()  # and of `write`
+    extra: str = ""  # that installs what its module needs
 
     def load(self) -> Any:
         """The format's module."""
@@ -44,12 +45,19 @@ class Format:
 DICOM = Format(
     "DICOM", "dicom", read_options=("series", "volume", "slices"), write_options=("template", "modality")
 )
-_ARRAYS = ("spacing", "volume")
+_ARRAYS, _SEVERAL = ("spacing", "volume"), ("volume",)
 FORMATS = (
     DICOM,
-    Format("NIfTI", "nifti", (".nii", ".nii.gz"), read_options=("volume",)),
+    Format("NIfTI", "nifti", (".nii", ".nii.gz"), read_options=_SEVERAL),
     Format("NumPy", "npy", (".npy",), read_options=_ARRAYS),
     Format("NumPy archive", "npy", (".npz",), sink=False, read_options=_ARRAYS),
+    Format("NRRD", "nrrd", (".nrrd",), read_options=_SEVERAL, extra="itk"),
+    Format("NRRD in two files", "nrrd", (".nhdr",), sink=False, read_options=_SEVERAL, extra="itk"),
+    Format("MetaImage", "metaimage", (".mha",), read_options=_SEVERAL),
+    Format("MetaImage in two files", "metaimage", (".mhd",), sink=False, read_options=_SEVERAL),
+    Format("FreeSurfer", "mgh", (".mgz", ".mgh"), read_options=_SEVERAL),
+    Format("Analyze", "analyze", (".hdr", ".img"), sink=False, read_options=_SEVERAL),
+    Format("TIFF", "tiff", (".tif", ".tiff"), read_options=_ARRAYS, extra="tiff"),
 )
 ENDINGS = {ending: form for form in FORMATS for ending in form.endings}
 
@@ -210,7 +218,8 @@ def _sink_format(path: Location) -> Format:
         return form
     if str(path).endswith(("/", os.sep)) or target.is_dir() or not target.suffix:
         return DICOM
-    remedy = "use a folder (DICOM), .nii, .nii.gz or .npy"
+    sinks = [ending for ending, form in ENDINGS.items() if form.sink]
+    remedy = f"use a folder (DICOM), {', '.join(sinks[:-1])} or {sinks[-1]}"
     if target.suffix.lower() == ".dcm":
         remedy = "DICOM is a folder, name it without an ending"
     raise UsageError(f"cannot tell what to write from the ending of {target}: {remedy}", value=target.suffix)

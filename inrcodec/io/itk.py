@@ -31,7 +31,7 @@ def from_simpleitk(image: Any, *, volume: int | None = None) -> Volume:
     """
     if not hasattr(image, "GetNumberOfComponentsPerPixel"):
         raise InputError(f"SimpleITK.{type(image).__name__} is not an image, pass one", value=type(image))
-    itk, name = _simpleitk(), "the image"
+    itk, name = simpleitk(), "the image"
     size, components = image.GetSize(), image.GetNumberOfComponentsPerPixel()
     index = chosen(image.GetPixelIDTypeAsString(), size, components, name, volume)
     if len(size) == 4:
@@ -49,7 +49,7 @@ def to_simpleitk(volume: Volume) -> Any:
     MissingExtra
         SimpleITK is not installed (extra "itk").
     """
-    image = _simpleitk().GetImageFromArray(volume.values())
+    image = simpleitk().GetImageFromArray(volume.values())
     spacing = np.array(volume.spacing[::-1])
     image.SetSpacing(spacing.tolist())
     image.SetOrigin(volume.affine[:3, 3].tolist())
@@ -81,7 +81,8 @@ def placed(array: NDArray[Any], image: Any, name: str) -> Volume:
     return Volume(array=stack, affine=affine, ndim=found.ndim, padding=find_padding(stack))
 
 
-def _simpleitk() -> Any:
+def simpleitk() -> Any:
+    """The package; raises `MissingExtra` if it is not installed."""
     try:
         return import_module("SimpleITK")
     except ImportError as error:

@@ -91,14 +91,15 @@ def read_array(
     """
     if dtype.names is not None:
         raise InputError(f"{path} is a colour image ({', '.join(dtype.names)}), pass a grey one", value=dtype)
-    sides, count = [int(n) for n in shape[:3]], math.prod(int(n) for n in shape[3:])
+    shape = tuple(int(n) for n in shape)
+    sides, count = shape[:3], math.prod(shape[3:])
     if len(sides) < 2 or min(sides) < 1 or count < 1:
-        raise InputError(f"{path} is {len(shape)}-D {tuple(shape)}, pass an image or a volume", value=shape)
+        raise InputError(f"{path} is {len(shape)}-D {shape}, pass an image or a volume", value=shape)
     index = chosen_volume(volume, count, path)
     length = math.prod(sides) * dtype.itemsize
     end, size = offset + count * length, os.path.getsize(path)
     if end > (MOST_INFLATED * size if isinstance(stream, gzip.GzipFile) else size):
-        cause = f"{path} of {size} bytes cannot hold {dtype} voxels of shape {tuple(shape)}, get it again"
+        cause = f"{path} of {size} bytes cannot hold {dtype} voxels of shape {shape}, get it again"
         raise InputError(cause, value=shape)
     array = np.empty(sides[::-1], dtype)
     stream.seek(offset + index * length)
