@@ -91,11 +91,11 @@ def _provenance(
     output: str, array: NDArray[Any], file: InrvFile, options: DecodeOptions
 ) -> Provenance | None:
     """What a sink must say of a lossy copy, for the very voxels that it holds; nothing of a lossless one."""
-    from inrcodec.io.provenance import Provenance
+    from inrcodec.io import Provenance, is_dicom
 
     whole_lattice = options.quality == "full" and file.uses_refinement(options) and not file.missing
     bound = file.header.bound if whole_lattice else None
-    if array.dtype.kind == "f" and not output.lower().endswith((".npy", ".nii", ".nii.gz")):
+    if array.dtype.kind == "f" and is_dicom(output):
         bound = None  # DICOM has 65 536 steps for floats
     if bound == 0:
         return None

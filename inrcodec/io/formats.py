@@ -1,14 +1,13 @@
-"""The table of foreign formats, and what follows from it: reading, writing, refusing.
+"""What follows from the table of foreign formats: reading, writing, refusing.
 
-Invariant: a format is one row here and one module beside it, imported when it is needed.
+In: a source or a target.  Out: a volume, or a file.
+Invariant: an option that means nothing for a format is refused before anything is read or written.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -20,46 +19,10 @@ from inrcodec.io import memory
 from inrcodec.io.atomic import Location, check_file
 from inrcodec.io.memory import Shaped, SimpleITKImage
 from inrcodec.io.provenance import Provenance
+from inrcodec.io.registry import DICOM, ENDINGS, Format, by_ending
 from inrcodec.volume.volume import Volume
 
 Source: TypeAlias = Location | NDArray[Any] | Volume | Shaped | SimpleITKImage
-
-
-@dataclass(frozen=True)
-class Format:
-    """A kind of file; its module has ``read(path, ...)`` and, for a sink, ``write(volume, path, ...)``."""
-
-    name: str
-    module: str  # beside this one
-    endings: tuple[str, ...] = ()  # lower case; none: a folder
-    sink: bool = True
-    read_options: tuple[str, ...] = ()  # keywords of `read` that mean something for this format
-    write_options: tuple[str, ...] = ()  # and of `write`
-    extra: str = ""  # that installs what its module needs
-
-    def load(self) -> Any:
-        """The format's module."""
-        return import_module(f"inrcodec.io.{self.module}")
-
-
-DICOM = Format(
-    "DICOM", "dicom", read_options=("series", "volume", "slices"), write_options=("template", "modality")
-)
-_ARRAYS, _SEVERAL = ("spacing", "volume"), ("volume",)
-FORMATS = (
-    DICOM,
-    Format("NIfTI", "nifti", (".nii", ".nii.gz"), read_options=_SEVERAL),
-    Format("NumPy", "npy", (".npy",), read_options=_ARRAYS),
-    Format("NumPy archive", "npy", (".npz",), sink=False, read_options=_ARRAYS),
-    Format("NRRD", "nrrd", (".nrrd",), read_options=_SEVERAL, extra="itk"),
-    Format("NRRD in two files", "nrrd", (".nhdr",), sink=False, read_options=_SEVERAL, extra="itk"),
-    Format("MetaImage", "metaimage", (".mha",), read_options=_SEVERAL),
-    Format("MetaImage in two files", "metaimage", (".mhd",), sink=False, read_options=_SEVERAL),
-    Format("FreeSurfer", "mgh", (".mgz", ".mgh"), read_options=_SEVERAL),
-    Format("Analyze", "analyze", (".hdr", ".img"), sink=False, read_options=_SEVERAL),
-    Format("TIFF", "tiff", (".tif", ".tiff"), read_options=_ARRAYS, extra="tiff"),
-)
-ENDINGS = {ending: form for form in FORMATS for ending in form.endings}
 
 
 def read(
@@ -103,14 +66,16 @@ def read(
     >>> read(np.zeros((16, 16), np.uint8), spacing=(0.5, 0.5)).spacing
     (1.0, 0.5, 0.5)
     """
-    options = {"spacing": spacing, "series": series, "volume": volume}
+    options: dict[str, Any] = {"spacing": spacing, "series": series, "volume": volume}
     if isinstance(source, (str, os.PathLike)):
         form = _source_format(Path(source))
         options = _accepted(options, form.read_options, form.name)
         if "slices" in form.read_options:  # where what is left out may be what could not be read
-            found: Volume = form.load().read(Path(source), **options, slices=slices)
-            return found
-        whole: Volume = form.load().read(Path(source), **options)
+            options["slices"], slices = slices, None
+        whole = form.call("read", Path(source), **options)
+        if not isinstance(whole, Volume):
+            cause = f"the plug-in {form.plugin!r} for {form.name} gave {type(whole).__name__}, not a Volume"
+            raise InputError(cause, value=form.plugin)
     elif isinstance(source, Volume):
         _accepted(options, (), "a Volume")
         whole = source
@@ -155,7 +120,7 @@ def write(
     """
     form = _sink_format(path)
     options = _accepted({"template": template}, form.write_options, form.name)
-    form.load().write(volume, path, force=force, provenance=provenance, **options)
+    form.call("write", volume, path, force=force, provenance=provenance, **options)
 
 
 def check_sink(
@@ -178,9 +143,14 @@ def check_sink(
     form = _sink_format(path)
     _accepted({"template": template}, form.write_options, form.name)
     if form is DICOM:
-        form.load().check_target(path, force, template=template, modality=modality)
+        form.call("check_target", path, force, template=template, modality=modality)
     else:
         check_file(path, force)
+
+
+def is_dicom(path: Location) -> bool:
+    """Whether `write` would write DICOM; raises `UsageError` for an ending that nothing is written for."""
+    return _sink_format(path) is DICOM
 
 
 def refuse_modality(path: Location, modality: str | None) -> None:
@@ -204,16 +174,17 @@ def _source_format(path: Path) -> Format:
     if not path.exists():
         raise InputError(f"{path} does not exist, check the path", value=str(path))
     if path.is_dir():
-        return DICOM
+        form = by_ending(path)
+        return form if form is not None and form.plugin else DICOM
     if path.suffix.lower() == ".inrv":
         raise InputError(f"{path} is compressed already, did you mean to decode it?", value=str(path))
     # Anything else is tried as DICOM, whose files have any name or none.
-    return _by_ending(path) or DICOM
+    return by_ending(path) or DICOM
 
 
 def _sink_format(path: Location) -> Format:
     target = Path(path)
-    form = _by_ending(target)
+    form = by_ending(target, sink=True)
     if form is not None and form.sink and not target.is_dir():
         return form
     if str(path).endswith(("/", os.sep)) or target.is_dir() or not target.suffix:
@@ -223,11 +194,6 @@ def _sink_format(path: Location) -> Format:
     if target.suffix.lower() == ".dcm":
         remedy = "DICOM is a folder, name it without an ending"
     raise UsageError(f"cannot tell what to write from the ending of {target}: {remedy}", value=target.suffix)
-
-
-def _by_ending(path: Path) -> Format | None:
-    name = path.name.lower()
-    return next((form for ending, form in ENDINGS.items() if name.endswith(ending)), None)
 
 
 def _accepted(options: dict[str, Any], accepted: tuple[str, ...], what: str) -> dict[str, Any]:
