@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 import tracemalloc
 from pathlib import Path
 
@@ -203,7 +204,10 @@ def test_a_gantry_tilt_comes_back(tmp_path):
     affine = np.diag([0.5, 0.5, 2.0, 1.0])
     affine[1, 2] = 0.8
     write(Volume(ARRAY, affine), tmp_path / "a.nii.gz")
-    np.testing.assert_allclose(read(tmp_path / "a.nii.gz").affine, affine, rtol=0, atol=1e-6)
+    volume = read(tmp_path / "a.nii.gz")
+    np.testing.assert_allclose(volume.affine, affine, rtol=0, atol=1e-6)
+    assert nib.load(tmp_path / "a.nii.gz").header["qform_code"] == 0  # a qform has no place for it
+    assert not volume.notices
 
 
 def test_equal_volumes_give_equal_files(tmp_path):
@@ -290,3 +294,28 @@ def test_compression_is_seen_in_the_bytes_not_in_the_name(tmp_path, plain_name, 
     (tmp_path / packed_name).write_bytes(gzip.compress(content))
     for name in (plain_name, packed_name):
         np.testing.assert_array_equal(read(tmp_path / name).array, ARRAY)
+
+
+MIRRORED = np.diag([-0.5, 0.5, 2.0, 1.0])
+
+
+@pytest.mark.parametrize(
+    ("sform", "qform", "notice"),
+    [
+        ((OBLIQUE, 2), (OBLIQUE, 1), None),
+        ((TILTED, 2), (TILTED, 0), None),
+        ((TILTED, 0), (OBLIQUE, 2), None),
+        ((np.diag([0.5, 0.5, 2, 1]), 2), (MIRRORED, 2), "disagree on left and right, .*sform is taken"),
+        ((OBLIQUE + np.eye(4)[:, :1] @ [[0, 0, 0, 9]], 2), (OBLIQUE, 2), "disagree by up to 9 mm, .*sform"),
+        ((OBLIQUE, 0), (OBLIQUE, 0), "does not say where left"),
+    ],
+    ids=["both", "sform", "qform", "mirrored", "moved", "none"],
+)
+def test_what_was_chosen_of_two_places_is_said(tmp_path, sform, qform, notice):
+    image = nib.Nifti1Image(ARRAY.T, None)
+    image.header.set_sform(*sform)
+    image.header.set_qform(*qform, strip_shears=True)
+    nib.save(image, tmp_path / "a.nii")
+    found = read(tmp_path / "a.nii").notices
+    assert len(found) == (notice is not None)
+    assert notice is None or re.search(notice, found[0])

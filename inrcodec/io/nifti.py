@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 from importlib import import_module
+from itertools import product
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -31,6 +32,7 @@ Image = Any
 _MILLIMETRES = {1: 1000.0, 2: 1.0, 3: 0.001}  # by NIfTI code of m, mm, µm; others count as mm
 _SCANNER = 1  # NIfTI code "scanner-based coordinates"
 _LARGEST_SIDE = 32767  # of NIfTI-1; above it NIfTI-2
+_AGREED = 0.1  # of a voxel: closer, sform and qform mean the same
 _SIZES = {348: "nifti1", 540: "nifti2"}  # bytes of a header, which it begins with
 
 
@@ -72,9 +74,11 @@ def placed(
     """Volume of stored values, (z, y, x) or (y, x), with any header of nibabel's and an RAS affine."""
     codes: Mapping[str, int | float | str] = {}
     unit = 1.0
+    notices: tuple[str, ...] = ()
     if "xyzt_units" in header:  # of NIfTI; other kinds are in mm and have no codes
         unit = _MILLIMETRES.get(int(header["xyzt_units"]) & 7, 1.0)
         codes = _codes(header)
+        notices = _places(header)
     return Volume(
         array=array[np.newaxis] if array.ndim == 2 else array,
         affine=LPS_RAS @ np.diag([unit, unit, unit, 1.0]) @ affine,
@@ -82,6 +86,7 @@ def placed(
         padding=find_padding(array.reshape(-1, *array.shape[-2:]), rescale),
         ndim=array.ndim,
         description=codes,
+        notices=notices,
     )
 
 
@@ -183,6 +188,34 @@ def _codes(header: Header) -> dict[str, int | float | str]:
     return {name: code for name, code in codes.items() if code != _SCANNER}
 
 
+def _places(header: Header) -> tuple[str, ...]:
+    """What the user should know of the two places that a header has room for."""
+    sform, qform = int(header["sform_code"]), int(header["qform_code"])
+    if not sform and not qform:
+        return ("the NIfTI header does not say where left and right are, nor where the volume lies",)
+    if not (sform and qform):
+        return ()
+    distance, mirrored = _distance(header)
+    if mirrored:
+        return ("sform and qform of the NIfTI header disagree on left and right, the sform is taken",)
+    if distance <= _AGREED * min(header.get_zooms()[:3]):
+        return ()
+    return (f"sform and qform of the NIfTI header disagree by up to {distance:.3g} mm, the sform is taken",)
+
+
+def _distance(header: Header) -> tuple[float, bool]:
+    """How far a corner is apart by sform and by qform, in the header's unit, and whether one is mirrored."""
+    try:
+        forms = header.get_sform(), header.get_qform()
+    except Exception:  # a qform of impossible numbers
+        return math.inf, False
+    sides = [n - 1 for n in (*header.get_data_shape(), 1, 1)[:3]]
+    corners = np.array([[*place, 1] for place in product(*([0, side] for side in sides))]).T
+    apart = np.linalg.norm(((forms[0] - forms[1]) @ corners)[:3], axis=0).max()
+    signs = [np.linalg.det(form[:3, :3]) > 0 for form in forms]
+    return float(apart), signs[0] != signs[1]
+
+
 def _header(volume: Volume, provenance: Provenance | None) -> Header:
     from nibabel.nifti1 import Nifti1Header
     from nibabel.nifti2 import Nifti2Header
@@ -197,6 +230,8 @@ def _header(volume: Volume, provenance: Provenance | None) -> Header:
     qform = int(volume.description.get("nifti_qform", _SCANNER))
     header.set_qform(affine, code=qform, strip_shears=True)
     header.set_sform(affine, code=sform)
+    if _distance(header)[0] > _AGREED * min(volume.spacing):
+        header["qform_code"] = 0  # it has no shear: those who prefer it would take another place
     header.set_xyzt_units("mm")
     header["vox_offset"] = header.single_vox_offset
     header.set_slope_inter(*volume.rescale)
