@@ -11,7 +11,7 @@ import safetensors.torch
 import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from test_fit import LAYOUT, cut, settings, stored
+from test_fit import LAYOUT, cut, settings
 
 from inrcodec.encoder.fit import checkpoint, loop
 from inrcodec.encoder.fit.checkpoint import Checkpoint
@@ -22,7 +22,7 @@ from inrcodec.layers.base.siren.siren import Layout
 PLAIN = {"steps": 260}  # past the first check of the tiles
 WAYS = {
     "soap": PLAIN,
-    "soap with budget": {**PLAIN, "budget": 500, "stored_size": stored},
+    "soap with budget": {**PLAIN, "budget": 500},
     "adam without rate": {**PLAIN, "lmbda": 0.0, "learning_rate": 0.0015},
 }
 
@@ -162,7 +162,7 @@ def kept(tmp_path):
 OTHER = {
     "seed": {"seed": 4},
     "steps": {"steps": 261},
-    "room": {"budget": 500, "stored_size": stored},
+    "room": {"budget": 500},
     "batch": {"batch": 255},
     "lambda": {"lmbda": 2e-7},
     "optimizer": {"learning_rate": 0.0015},

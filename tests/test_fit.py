@@ -96,13 +96,13 @@ def test_same_seed_same_integers_and_another_seed_others():
 
 @pytest.mark.parametrize(("steps", "budget"), [(1, 400), (60, 400), (250, 300)])
 def test_a_budget_is_never_exceeded(steps, budget):
-    fitted = loop.fit(LAYOUT, *cut(), settings(steps=steps, budget=budget, stored_size=stored))
+    fitted = loop.fit(LAYOUT, *cut(), settings(steps=steps, budget=budget))
     assert stored(fitted.codes, fitted.integers) <= budget
 
 
 def test_a_time_budget_ends_the_fit_and_the_byte_budget_is_kept_to(clock):
     knobs = {"steps": 10**9, "time_budget": 2.0}
-    fitted = loop.fit(LAYOUT, *cut(), settings(**knobs, budget=250, stored_size=stored))
+    fitted = loop.fit(LAYOUT, *cut(), settings(**knobs, budget=250))
     assert fitted.steps < 1000
     assert stored(fitted.codes, fitted.integers) <= 250
 
@@ -110,7 +110,7 @@ def test_a_time_budget_ends_the_fit_and_the_byte_budget_is_kept_to(clock):
 def test_networks_that_cannot_fit_the_budget_are_refused(monkeypatch):
     monkeypatch.setattr(loop, "ROUNDS", 2)
     with pytest.raises(TargetNotReached, match="20 bytes"):
-        loop.fit(LAYOUT, *cut(), settings(steps=10, budget=20, stored_size=stored))
+        loop.fit(LAYOUT, *cut(), settings(steps=10, budget=20))
 
 
 @pytest.mark.parametrize("steps", [5, 220])

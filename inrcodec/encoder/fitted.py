@@ -11,22 +11,16 @@ from dataclasses import dataclass
 
 from inrcodec.encoder.fit import loop
 from inrcodec.encoder.plan import Plan
-from inrcodec.layers.base.siren import codec, weights
+from inrcodec.layers.base.siren import codec
 from inrcodec.progress import Progress
 
 
 @dataclass(frozen=True, eq=False)
 class Fitted:
-    """The networks of a plan.
-
-    Attributes
-    ----------
-    plan : that they were fitted to.
-    networks : integers and step codes; ``None`` where there is nothing but background.
-    """
+    """The networks of a plan."""
 
     plan: Plan
-    networks: loop.FittedTiles | None
+    networks: loop.FittedTiles | None  # ``None`` where there is nothing but background
 
     @property
     def sections(self) -> Mapping[str, bytes]:
@@ -42,19 +36,7 @@ class Fitted:
 
 
 def fit(plan: Plan, progress: Progress | None = None, start: Fitted | None = None) -> Fitted:
-    """Fit all tiles.
-
-    Parameters
-    ----------
-    start : a fit of the same tiles, of any width, to start from: half of the steps serve then.
-
-    Raises
-    ------
-    FitFailed
-        A tile stayed worse than a constant after all its restarts.
-    TargetNotReached
-        The networks do not fit into the budget, however coarse their steps.
-    """
+    """Fit all tiles, perhaps from a fit of the same tiles, of any width: half of the steps serve then."""
     options, warm = plan.options, None if start is None else start.networks
     present = [t for t in plan.networks.tiles if t is not None]
     if not present:
@@ -67,7 +49,6 @@ def fit(plan: Plan, progress: Progress | None = None, start: Fitted | None = Non
         batch=options.batch_per_tile,
         lmbda=plan.networks.rate,
         budget=plan.budget,
-        stored_size=lambda codes, integers: sum(map(len, map(weights.write_tile, codes, integers))),
         learning_rate=options.learning_rate if options.optimizer == "adam" else None,
         seed=options.seed,
         device=options.device,

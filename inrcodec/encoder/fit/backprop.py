@@ -28,28 +28,15 @@ SLOW = (
 
 
 class Workspace:
-    """Buffers for the activations of some tiles.
-
-    Parameters
-    ----------
-    layout : Layout
-        Shapes of every tile's network.
-    tiles, rows : int
-        Of a batch.
-    device : str
-    """
+    """Buffers for the activations of a batch of some tiles."""
 
     def __init__(self, layout: Layout, tiles: int, rows: int, device: str) -> None:
         shape = (tiles, rows, layout.width)
         self.sines = [torch.empty(shape, device=device) for _ in range(layout.layers)]
         self.cosines = [torch.empty(shape, device=device) for _ in range(layout.layers)]
-        self.back = torch.empty(shape, device=device)
         self.out = torch.empty(tiles, rows, 1, device=device)
-        self.ones = torch.ones(tiles, 1, rows, device=device)
-
-    @property
-    def buffers(self) -> list[Tensor]:
-        return [self.back, self.out, self.ones]
+        ones = torch.ones(tiles, 1, rows, device=device)
+        self.buffers = [torch.empty(shape, device=device), self.out, ones]
 
 
 def forward(
@@ -76,16 +63,12 @@ def backward(
 
     Parameters
     ----------
-    weights : list of Tensor
-        Of :func:`with_omega`, for these tiles.
-    x, y : Tensor
-        Coordinates (tiles, rows, 3) and targets (tiles, rows).
-    sines, cosines, buffers : list of Tensor
-        Of a :class:`Workspace`.
-    gradients : list of Tensor
-        One (tiles, in, out) for each tensor of ``weights``, written to.
+    weights : of :func:`with_omega`, for these tiles.
+    x, y : coordinates (tiles, rows, 3) and targets (tiles, rows).
+    sines, cosines, buffers : of a :class:`Workspace`.
+    gradients : one (tiles, in, out) for each tensor of ``weights``, written to.
     """
-    back, out, ones = buffers[0], buffers[1], buffers[2]
+    back, out, ones = buffers
     last = len(sines)
     slope = forward(weights, x, sines, cosines, out).sub_(y.unsqueeze(2))
     errors = slope.square().mean([1, 2])
@@ -123,18 +106,12 @@ def backward_portions(
 
     Parameters
     ----------
-    weights : list of Tensor
-        Of :func:`with_omega`, for all tiles.
-    owners : list of int
-        The tile of each portion.
-    index, targets : list of Tensor
-        (n, 3) and (n,) of each portion's voxels.
-    rows : list of Tensor
-        The voxels that are drawn, (rows,) a portion.
-    frames : Tensor, (portions, 2, 3)
-        Of each portion's coordinates; see `sampling.Sampler`.
-    gradients : list of Tensor
-        One (portions, in, out) for each tensor, written to.
+    weights : of :func:`with_omega`, for all tiles.
+    owners : the tile of each portion.
+    index, targets : (n, 3) and (n,) of each portion's voxels.
+    rows : the voxels that are drawn, (rows,) a portion.
+    frames : (portions, 2, 3), of each portion's coordinates; see `sampling.Sampler`.
+    gradients : one (portions, in, out) for each tensor, written to.
     """
     errors = torch.empty(len(owners), device=frames.device)
     for p in range(len(owners)):

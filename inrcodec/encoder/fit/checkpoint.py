@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from inrcodec._version import __version__
 from inrcodec.errors import CorruptFile, InrvError, UsageError, reason
@@ -38,20 +38,13 @@ REMEDY = "name another path, or delete it to begin anew"
 
 
 class Resumable(Protocol):
-    """What a checkpoint can hold: the names, types and shapes of its tensors never change."""
+    """What a checkpoint can hold, as a whole or as a part of it."""
 
-    def tensors(self) -> State: ...
+    def tensors(self) -> State:
+        """All that it is resumed from; names, types and shapes never change."""
 
     def restore(self, state: State, /) -> None:
         """Go on from what :meth:`tensors` gave; `ValueError` or `RuntimeError` for values that cannot be."""
-
-
-class _Header(NamedTuple):
-    """What a file says of itself: metadata, the rest of its header as it is, and where the data begin."""
-
-    about: dict[str, str]
-    tensors: dict[str, Any]
-    size: int
 
 
 class Checkpoint:
@@ -61,10 +54,8 @@ class Checkpoint:
 
     Parameters
     ----------
-    path : path
-        The file; it need not exist.
-    option : str
-        The keyword that errors name.
+    path : the file; it need not exist.
+    option : the keyword that errors name.
     """
 
     def __init__(self, path: str | os.PathLike[str], option: str = "resume") -> None:
@@ -90,11 +81,7 @@ class Checkpoint:
             There is something that is not a checkpoint, or one of another version; or it is the target.
         """
         if target is not None and os.path.realpath(target) == os.path.realpath(self.path):
-            raise UsageError(
-                f"{self.path} is both the output and the checkpoint, name another checkpoint",
-                value=str(self.path),
-                option=self.option,
-            )
+            raise self._unusable("is both the output and the checkpoint, name another checkpoint")
         check_file(self.path, force=True)
         self._header()
 
@@ -121,38 +108,27 @@ class Checkpoint:
         self._first, self._fit = self._first or digest, digest
         self._source, self._state, self._writes = fit, None, True
         self._noted = self._written = monotonic()
-        header = self._header()
+        header, size = self._header()
         if header is None:
             return
-        kept = header.about
+        kept = header["__metadata__"]
         if kept["first"] != self._first:
-            raise UsageError(
-                f"{self.path} is of another input or other options: its digest is "
-                f"{kept['first'][:12]!r}, here it is {self._first[:12]!r}; {REMEDY}",
-                value=str(self.path),
-                option=self.option,
+            raise self._unusable(
+                f"is of another input or other options: its digest is {kept['first'][:12]!r}, "
+                f"here it is {self._first[:12]!r}; {REMEDY}"
             )
         if kept["fit"] != digest:
             self._writes = int(kept["fits"]) <= self._fits
             return
         try:
-            fit.restore(self._tensors(header, fit.tensors()))
+            fit.restore(self._tensors(header, size, fit.tensors()))
         except (ValueError, RuntimeError) as error:
             raise self._corrupt(reason(error)) from error
 
     def refuse_any(self) -> None:
-        """Where there is nothing to fit, no checkpoint can be of this input.
-
-        Raises
-        ------
-        UsageError
-        """
+        """Where there is nothing to fit, no checkpoint can be of this input."""
         if self.path.exists():
-            raise UsageError(
-                f"{self.path} is of another input, this one has nothing to fit; {REMEDY}",
-                value=str(self.path),
-                option=self.option,
-            )
+            raise self._unusable(f"is of another input, this one has nothing to fit; {REMEDY}")
 
     def note(self, last: bool = False) -> None:
         """Take a copy of the state where it is time for one, and write it where it is time for that.
@@ -169,12 +145,7 @@ class Checkpoint:
             self.write()
 
     def write(self) -> None:
-        """Write the last copy, whole or not at all.
-
-        Raises
-        ------
-        WriteError
-        """
+        """Write the last copy, whole or not at all."""
         if self._state is None or not self._writes:
             return
         from safetensors.torch import save
@@ -192,16 +163,12 @@ class Checkpoint:
         atomic_write(self.path, save(state, about), force=True)
         self._written = monotonic()
 
-    def _header(self) -> _Header | None:
-        """The header of the file, of this version and with sound metadata; ``None`` without a file."""
+    def _header(self) -> tuple[dict[str, Any] | None, int]:
+        """The file's header, of this version and with sound metadata, and where the data begin."""
         if not self.path.exists():
-            return None
+            return None, 0
         if not self.path.is_file():
-            raise UsageError(
-                f"{self.path} is not a regular file, name another checkpoint",
-                value=str(self.path),
-                option=self.option,
-            )
+            raise self._unusable("is not a regular file, name another checkpoint")
         try:
             with self.path.open("rb") as stream:
                 size = int.from_bytes(stream.read(8), "little")
@@ -214,29 +181,25 @@ class Checkpoint:
             header = json.loads(content)
         except (ValueError, RecursionError) as error:
             raise self._corrupt("no header") from error
-        about = _metadata(header)
-        if about is None or about["format"] != FORMAT:
+        if not _has_metadata(header):
             raise self._corrupt("no metadata of a fit")
-        if about["version"] != __version__:
-            raise UsageError(
-                f"{self.path} was written by version {about['version'][:20]!r}, "
-                f"this is {__version__!r}; {REMEDY}",
-                value=about["version"],
-                option=self.option,
-            )
-        return _Header(about, header, 8 + size)
+        version = header["__metadata__"]["version"]
+        if version != __version__:
+            words = f"was written by version {version[:20]!r}, this is {__version__!r}; {REMEDY}"
+            raise self._unusable(words, version)
+        return header, 8 + size
 
-    def _tensors(self, header: _Header, like: State) -> State:
+    def _tensors(self, header: dict[str, Any], start: int, like: State) -> State:
         """The tensors of the file, of the names, types and shapes that the fit has."""
         from safetensors import SafetensorError
         from safetensors.torch import load
 
         for name, t in like.items():
-            entry = header.tensors.get(name)
+            entry = header.get(name)
             stated = (entry.get("dtype"), entry.get("shape")) if isinstance(entry, dict) else None
             if stated != (DTYPES[str(t.dtype)], list(t.shape)):
                 raise self._corrupt(f"{name} is not a tensor of this fit")
-        whole = header.size + sum(t.nbytes for t in like.values())
+        whole = start + sum(t.nbytes for t in like.values())
         with self.path.open("rb") as stream:
             data = stream.read(whole + 1)
         if len(data) != whole:
@@ -245,9 +208,12 @@ class Checkpoint:
             state = load(data)
         except SafetensorError as error:
             raise self._corrupt(reason(error)) from error
-        if set(state) != set(like) or _sum(state) != header.about["sum"]:
+        if set(state) != set(like) or _sum(state) != header["__metadata__"]["sum"]:
             raise self._corrupt("its checksum is not that of its tensors")
         return state
+
+    def _unusable(self, words: str, value: str | None = None) -> UsageError:
+        return UsageError(f"{self.path} {words}", value=value or str(self.path), option=self.option)
 
     def _corrupt(self, cause: str) -> CorruptFile:
         return CorruptFile(
@@ -321,15 +287,13 @@ def _sum(tensors: State) -> str:
     return digest_of(*(part for name in sorted(tensors) for part in (name, tensors[name].numpy())))
 
 
-def _metadata(header: Any) -> dict[str, str] | None:
-    """The metadata of a file's header, if it has just the fields that it should have."""
+def _has_metadata(header: Any) -> bool:
+    """Whether the metadata of a file's header are just the fields that they should be."""
     about = header.get("__metadata__") if isinstance(header, dict) else None
     if not isinstance(about, dict) or set(about) != set(FIELDS):
-        return None
-    texts = {
-        name: about[name] for name in FIELDS if isinstance(about[name], str)
-    }  # in the order of the digest
-    if len(texts) < len(FIELDS) or texts.pop("head") != digest_of(texts):
-        return None
+        return False
+    texts = {name: about[name] for name in FIELDS}  # in the order of the digest
+    if not all(isinstance(text, str) for text in texts.values()) or texts.pop("head") != digest_of(texts):
+        return False
     number = texts["fits"]
-    return texts if number.isascii() and number.isdigit() and len(number) < 10 else None
+    return texts["format"] == FORMAT and number.isascii() and number.isdigit() and len(number) < 10

@@ -18,6 +18,7 @@ from torch import Tensor
 from inrcodec.encoder.fit.checkpoint import State, count, fill
 from inrcodec.errors import FitFailed
 from inrcodec.layers.base.siren.tiles import Tile
+from inrcodec.volume.arrays import Float
 from inrcodec.volume.value_range import amplitude
 
 RESTARTS = 3  # of one tile, each at half the learning rate of the one before
@@ -36,20 +37,16 @@ class Monitor:
 
     Parameters
     ----------
-    tiles, values : sequence
-        The tiles and, for each, its voxels' targets, (n,), in [-1, 1].
-    state : Tensor, (tiles, weights)
-        Weights to begin with.
+    tiles, values : the tiles and, for each, its voxels' targets, (n,), in [-1, 1].
+    state : (tiles, weights) to begin with.
 
     Attributes
     ----------
-    restarts : list of int
-        How often each tile was restarted.
-    stuck_at : Tensor, (tiles,)
-        Mean squared error above which a tile counts as stuck.
+    restarts : how often each tile was restarted.
+    stuck_at : (tiles,), mean squared error above which a tile counts as stuck.
     """
 
-    def __init__(self, tiles: Sequence[Tile], values: Sequence[NDArray[np.float64]], state: Tensor) -> None:
+    def __init__(self, tiles: Sequence[Tile], values: Sequence[Float], state: Tensor) -> None:
         # NumPy sums on one thread: torch's could make the first weights depend on the number of threads.
         self.variance = state.new_tensor([float(v.var()) for v in values])
         most = STARVED * state.shape[1]
@@ -72,15 +69,7 @@ class Monitor:
         self.mean.lerp_(errors, SMOOTHING)
 
     def check(self, state: Tensor, share: float) -> list[int]:
-        """Keep the states that got better; name the tiles that should be restarted.
-
-        Parameters
-        ----------
-        state : Tensor, (tiles, weights)
-            Present weights.
-        share : float
-            Place in the schedule, 0..1.
-        """
+        """Keep those present states, (tiles, weights), that got better; name the tiles to be restarted."""
         self.grace -= 1
         if self.grace >= 0 and bool(torch.isfinite(self.mean).all()):
             return []
@@ -103,13 +92,7 @@ class Monitor:
         return self.best_state[tile] if good else None
 
     def refuse_stuck(self, errors: Tensor) -> None:
-        """Judge the final errors of all tiles, (tiles,).
-
-        Raises
-        ------
-        FitFailed
-            A tile was restarted and stayed stuck, though it is neither flat nor noise.
-        """
+        """Refuse final errors, (tiles,), if a restarted tile stayed stuck, though neither flat nor noise."""
         for t, restarts in enumerate(self.restarts):
             error, limit = float(errors[t]), float(self.stuck_at[t])
             if restarts and error > limit and self.variance[t] > self.invisible:
@@ -120,33 +103,20 @@ class Monitor:
                 )
 
     def tensors(self) -> State:
-        """All that a checkpoint needs."""
         own = {"mean": self.mean, "best": self.best, "best_state": self.best_state}
         return own | {"restarts": torch.tensor(self.restarts), "grace": torch.tensor(self.grace)}
 
     def restore(self, state: State) -> None:
-        """Go on from what :meth:`tensors` gave.
-
-        Raises
-        ------
-        ValueError
-        """
         fill(self.tensors(), state)
         self.restarts = [count(t) for t in state["restarts"]]
         self.grace = int(state["grace"])
 
 
-def stuck_at(index: NDArray[np.integer[Any]], values: NDArray[np.float64]) -> float:
+def stuck_at(index: NDArray[np.integer[Any]], values: Float) -> float:
     """Mean squared error of a tile that counts as stuck: half of what neighbours share is unexplained.
 
     Neighbours in a smooth tile share all its variance, those in pure noise none: noise is never stuck.
-
-    Parameters
-    ----------
-    index : ndarray, (n, 3)
-        Low-res (z, y, x) of the tile's voxels, in raster order.
-    values : ndarray, (n,)
-        Their targets.
+    ``index`` has the low-res (z, y, x) of the voxels, (n, 3), in raster order, ``values`` their targets.
     """
     beside = (index[1:, :2] == index[:-1, :2]).all(1) & (index[1:, 2] == index[:-1, 2] + 1)
     variance = float(values.var())

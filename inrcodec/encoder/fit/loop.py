@@ -9,14 +9,13 @@ straight through, with the steps frozen to what can be stored.  Loss = squared e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from math import inf
 from time import monotonic
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from inrcodec import parallel
 from inrcodec.encoder.fit import checkpoint, warm_start
@@ -29,12 +28,12 @@ from inrcodec.layers.base.siren import weights
 from inrcodec.layers.base.siren.siren import Layout
 from inrcodec.layers.base.siren.tiles import Tile
 from inrcodec.progress import Progress
+from inrcodec.volume.arrays import Float, Int32
 
 ROUNDS, SETTLE_AT = 40, 0.9  # of other steps until the budget is filled; place in the schedule of each
 LAST_CODES = 0.96  # share of the schedule after which steps change only to keep to the budget
 
-Integers = list[list[NDArray[np.int32]]]
-StoredSize = Callable[[list[list[int]], Integers], int]
+Integers = list[list[Int32]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,33 +42,21 @@ class FitSettings:
 
     Parameters
     ----------
-    steps : int
-        Updates of all weights.
-    batch : int
-        Samples a tile and step.
-    lmbda : float
-        Loss units a bit (mean squared error of all samples, data in [-1, 1]); 0 trains without rate.
-    budget : int, optional
-        Bytes for all tiles together, never more; lambda is then steered to it.
-    stored_size : callable, optional
-        Bytes of (step codes, integers) of all tiles, as they will be stored; goes with ``budget``.
-    learning_rate : float, optional
-        By default SOAP at rates scaled to the tensors; a number: Adam at that rate (paper).
-    threads : int, optional
-        Of the arithmetic, by default one a core.
-    start_at : float
-        Share of the schedule, 0..1, where the fit sets in: above 0 for a warm start.
-    time_budget : float, optional
-        Seconds; the schedule then ends with whichever runs out first.
-    checkpoint : Checkpoint, optional
-        Where the state is kept, and taken from if it is there already; its seconds are counted.
+    steps : updates of all weights.
+    batch : samples a tile and step.
+    lmbda : loss units a bit (mean squared error of all samples, data in [-1, 1]); 0 trains without rate.
+    budget : bytes for all tiles together, never more; lambda is then steered to it.
+    learning_rate : of Adam (paper); ``None`` for SOAP at rates scaled to the tensors.
+    threads : of the arithmetic, by default one a core.
+    start_at : share of the schedule, 0..1, where the fit sets in: above 0 for a warm start.
+    time_budget : seconds; the schedule then ends with whichever runs out first.
+    checkpoint : where the state is kept, and taken from if it is there already; its seconds are counted.
     """
 
     steps: int
     batch: int
     lmbda: float
     budget: int | None = None
-    stored_size: StoredSize | None = None
     learning_rate: float | None = None
     seed: int = 0
     device: str = "cpu"
@@ -81,24 +68,16 @@ class FitSettings:
 
 @dataclass(frozen=True)
 class FittedTiles:
-    """For each tile the integers of each tensor, and their step codes.
-
-    Attributes
-    ----------
-    restarts : int
-        Of tiles that diverged.
-    notices : tuple of str
-        What the user should know, such as why the fit was slow.
-    """
+    """For each tile the integers of each tensor, and their step codes."""
 
     layout: Layout
     codes: list[list[int]]
     integers: Integers
     steps: int
-    restarts: int
-    notices: tuple[str, ...] = ()
+    restarts: int  # of tiles that diverged
+    notices: tuple[str, ...] = ()  # what the user should know, such as why the fit was slow
 
-    def weights(self, layout: Layout) -> list[list[NDArray[np.float64]]]:
+    def weights(self, layout: Layout) -> list[list[Float]]:
         """Each tile's tensors, (in, out), at another layout's width."""
         rng = np.random.default_rng(0)
         tiles = []
@@ -111,7 +90,7 @@ class FittedTiles:
 def fit(
     layout: Layout,
     tiles: Sequence[Tile],
-    values: Sequence[NDArray[np.float64]],
+    values: Sequence[Float],
     settings: FitSettings,
     progress: Progress | None = None,
     start: FittedTiles | None = None,
@@ -120,14 +99,10 @@ def fit(
 
     Parameters
     ----------
-    layout : Layout
-        Shapes of every tile's network.
-    tiles, values : sequence
-        The tiles and, for each, its voxels' targets, (n,), in [-1, 1].
-    progress : callable, optional
-        Called with ``("fit", fraction)``.
-    start : FittedTiles, optional
-        An earlier fit of the same tiles, of any width, for a warm start.
+    layout : shapes of every tile's network.
+    tiles, values : the tiles and, for each, its voxels' targets, (n,), in [-1, 1].
+    progress : called with ``("fit", fraction)``.
+    start : an earlier fit of the same tiles, of any width, for a warm start.
 
     Raises
     ------
@@ -223,19 +198,14 @@ class _Run:
                 "allow the file more, or request smaller networks",
                 value=self.settings.budget,
             )
-        trainer = self.trainer
+        trainer, notice = self.trainer, self.trainer.distortion.kernels.notice
         trainer.restore_best()
-        notice = trainer.distortion.kernels.notice
+        restarts = sum(trainer.monitor.restarts)
         return FittedTiles(
-            trainer.layout,
-            *self._stored(),
-            steps=trainer.steps,
-            restarts=sum(trainer.monitor.restarts),
-            notices=() if notice is None else (notice,),
+            trainer.layout, *self._stored(), trainer.steps, restarts, (notice,) if notice else ()
         )
 
     def tensors(self) -> State:
-        """All that a checkpoint needs."""
         run = [self.share, monotonic() - self.start]
         return {
             "run": torch.tensor(run, dtype=torch.float64),
@@ -244,13 +214,7 @@ class _Run:
         }
 
     def restore(self, state: State) -> None:
-        """Go on from what :meth:`tensors` gave; the time that was spent then counts.
-
-        Raises
-        ------
-        ValueError, RuntimeError
-            For values that no fit leaves.
-        """
+        """Go on from what :meth:`tensors` gave; the time that was spent then counts."""
         self.share, spent = state["run"].tolist()
         if not (0 <= self.share <= 1 and 0 <= spent < inf):
             raise ValueError("a time or a place in the schedule that cannot be")
@@ -281,8 +245,9 @@ class _Run:
         """
         errors, bits = self.trainer.rounded()
         cost = errors + self.settings.lmbda * bits
-        if self.settings.budget is not None and self.settings.stored_size is not None:
-            self.rate.measure(self.settings.stored_size(*self._stored()), float(bits.sum()))
+        if self.settings.budget is not None:
+            stored = sum(len(weights.write_tile(*tile)) for tile in zip(*self._stored(), strict=True))
+            self.rate.measure(stored, float(bits.sum()))
             cost = torch.full_like(cost, float(errors.sum()) if self.rate.fits else inf)
         self.trainer.keep_better(cost)
 
@@ -295,12 +260,12 @@ class _Run:
 def _digest(
     layout: Layout,
     tiles: Sequence[Tile],
-    values: Sequence[NDArray[np.float64]],
+    values: Sequence[Float],
     settings: FitSettings,
     start: FittedTiles | None,
 ) -> str:
     """Of all that a fit depends on; not of where it is computed, nor of the time that it may take."""
-    machine = ("device", "threads", "time_budget", "stored_size", "checkpoint")
+    machine = ("device", "threads", "time_budget", "checkpoint")
     given = {f.name: getattr(settings, f.name) for f in fields(settings) if f.name not in machine}
     parts: list[object] = [layout, given]
     for t, v in zip(tiles, values, strict=True):

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from inrcodec.encoder.fit import backprop, sampling
@@ -21,6 +20,7 @@ from inrcodec.encoder.fit.sampling import Sampler
 from inrcodec.layers.base.siren.siren import Layout
 from inrcodec.layers.base.siren.tiles import Tile
 from inrcodec.parallel import Pool
+from inrcodec.volume.arrays import Float
 
 CACHED = 1 << 17  # activations of a layer that a core works on at a time: half a megabyte
 
@@ -30,26 +30,17 @@ class Distortion:
 
     Parameters
     ----------
-    layout : Layout
-        Shapes of every tile's network.
-    tiles, values : sequence
-        The tiles and, for each, its voxels' targets, (n,), in [-1, 1].
-    batch : int
-        Samples a tile and step.
-    seed : int
-        Of the order of the samples.
-    device : str
-    pool : callable
-        ``map`` over pieces of work.
-    workers : int
-        How many pieces it does at a time.
+    tiles, values : the tiles and, for each, its voxels' targets, (n,), in [-1, 1].
+    batch : samples a tile and step.
+    seed : of the order of the samples.
+    pool : ``map`` over pieces of work; ``workers``: how many it does at a time.
     """
 
     def __init__(
         self,
         layout: Layout,
         tiles: Sequence[Tile],
-        values: Sequence[NDArray[np.float64]],
+        values: Sequence[Float],
         *,
         batch: int,
         seed: int,

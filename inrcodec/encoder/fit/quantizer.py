@@ -8,9 +8,7 @@ from __future__ import annotations
 
 from math import log
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from inrcodec.encoder.fit.checkpoint import State, fill, prefixed, under
@@ -19,34 +17,24 @@ from inrcodec.encoder.fit.soap import Adam
 from inrcodec.layers.base.siren import siren
 from inrcodec.layers.base.siren.siren import Layout
 from inrcodec.layers.base.siren.weights import PER_OCTAVE, code_of, step_of
-
-Int32 = NDArray[np.int32]
+from inrcodec.volume.arrays import Int32
 
 FIRST_STEP = 0.15  # of the mean magnitude of the initial weights: where learning of the steps begins
 RATE_LEARNING = 5e-3  # Adam's rate for the logarithms of steps and scales
 
 
 class Quantizer:
-    """Learned steps and Laplace scales of all tensors and tiles.
-
-    Parameters
-    ----------
-    layout : Layout
-        The network's shapes.
-    flat : Tensor, (tiles, layout.weights), float32
-        Initial weights.
-    """
+    """Learned steps and Laplace scales of all tensors and tiles, from initial weights (tiles, weights)."""
 
     def __init__(self, layout: Layout, flat: Tensor) -> None:
         self.layout = layout
         sizes = torch.tensor(layout.sizes, device=flat.device)
-        self.owner = torch.arange(len(layout.sizes), device=flat.device).repeat_interleave(
-            sizes, output_size=layout.weights
-        )
+        tensors = torch.arange(len(sizes), device=flat.device)
+        self.owner = tensors.repeat_interleave(sizes, output_size=layout.weights)
         usual = torch.tensor(layout.bounds, device=flat.device) / 2
         self.log_step = (usual * FIRST_STEP).log().expand(len(flat), -1).clone()
         self.log_scale = torch.maximum(self._magnitudes(flat), usual).log()
-        self.optimizer = Adam([self.log_step, self.log_scale], RATE_LEARNING, decays=(0.9, 0.99), tiny=1e-8)
+        self.optimizer = Adam([self.log_step, self.log_scale], RATE_LEARNING, decays=(0.9, 0.99))
         self.frozen = False
 
     def __call__(self, flat: Tensor, noise: Tensor | None) -> tuple[Tensor, Rate]:
@@ -64,14 +52,10 @@ class Quantizer:
 
         Parameters
         ----------
-        flat, rate : Tensor, Rate
-            The weights, and the rate that they had in this step.
-        gradient : Tensor, (tiles, layout.weights)
-            Of the error by the weights; that of the bits is added to it.
-        lmbda : float
-            Loss units a bit.
-        schedule : float
-            Factor of the learning rate.
+        rate : that the weights had in this step.
+        gradient : (tiles, weights), of the error by the weights; written to.
+        lmbda : loss units a bit.
+        schedule : factor of the learning rate.
         """
         by_weight, by_scale = rate.gradients(lmbda)
         used = rate.q * rate.step
@@ -97,24 +81,15 @@ class Quantizer:
         self.log_scale.copy_(torch.maximum(self._magnitudes(flat).log(), least))
 
     def tensors(self) -> State:
-        """All that a checkpoint needs."""
-        own = {
-            "log_step": self.log_step,
-            "log_scale": self.log_scale,
-            "frozen": torch.tensor(int(self.frozen)),
-        }
-        return own | prefixed("optimizer", self.optimizer.tensors())
+        own = {"log_step": self.log_step, "log_scale": self.log_scale}
+        frozen = {"frozen": torch.tensor(int(self.frozen))}
+        return own | frozen | prefixed("optimizer", self.optimizer.tensors())
 
     def restore(self, state: State) -> None:
-        """Go on from what :meth:`tensors` gave.
-
-        Raises
-        ------
-        ValueError
-        """
-        if not all(bool(state[name].isfinite().all()) for name in ("log_step", "log_scale")):
+        own = {"log_step": self.log_step, "log_scale": self.log_scale}
+        if not all(bool(state[name].isfinite().all()) for name in own):
             raise ValueError("a step or scale is not finite")
-        fill({"log_step": self.log_step, "log_scale": self.log_scale}, state)
+        fill(own, state)
         self.frozen = bool(state["frozen"])
         self.optimizer.restore(under("optimizer", state))
 

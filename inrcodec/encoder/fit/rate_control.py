@@ -24,24 +24,16 @@ class RateControl:
 
     Parameters
     ----------
-    lmbda : float
-        Loss units a bit to begin with.
-    budget : int, optional
-        Bytes for all tiles.
-    start_at : float
-        Share of the schedule where the fit sets in.
-
-    Attributes
-    ----------
-    size : int
-        Bytes, as stored, when they were last measured.
+    lmbda : loss units a bit to begin with.
+    budget : bytes for all tiles.
+    start_at : share of the schedule where the fit sets in.
     """
 
     def __init__(self, lmbda: float, budget: int | None, start_at: float = 0.0) -> None:
         self.lmbda, self.budget, self.start_at = lmbda, budget, start_at
         self.steered_at = start_at
         self.overhead = 1.0  # stored bits for a bit that the training counts
-        self.size = 0
+        self.size = 0  # bytes, as stored, when they were last measured
 
     @property
     def fits(self) -> bool:
@@ -53,16 +45,9 @@ class RateControl:
         self.size, self.overhead = size, 8 * size / bits
 
     def steer(self, share: float, bits: float) -> None:
-        """Make bits dearer where they are too many, cheaper where too few.
+        """Make bits dearer where they are too many, cheaper where too few, at a share of the schedule.
 
         Bits that are not finite are those of a lost tile, which starts again: the others keep their lambda.
-
-        Parameters
-        ----------
-        share : float
-            Place in the schedule, 0..1.
-        bits : float
-            That the training counts.
         """
         if self.budget is None:
             return
@@ -77,12 +62,8 @@ class RateControl:
     def coarser(self, safe: bool, over: bool) -> float:
         """By how many codes steps should be coarser (below 0: finer) to keep to the budget and to fill it.
 
-        Parameters
-        ----------
-        safe : bool
-            Every tile has a state within the budget already: then nothing more is given up.
-        over : bool
-            The time is over: then nothing more is tried, if that is so.
+        Once every tile has a state within the budget (``safe``), nothing more is given up; once the time is
+        ``over``, too, nothing more is tried.
         """
         if self.budget is None:
             return 0.0
@@ -92,20 +73,12 @@ class RateControl:
         return log(used / FILLED) / A_CODE
 
     def tensors(self) -> State:
-        """All that a checkpoint needs."""
         import torch
 
         values = [self.lmbda, self.overhead, self.size, self.steered_at]
         return {"values": torch.tensor(values, dtype=torch.float64)}
 
     def restore(self, state: State) -> None:
-        """Go on from what :meth:`tensors` gave.
-
-        Raises
-        ------
-        ValueError
-            For values that no fit leaves.
-        """
         lmbda, self.overhead, size, self.steered_at = state["values"].tolist()
         if not (0 <= lmbda < inf and isfinite(size) and 0 <= self.steered_at <= 1):
             raise ValueError("a lambda, a size or a place in the schedule that cannot be")

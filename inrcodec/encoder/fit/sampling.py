@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from inrcodec.layers.base.siren.tiles import Tile
+from inrcodec.volume.arrays import Float
 
 
 class Sampler:
@@ -24,16 +25,11 @@ class Sampler:
 
     Parameters
     ----------
-    index : Tensor, (n, 3)
-        Low-res (z, y, x), in the order of the curve.
-    values : Tensor, (n,)
-        Targets in [-1, 1].
-    frame : Tensor, (2, 3)
-        Coordinates are ``index * frame[0] - frame[1]``, as a `tiles.Tile` has them.
-    rows : int
-        Samples a step; a small part repeats its voxels.
-    seed : int
-        Of the order.
+    index : (n, 3), low-res (z, y, x), in the order of the curve.
+    values : (n,), targets in [-1, 1].
+    frame : (2, 3); coordinates are ``index * frame[0] - frame[1]``, as a `tiles.Tile` has them.
+    rows : samples a step; a small part repeats its voxels.
+    seed : of the order.
     """
 
     def __init__(self, index: Tensor, values: Tensor, frame: Tensor, *, rows: int, seed: int) -> None:
@@ -63,9 +59,7 @@ class Sampler:
         return places.long().clamp_max(len(self) - 1).T.contiguous()
 
 
-def samplers(
-    tile: Tile, values: NDArray[np.float64], *, rows: int, seeds: list[int], device: str
-) -> list[Sampler]:
+def samplers(tile: Tile, values: Float, *, rows: int, seeds: list[int], device: str) -> list[Sampler]:
     """A tile's voxels in stretches of its Morton curve, one a seed, each drawing ``rows`` samples a step."""
     order = morton_order(tile.index)
     frame = np.array([[2, 2, 2], tile.centre]) / tile.extent

@@ -39,7 +39,6 @@ class _Family:
     bases: tuple[Tensor, Tensor] | None
 
     def tensors(self) -> State:
-        """All that a checkpoint needs."""
         pairs = {"factor": self.factors, "basis": self.bases}
         matrices = {f"{name}{k}": t for name, pair in pairs.items() for k, t in enumerate(pair or ())}
         return {"first": self.first, "second": self.second} | matrices
@@ -52,10 +51,8 @@ class ClippedSoap:
 
     Parameters
     ----------
-    parameters : sequence of Tensor
-        (tiles, in, out), updated in place.
-    rates : sequence of float
-        Learning rate of each tensor.
+    parameters : (tiles, in, out), updated in place.
+    rates : learning rate of each tensor.
     """
 
     def __init__(self, parameters: Sequence[Tensor], rates: Sequence[float]) -> None:
@@ -89,14 +86,12 @@ class ClippedSoap:
                 tensor[tile::tiles] = torch.eye(tensor.shape[-1], device=tensor.device) if basis else 0
 
     def tensors(self) -> State:
-        """All that a checkpoint needs, but for the parameters."""
         state = {"steps": torch.tensor(self.steps)}
         for k, family in enumerate(self.families):
             state |= prefixed(f"family{k}", family.tensors())
         return state
 
     def restore(self, state: State) -> None:
-        """Go on from what :meth:`tensors` gave."""
         self.steps = count(state["steps"])
         for k, family in enumerate(self.families):
             fill(family.tensors(), under(f"family{k}", state))
@@ -138,30 +133,18 @@ class ClippedSoap:
 
 
 class Adam:
-    """Adam at one rate for all tensors; no clipping.
+    """Adam at one rate for all tensors, without clipping.
 
     Parameters
     ----------
-    parameters : sequence of Tensor
-        The first axis is the tile; updated in place.
-    rate : float
-        Learning rate.
-    decays : (float, float)
-        Of the first and second moment.
-    tiny : float
-        Added to the root of the second moment.
+    parameters : the first axis is the tile; updated in place.
+    decays : of the first and second moment.
     """
 
     def __init__(
-        self,
-        parameters: Sequence[Tensor],
-        rate: float,
-        *,
-        decays: tuple[float, float] = (0.9, 0.999),
-        tiny: float = 1e-8,
+        self, parameters: Sequence[Tensor], rate: float, *, decays: tuple[float, float] = (0.9, 0.999)
     ) -> None:
-        self.parameters, self.rate, self.decays, self.tiny = list(parameters), rate, decays, tiny
-        self.steps = 0
+        self.parameters, self.rate, self.decays, self.steps = list(parameters), rate, decays, 0
         self.moments = [(torch.zeros_like(p), torch.zeros_like(p)) for p in self.parameters]
 
     @torch.no_grad()
@@ -173,7 +156,7 @@ class Adam:
         for p, g, (first, second) in zip(self.parameters, gradients, self.moments, strict=True):
             first.lerp_(g, 1 - beta1)
             second.lerp_(g * g, 1 - beta2)
-            p.sub_(first / fix1 / ((second / fix2).sqrt() + self.tiny) * (self.rate * schedule))
+            p.sub_(first / fix1 / ((second / fix2).sqrt() + 1e-8) * (self.rate * schedule))
 
     @torch.no_grad()
     def reset(self, tile: int) -> None:
@@ -182,14 +165,12 @@ class Adam:
             first[tile], second[tile] = 0, 0
 
     def tensors(self) -> State:
-        """All that a checkpoint needs, but for the parameters."""
-        names = ("first", "second")
-        pairs = [zip(names, moments, strict=True) for moments in self.moments]
-        moments = {f"{name}{k}": t for k, pair in enumerate(pairs) for name, t in pair}
-        return {"steps": torch.tensor(self.steps)} | moments
+        state = {"steps": torch.tensor(self.steps)}
+        for k, (first, second) in enumerate(self.moments):
+            state |= {f"first{k}": first, f"second{k}": second}
+        return state
 
     def restore(self, state: State) -> None:
-        """Go on from what :meth:`tensors` gave."""
         fill(self.tensors(), state)
         self.steps = count(state["steps"])
 

@@ -11,7 +11,6 @@ from math import cos, pi, sqrt
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from inrcodec.encoder.fit.checkpoint import State, count, fill, prefixed, under
@@ -21,6 +20,7 @@ from inrcodec.encoder.fit.quantizer import Quantizer
 from inrcodec.encoder.fit.soap import Adam, ClippedSoap
 from inrcodec.layers.base.siren import siren
 from inrcodec.layers.base.siren.tiles import Tile
+from inrcodec.volume.arrays import Float
 
 PLAIN, NOISY, ROUNDED = 0, 1, 2  # phases: float weights, noise of one step on them, rounded to frozen steps
 NOISE_FROM, ROUND_FROM = 0.1, 0.85  # shares of the schedule at which the last two begin
@@ -35,22 +35,17 @@ class Trainer:
 
     Parameters
     ----------
-    distortion : Distortion
-    tiles, values : sequence
-        The tiles and, for each, its voxels' targets, (n,), in [-1, 1].
-    learning_rate : float, optional
-        By default SOAP at rates scaled to the tensors; a number: Adam at that rate.
-    coded : bool
-        Whether weights are trained for their bits.
-    seed : int
-        Of weights and noise.
+    tiles, values : the tiles and, for each, its voxels' targets, (n,), in [-1, 1].
+    learning_rate : of Adam; ``None`` for SOAP at rates scaled to the tensors.
+    coded : whether weights are trained for their bits.
+    seed : of weights and noise.
     """
 
     def __init__(
         self,
         distortion: Distortion,
         tiles: Sequence[Tile],
-        values: Sequence[NDArray[np.float64]],
+        values: Sequence[Float],
         *,
         learning_rate: float | None,
         coded: bool,
@@ -103,7 +98,7 @@ class Trainer:
             self.quantizer.freeze()
 
     @torch.no_grad()
-    def start_from(self, codes: list[list[int]], weights: list[list[NDArray[np.float64]]]) -> None:
+    def start_from(self, codes: list[list[int]], weights: list[list[Float]]) -> None:
         """Take over weights that were trained before, one (in, out) array a tensor, and their step codes."""
         flat = [np.concatenate([w.ravel() for w in tensors]) for tensors in weights]
         self.flat.copy_(torch.from_numpy(np.array(flat, dtype=np.float32)))
@@ -142,13 +137,7 @@ class Trainer:
 
     @torch.no_grad()
     def restore_best(self) -> None:
-        """Return to the best states; tiles that a constant serves better become that constant.
-
-        Raises
-        ------
-        FitFailed
-            A tile diverged and stayed stuck, though it is neither flat nor noise.
-        """
+        """Return to the best states; tiles that a constant serves better become that constant."""
         for best, present in zip(self.best, self._present, strict=True):
             present.copy_(best)
         errors = self.distortion.errors(self.quantizer(self.flat, None)[0])
@@ -158,7 +147,6 @@ class Trainer:
             self.flat[t, -1] = self.means[t]
 
     def tensors(self) -> State:
-        """All that a checkpoint needs."""
         return {
             "steps": torch.tensor(self.steps),
             "phase": torch.tensor(self.phase),
@@ -172,13 +160,6 @@ class Trainer:
 
     @torch.no_grad()
     def restore(self, state: State) -> None:
-        """Go on from what :meth:`tensors` gave.
-
-        Raises
-        ------
-        ValueError, RuntimeError
-            For values that no fit leaves.
-        """
         steps, phase = count(state["steps"]), count(state["phase"])
         if phase > ROUNDED or not bool(state["best_log_step"].isfinite().all()):
             raise ValueError(f"phase {phase}, or a step that is not finite")
@@ -223,9 +204,9 @@ class Trainer:
         if learning_rate is not None:
             return Adam(parameters, learning_rate)
         last = len(self.layout.bounds) - 2
-        etas = [
-            ETA_BIAS if k % 2 else ETA_FIRST if k == 0 else ETA_OUT if k == last else ETA_HIDDEN
-            for k in range(len(self.layout.bounds))
+        etas = {0: ETA_FIRST, last: ETA_OUT}
+        rates = [
+            (ETA_BIAS if k % 2 else etas.get(k, ETA_HIDDEN)) * bound / sqrt(3)
+            for k, bound in enumerate(self.layout.bounds)
         ]
-        rates = [eta * bound / sqrt(3) for eta, bound in zip(etas, self.layout.bounds, strict=True)]
         return ClippedSoap(parameters, rates)
