@@ -18,12 +18,10 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 from math import prod
-from os import cpu_count
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from inrcodec import parallel
@@ -35,10 +33,8 @@ from inrcodec.layers.superres import registry, upsampler
 from inrcodec.layers.superres.upsampler import Place
 from inrcodec.layers.upsample import noise_of, span_of, window_of, with_noise
 from inrcodec.progress import Progress
+from inrcodec.volume.arrays import Array, Bool, Float
 from inrcodec.volume.volume import Volume
-
-Float = NDArray[np.float64]
-Bool = NDArray[np.bool_]
 
 STAGE = "project"
 # Of the gradient over the voxels that a low-res voxel stands for.
@@ -47,21 +43,20 @@ STEP_PLAIN = 1.0  # Lanczos alone, 6 kB of a chest: 33.91 dB without, 34.02 at 0
 
 
 class Slope(NamedTuple):
-    """Gradient of half the squared error, in unit values, by the low-res volume, (z, y, x).
+    """Half the squared error, in unit values, and how it changes with the low-res volume."""
 
-    ``squared`` is the whole squared error of all blocks, ``plain`` that of Lanczos without the model.
-    """
-
-    squared: float
-    plain: float
-    gradient: NDArray[np.floating[Any]]
+    squared: float  # the whole error of all blocks
+    plain: float  # that of Lanczos without the model
+    gradient: Array  # (z, y, x)
 
 
 def project(plan: Plan, progress: Progress | None = None) -> Plan:
-    """The plan with a low-res volume to fit to that is better after up-sampling.
+    """The plan with a low-res volume to fit to that is better after up-sampling, if ``through_sr`` is set.
 
     Without the model, and with a notice, where the model is no gain on this volume.
     """
+    if not plan.options.through_sr:
+        return plan
     facts, low, threads = plan.facts, plan.lowres, plan.options.threads
     decoded = np.where(low.active, low.values.clip(-1, 1), plan.header.background)
     size = plan.networks.bytes if plan.budget is None else plan.budget
@@ -86,23 +81,19 @@ def projected(
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> Float | None:
-    """A low-res volume, one step against the gradient of the error after up-sampling.
+    """A low-res volume in [-1, 1], one step against the gradient of the error after up-sampling.
+
+    ``None`` where Lanczos alone is nearer than the model, which is then of no use for this volume.
 
     Parameters
     ----------
-    volume : the source.
     header : with the model, the range and the factor of the file.
-    low : ndarray, (z, y, x), in [-1, 1]; what the decoder would have without any error of the networks.
-    active : ndarray, (z, y, x); all other voxels stay as they are.
-
-    Returns
-    -------
-    ndarray, (z, y, x), in [-1, 1]; ``None`` where Lanczos alone is nearer than the model, which is then
-    of no use for this volume.
+    low : (z, y, x), in [-1, 1]; what the decoder would have without any error of the networks.
+    active : (z, y, x); all other voxels stay as they are.
     """
     if header.low == header.high or prod(header.factor) == 1 or not active.any():
         return low
-    found = _Upsampled(volume, header, active).slope(low, threads or cpu_count() or 1, progress)
+    found = _Upsampled(volume, header, active).slope(low, parallel.thread_count(threads), progress)
     if header.sr != registry.LANCZOS and not found.squared < found.plain:
         return None
     step = STEP_PLAIN if header.sr == registry.LANCZOS else STEP
@@ -116,10 +107,9 @@ class _Upsampled:
     def __init__(self, volume: Volume, header: Header, active: Bool) -> None:
         self.volume, self.header, self.active = volume, header, active
         self.span, self.window = span_of(header), window_of(header)
-        plain = header.sr == registry.LANCZOS
-        self.network = (
-            None if plain else upsampler.laid_out(registry.load(header.sr, header.sr_sha256), "cpu")
-        )
+        self.network = None
+        if header.sr != registry.LANCZOS:
+            self.network = upsampler.laid_out(registry.load(header.sr, header.sr_sha256), "cpu")
 
     def slope(self, low: Float, threads: int, progress: Progress | None = None) -> Slope:
         """Of all blocks."""
@@ -188,6 +178,5 @@ class _Upsampled:
         for axis, (part, h, n) in enumerate(zip(place, halo, self.active.shape, strict=True)):
             index = torch.arange(part.start - h, part.stop + h).clamp(0, n - 1)
             inside = inside.index_select(axis, index - self._seen(place)[axis].start)
-        return upsampler.residual_of(self.network, inside, noise_of(self.header), self.header.sr_ensemble) * (
-            (high - low) / 2
-        )
+        noise, ensemble = noise_of(self.header), self.header.sr_ensemble
+        return upsampler.residual_of(self.network, inside, noise, ensemble) * ((high - low) / 2)

@@ -23,20 +23,12 @@ from inrcodec.volume.volume import Volume
 
 @dataclass(frozen=True, eq=False)
 class Facts:
-    """A volume and what its values say.
+    """A volume and what its values say."""
 
-    Attributes
-    ----------
-    volume : the source; its modality is settled.
-    span : smallest and largest stored value that is signal.
-    padding : section PADM, the voxels that hold the padding value; empty where there are none.
-    notices : what the user should know about the source.
-    """
-
-    volume: Volume
-    span: Range
-    padding: bytes
-    notices: tuple[str, ...] = ()
+    volume: Volume  # the source; its modality is settled
+    span: Range  # smallest and largest stored value that is signal
+    padding: bytes  # section PADM, the voxels that hold the padding value; empty where there are none
+    notices: tuple[str, ...] = ()  # what the user should know about the source
 
     @classmethod
     def admitted(cls, volume: Volume, stated: str | None, options: ResolvedOptions) -> Facts:
@@ -45,19 +37,7 @@ class Facts:
 
     @classmethod
     def of(cls, volume: Volume, stated: str | None = None) -> Facts:
-        """Facts of a volume.
-
-        Parameters
-        ----------
-        stated : modality, as `modality.parse_modality` returns it; of sources that do not state one.
-
-        Raises
-        ------
-        InputError
-            The values span more or less than float64 can scale.
-        UsageError
-            The source states another modality.
-        """
+        """Facts of a volume; ``stated`` is the modality, as `modality.parse_modality` returns it."""
         refuse_unstorable(volume)
         span = volume.value_range
         known, notices = modality.with_modality(volume, stated)

@@ -16,18 +16,15 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import product
 from math import ceil, inf, prod
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from inrcodec.layers import resample
 from inrcodec.layers.base.siren import activity
+from inrcodec.volume.arrays import Array, Float
 from inrcodec.volume.box import Shape, lowres_shape
 from inrcodec.volume.value_range import Range, amplitude, unit_part
 from inrcodec.volume.volume import Volume
-
-Float = NDArray[np.float64]
 
 EDGE = 48  # of a box in full-res voxels: at most: two blocks of cosines at factor 4
 BOXES = 32  # boxes that are looked at
@@ -42,56 +39,33 @@ SEEN, SEEN_MODEL = 1.1, 1.4  # times the low-res error in the full-res one: 1.10
 
 @dataclass(frozen=True, eq=False)
 class Box:
-    """A part of a volume with what its Lanczos kernels want around it.
+    """A part of a volume with what its Lanczos kernels want around it."""
 
-    Attributes
-    ----------
-    values : (z, y, x), float64 in [-1, 1].
-    core : (first, stop) of the part itself along each axis; multiples of 4, or the volume's end.
-    """
-
-    values: Float
-    core: tuple[tuple[int, int], ...]
+    values: Float  # (z, y, x), in [-1, 1]
+    core: tuple[tuple[int, int], ...]  # (first, stop) of the part itself; multiples of 4, or the volume's end
 
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """What is known of a volume from a few parts of it.
+    """What is known of a volume from a few parts of it."""
 
-    Attributes
-    ----------
-    boxes : evenly spread ones of those that are not flat.
-    share : of the volume that is not flat.
-    flat : variance of what is flat.
-    shape : of the volume.
-    background : the commonest value; ``tolerance``: what differs from it by less is background.
-    """
-
-    boxes: list[Box]
-    share: float
-    flat: float
-    shape: Shape
-    background: float
-    tolerance: float
+    boxes: list[Box]  # evenly spread ones of those that are not flat
+    share: float  # of the volume that is not flat
+    flat: float  # variance of what is flat
+    shape: Shape  # of the volume
+    background: float  # the commonest value
+    tolerance: float  # what differs from it by less is background
 
 
 @dataclass(frozen=True, eq=False)
 class Forecast:
-    """What one grid gives at any number of bytes.
-
-    Attributes
-    ----------
-    factor, lowres_shape : of the grid.
-    ceiling : mean squared error of down and up alone, in [-1, 1]; a model's lift counted.
-    active : low-res voxels that are not background, in the whole volume.
-    seen : times the low-res error in the full-res one.
-    """
+    """What one grid gives at any number of bytes."""
 
     factor: Shape
     lowres_shape: Shape
-    ceiling: float
-    active: float
-    seen: float
+    ceiling: float  # mean squared error of down and up alone, in [-1, 1]; a model's lift counted
+    active: float  # low-res voxels that are not background, in the whole volume
+    seen: float  # times the low-res error in the full-res one
     voxels: float  # low-res, of the part of the volume that is not flat
     energies: Float  # of the sampled coefficients, ascending
 
@@ -159,13 +133,9 @@ def sample(volume: Volume, span: Range) -> Sample:
 
 
 def forecast(found: Sample, factor: Shape, lift: float = 0.0) -> Forecast:
-    """What a grid gives.
+    """What a grid gives, each factor 1, 2 or 4, from at least one box.
 
-    Parameters
-    ----------
-    found : boxes of the volume; at least one.
-    factor : (z, y, x), each 1, 2 or 4.
-    lift : dB that a super-resolution model takes off the error of down-sampling; 0 where there is none.
+    ``lift`` is what a super-resolution model takes off the error of down-sampling, in dB.
     """
     costs, far, energies = [], [], []
     for box in found.boxes:
@@ -188,7 +158,7 @@ def forecast(found: Sample, factor: Shape, lift: float = 0.0) -> Forecast:
     )
 
 
-def some_slices(array: NDArray[Any]) -> NDArray[Any]:
+def some_slices(array: Array) -> Array:
     """Groups of slices from all over a volume, one behind the other; all slices of a thin one."""
     if len(array) <= GROUPS * SLICES:
         return array

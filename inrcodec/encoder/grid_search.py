@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
+from itertools import product
 from math import floor, inf, isfinite, log2, prod
 from typing import Any
 
@@ -39,23 +40,14 @@ FIXED = 500  # bytes of header, table and a mask, about
 
 @dataclass(frozen=True)
 class Considered:
-    """One grid, and what it is expected to give.
-
-    Attributes
-    ----------
-    factor, lowres_shape : (z, y, x).
-    ceiling : PSNR in dB with a perfect low-res volume; ``None`` where nothing is down-sampled.
-    bytes : of the file that the forecast is for; ``None`` where no size reaches the PSNR.
-    psnr : forecast in dB.
-    chosen : whether this is the grid that was taken.
-    """
+    """One grid, and what it is expected to give."""
 
     factor: Shape
     lowres_shape: Shape
-    ceiling: float | None
-    bytes: int | None
-    psnr: float | None
-    chosen: bool
+    ceiling: float | None  # PSNR in dB with a perfect low-res volume; ``None`` where nothing is down-sampled
+    bytes: int | None  # of the file that the forecast is for; ``None`` where no size reaches the PSNR
+    psnr: float | None  # forecast in dB
+    chosen: bool  # whether this is the grid that was taken
 
 
 @dataclass(frozen=True)
@@ -73,13 +65,7 @@ class Choice:
 
 
 def choose(facts: Facts, options: ResolvedOptions, size: int | None) -> Choice:
-    """The grid for a file of ``size`` bytes, for a PSNR, or for a file of as many bytes as it comes to.
-
-    Raises
-    ------
-    UsageError
-        A requested factor is longer than its axis.
-    """
+    """The grid for a file of ``size`` bytes, for a PSNR, or for a file of as many bytes as it comes to."""
     found = _Grids(facts, options)
     if options.psnr is not None:
         return found.alone(options.psnr) if found.fixed else found.for_psnr(options.psnr)[0]
@@ -90,13 +76,7 @@ def choose(facts: Facts, options: ResolvedOptions, size: int | None) -> Choice:
 
 
 def in_order(facts: Facts, options: ResolvedOptions, psnr: float) -> list[Choice]:
-    """The grids to try for a PSNR, the one that is forecast to take the fewest bytes first.
-
-    Raises
-    ------
-    UsageError
-        A requested factor is longer than its axis.
-    """
+    """The grids to try for a PSNR, the one that is forecast to take the fewest bytes first."""
     found = _Grids(facts, options)
     return [found.alone(psnr)] if found.fixed else found.for_psnr(psnr)
 
@@ -105,10 +85,9 @@ class _Grids:
     """The forecasts of one volume, each made when it is first needed."""
 
     def __init__(self, facts: Facts, options: ResolvedOptions) -> None:
-        self.volume, self.options = facts.volume, options
+        self.facts, self.volume, self.options = facts, facts.volume, options
         self.first = factor_for(facts.volume, options)
         self.forecasts: dict[Shape, Forecast] = {}
-        self.facts = facts
         self.fixed = self._fixed() or ("" if facts.sample.boxes else "from the spacing; the volume is flat")
 
     def _fixed(self) -> str:
@@ -164,11 +143,10 @@ class _Grids:
             if more < GAIN:
                 break
             best, gain = tried, gain + more
-        named = across(self.first)
-        if best == self.first:
-            reason = f"from the spacing; no other grid is forecast {GAIN:g} dB better in {size:,} bytes"
-            return self._choice(self.first, reason, dict.fromkeys(self.forecasts, size))
-        reason = f"forecast {gain:.1f} dB better in {size:,} bytes than {named}, which the spacing suggests"
+        reason = f"from the spacing; no other grid is forecast {GAIN:g} dB better in {size:,} bytes"
+        if best != self.first:
+            better, named = f"forecast {gain:.1f} dB better in {size:,} bytes", across(self.first)
+            reason = f"{better} than {named}, which the spacing suggests"
         return self._choice(best, reason, dict.fromkeys(self.forecasts, size))
 
     def without_target(self) -> Choice:
@@ -217,16 +195,9 @@ class _Grids:
             found, size = self.at(grid), sizes[grid]
             reached = psnr if size is None else self._psnr(grid, size)
             ceiling = _decibels(self.peak, found.ceiling)
-            rows.append(
-                Considered(
-                    grid,
-                    found.lowres_shape,
-                    round(ceiling, 2) if isfinite(ceiling) else None,
-                    size,
-                    None if size is None or reached is None else round(reached, 2),
-                    grid == factor,
-                )
-            )
+            best = round(ceiling, 2) if isfinite(ceiling) else None
+            expected = None if size is None or reached is None else round(reached, 2)
+            rows.append(Considered(grid, found.lowres_shape, best, size, expected, grid == factor))
         return Choice(factor, reason, rows)
 
     def _psnr(self, grid: Shape, size: int) -> float:
@@ -252,14 +223,10 @@ class _Grids:
             groups = [(0,), (1,), (2,)]
         groups += [(0, 1, 2)] if together else []
         found = []
-        for axes in groups:
-            for power in (-1, 1):
-                moved = [
-                    f if axis not in axes else f * 2 if power > 0 else f // 2 for axis, f in enumerate(grid)
-                ]
-                z, y, x = (max(1, f) for f in moved)
-                if (z, y, x) != grid and self._serves((z, y, x), grid):
-                    found.append((z, y, x))
+        for axes, times in product(groups, (0.5, 2)):
+            z, y, x = (max(1, int(f * times)) if axis in axes else f for axis, f in enumerate(grid))
+            if (z, y, x) != grid and self._serves((z, y, x), grid):
+                found.append((z, y, x))
         return found
 
     def _serves(self, grid: Shape, before: Shape) -> bool:
@@ -280,13 +247,7 @@ def _decibels(peak: float, error: float) -> float:
 
 
 def factor_for(volume: Volume, options: ResolvedOptions) -> Shape:
-    """Per-axis factors: as requested, else powers of two that bring the low-res voxels nearest to cubes.
-
-    Raises
-    ------
-    UsageError
-        A requested factor is longer than its axis.
-    """
+    """Per-axis factors: as requested, else powers of two that bring the low-res voxels nearest to cubes."""
     if options.factor is not None:
         shrinks = options.factor == PRESETS[options.preset].factor  # a preset's factor fits the axis
         requested = (1, *options.factor[1:]) if volume.ndim == 2 else options.factor

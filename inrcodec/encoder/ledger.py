@@ -16,6 +16,12 @@ from inrcodec.volume import windows
 if TYPE_CHECKING:
     from inrcodec.encoder.measured import Measured
 
+# What the report says as the header says it.
+FROM_HEADER = (
+    *("shape", "dtype", "modality", "factor", "tiles", "layers", "width", "sr", "seed"),
+    *("psnr", "peak", "max_error", "bound", "unit"),
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class EncodeReport:
@@ -87,40 +93,27 @@ class EncodeReport:
 
 def report(found: Measured, seconds: Mapping[str, float]) -> EncodeReport:
     """The report of a file that is about to be written."""
-    header, facts, total = found.header, found.plan.facts, len(found.blob)
-    volume, scale = facts.volume, abs(header.rescale[0])
+    header, plan, total = found.header, found.plan, len(found.blob)
+    volume, scale = plan.facts.volume, abs(header.rescale[0])
     lowres = found.result.windows if found.lowres is None else found.lowres.windows
     lengths = {"HEAD": len(header.to_bytes()), **{name: len(body) for name, body in found.sections.items()}}
     return EncodeReport(
-        shape=volume.shape,
-        dtype=volume.array.dtype.name,
-        modality=header.modality,
+        **{name: getattr(header, name) for name in FROM_HEADER},
         source_bytes=volume.source_bytes,
         voxel_bytes=volume.array.nbytes,
         file_bytes=total,
         sections=bytes_by_part(lengths, total),
         ratio=volume.array.nbytes / total,
         bpv=8 * total / volume.array.size,
-        psnr=header.psnr,
-        peak=header.peak,
         psnr_lanczos=found.lanczos.errors.psnr,
         psnr_lowres=None if found.lowres is None else found.lowres.psnr,
-        max_error=header.max_error,
-        bound=header.bound,
-        unit=header.unit,
         mean_errors={name: mean * scale for name, mean in found.result.windows.means.items()},
         mean_errors_lowres={name: mean * scale for name, mean in lowres.means.items()},
-        focus=windows.format_focus(found.plan.options.focus),
-        through_sr=found.plan.options.through_sr,
+        focus=windows.format_focus(plan.options.focus),
+        through_sr=plan.options.through_sr,
         seconds=dict(seconds),
-        factor=header.factor,
-        tiles=header.tiles,
-        layers=header.layers,
-        width=header.width,
-        sr=header.sr,
         ensemble=header.sr_ensemble,
-        seed=header.seed,
-        notices=[*facts.notices, *found.notices],
-        reason=found.plan.grid.reason,
-        considered=found.plan.grid.rows(),
+        notices=[*plan.facts.notices, *found.notices],
+        reason=plan.grid.reason,
+        considered=plan.grid.rows(),
     )

@@ -9,21 +9,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
-from os import cpu_count
 
 import numpy as np
-from numpy.typing import NDArray
 
 from inrcodec.encoder.facts import Facts
 from inrcodec.entropy.mask import encode_mask
 from inrcodec.layers import resample
 from inrcodec.layers.base.siren import activity
+from inrcodec.parallel import thread_count
 from inrcodec.progress import Progress
+from inrcodec.volume.arrays import Bool, Float
 from inrcodec.volume.box import Shape, lowres_shape
 from inrcodec.volume.value_range import unit_rows
-
-Float = NDArray[np.float64]
-Bool = NDArray[np.bool_]
 
 CELL = 2  # edge of a mask cell in low-res voxels: on the head 0.5 kB where single voxels cost 1.9 kB (zstd)
 EMPTY_FACTOR = 8  # of a file without networks: the fewest low-res voxels to say nothing about
@@ -31,24 +28,14 @@ EMPTY_FACTOR = 8  # of a file without networks: the fewest low-res voxels to say
 
 @dataclass(frozen=True, eq=False)
 class Lowres:
-    """A low-res volume.
+    """A low-res volume; arrays and edges are (z, y, x)."""
 
-    Attributes
-    ----------
-    values : (z, y, x), float64 in [-1, 1]; plain down-sampling.
-    factor : (z, y, x).
-    background : unit value of inactive voxels.
-    cell : edges (z, y, x) of a mask cell in voxels.
-    cells : (z, y, x), bool, the active cells; ``None`` where every voxel is active.
-    projected : (z, y, x), the volume to fit to where it is not ``values`` (`back_projection`).
-    """
-
-    values: Float
+    values: Float  # in [-1, 1]; plain down-sampling
     factor: Shape
-    background: float
-    cell: Shape
-    cells: Bool | None
-    projected: Float | None = None
+    background: float  # unit value of inactive voxels
+    cell: Shape  # edges of a mask cell in voxels
+    cells: Bool | None  # the active ones; ``None`` where every voxel is active
+    projected: Float | None = None  # the volume to fit to where it is not ``values`` (`back_projection`)
 
     @property
     def shape(self) -> Shape:
@@ -79,7 +66,7 @@ def downsample(
         partial(unit_rows, facts.volume, facts.span),
         facts.volume.shape,
         factor,
-        threads=threads or cpu_count() or 1,
+        threads=thread_count(threads),
         progress=None if progress is None else partial(progress, "downsample"),
     )
     background = activity.background_of(values)

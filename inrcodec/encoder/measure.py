@@ -10,9 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-import numpy as np
-from numpy.typing import NDArray
-
 from inrcodec.encoder import model_choice
 from inrcodec.encoder.bounded import Layer
 from inrcodec.encoder.fitted import Fitted
@@ -24,8 +21,7 @@ from inrcodec.format.header import LANCZOS, Header
 from inrcodec.layers.decode_options import DecodeOptions
 from inrcodec.layers.upsample import Upsampling, padding_of, with_noise
 from inrcodec.progress import Progress
-
-Float = NDArray[np.float64]
+from inrcodec.volume.arrays import Float
 
 
 def networks(fitted: Fitted, progress: Progress | None = None) -> Measured:
@@ -36,25 +32,15 @@ def networks(fitted: Fitted, progress: Progress | None = None) -> Measured:
     plan, sections = fitted.plan, fitted.sections
     lowres = InrvFile.from_sections(plan.header, sections).lowres(threads=plan.options.threads)
     header, lanczos, model = _upsampled(plan, sections, lowres, progress)
-    helped = model is not None and model.errors.mse < lanczos.errors.mse
-    result = model if model is not None and helped else lanczos
-    notices: tuple[str, ...] = ()
-    fields = {"sr_noise": header.sr_noise} if helped else model_choice.PLAIN
-    if model is not None and not helped:
-        notices = (model_left_out(header.sr, model, lanczos),)
-    return Measured(
-        plan,
-        replace(
-            _stating(replace(header, **fields), result),
-            psnr_lanczos=lanczos.errors.psnr if helped else None,
-        ),
-        sections,
-        result,
-        lanczos,
-        model,
-        lowres_errors(plan, lowres),
-        (*fitted.notices, *notices),
-    )
+    result, notices = lanczos, fitted.notices
+    if model is not None and model.errors.mse < lanczos.errors.mse:
+        result, header = model, replace(header, psnr_lanczos=lanczos.errors.psnr)
+    else:
+        if model is not None:
+            notices = (*notices, model_left_out(header.sr, model, lanczos))
+        header = replace(header, **model_choice.PLAIN)
+    header, below = _stating(header, result), lowres_errors(plan, lowres)
+    return Measured(plan, header, sections, result, lanczos, model, below, notices)
 
 
 def ceiling(plan: Plan) -> float:
@@ -66,18 +52,7 @@ def ceiling(plan: Plan) -> float:
 def refinement(
     plan: Plan, layer: Layer, base: Measured | None = None, progress: Progress | None = None
 ) -> Measured:
-    """Decode a file with a refinement.
-
-    Parameters
-    ----------
-    plan : of the file; without networks where there is no ``base``.
-    base : networks in front of the refinement.
-
-    Raises
-    ------
-    TargetNotReached
-        A voxel is further off than was promised: an error of this program, never a file.
-    """
+    """Decode a file with a refinement, with the networks of a base in front of it or with none."""
     header = replace(plan.header if base is None else base.header, psnr_lanczos=None, **layer.fields)
     sections = {**(Fitted(plan, None) if base is None else base).sections, **layer.sections}
     result = Outcome(plan)
@@ -86,7 +61,7 @@ def refinement(
     for slab in InrvFile.from_sections(header, sections).slabs(how, progress=report):
         result.add(slab.start, slab.stop, slab.stored)
     largest, bound = result.errors.largest * abs(header.rescale[0]), header.bound
-    if bound is not None and largest > bound:
+    if bound is not None and largest > bound:  # an error of this program
         raise TargetNotReached(
             f"a voxel is off by {largest:g}, {bound:g} was promised: nothing is written, please report it",
             value=largest,
@@ -111,8 +86,7 @@ def _upsampled(
     """The header that states the low-res error, and both ways to bring the resolution back."""
     active = plan.lowres.active
     header = with_noise(plan.header, squared_error(lowres, plan.lowres.target, active))
-    has_model = header.sr != LANCZOS
-    lanczos, model = Outcome(plan), Outcome(plan) if has_model else None
+    lanczos, model = Outcome(plan), None if header.sr == LANCZOS else Outcome(plan)
     how = DecodeOptions(threads=plan.options.threads)
     upsampling = Upsampling(header, active, padding_of(header, sections))
     for slab in upsampling.slabs(lowres, how, plain=True):

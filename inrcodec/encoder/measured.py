@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
 from inrcodec.encoder.plan import Plan
 from inrcodec.errors import TargetNotReached
@@ -19,9 +18,8 @@ from inrcodec.format import container
 from inrcodec.format.digest import Digest
 from inrcodec.format.header import Header
 from inrcodec.volume import metrics, windows
+from inrcodec.volume.arrays import Array, Bool, Float
 from inrcodec.volume.metrics import Errors, WindowErrors
-
-Float = NDArray[np.float64]
 
 
 class Outcome:
@@ -34,7 +32,7 @@ class Outcome:
         self.windows = WindowErrors(windows.error_windows(plan.options.focus, facts.volume, facts.span))
         self._digest = Digest()
 
-    def add(self, start: int, stop: int, stored: NDArray[np.generic]) -> None:
+    def add(self, start: int, stop: int, stored: Array) -> None:
         """Take in the decoded slices ``[start, stop)``."""
         self.errors.add(self.source[start:stop], stored)
         self.windows.add(self.source[start:stop], stored)
@@ -48,44 +46,25 @@ class Outcome:
 
 @dataclass(frozen=True)
 class LowresErrors:
-    """What the networks leave of the low-res volume.
+    """What the networks leave of the low-res volume."""
 
-    Attributes
-    ----------
-    psnr : against plain down-sampling, in dB at the peak of the volume.
-    psnr_target : against what was fitted to.
-    windows : mean errors by window, against plain down-sampling.
-    """
-
-    psnr: float
-    psnr_target: float
-    windows: WindowErrors
+    psnr: float  # against plain down-sampling, in dB at the peak of the volume
+    psnr_target: float  # against what was fitted to
+    windows: WindowErrors  # against plain down-sampling
 
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """A file that is ready to be written.
-
-    Attributes
-    ----------
-    plan : that it follows.
-    header : final: it states what was measured.
-    sections : bodies of all other sections.
-    result : what the decoder gives.
-    lanczos : the same without the super-resolution model; ``result`` itself where there is none.
-    model : with the model that was tried, whether it is used or not; ``None`` without any.
-    lowres : of the networks; ``None`` without any.
-    notices : what the user should know.
-    """
+    """A file that is ready to be written."""
 
     plan: Plan
-    header: Header
-    sections: Mapping[str, bytes]
-    result: Outcome
-    lanczos: Outcome
-    model: Outcome | None
-    lowres: LowresErrors | None
-    notices: tuple[str, ...]
+    header: Header  # final: it states what was measured
+    sections: Mapping[str, bytes]  # all others
+    result: Outcome  # what the decoder gives
+    lanczos: Outcome  # the same without the super-resolution model; ``result`` itself where there is none
+    model: Outcome | None  # with the model that was tried, whether it is used or not
+    lowres: LowresErrors | None  # of the networks
+    notices: tuple[str, ...]  # what the user should know
 
     @cached_property
     def blob(self) -> bytes:
@@ -93,12 +72,7 @@ class Measured:
         return container.pack(list({"HEAD": self.header.to_bytes(), **self.sections}.items()))
 
     def check(self) -> None:
-        """Refuse a file that is larger than was requested, or that no reader would take.
-
-        Raises
-        ------
-        TargetNotReached, CorruptFile, UnsupportedFile, LimitExceeded
-        """
+        """Refuse a file that is larger than was requested, or that no reader would take."""
         size = self.plan.size
         if size is not None and len(self.blob) > size:
             raise TargetNotReached(
@@ -131,7 +105,7 @@ def lowres_errors(plan: Plan, lowres: Float) -> LowresErrors:
     return LowresErrors(_psnr(lowres, clean, scale), _psnr(lowres, plan.lowres.target, scale), inside)
 
 
-def squared_error(lowres: Float, target: Float, active: NDArray[np.bool_]) -> float:
+def squared_error(lowres: Float, target: Float, active: Bool) -> float:
     """Mean squared error of the active low-res voxels, in unit values."""
     squares = [
         float(np.square(a[inside] - b[inside]).sum())

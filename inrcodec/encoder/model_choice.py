@@ -27,51 +27,31 @@ PLAIN: Mapping[str, Any] = {
 }
 
 
-def fields_for(facts: Facts, factor: Shape, options: ResolvedOptions) -> tuple[Mapping[str, Any], list[str]]:
-    """Header fields of the model to try, and what the user should know about the choice.
-
-    Raises
-    ------
-    ModelNotFound, UsageError
-        As :func:`model_for`.
-    """
-    model, notices = model_for(facts, factor, options)
-    return fields_of(model, facts, options), notices
-
-
 def model_for(facts: Facts, factor: Shape, options: ResolvedOptions) -> tuple[str, list[str]]:
-    """The super-resolution model to try, and what the user should know about the choice.
-
-    Raises
-    ------
-    ModelNotFound
-        The user named a model that is not there.
-    UsageError
-        The user named a model of another factor.
-    """
-    notices: list[str] = []
-    volume = facts.volume
+    """The super-resolution model to try, and what the user should know about the choice."""
+    modality = facts.volume.modality
     if options.sr == registry.LANCZOS or facts.is_constant:
-        return registry.LANCZOS, notices
+        return registry.LANCZOS, []
     if options.sr is not None and options.sr_given:
-        return _requested_model(options.sr, facts, factor), notices
-    model = registry.choose(volume.modality, factor, options.sr)
+        return _requested_model(options.sr, facts, factor), []
+    model = registry.choose(modality, factor, options.sr)
     known = registry.manifests().get(model)
     if known and _is_out_of_window(known, facts):
-        notices.append(f"the values are not of the kind that model {model!r} was trained on: Lanczos is used")
-        return registry.LANCZOS, notices
+        notice = f"the values are not of the kind that model {model!r} was trained on: Lanczos is used"
+        return registry.LANCZOS, [notice]
     if options.sr not in (None, model):
-        notices.append(
-            f"model {options.sr!r} does not serve {volume.modality or 'no stated modality'} at factor "
+        notice = (
+            f"model {options.sr!r} does not serve {modality or 'no stated modality'} at factor "
             f"{factor}: {model!r} takes its place"
         )
-    elif model == registry.LANCZOS:
-        across = " x ".join(map(str, factor))
-        notices.append(
-            f"Lanczos interpolation restores factor {across}: the super-resolution models are for other "
-            f"grids or modalities than this ({volume.modality or 'modality unknown'})"
+        return model, [notice]
+    if model == registry.LANCZOS:
+        notice = (
+            f"Lanczos interpolation restores factor {' x '.join(map(str, factor))}: the super-resolution "
+            f"models are for other grids or modalities than this ({modality or 'modality unknown'})"
         )
-    return model, notices
+        return model, [notice]
+    return model, []
 
 
 def _requested_model(name: str, facts: Facts, factor: Shape) -> str:

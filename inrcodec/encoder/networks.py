@@ -12,14 +12,12 @@ from dataclasses import dataclass, replace
 from math import ceil, prod, sqrt
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from inrcodec.encoder import omega
 from inrcodec.encoder.options import ResolvedOptions
 from inrcodec.errors import TargetNotReached, UsageError
 from inrcodec.layers.base.siren import tiles
 from inrcodec.layers.base.siren.siren import OMEGA, Layout
+from inrcodec.volume.arrays import Bool, Float
 from inrcodec.volume.box import Shape
 from inrcodec.volume.value_range import amplitude
 
@@ -37,30 +35,18 @@ USUAL_TILES, OFTEN_ENOUGH, MOST_STEPS = 8, 1500, 4.0
 
 @dataclass(frozen=True)
 class Networks:
-    """Tiles, networks and steps for one low-res volume.
+    """Tiles, networks and steps for one low-res volume."""
 
-    Attributes
-    ----------
-    parts : tiles along (z, y, x).
-    layout : the network of every tile.
-    rate : loss units a bit, for the fit.
-    bytes : of all weights, estimated before the fit.
-    steps : of the fit.
-    cuts : first index of each next tile, in k-d order.
-    tiles : of all boxes; ``None`` for one of pure background.
-    """
-
-    parts: Shape
-    layout: Layout
-    rate: float
-    bytes: int
-    steps: int
-    cuts: tuple[int, ...] = ()
-    tiles: tuple[tiles.Tile | None, ...] = (None,)
+    parts: Shape  # tiles along (z, y, x)
+    layout: Layout  # the network of every tile
+    rate: float  # loss units a bit, for the fit
+    bytes: int  # of all weights, estimated before the fit
+    steps: int  # of the fit
+    cuts: tuple[int, ...] = ()  # first index of each next tile, in k-d order
+    tiles: tuple[tiles.Tile | None, ...] = (None,)  # of all boxes; ``None`` for one of pure background
 
 
-NONE = Networks((1, 1, 1), Layout(1, 1), 0.0, 0, 0)
-"""Of a file without networks."""
+NONE = Networks((1, 1, 1), Layout(1, 1), 0.0, 0, 0)  # of a file without networks
 
 
 def smallest(options: ResolvedOptions) -> Networks:
@@ -70,8 +56,8 @@ def smallest(options: ResolvedOptions) -> Networks:
 
 
 def networks_for(
-    targets: Callable[[Any], NDArray[np.float64]],
-    active: NDArray[np.bool_],
+    targets: Callable[[Any], Float],
+    active: Bool,
     options: ResolvedOptions,
     budget: int | None,
 ) -> Networks:
@@ -82,11 +68,6 @@ def networks_for(
     targets : gives the targets, (n,), in [-1, 1], at low-res places.
     active : (z, y, x), bool, low-res.
     budget : bytes for all weights, where a file size is requested.
-
-    Raises
-    ------
-    TargetNotReached, UsageError
-        As :func:`sized`.
     """
     found = sized(targets(active), active, options, budget)
     cuts = tiles.cut(active, found.parts)
@@ -99,23 +80,10 @@ def networks_for(
     return replace(found, layout=layout, cuts=cuts, tiles=boxes)
 
 
-def sized(
-    values: NDArray[np.float64], active: NDArray[np.bool_], options: ResolvedOptions, budget: int | None
-) -> Networks:
-    """Sizes and rate; without cuts, and with the reference omega_0 where none is set.
+def sized(values: Float, active: Bool, options: ResolvedOptions, budget: int | None) -> Networks:
+    """Sizes and rate, without cuts, and with the reference omega_0 where none is set.
 
-    Parameters
-    ----------
-    values : (n,), the active low-res voxels, in [-1, 1].
-    active : (z, y, x), bool, low-res.
-    budget : bytes for all weights, where a file size is requested.
-
-    Raises
-    ------
-    TargetNotReached
-        The budget is too small for any network.
-    UsageError
-        More tiles along an axis than it has low-res voxels.
+    ``values`` are those of the active voxels, (n,); the rest is as for :func:`networks_for`.
     """
     count = max(1, len(values))
     wanted = max(1, round(count / options.voxels_per_tile))
@@ -150,9 +118,7 @@ def _steps(options: ResolvedOptions, parts: int, count: int) -> int:
     return round(options.steps * max(more, 1.0))
 
 
-def _spend(
-    budget: int, parts: Shape, active: NDArray[np.bool_], options: ResolvedOptions
-) -> tuple[Shape, int]:
+def _spend(budget: int, parts: Shape, active: Bool, options: ResolvedOptions) -> tuple[Shape, int]:
     """Parts and width whose weights take the budget, with widths that serve."""
     width = _width_for(budget * 8 / BITS / prod(parts), options.layers)
     within = min(max(width, WIDTHS[0]), WIDTHS[1])

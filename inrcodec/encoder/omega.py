@@ -14,11 +14,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from inrcodec.layers.base.siren.tiles import Tile
-
-Float = NDArray[np.float64]
+from inrcodec.volume.arrays import Float
 
 RATIO = 2.1  # of omega to the frequency
 LEAST, MOST = 6.0, 40.0
@@ -26,18 +24,13 @@ SAMPLED = 1 << 16  # voxels of a tile that are looked at
 
 
 def omega_for(values: Callable[[Any], Float], shape: Sequence[int], tiles: Sequence[Tile]) -> float:
-    """omega_0 for the networks of some tiles.
+    """omega_0 for the networks of some tiles, from ``LEAST``, where nothing changes, to ``MOST``.
 
     Parameters
     ----------
     values : gives the targets, (n,), in [-1, 1], at indices (z, y, x), three (n,).
     shape : of the low-res volume.
     tiles : with at least one voxel each.
-
-    Returns
-    -------
-    float
-        A whole number from ``LEAST`` to ``MOST``; ``LEAST`` where nothing changes.
     """
     total, count = 0.0, 0
     for tile in tiles:
@@ -50,9 +43,8 @@ def omega_for(values: Callable[[Any], Float], shape: Sequence[int], tiles: Seque
         for axis in range(3):
             beside = index.copy()
             beside[:, axis] = np.minimum(beside[:, axis] + 1, shape[axis] - 1)
-            squares += (
-                float(np.square(values(tuple(beside.T)) - here).mean()) * (tile.extent[axis] / 2) ** 2 / 3
-            )
+            step = float(np.square(values(tuple(beside.T)) - here).mean())
+            squares += step * (tile.extent[axis] / 2) ** 2 / 3
         total += len(tile.index) * squares**0.5 / spread
         count += len(tile.index)
     return float(round(min(max(RATIO * total / count, LEAST), MOST))) if count else LEAST

@@ -23,16 +23,7 @@ NARROW = 1.0
 def encode(
     volume: Volume, stated: str | None, options: ResolvedOptions, stages: Stages
 ) -> tuple[bytes, ledger.EncodeReport]:
-    """Encode a volume.
-
-    Parameters
-    ----------
-    stated : modality, where the source does not say it.
-
-    Raises
-    ------
-    InputError, UsageError, ModelNotFound, TargetNotReached, FitFailed, LimitExceeded
-    """
+    """Encode a volume; ``stated`` is its modality, where the source does not say it."""
     found = _measured(Facts.admitted(volume, stated, options), options, stages)
     found.check()
     return found.blob, ledger.report(found, stages.seconds)
@@ -56,19 +47,14 @@ def _networks(facts: Facts, options: ResolvedOptions, progress: Progress) -> Mea
 
     What was fitted through the model, or left bytes for it, would be worse and smaller than it need be.
     """
-    here = planner.make(facts, options, progress)
-    if options.through_sr:
-        here = back_projection.project(here, progress)
+    here = back_projection.project(planner.make(facts, options, progress), progress)
     found = measure.networks(fitted.fit(here, progress), progress)
-    if not is_doubtful(found):
+    if found.model is None or not is_doubtful(found):
         return found
-    plain = planner.rival(here)
-    if options.through_sr:
-        plain = back_projection.project(plain, progress)
+    plain = back_projection.project(planner.rival(here), progress)
     other = measure.networks(fitted.fit(plain, progress), progress)
     if found.result.errors.mse < other.result.errors.mse:
         return found
-    assert found.model is not None
     left_out = measure.model_left_out(here.header.sr, found.model, other.result)
     return replace(other, notices=(*here.notices, left_out))
 

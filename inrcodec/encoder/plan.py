@@ -12,9 +12,6 @@ from functools import cached_property
 from math import prod
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from inrcodec._version import __version__
 from inrcodec.encoder.facts import Facts
 from inrcodec.encoder.grid_search import Choice
@@ -24,67 +21,48 @@ from inrcodec.encoder.options import ResolvedOptions
 from inrcodec.format import container, header_checks, limits
 from inrcodec.format.header import LANCZOS, NOISE_STEPS, Header
 from inrcodec.layers.base.siren import companding
+from inrcodec.volume.arrays import Float
 
-Float = NDArray[np.float64]
+# What the header says of the volume as the volume itself says it.
+FROM_VOLUME = ("shape", "affine", "ndim", "rescale", "modality", "unit", "padding", "description")
 
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """One encoding, decided.
-
-    Attributes
-    ----------
-    facts, options : what it follows from.
-    grid : the factor, and why.
-    lowres : the low-res volume.
-    curve : nodes of the companding; none without a focus.
-    model : header fields of the super-resolution model.
-    networks : tiles and sizes of all networks.
-    size : bytes that the file may have at most, where that is requested.
-    notices : what the user should know about the choices.
-    """
+    """One encoding, decided."""
 
     facts: Facts
     options: ResolvedOptions
-    grid: Choice
+    grid: Choice  # the factor, and why
     lowres: Lowres
-    curve: companding.Nodes
-    model: Mapping[str, Any]
+    curve: companding.Nodes  # none without a focus
+    model: Mapping[str, Any]  # header fields of the super-resolution model
     networks: Networks
-    size: int | None = None
-    notices: tuple[str, ...] = ()
+    size: int | None = None  # bytes that the file may have at most, where that is requested
+    notices: tuple[str, ...] = ()  # what the user should know about the choices
 
     @cached_property
     def header(self) -> Header:
         """The file's header, without its quality."""
-        volume, span, low = self.facts.volume, self.facts.span, self.lowres
-        masked = low.cells is not None
+        volume, span, low, layout = self.facts.volume, self.facts.span, self.lowres, self.networks.layout
+        scales = volume.slice_rescale
+        mask: dict[str, Any] = {} if low.cells is None else {"background": low.background, "cell": low.cell}
         return Header(
-            shape=volume.shape,
             dtype=volume.array.dtype.name,
-            affine=volume.affine,
             low=span.low,
             high=span.high,
             factor=low.factor,
-            layers=self.networks.layout.layers,
-            width=self.networks.layout.width,
+            layers=layout.layers,
+            width=layout.width,
+            omega=layout.omega,
+            slice_rescale=() if scales is None else tuple(map(tuple, scales.tolist())),
             tiles=self.networks.parts,
             cuts=self.networks.cuts,
-            ndim=volume.ndim,
-            rescale=volume.rescale,
-            slice_rescale=()
-            if volume.slice_rescale is None
-            else tuple(map(tuple, volume.slice_rescale.tolist())),
-            modality=volume.modality,
-            unit=volume.unit,
-            padding=volume.padding,
-            description=volume.description,
             companding=self.curve,
-            background=low.background if masked else 0.0,
-            cell=low.cell if masked else (1, 1, 1),
-            omega=self.networks.layout.omega,
             version=__version__,
             seed=self.options.seed,
+            **{name: getattr(volume, name) for name in FROM_VOLUME},
+            **mask,
             **self.model,
         )
 
@@ -97,16 +75,9 @@ class Plan:
     @cached_property
     def overhead(self) -> int:
         """Bytes of the file but for the weights, with as long a header as its quality can make it."""
-        plain = self.header.sr == LANCZOS
-        longest = replace(
-            self.header,
-            psnr=0.1,
-            psnr_lanczos=None if plain else 0.1,
-            sr_noise=0 if plain else NOISE_STEPS,
-            peak=0.1,
-            max_error=0.1,
-            digest=bytes([1] * 16),
-        )
+        longest = replace(self.header, psnr=0.1, peak=0.1, max_error=0.1, digest=bytes([1] * 16))
+        if self.header.sr != LANCZOS:
+            longest = replace(longest, psnr_lanczos=0.1, sr_noise=NOISE_STEPS)
         index = bytes(4 * prod(self.networks.parts))
         sections = {"HEAD": longest.to_bytes(), **self.masks, "INDX": index, "WGHT": b""}
         return container.size(list(sections.items()))
@@ -131,11 +102,6 @@ class Plan:
         return companding.compress(self.curve, self.lowres.target[places])
 
     def check(self) -> None:
-        """Refuse what no reader would take.
-
-        Raises
-        ------
-        CorruptFile, UnsupportedFile, LimitExceeded
-        """
+        """Refuse what no reader would take."""
         header_checks.check(self.header)
         limits.check_header(self.header, "MASK" in self.masks)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from math import prod
-from typing import NoReturn
 
 from inrcodec.encoder import grid_search, lowres, model_choice, networks
 from inrcodec.encoder.facts import Facts
@@ -27,61 +26,39 @@ def make(
 ) -> Plan:
     """Decide on grid, mask, model and networks.
 
-    Parameters
-    ----------
-    known : a low-res volume that has been computed; taken where its factor is the one that is chosen.
-
-    Raises
-    ------
-    InputError, UsageError, ModelNotFound, TargetNotReached, LimitExceeded
+    A ``known`` low-res volume is taken where its factor is the one that is chosen.
     """
     windows.unit_window(options.focus, facts.volume, facts.span)  # refuses before any work
     grid = grid_search.choose(facts, options, requested_size(facts, options))
     if progress is not None:
         progress("grid", 1.0)
     if known is not None and known.factor == grid.factor:
-        return for_lowres(facts, options, grid, replace(known, projected=None), grid.size)
-    return on_grid(facts, options, grid, progress, grid.size)
+        return for_lowres(facts, options, grid, replace(known, projected=None))
+    return on_grid(facts, options, grid, progress)
 
 
-def on_grid(
-    facts: Facts,
-    options: ResolvedOptions,
-    grid: Choice,
-    progress: Progress | None = None,
-    size: int | None = None,
-) -> Plan:
+def on_grid(facts: Facts, options: ResolvedOptions, grid: Choice, progress: Progress | None = None) -> Plan:
     """Decide on mask, model and networks for a grid."""
-    low = lowres.downsample(facts, grid.factor, options.threads, progress)
-    return for_lowres(facts, options, grid, low, size)
+    return for_lowres(facts, options, grid, lowres.downsample(facts, grid.factor, options.threads, progress))
 
 
-def for_lowres(
-    facts: Facts, options: ResolvedOptions, grid: Choice, low: Lowres, size: int | None = None
-) -> Plan:
-    """Decide on model and networks for a low-res volume.
-
-    Raises
-    ------
-    UsageError, ModelNotFound, TargetNotReached, LimitExceeded
-    """
+def for_lowres(facts: Facts, options: ResolvedOptions, grid: Choice, low: Lowres) -> Plan:
+    """Decide on model and networks for a low-res volume."""
     window, about_focus = windows.unit_window(options.focus, facts.volume, facts.span)
-    model, about_model = model_choice.fields_for(facts, low.factor, options)
-    least = Plan(
-        facts,
-        options,
-        grid,
-        low,
-        companding.curve(*window) if window else (),
-        model,
-        networks.smallest(options),
-        size=size,
-        notices=(*about_focus, *about_model),
-    )
-    if size is not None and size < least.predicted_least:
+    name, about_model = model_choice.model_for(facts, low.factor, options)
+    model = model_choice.fields_of(name, facts, options)
+    curve, notices = companding.curve(*window) if window else (), (*about_focus, *about_model)
+    least = Plan(facts, options, grid, low, curve, model, networks.smallest(options), grid.size, notices)
+    if grid.size is not None and grid.size < least.predicted_least:
         if requested_size(facts, options) is None:  # a default, not a request
-            return for_lowres(facts, options, grid, low)
-        _refuse_too_small(size, least)
+            return for_lowres(facts, options, replace(grid, size=None), low)
+        fewer = " or fewer tiles" if prod(least.networks.parts) > 1 else ""
+        raise TargetNotReached(
+            f"{grid.size} bytes are too few for this volume: header, mask and the smallest networks take "
+            f"about {least.predicted_least}; request {options.more_bytes}{fewer}",
+            value=grid.size,
+            option=options.limits_bytes,
+        )
     found = replace(least, networks=networks.networks_for(least.targets, low.active, options, least.budget))
     found.check()
     return found
@@ -95,12 +72,12 @@ def without_networks(facts: Facts, options: ResolvedOptions) -> Plan:
 
 def resized(plan: Plan, size: int | None) -> Plan:
     """The plan for another file size on the same low-res volume."""
-    return for_lowres(plan.facts, plan.options, plan.grid, plan.lowres, size)
+    return for_lowres(plan.facts, plan.options, replace(plan.grid, size=size), plan.lowres)
 
 
 def without_model(plan: Plan) -> Plan:
     """The plan without its super-resolution model, on the same low-res volume."""
-    return for_lowres(plan.facts, _plain(plan.options), plan.grid, plan.lowres, plan.size)
+    return for_lowres(plan.facts, _plain(plan.options), plan.grid, plan.lowres)
 
 
 def rival(plan: Plan) -> Plan:
@@ -117,14 +94,3 @@ def requested_size(facts: Facts, options: ResolvedOptions) -> int | None:
     if options.ratio is not None:
         return int(facts.volume.array.nbytes / options.ratio)
     return options.size
-
-
-def _refuse_too_small(size: int, least: Plan) -> NoReturn:
-    """Refuse a size that the narrowest network in the fewest tiles is beyond, and say which is not."""
-    fewer = " or fewer tiles" if prod(least.networks.parts) > 1 else ""
-    raise TargetNotReached(
-        f"{size} bytes are too few for this volume: header, mask and the smallest networks take about "
-        f"{least.predicted_least}; request {least.options.more_bytes}{fewer}",
-        value=size,
-        option=least.options.limits_bytes,
-    )

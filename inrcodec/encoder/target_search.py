@@ -41,15 +41,9 @@ SHARE = 0.5  # of the time that is left, for one fit
 
 @dataclass(frozen=True)
 class Forecasts:
-    """Bytes that either way is forecast to take for a PSNR; ``None`` where it cannot reach it.
+    """Bytes that either way is forecast to take for a PSNR; ``None`` where it cannot reach it."""
 
-    Attributes
-    ----------
-    grids : in the order to try them, the one with the fewest bytes first.
-    networks, refinement : bytes.
-    """
-
-    grids: list[Choice]
+    grids: list[Choice]  # in the order to try them, the one with the fewest bytes first
     networks: int | None
     refinement: int | None
 
@@ -66,27 +60,16 @@ def forecast(facts: Facts, options: ResolvedOptions) -> Forecasts:
     assert options.psnr is not None
     grids = grid_search.in_order(facts, options, options.psnr)
     networks = next((row.bytes for row in grids[0].considered if row.chosen), 0)
-    return Forecasts(grids, networks, _refinement_bytes(facts, options))
-
-
-def _refinement_bytes(facts: Facts, options: ResolvedOptions) -> int | None:
-    """Bytes that a refinement is forecast to take; ``None`` where it cannot reach the PSNR."""
     try:
         layer = bounded.with_psnr(facts.part, facts.span, options)
     except (InputError, TargetNotReached):  # no values that a refinement could count
-        return None
-    return len(facts.padding) + layer.size * facts.volume.shape[0] // facts.part.shape[0]
+        return Forecasts(grids, networks, None)
+    size = len(facts.padding) + layer.size * facts.volume.shape[0] // facts.part.shape[0]
+    return Forecasts(grids, networks, size)
 
 
 def smallest(facts: Facts, options: ResolvedOptions, progress: Progress | None = None) -> Measured:
-    """The smallest file found that reaches ``options.psnr``.
-
-    Raises
-    ------
-    TargetNotReached
-        No grid and no size that were tried reach it.
-    InputError, UsageError, ModelNotFound, FitFailed, LimitExceeded
-    """
+    """The smallest file found that reaches ``options.psnr``."""
     forecasts = forecast(facts, options)
     if progress is not None:
         progress("grid", 1.0)
@@ -113,17 +96,16 @@ def _refined(
     progress: Progress | None,
 ) -> Measured:
     """A refinement alone."""
-    bare = planner.without_networks(facts, options)
-    found = measure.refinement(
-        bare, bounded.with_psnr(facts.volume, facts.span, options, progress), progress=progress
-    )
-    took = "do not reach it in as many"
+    layer = bounded.with_psnr(facts.volume, facts.span, options, progress)
+    found = measure.refinement(planner.without_networks(facts, options), layer, progress=progress)
     if networks is not None:
         took = f"take {len(networks.blob):,} bytes"
-    elif not forecasts.favours_networks:
+    elif forecasts.favours_networks:
+        took = "do not reach it in as many"
+    elif forecasts.networks is not None:
+        took = f"are forecast to take {forecasts.networks:,} bytes"
+    else:
         took = "do not reach it"
-        if forecasts.networks is not None:
-            took = f"are forecast to take {forecasts.networks:,} bytes"
     notice = f"a refinement alone reaches {options.psnr:g} dB in fewer bytes: networks {took}"
     return replace(found, notices=(*found.notices, notice))
 
@@ -131,13 +113,9 @@ def _refined(
 def _by_networks(
     facts: Facts, options: ResolvedOptions, forecasts: Forecasts, most: float, progress: Progress | None
 ) -> Measured:
-    """Networks alone; not sought further where they need over ``most`` bytes.
-
-    Raises
-    ------
-    TargetNotReached
-    """
-    best, deadline = -inf, _deadline(options)
+    """Networks alone; not sought further where they need over ``most`` bytes."""
+    best, limit = -inf, options.time_budget
+    deadline = inf if limit is None else monotonic() + limit
     for grid in forecasts.grids:
         search = _Search(planner.on_grid(facts, options, grid, progress), deadline, progress)
         found = search.run(most)
@@ -152,48 +130,26 @@ def _by_networks(
     )
 
 
-def _deadline(options: ResolvedOptions) -> float:
-    """When the last fit ends, on the clock of :func:`time.monotonic`."""
-    return inf if options.time_budget is None else monotonic() + options.time_budget
-
-
-@dataclass(frozen=True)
-class _Attempt:
-    """One fit, decoded and measured."""
-
-    fitted: Fitted
-    measured: Measured
-
-    @property
-    def size(self) -> int:
-        return len(self.measured.blob)
-
-    @property
-    def lowres(self) -> float:
-        """PSNR of the low-res volume against what was fitted to, in dB."""
-        return inf if self.measured.lowres is None else self.measured.lowres.psnr_target
-
-
 class _Search:
     """The attempts on one grid.
 
     Parameters
     ----------
     first : the plan without a size.
-    deadline : when the last fit ends.
+    deadline : when the last fit ends, on the clock of :func:`time.monotonic`.
     """
 
     def __init__(self, first: Plan, deadline: float, progress: Progress | None) -> None:
         self.first, self.deadline, self.progress = first, deadline, progress
         assert first.options.psnr is not None
         self.psnr: float = first.options.psnr
-        self.attempts: list[_Attempt] = []
+        self.attempts: list[Measured] = []
+        self.fitted: Fitted | None = None  # of the last attempt
         self.best = -inf  # dB
 
     def run(self, most: float) -> Measured | None:
         """The smallest attempt that reaches the PSNR; ``None`` where this grid does not in so many bytes."""
-        if self.first.options.through_sr:
-            self.first = back_projection.project(self.first, self.progress)
+        self.first = back_projection.project(self.first, self.progress)
         ceiling = measure.ceiling(self.first)
         if ceiling < self.psnr + ROOM_BELOW_CEILING:
             self.best = ceiling
@@ -206,48 +162,53 @@ class _Search:
                 if not self.attempts:
                     raise
                 break
-            reached = attempt.measured.psnr
+            reached, took = attempt.psnr, len(attempt.blob)
             self.best = max(self.best, reached)
             if reached == inf:  # one value: no size is too small
                 break
             needed = self._needed(attempt, ceiling)
-            if reached >= self.psnr and attempt.size <= needed * (1 + CLOSE):
+            if reached >= self.psnr and took <= needed * (1 + CLOSE):
                 break
             if needed > most * HOPELESS or monotonic() > self.deadline:
                 break
-            size = round(min(max(needed, attempt.size / LARGEST_STEP), attempt.size * LARGEST_STEP))
-        enough = [a.measured for a in self.attempts if a.measured.psnr >= self.psnr]
-        return min(enough, key=lambda m: len(m.blob)) if enough else None
+            size = round(min(max(needed, took / LARGEST_STEP), took * LARGEST_STEP))
+        enough = [a for a in self.attempts if a.psnr >= self.psnr]
+        return min(enough, key=lambda m: len(m.blob), default=None)
 
-    def _attempt(self, size: int | None) -> _Attempt:
+    def _attempt(self, size: int | None) -> Measured:
         """Fit to a size, from the attempt before; the first takes the size that it comes to."""
         here = replace(planner.resized(self.first, size), notices=self.first.notices)
         if self.deadline < inf:
             left = max(self.deadline - monotonic(), 0.01)
             here = replace(here, options=replace(here.options, time_budget=SHARE * left))
-        start = self.attempts[-1].fitted if self.attempts else None
+        start = self.fitted
         if start is not None and here.networks.parts != start.plan.networks.parts:
             start = None  # other tiles have other networks
-        networks = fitted.fit(here, self.progress, start)
-        attempt = _Attempt(networks, measure.networks(networks, self.progress))
+        self.fitted = fitted.fit(here, self.progress, start)
+        attempt = measure.networks(self.fitted, self.progress)
         self.attempts.append(attempt)
         return attempt
 
-    def _needed(self, attempt: _Attempt, ceiling: float) -> float:
+    def _needed(self, attempt: Measured, ceiling: float) -> float:
         """Bytes that the PSNR takes, as far as the attempts tell."""
-        cost, total = 10 ** (-ceiling / 10), 10 ** (-attempt.measured.psnr / 10)
-        low = 10 ** (-attempt.lowres / 10)
+        cost, total = 10 ** (-ceiling / 10), 10 ** (-attempt.psnr / 10)
+        low = 10 ** (-_lowres(attempt) / 10)
         share = max(total - cost, 1e-3 * total) / max(low, 1e-15)  # of the low-res error that is seen
         wanted = (10 ** (-(self.psnr + SPARE) / 10) - cost) / share
-        more = -10 * log10(max(wanted, 1e-15)) - attempt.lowres  # dB of the low-res volume
-        return float(attempt.size * 10 ** (more / self._slope()))
+        more = -10 * log10(max(wanted, 1e-15)) - _lowres(attempt)  # dB of the low-res volume
+        return float(len(attempt.blob) * 10 ** (more / self._slope()))
 
     def _slope(self) -> float:
         """Decibels of low-res PSNR for ten times the bytes, from the last two attempts."""
         if len(self.attempts) < 2:
             return SLOPE
         a, b = self.attempts[-2:]
-        decades = log10(b.size / a.size)
+        decades = log10(len(b.blob) / len(a.blob))
         if abs(decades) < 0.02:
             return SLOPE
-        return min(max((b.lowres - a.lowres) / decades, GENTLEST), STEEPEST)
+        return min(max((_lowres(b) - _lowres(a)) / decades, GENTLEST), STEEPEST)
+
+
+def _lowres(attempt: Measured) -> float:
+    """PSNR of the low-res volume against what was fitted to, in dB."""
+    return inf if attempt.lowres is None else attempt.lowres.psnr_target

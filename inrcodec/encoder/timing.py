@@ -6,8 +6,8 @@ Invariant: nothing that is stored depends on a clock.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
-from os import cpu_count
 from time import perf_counter
 
 from inrcodec.encoder import bounded, fitted
@@ -16,6 +16,7 @@ from inrcodec.encoder.options import ResolvedOptions
 from inrcodec.encoder.plan import Plan
 from inrcodec.layers import resample
 from inrcodec.layers.superres import registry, upsampler
+from inrcodec.parallel import thread_count
 
 FEW, SOME = 10, 40  # steps of the two fits that are timed: the first of them pays for what is done once
 PROJECTION = 3  # forward passes that a back-projection takes
@@ -47,17 +48,13 @@ def refinement(facts: Facts, options: ResolvedOptions) -> float:
 def _coding_seconds(facts: Facts, options: ResolvedOptions, slices: int) -> float:
     volume = replace(facts.part, array=facts.part.array[:slices])
     code = bounded.with_psnr if options.max_error is None else bounded.guaranteed
-    start = perf_counter()
-    code(volume, facts.span, options)
-    return perf_counter() - start
+    return _seconds(lambda: code(volume, facts.span, options))
 
 
 def _fit_seconds(plan: Plan, steps: int) -> float:
     options = replace(plan.options, checkpoint=None, time_budget=None)
     short = replace(plan, options=options, size=None, networks=replace(plan.networks, steps=steps))
-    start = perf_counter()
-    fitted.fit(short)
-    return perf_counter() - start
+    return _seconds(lambda: fitted.fit(short))
 
 
 def _superres_seconds(plan: Plan) -> float:
@@ -75,15 +72,19 @@ def _superres_seconds(plan: Plan) -> float:
     shape = [part.stop - part.start + 2 * h for part, h in zip(blocks[0], halo, strict=True)]
     with torch.no_grad():
         upsampler.residual_of(network, torch.zeros(shape), 0.0)
-        start = perf_counter()
-        upsampler.residual_of(network, torch.zeros(shape), 0.0)
-    # torch took all threads for one block, as the blocks will together
-    return (perf_counter() - start) * len(blocks) * header.sr_ensemble
+        each = _seconds(lambda: upsampler.residual_of(network, torch.zeros(shape), 0.0))
+    return each * len(blocks) * header.sr_ensemble  # torch took all threads for one, as all will together
 
 
 def _resample_seconds(plan: Plan) -> float:
     """Seconds of Lanczos alone, with the comparison that follows it."""
-    shape, start = plan.header.shape, perf_counter()
-    resample.up(plan.lowres.target, plan.lowres.factor, shape, shape[0] // 2, shape[0] // 2 + 1)
-    each = perf_counter() - start
-    return 2 * each * shape[0] / (plan.options.threads or cpu_count() or 1)
+    shape, middle = plan.header.shape, plan.header.shape[0] // 2
+    low, factor = plan.lowres.target, plan.lowres.factor
+    each = _seconds(lambda: resample.up(low, factor, shape, middle, middle + 1))
+    return 2 * each * shape[0] / thread_count(plan.options.threads)
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    start = perf_counter()
+    work()
+    return perf_counter() - start
