@@ -16,11 +16,11 @@ from inrcodec.errors import CorruptFile, FitFailed, InputError, ModelNotFound, U
 from inrcodec.layers import resample
 from inrcodec.layers.superres.architectures import NAMES, Architecture, named
 from inrcodec.layers.superres.network import SRDenseNet
-from inrcodec.training import dataset, run
+from inrcodec.training import dataset, fits, run
 from inrcodec.training.dataset import paired, to_unit
 from inrcodec.training.degrade import simulated_error
 from inrcodec.training.evaluate import score
-from inrcodec.training.fits import STORED, Fits
+from inrcodec.training.fits import STORED
 from inrcodec.training.options import TrainOptions
 from inrcodec.training.patches import Batch, Patches
 from inrcodec.training.trainer import Trainer
@@ -193,33 +193,35 @@ def test_other_modalities_have_a_window_of_their_own(slope):
     assert (np.diff(unit.ravel()[order]) >= -1e-6).all()
 
 
-def test_real_fits_are_what_files_decode_to_and_are_kept_by_content(tmp_path):
-    kept = Fits(folder=tmp_path, factor=FACTOR, steps=100, seed=0, threads=1)
-    found = kept.lowres(clean_volume().highres.numpy(), 8)
+def test_real_fits_are_what_files_decode_to_and_are_kept_by_content(volumes, tmp_path):
+    chosen = options(volumes, tmp_path, fit_steps=100, threads=1)
+    chosen.out.mkdir()
+    found = fits.lowres(clean_volume().highres.numpy(), 8, chosen)
     stored = np.rint((clean_volume().highres.numpy() + 1) * STORED).astype(np.int16)
     knobs = {"width": 8, "steps": 100, "threads": 1, "sr": "lanczos", "through_sr": False}
     decoded = inrcodec.decode(inrcodec.encode(stored, factor=FACTOR, **knobs), lowres=True)
     assert np.abs((found + 1) * STORED - decoded).max() <= 0.51  # of a stored unit: files hold integers
-    assert np.array_equal(kept.lowres(clean_volume().highres.numpy(), 8), found)
-    assert len(list(tmp_path.glob("fit-*.npy"))) == 1
-    kept.lowres(clean_volume(seed=5).highres.numpy(), 8)
-    assert len(list(tmp_path.glob("fit-*.npy"))) == 2
+    assert np.array_equal(fits.lowres(clean_volume().highres.numpy(), 8, chosen), found)
+    assert len(list(chosen.out.glob("fit-*.npy"))) == 1
+    fits.lowres(clean_volume(seed=5).highres.numpy(), 8, chosen)
+    assert len(list(chosen.out.glob("fit-*.npy"))) == 2
 
 
-def test_a_kept_fit_of_another_shape_is_refused(tmp_path):
-    kept = Fits(folder=tmp_path, factor=FACTOR, steps=60, seed=0, threads=1)
-    kept.lowres(clean_volume().highres.numpy(), 8)
-    (path,) = tmp_path.glob("fit-*.npy")
+def test_a_kept_fit_of_another_shape_is_refused(volumes, tmp_path):
+    chosen = options(volumes, tmp_path, fit_steps=60, threads=1)
+    chosen.out.mkdir()
+    fits.lowres(clean_volume().highres.numpy(), 8, chosen)
+    (path,) = chosen.out.glob("fit-*.npy")
     np.save(path, np.zeros((2, 2, 2), np.float32))
     with pytest.raises(CorruptFile, match="not a fit"):
-        kept.lowres(clean_volume().highres.numpy(), 8)
+        fits.lowres(clean_volume().highres.numpy(), 8, chosen)
 
 
 def test_every_volume_is_read_before_the_first_is_fitted(volumes, tmp_path, monkeypatch):
     """A volume that cannot be used is not found after minutes of fits of those before it."""
     volumes[1].write_bytes(b"junk")
     chosen = options(volumes[:1], tmp_path, held_out=volumes[1:], fits=(8,))
-    monkeypatch.setattr(Fits, "lowres", lambda *_: pytest.fail("a fit before all was read"))
+    monkeypatch.setattr(fits, "lowres", lambda *_: pytest.fail("a fit before all was read"))
     with pytest.raises(InputError):
         run.train(chosen)
 
@@ -236,7 +238,7 @@ def test_every_volume_is_read_before_the_first_is_fitted(volumes, tmp_path, monk
 def test_what_cannot_be_trained_is_refused_before_the_first_fit(
     volumes, tmp_path, monkeypatch, changes, error, words
 ):
-    monkeypatch.setattr(Fits, "lowres", lambda *_: pytest.fail("a fit before the refusal"))
+    monkeypatch.setattr(fits, "lowres", lambda *_: pytest.fail("a fit before the refusal"))
     with pytest.raises(error, match=words):
         run.train(options(volumes, tmp_path, fits=(8,), **changes))
 
@@ -254,7 +256,7 @@ def test_thread_counts_are_the_callers_afterwards(volumes, tmp_path, monkeypatch
 def test_a_volume_that_holds_no_patch_is_refused_before_the_first_fit(volumes, tmp_path, monkeypatch):
     np.save(volumes[0], texture()[:8])
     np.save(volumes[1], texture()[:8])
-    monkeypatch.setattr(Fits, "lowres", lambda *_: pytest.fail("a fit before the refusal"))
+    monkeypatch.setattr(fits, "lowres", lambda *_: pytest.fail("a fit before the refusal"))
     with pytest.raises(InputError, match="too few for a patch"):
         run.train(options(volumes, tmp_path, fits=(8,)))
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -22,33 +22,12 @@ from inrcodec.io import atomic_write
 from inrcodec.layers.superres import registry
 from inrcodec.layers.superres.network import SRDenseNet, frozen
 from inrcodec.training.evaluate import Score
+from inrcodec.training.options import TrainOptions
 
 LIMITATION = (
     "What the model adds to Lanczos is a guess from other patients: no finding may rest on it. It is "
     "measured on the volume at hand when a file is written, and left out where Lanczos is nearer."
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Record:
-    """What a card says of a training.
-
-    Attributes
-    ----------
-    model, modality : str
-        ID of the model, and what it is for.
-    training : mapping
-        Steps, seconds, batch and so on.
-    volumes : sequence of mappings
-        Of the training set, each with "name" and "licence".
-    held_out : sequence of Score
-    """
-
-    model: str
-    modality: str
-    training: Mapping[str, Any]
-    volumes: Sequence[Mapping[str, Any]]
-    held_out: Sequence[Score]
 
 
 def serialized(network: SRDenseNet) -> bytes:
@@ -67,23 +46,29 @@ def with_predecessors(volumes: list[dict[str, str]], start: str | None) -> list[
     return volumes + [v for v in before if v["name"] not in {own["name"] for own in volumes}]
 
 
-def write(folder: Path, network: SRDenseNet, record: Record, *, force: bool) -> Path:
+def write(
+    network: SRDenseNet,
+    options: TrainOptions,
+    training: Mapping[str, Any],
+    volumes: Sequence[Mapping[str, Any]],
+    held_out: Sequence[Score],
+) -> Path:
     """Write both files, the weights first, and return the path of the card."""
-    weights = serialized(network)
+    weights, window = serialized(network), registry.WINDOWS.get(options.modality)
     card = {
-        "id": record.model,
-        "modality": record.modality,
-        "window": list(registry.WINDOWS[record.modality]) if record.modality in registry.WINDOWS else None,
+        "id": options.model,
+        "modality": options.modality,
+        "window": None if window is None else list(window),
         "sha256": sha256(weights).hexdigest(),
         "architecture": asdict(network.arch),
         "parameters": sum(p.numel() for p in network.parameters()),
         "version": __version__,
-        "training": dict(record.training),
-        "trained_on": [dict(v) for v in record.volumes],
-        "held_out": [score.rounded() for score in record.held_out],
+        "training": training,
+        "trained_on": volumes,
+        "held_out": [score.rounded() for score in held_out],
         "limitation": LIMITATION,
     }
-    atomic_write(folder / f"{record.model}.safetensors", weights, force=force)
-    path = folder / f"{record.model}.json"
-    atomic_write(path, (json.dumps(card, indent=2, allow_nan=False) + "\n").encode(), force=force)
+    atomic_write(options.out / f"{options.model}.safetensors", weights, force=options.force)
+    path = options.out / f"{options.model}.json"
+    atomic_write(path, (json.dumps(card, indent=2, allow_nan=False) + "\n").encode(), force=options.force)
     return path

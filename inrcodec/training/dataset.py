@@ -17,7 +17,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from inrcodec import io
@@ -25,14 +24,13 @@ from inrcodec.errors import InputError
 from inrcodec.layers import resample
 from inrcodec.layers.superres.registry import WINDOWS
 from inrcodec.progress import Progress
-from inrcodec.training.fits import Fits
+from inrcodec.training import fits
 from inrcodec.training.options import CT, TrainOptions
+from inrcodec.volume.arrays import Float, Float32
 from inrcodec.volume.box import Shape
 from inrcodec.volume.value_range import window_of
 from inrcodec.volume.volume import Volume
 from inrcodec.volume.windows import looks_like_ct
-
-Float32 = NDArray[np.float32]
 
 SHARPENING = 0.8  # times what a Gaussian of one voxel takes away is added: about a bone kernel
 SCALE = 0.7  # of the axes that are long enough
@@ -48,17 +46,12 @@ class TrainingVolume:
 
     Attributes
     ----------
-    name, version : str
-        Of the volume, and what was done to it: "clean", "sharper", "scaled", or "w24" for what a file with
-        networks of width 24 decodes to.
-    highres : Tensor, (z * fz, y * fy, x * fx), in [-1, 1]
-    lowres : Tensor, (z, y, x), clean
-    error : Tensor, (z, y, x), or None
-        What a real fit adds to ``lowres``.
-    foreground : Tensor, (n, 3)
-        Low-res voxels that are not empty.
-    lanczos_mse : float
-        Mean squared error of Lanczos up-sampling of the clean low-res volume, over an even sample of slices.
+    name, version : of the volume, and what was done to it: "clean", "sharper", "scaled", or "w24" for what a
+        file with networks of width 24 decodes to.
+    highres : (z * fz, y * fy, x * fx), in [-1, 1].
+    lowres, error : (z, y, x), clean, and what a real fit adds to it.
+    foreground : (n, 3), low-res voxels that are not empty.
+    lanczos_mse : mean squared error of Lanczos of the clean low-res volume, over an even sample of slices.
     """
 
     name: str
@@ -114,13 +107,7 @@ class Dataset:
 
 
 def read(options: TrainOptions) -> Dataset:
-    """Read every volume; of a single one the last fifth of its slices is held out.
-
-    Raises
-    ------
-    InrvError
-        A volume cannot be read or cannot be used.
-    """
+    """Read every volume; of a single one the last fifth of its slices is held out."""
     training, held_out = options.split()
     if not held_out:
         return _split_in_two(training[0], options)
@@ -132,12 +119,9 @@ def read(options: TrainOptions) -> Dataset:
 
 def to_train_on(name: str, highres: Float32, options: TrainOptions) -> Source:
     """A volume in [-1, 1], (z, y, x), as it is, sharpened and scaled down."""
-    versions = {"clean": highres, "sharper": _sharpened(highres)}
-    scaled = _scaled(highres)
-    if scaled is not None:
-        versions["scaled"] = scaled
+    versions = {"clean": highres, "sharper": _sharpened(highres), "scaled": _scaled(highres)}
     return Source(
-        [paired(name, version, array, options.factor) for version, array in versions.items()],
+        [paired(name, kind, array, options.factor) for kind, array in versions.items() if array is not None],
         _middle(name, highres, options),
     )
 
@@ -152,16 +136,9 @@ def fitted(
     part: TrainingVolume, options: TrainOptions, progress: Progress | None = None
 ) -> list[TrainingVolume]:
     """What files of a part decode to, one for each width of ``options.fits``."""
-    fits = Fits(
-        folder=options.out,
-        factor=options.factor,
-        steps=options.fit_steps,
-        seed=options.seed,
-        threads=options.threads,
-    )
     versions = []
     for done, width in enumerate(options.fits, 1):
-        error = torch.from_numpy(fits.lowres(part.highres.numpy(), width)) - part.lowres
+        error = torch.from_numpy(fits.lowres(part.highres.numpy(), width, options)) - part.lowres
         versions.append(replace(part, version=f"w{width}", error=error))
         if progress:
             progress(f"fits of {part.name}", done / len(options.fits))
@@ -169,13 +146,7 @@ def fitted(
 
 
 def paired(name: str, version: str, highres: Float32, factor: Shape) -> TrainingVolume:
-    """A clean pair from a volume in [-1, 1], (z, y, x), cropped to whole low-res voxels.
-
-    Raises
-    ------
-    InputError
-        The volume is empty, or thinner than a low-res voxel.
-    """
+    """A clean pair from a volume in [-1, 1], (z, y, x), cropped to whole low-res voxels."""
     if any(n < f for n, f in zip(highres.shape, factor, strict=True)):
         raise InputError(
             f"{name} has {highres.shape} voxels, too few for factor {factor}; leave it out",
@@ -199,19 +170,7 @@ def paired(name: str, version: str, highres: Float32, factor: Shape) -> Training
 
 
 def to_unit(volume: Volume, offset: float = 0.0) -> Float32:
-    """A volume in [-1, 1] of its modality's window, or of its own range.
-
-    Parameters
-    ----------
-    volume : Volume
-    offset : float
-        Added to the physical values.
-
-    Raises
-    ------
-    InputError
-        All values are equal.
-    """
+    """A volume in [-1, 1] of its modality's window, or of its own range; ``offset`` is added first."""
     low, high = WINDOWS.get(volume.modality) or window_of(volume)
     if low == high:
         raise InputError(f"the volume is {low:g} everywhere, leave it out", value=low)
@@ -274,7 +233,7 @@ def _middle(name: str, highres: Float32, options: TrainOptions) -> TrainingVolum
     return paired(name, "clean", highres[tuple(spans)], options.factor)
 
 
-def _lanczos_mse(highres: Float32, low: NDArray[np.float64], factor: Shape) -> float:
+def _lanczos_mse(highres: Float32, low: Float, factor: Shape) -> float:
     shape = shape_of(highres)
     errors = [
         float(np.square(resample.up(low, factor, shape, z, z + 1)[0] - highres[z]).mean())

@@ -27,16 +27,9 @@ def simulated_error(lowres: Tensor, level: float, generator: torch.Generator) ->
 
     Parameters
     ----------
-    lowres : Tensor, (z, y, x), float32 in [-1, 1]
-    level : float
-        D, the mean squared error of each coded coefficient.
-    generator : torch.Generator
-        Of the noise n.
-
-    Returns
-    -------
-    Tensor, (z, y, x), float32
-        To be added to ``lowres``.
+    lowres : (z, y, x), float32 in [-1, 1]; what is returned is to be added to it.
+    level : D, the mean squared error of each coded coefficient.
+    generator : of the noise n.
     """
     padded = lowres
     for axis, n in enumerate(lowres.shape):

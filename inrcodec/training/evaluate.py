@@ -22,22 +22,12 @@ from inrcodec.volume.metrics import psnr
 
 @dataclass(frozen=True)
 class Score:
-    """PSNR of one version of one volume, in dB against the window's width.
-
-    Attributes
-    ----------
-    volume, version : str
-        See :class:`inrcodec.training.dataset.TrainingVolume`.
-    lowres : float, or None
-        Of the low-res volume; ``None`` where it is clean.
-    lanczos, model : float
-        Of the high-res volume.
-    """
+    """PSNR of one version of one volume, in dB against the window's width."""
 
     volume: str
     version: str
-    lowres: float | None
-    lanczos: float
+    lowres: float | None  # ``None`` where it is clean
+    lanczos: float  # this and the next of the high-res volume
     model: float
 
     @property

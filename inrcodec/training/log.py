@@ -21,17 +21,7 @@ COLUMNS = ["step", "seconds", "loss"]  # then the gain over Lanczos in dB of eac
 
 
 class Log:
-    """Evaluates a network on held-out volumes and keeps the results.
-
-    Parameters
-    ----------
-    path : Path
-        Of the CSV file; a resumed training keeps its lines.
-    trainer : Trainer
-    held_out : sequence of TrainingVolume
-    threads : int
-        Of the evaluation.
-    """
+    """Evaluates a network on held-out volumes and keeps the results; a resumed training keeps its lines."""
 
     def __init__(
         self, path: Path, trainer: Trainer, held_out: Sequence[TrainingVolume], threads: int
@@ -60,13 +50,7 @@ class Log:
         return f"step {step}, {seconds} s, loss {loss}, held out over Lanczos: {' '.join(gains)} dB"
 
     def plot(self, path: Path) -> None:
-        """Write a PNG of the gains over the steps.
-
-        Raises
-        ------
-        MissingExtra
-            Matplotlib is not installed.
-        """
+        """Write a PNG of the gains over the steps."""
         figure = plots.figure(8, 4.5)
         axes = figure.subplots()
         steps = [int(line[0]) for line in self.lines[1:]]

@@ -19,7 +19,7 @@ from inrcodec.encoder.options import MAX_SEED, MAX_STEPS
 from inrcodec.errors import InputError, UsageError
 from inrcodec.format import limits
 from inrcodec.io.atomic import check_file
-from inrcodec.layers.superres.architectures import COMPACT, DEEP, NAMES, named
+from inrcodec.layers.superres.architectures import COMPACT, DEEP, NAMES, Architecture, named
 from inrcodec.report import plots
 from inrcodec.validate import SWITCH, Kind, number, whole
 from inrcodec.validate.rows import check_all, lists_keywords, row, table
@@ -199,6 +199,10 @@ class TrainOptions:
         self._check_out()
 
     @property
+    def architecture(self) -> Architecture:
+        return named(self.arch, self.factor)
+
+    @property
     def names(self) -> dict[Path, str]:
         """Names of the volumes: the shortest ends of their paths that are unique."""
         return _names([*self.volumes, *self.held_out])
@@ -211,11 +215,12 @@ class TrainOptions:
         return [v for v in volumes if v not in held_out], held_out
 
     def _check_volumes(self) -> None:
-        for path in [*self.volumes, *self.held_out]:
+        paths = [*self.volumes, *self.held_out]
+        for path in paths:
             if not path.exists():
                 raise InputError(f"{path} does not exist, check the path", value=str(path))
-        places = [path.resolve() for path in [*self.volumes, *self.held_out]]
-        for path, place in zip([*self.volumes, *self.held_out], places, strict=True):
+        places = [path.resolve() for path in paths]
+        for path, place in zip(paths, places, strict=True):
             if places.count(place) > 1:
                 raise UsageError(
                     f"{path} is named twice: a volume is for training or for evaluation, name it once",
@@ -225,13 +230,9 @@ class TrainOptions:
             raise UsageError("no volume to train on, name one", value=self.volumes)
         names = set(self.names.values())
         for option, given in (("offsets", self.offsets), ("licences", self.licences)):
-            for name in given:
-                if name not in names:
-                    raise UsageError(
-                        f"{name!r} is none of the volumes {', '.join(sorted(names))}",
-                        value=name,
-                        option=option,
-                    )
+            for name in [n for n in given if n not in names]:
+                words = f"{name!r} is none of the volumes {', '.join(sorted(names))}"
+                raise UsageError(words, value=name, option=option)
         if self.offsets and self.modality != CT:
             raise UsageError(
                 f"brings values to HU, and {self.modality} has none: leave it out",

@@ -39,13 +39,11 @@ class Batch(NamedTuple):
 
     Attributes
     ----------
-    low, target : Tensor, (batch, 1, *low) and (batch, 1, *high)
-    weight : Tensor, (batch,)
-        One over the squared error that Lanczos is expected to leave (of the volume, and of what the patch was
-        degraded by), times the root of that of the volume alone.  A decibel then counts as much on a clean
-        patch as on a coarse one, and more in a volume of which Lanczos loses more.
-    noise : Tensor, (batch,)
-        Root mean square error of the low-res volume of each patch: the noise-level input.
+    low, target : (batch, 1, *low) and (batch, 1, *high).
+    weight : (batch,), one over the squared error that Lanczos is expected to leave (of the volume, and of
+        what the patch was degraded by), times the root of that of the volume alone.  A decibel then counts
+        as much on a clean patch as on a coarse one, and more in a volume of which Lanczos loses more.
+    noise : (batch,), root mean square error of the low-res volume of each patch: the noise-level input.
     """
 
     low: Tensor
@@ -59,13 +57,8 @@ class Patches:
 
     Parameters
     ----------
-    volumes : sequence of TrainingVolume
-    arch : Architecture
-    size : (z, y, x)
-        Of a patch in low-res voxels; reduced to what the smallest volume holds.
-    seed : int
-    clean : float
-        Share of the patches that are not degraded, 0 to 1.
+    size : (z, y, x) of a patch in low-res voxels; reduced to what the smallest volume holds.
+    clean : share of the patches that are not degraded, 0 to 1.
     """
 
     def __init__(
@@ -142,24 +135,14 @@ class Patches:
 
 
 def check_size(size: Shape, arch: Architecture) -> None:
-    """Refuse patches that are all border.
-
-    Raises
-    ------
-    UsageError
-    """
+    """Refuse patches that are all border."""
     least = _least(arch)
     if any(n < most for n, most in zip(size, least, strict=True)):
         raise UsageError(f"{size} is too small, allowed: at least {least}", value=size, option="patch")
 
 
 def check_volumes(volumes: Sequence[TrainingVolume], arch: Architecture) -> None:
-    """Refuse volumes that do not hold the smallest patch and its rim.
-
-    Raises
-    ------
-    InputError
-    """
+    """Refuse volumes that do not hold the smallest patch and its rim."""
     least, rims = _least(arch), _rims(arch)
     for v in volumes:
         shape = tuple(v.lowres.shape)

@@ -22,7 +22,7 @@ from inrcodec.training.evaluate import scores
 from inrcodec.training.log import Log
 from inrcodec.training.options import TrainOptions
 from inrcodec.training.patches import Patches, check_size, check_volumes
-from inrcodec.training.trainer import Trainer, architecture_of
+from inrcodec.training.trainer import Trainer
 
 # Options on which the trained weights do not depend; a training may be resumed with others.
 MAY_CHANGE = ("minutes", "steps", "report", "device", "threads", "curve", "force", "out", "licences")
@@ -36,16 +36,12 @@ def train(
 
     Parameters
     ----------
-    options : TrainOptions
-    say : callable
-        Called with a line of text for each report.
-    progress : callable, optional
-        Called with ("fits of NAME", fraction) and ("train", fraction).
+    say : called with a line of text for each report.
+    progress : called with ("fits of NAME", fraction) and ("train", fraction).
 
     Returns
     -------
-    Path
-        Of the model card.
+    Path of the model card.
 
     Raises
     ------
@@ -63,13 +59,13 @@ def checkpoint_of(options: TrainOptions) -> Path:
 
 
 def _train(options: TrainOptions, say: Callable[[str], None], progress: Progress | None) -> Path:
-    trainer = Trainer(architecture_of(options), options)
+    trainer = Trainer(options.architecture, options)
     check_size(options.patch, trainer.arch)
     options.out.mkdir(parents=True, exist_ok=True)
     sources = dataset.read(options)
     check_volumes(sources.clean(), trainer.arch)
     training, held_out = sources.volumes(options, progress)
-    say(f"training on {_names(training)}; held out: {_names(held_out)}")
+    say(f"training on {', '.join(_names(training))}; held out: {', '.join(_names(held_out))}")
     patches = Patches(training, trainer.arch, options.patch, options.seed, options.clean)
     checkpoint = Checkpoint(checkpoint_of(options), option="out")
     with keeping(checkpoint, trainer, lambda: _digest(options, training, held_out)) as note:
@@ -85,14 +81,9 @@ def _train(options: TrainOptions, say: Callable[[str], None], progress: Progress
     results = scores(network, held_out, options.threads)
     for s in results:
         say(f"{s.volume} {s.version}: Lanczos {s.lanczos:.2f} dB, model {s.model:.2f} ({s.gain:+.2f})")
-    record = card.Record(
-        model=options.model,
-        modality=options.modality,
-        training=_settings(options, trainer, patches),
-        volumes=card.with_predecessors(_volumes(options, training), options.start),
-        held_out=results,
-    )
-    return card.write(options.out, network, record, force=options.force)
+    volumes = [{"name": n, "licence": options.licences.get(n, "not stated")} for n in _names(training)]
+    settings = _settings(options, trainer, patches)
+    return card.write(network, options, settings, card.with_predecessors(volumes, options.start), results)
 
 
 def _digest(
@@ -107,13 +98,8 @@ def _digest(
     return digest_of(sorted(fixed.items()), len(training), *volumes, start)
 
 
-def _names(volumes: Sequence[TrainingVolume]) -> str:
-    return ", ".join(dict.fromkeys(v.name for v in volumes))
-
-
-def _volumes(options: TrainOptions, training: Sequence[TrainingVolume]) -> list[dict[str, str]]:
-    names = dict.fromkeys(v.name for v in training)
-    return [{"name": name, "licence": options.licences.get(name, "not stated")} for name in names]
+def _names(volumes: Sequence[TrainingVolume]) -> list[str]:
+    return list(dict.fromkeys(v.name for v in volumes))
 
 
 def _settings(options: TrainOptions, trainer: Trainer, patches: Patches) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from torch import Tensor
 from inrcodec.encoder.fit.checkpoint import prefixed, under
 from inrcodec.errors import FitFailed, UsageError
 from inrcodec.layers.superres import registry
-from inrcodec.layers.superres.architectures import Architecture, named
+from inrcodec.layers.superres.architectures import Architecture
 from inrcodec.layers.superres.network import BFLOAT16, SRDenseNet, frozen
 from inrcodec.progress import Progress
 from inrcodec.training.options import TrainOptions
@@ -33,18 +33,7 @@ MOMENTS = ("exp_avg", "exp_avg_sq")  # its state beside the step, as torch names
 class Trainer:
     """Network, Adam, running average of the weights, and how far the training has come.
 
-    Parameters
-    ----------
-    arch : Architecture
-    options : TrainOptions
-        With ``start``, the weights are those of that model.
-
-    Raises
-    ------
-    UsageError
-        The model to start from has another architecture.
-    ModelNotFound
-        There is no model to start from.
+    With ``options.start`` the weights are those of that model, which must be of the same architecture.
     """
 
     def __init__(self, arch: Architecture, options: TrainOptions) -> None:
@@ -67,21 +56,12 @@ class Trainer:
         report: Callable[[], None],
         progress: Progress | None = None,
     ) -> None:
-        """Train to the end of the schedule.
+        """Train to the end of the schedule; a state whose loss is not finite is never noted.
 
         Parameters
         ----------
-        patches : Patches
-        note : callable
-            Called after each step for the checkpoint, and with True after the last.
-        report : callable
-            Called every ``options.report`` steps.
-        progress : callable, optional
-
-        Raises
-        ------
-        FitFailed
-            The loss is not finite; such a state is never noted.
+        note : called after each step for the checkpoint, and with True after the last.
+        report : called every ``options.report`` steps.
         """
         start, before = monotonic(), self.seconds
         while self.progress < 1:
@@ -166,11 +146,6 @@ class Trainer:
         self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": state})
         steps, self.seconds, self.loss = kept["progress"].tolist()
         self.steps = int(steps)
-
-
-def architecture_of(options: TrainOptions) -> Architecture:
-    """The network that the options ask for."""
-    return named(options.arch, options.factor)
 
 
 def _weights_of(model: str, arch: Architecture) -> dict[str, Tensor]:
