@@ -39,15 +39,7 @@ LEVELS = 1 << 20  # integers that the range of floats is divided into
 def guaranteed(
     volume: Volume, span: Range, options: ResolvedOptions, progress: Progress | None = None
 ) -> Layer:
-    """The layer that keeps ``options.max_error``, in physical units; 0 loses nothing.
-
-    Raises
-    ------
-    InputError
-        The values cannot be counted in steps of the bound.
-    UsageError
-        The bound is finer than neighbouring values of the type.
-    """
+    """The layer that keeps ``options.max_error``, in physical units; 0 loses nothing."""
     assert options.max_error is not None
     _refuse_two_zeros(volume, options.max_error)
     refiner = Refiner(volume, span, options.threads)
@@ -110,15 +102,7 @@ def _refuse_two_zeros(volume: Volume, bound: float) -> None:
 def with_psnr(
     volume: Volume, span: Range, options: ResolvedOptions, progress: Progress | None = None
 ) -> Layer:
-    """The smallest of a few layers that reach ``options.psnr``, in dB.
-
-    Raises
-    ------
-    InputError
-        The values cannot be counted.
-    TargetNotReached
-        Floats would have to be told apart more finely than is supported.
-    """
+    """The smallest of a few layers that reach ``options.psnr``, in dB."""
     assert options.psnr is not None
     psnr, floats = options.psnr, volume.array.dtype.kind == "f"
     peak = metrics.peak_of(float(span.low), float(span.high), volume.array.dtype) or 1.0

@@ -18,13 +18,7 @@ if TYPE_CHECKING:
 
 
 def refuse(options: EncodeOptions, rows: Mapping[str, Option]) -> None:
-    """Refuse options that cannot be given together, whatever the volume.
-
-    Raises
-    ------
-    UsageError
-        With the one to leave out.
-    """
+    """Refuse options that cannot be given together, whatever the volume."""
     given = {name: getattr(options, name) for name in rows if getattr(options, name) != rows[name].default}
     _refuse_second_target(given, rows)
     _refuse_missing(given, rows)

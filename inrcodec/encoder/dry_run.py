@@ -18,12 +18,7 @@ from inrcodec.volume.volume import Volume
 
 
 def dry_run(volume: Volume, stated: str | None, options: ResolvedOptions) -> dict[str, Any]:
-    """All that is decided before the fit.
-
-    Parameters
-    ----------
-    stated : modality, where the source does not say it.
-    """
+    """All that is decided before the fit; ``stated`` is the modality, where the source does not say it."""
     facts = Facts.admitted(volume, stated, options)
     if options.max_error is not None and not options.base:
         return _refinement(facts, options, None)

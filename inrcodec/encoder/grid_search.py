@@ -68,7 +68,7 @@ def choose(facts: Facts, options: ResolvedOptions, size: int | None) -> Choice:
     """The grid for a file of ``size`` bytes, for a PSNR, or for a file of as many bytes as it comes to."""
     found = _Grids(facts, options)
     if options.psnr is not None:
-        return found.alone(options.psnr) if found.fixed else found.for_psnr(options.psnr)[0]
+        return found.for_psnr(options.psnr)[0]
     size = found.small_size() if size is None else size
     if found.fixed:
         return Choice(found.first, found.fixed, size=size)
@@ -77,8 +77,7 @@ def choose(facts: Facts, options: ResolvedOptions, size: int | None) -> Choice:
 
 def in_order(facts: Facts, options: ResolvedOptions, psnr: float) -> list[Choice]:
     """The grids to try for a PSNR, the one that is forecast to take the fewest bytes first."""
-    found = _Grids(facts, options)
-    return [found.alone(psnr)] if found.fixed else found.for_psnr(psnr)
+    return _Grids(facts, options).for_psnr(psnr)
 
 
 class _Grids:
@@ -124,7 +123,7 @@ class _Grids:
     def _is_forecastable(self) -> bool:
         return bool(self.facts.sample.boxes) and all(f in (1, 2, 4) for f in self.first)
 
-    def alone(self, psnr: float) -> Choice:
+    def _alone(self, psnr: float) -> Choice:
         """The one grid that there is, with its forecast for a PSNR where one can be made."""
         if not self._is_forecastable:
             return Choice(self.first, self.fixed)
@@ -167,6 +166,8 @@ class _Grids:
 
     def for_psnr(self, psnr: float) -> list[Choice]:
         """Grids by the bytes that a PSNR takes; those that never reach it last, the best of them first."""
+        if self.fixed:
+            return [self._alone(psnr)]
         sizes: dict[Shape, float] = {}
 
         def key(grid: Shape) -> tuple[float, float]:

@@ -56,10 +56,7 @@ def smallest(options: ResolvedOptions) -> Networks:
 
 
 def networks_for(
-    targets: Callable[[Any], Float],
-    active: Bool,
-    options: ResolvedOptions,
-    budget: int | None,
+    targets: Callable[[Any], Float], active: Bool, options: ResolvedOptions, budget: int | None
 ) -> Networks:
     """Networks of a low-res volume, cut into tiles.
 
@@ -71,11 +68,9 @@ def networks_for(
     """
     found = sized(targets(active), active, options, budget)
     cuts = tiles.cut(active, found.parts)
-    boxes = tuple(tiles.tiles_of(active, found.parts, cuts))
-    layout = found.layout
+    boxes, layout = tuple(tiles.tiles_of(active, found.parts, cuts)), found.layout
     if options.omega is None:
-        z, y, x = active.shape
-        omega_0 = omega.omega_for(targets, (z, y, x), [t for t in boxes if t is not None])
+        omega_0 = omega.omega_for(targets, active.shape, [t for t in boxes if t is not None])
         layout = replace(layout, omega=omega_0)
     return replace(found, layout=layout, cuts=cuts, tiles=boxes)
 
@@ -86,8 +81,7 @@ def sized(values: Float, active: Bool, options: ResolvedOptions, budget: int | N
     ``values`` are those of the active voxels, (n,); the rest is as for :func:`networks_for`.
     """
     count = max(1, len(values))
-    wanted = max(1, round(count / options.voxels_per_tile))
-    parts = options.tiles or tiles.parts_for(active, wanted)
+    parts = options.tiles or tiles.parts_for(active, max(1, round(count / options.voxels_per_tile)))
     for name, n, part in zip("zyx", active.shape, parts, strict=True):
         if part > n:
             raise UsageError(

@@ -31,18 +31,11 @@ from inrcodec.volume.volume import Volume
 
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """A coded refinement.
+    """A coded refinement."""
 
-    Attributes
-    ----------
-    fields : header fields.
-    sections : LIDX and LATT.
-    stored : (z, y, x), stored values that it decodes to.
-    """
-
-    fields: dict[str, Any]
-    sections: dict[str, bytes]
-    stored: NDArray[Any]
+    fields: dict[str, Any]  # of the header
+    sections: dict[str, bytes]  # LIDX and LATT
+    stored: NDArray[Any]  # (z, y, x), stored values that it decodes to
 
     @property
     def size(self) -> int:
@@ -56,14 +49,7 @@ class Layer:
 
 
 class Refiner:
-    """Codes layers of one volume.
-
-    Parameters
-    ----------
-    volume : the source.
-    span : its smallest and largest stored value that is not padding.
-    threads : one per core by default; they change no byte.
-    """
+    """Codes layers of one volume, whose smallest and largest value but for the padding is ``span``."""
 
     def __init__(self, volume: Volume, span: Range, threads: int | None = None) -> None:
         self.volume, self.span, self.threads = volume, span, thread_count(threads)
@@ -80,11 +66,6 @@ class Refiner:
         unit : stored units of an integer; 0 codes the bits of floats.
         steps : quantisation steps of the levels, the finest first; the last is for all coarser ones.
         up : share of a step that is added to a magnitude before it is divided; 0.5 rounds to nearest.
-
-        Raises
-        ------
-        InputError, LimitExceeded
-            The values are too many steps apart, or too many.
         """
         scale = Scale(self.volume.array.dtype, self.span.low, self.span.high, unit)
         scale.check()

@@ -79,12 +79,8 @@ class FittedTiles:
 
     def weights(self, layout: Layout) -> list[list[Float]]:
         """Each tile's tensors, (in, out), at another layout's width."""
-        rng = np.random.default_rng(0)
-        tiles = []
-        for codes, integers in zip(self.codes, self.integers, strict=True):
-            tensors = weights.dequantize(self.layout, integers, codes)
-            tiles.append(warm_start.resized(tensors, layout, rng) if layout != self.layout else tensors)
-        return tiles
+        rng, tiles = np.random.default_rng(0), zip(self.integers, self.codes, strict=True)
+        return [warm_start.resized(weights.dequantize(self.layout, *tile), layout, rng) for tile in tiles]
 
 
 def fit(
