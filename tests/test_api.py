@@ -302,10 +302,12 @@ def test_a_size_that_is_too_small_names_the_least(tiny_array):
 
 
 def test_a_target_is_not_named_as_another_format(tmp_path, tiny_array):
-    for name in ("a.nii.gz", "a.NPY", "a.dcm"):
+    for name in ("a.nii.gz", "a.NPY", "a.dcm", "a.nii.bz2", "a.xyz", "a.tar", "a.inrvv"):
         with pytest.raises(UsageError, match=r"did you mean .*a\.inrv"):
             inrcodec.encode_file(tiny_array, tmp_path / name)
     assert not list(tmp_path.iterdir())
+    for name in ("a", "a.INRV", "series.1.2.840"):
+        inrcodec.encode_file(tiny_array, tmp_path / name, lossless=True)
 
 
 def test_a_subfolder_and_other_series_are_noticed(tmp_path, tiny_array):

@@ -95,9 +95,11 @@ def test_options_without_meaning_are_refused(source, options):
 @pytest.mark.parametrize(
     ("name", "cause"),
     [
-        ("a.png", r"\.nii, \.nii\.gz, \.npy, .* or \.tiff"),
-        ("a.npz", "use a folder"),
-        ("a.dcm", "DICOM is a folder"),
+        ("a.png", r"\.nii, \.nii\.gz, \.npy, .*\.tiff, or a folder"),
+        *(
+            (name, "a folder for DICOM")
+            for name in ("a.npz", "a.dcm", "a.nii.bz2", "a.tar", "John.Smith", "a.inrv")
+        ),
     ],
 )
 def test_other_sinks_are_refused_before_anything_is_written(tmp_path, name, cause):
@@ -105,6 +107,13 @@ def test_other_sinks_are_refused_before_anything_is_written(tmp_path, name, caus
         with pytest.raises(UsageError, match=cause):
             act(tmp_path / name)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["series.1.2.840", "2024.11.30", "John.Smith/", "a.nii/", "there.nii"])
+def test_a_folder_may_have_a_dot_in_its_name(tmp_path, name):
+    (tmp_path / "there.nii").mkdir()
+    write(VOLUME, f"{tmp_path}/{name}")
+    assert len(list((tmp_path / name).glob("slice_*.dcm"))) == VOLUME.shape[0]
 
 
 def test_a_template_is_for_dicom_only(tmp_path):

@@ -160,13 +160,16 @@ def refuse_modality(path: Location, modality: str | None) -> None:
 
 
 def refuse_other_ending(path: Location) -> None:
-    """Refuse a name for an `.inrv` file with the ending of another format; raises `UsageError`."""
-    name = Path(path).name
-    for ending in sorted([*ENDINGS, ".dcm", ".gz", ".zip"], key=len, reverse=True):
-        if name.lower().endswith(ending):
-            better = Path(path).with_name(name[: -len(ending)] + ".inrv")
-            cause = f"{path} would be an .inrv file, its ending says {ending}; did you mean {better}?"
-            raise UsageError(cause, value=name)
+    """Refuse a name for an `.inrv` file with another ending; raises `UsageError`."""
+    target = Path(path)
+    ending = _ending(target)
+    if ending in ("", ".inrv"):
+        return
+    better = target.with_suffix("")
+    while better.suffix.lower() in ENDINGS:  # as of .nii.gz
+        better = better.with_suffix("")
+    cause = f"{path} would be an .inrv file, its ending says {ending}"
+    raise UsageError(f"{cause}; did you mean {better.with_name(better.name + '.inrv')}?", value=target.name)
 
 
 def _source_format(path: Path) -> Format:
@@ -183,17 +186,19 @@ def _source_format(path: Path) -> Format:
 
 
 def _sink_format(path: Location) -> Format:
-    target = Path(path)
-    form = by_ending(target, sink=True)
-    if form is not None and form.sink and not target.is_dir():
-        return form
-    if str(path).endswith(("/", os.sep)) or target.is_dir() or not target.suffix:
+    target, form = Path(path), by_ending(Path(path), sink=True)
+    if str(path).endswith(("/", os.sep)) or target.is_dir() or (form is None and not _ending(target)):
         return DICOM
-    sinks = [ending for ending, form in ENDINGS.items() if form.sink]
-    remedy = f"use a folder (DICOM), {', '.join(sinks[:-1])} or {sinks[-1]}"
-    if target.suffix.lower() == ".dcm":
-        remedy = "DICOM is a folder, name it without an ending"
+    if form is not None and form.sink:
+        return form
+    endings = ", ".join(ending for ending, known in ENDINGS.items() if known.sink)
+    remedy = f"use {endings}, or a folder for DICOM, with a {os.sep} behind its name if that has a dot"
     raise UsageError(f"cannot tell what to write from the ending of {target}: {remedy}", value=target.suffix)
+
+
+def _ending(path: Path) -> str:
+    """The last ending of a name, lower case; numbers behind a dot are none, as in 1.2.840."""
+    return "" if path.suffix[1:].isdecimal() else path.suffix.lower()
 
 
 def _accepted(options: dict[str, Any], accepted: tuple[str, ...], what: str) -> dict[str, Any]:
