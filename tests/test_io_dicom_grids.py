@@ -73,6 +73,13 @@ def test_a_plain_slice_beside_a_mosaic_is_refused(tmp_path):
         read(tmp_path)
 
 
+def test_a_distance_of_slices_that_is_missing_is_told(tmp_path):
+    header = mosaic(ramp(5), FIRST, AXES[2], **OBLIQUE | {"SpacingBetweenSlices": None})
+    volume = read(save(header, tmp_path / "m"))
+    np.testing.assert_allclose(volume.affine[:3, 2], 2 * AXES[2], atol=1e-6)
+    assert volume.notices == ("the distance of slices is not in the header, their thickness is taken",)
+
+
 def anonymized(header: Dataset) -> None:
     header.remove_private_tags()
 

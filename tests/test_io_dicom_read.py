@@ -325,7 +325,7 @@ def test_screen_captures_are_left_out(tmp_path):
 
 @pytest.fixture
 def two_series(tmp_path):
-    write_series(tmp_path / "a", ramp(), SeriesNumber=2, SeriesDescription="soft tissue")
+    write_series(tmp_path / "a", ramp(), SeriesNumber="02", SeriesDescription="soft tissue")
     write_series(tmp_path / "b", ramp(4), SeriesInstanceUID="1.2.4", SeriesNumber=3, SeriesDescription="bone")
     return tmp_path
 
@@ -340,7 +340,24 @@ def test_several_series_are_listed(two_series):
     assert sorted(caught.value.value) == ["1.2.3", "1.2.4"]
 
 
-@pytest.mark.parametrize(("series", "slices"), [("1.2.3", 5), ("1.2.4", 4), ("2", 5), ("3", 4)])
+def test_the_list_of_series_has_all_files_and_nobody(two_series):
+    scout = {"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"], "SeriesNumber": 1}
+    write_series(two_series / "c", ramp(2), SeriesInstanceUID="1.2.5", **scout)
+    save(dataset(ramp(1)[0], (0, 0, 0), **scout), two_series / "scout")
+    empty = dataset(ramp(1)[0], (0, 0, 0), PixelData=b"")
+    del empty.PixelData
+    save(empty, two_series / "header")
+    save(dataset(ramp(1)[0], None, SeriesInstanceUID="1.2.6", Modality="OT"), two_series / "capture")
+    with pytest.raises(InputError, match="series: 4 are there") as caught:
+        read(two_series)
+    lines = {line.split()[0]: line for line in str(caught.value).splitlines()[1:]}
+    assert "7 files (1 localizers, 1 without pixels), 7x6, CT, number 02" in lines["1.2.3"]
+    assert "2 files (2 localizers), 7x6, CT, number 1" in lines["1.2.5"]
+    assert "1 file (1 without a position), 7x6, OT" in lines["1.2.6"]
+    assert not any(word in str(caught.value) for word in ("Doe", "4711"))
+
+
+@pytest.mark.parametrize(("series", "slices"), [("1.2.3", 5), ("1.2.4", 4), ("2", 5), ("02", 5), ("3", 4)])
 def test_a_series_is_chosen_by_uid_or_number(two_series, series, slices):
     assert read(two_series, series=series).shape[0] == slices
 

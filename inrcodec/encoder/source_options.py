@@ -66,7 +66,7 @@ class SourceOptions:
     spacing: Sequence[float] | None = row(
         None,
         Kind("above 0", _spacing, validate.parse_floats, "Z,Y,X"),
-        "voxel spacing, of NumPy files",
+        "voxel spacing, of NumPy files and DICOM without one",
         SOURCE,
         unit="mm",
         otherwise="1 mm",

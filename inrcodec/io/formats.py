@@ -42,7 +42,8 @@ def read(
         dask's, or anything that NumPy can make one of. Of DICOM a folder (its subfolders included), a
         DICOMDIR, or one file: an enhanced multi-frame image is a volume, another a 2-D image.
     spacing : sequence of float, mm, optional
-        For arrays, `.npy` and `.npz` only, in the order of their axes; 1 mm without it.
+        For arrays, `.npy` and `.npz`, in the order of their axes, and DICOM images whose header has none;
+        1 mm without it.
     series : str, optional
         Series Instance UID or number, where a DICOM folder holds several.
     volume : int, optional

@@ -5,12 +5,14 @@ Invariant: a series is read completely and in its own order, or refused with the
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
 
+from inrcodec.errors import UsageError
 from inrcodec.io.atomic import Location
 from inrcodec.io.dicom.files import Found, Image, find_images
 from inrcodec.io.dicom.frames import Frame, frames_of
@@ -27,19 +29,29 @@ __all__ = ["check_target", "read", "write"]
 
 
 def read(
-    source: Location, *, series: str | None = None, volume: int | None = None, slices: slice | None = None
+    source: Location,
+    *,
+    spacing: Sequence[float] | None = None,
+    series: str | None = None,
+    volume: int | None = None,
+    slices: slice | None = None,
 ) -> Volume:
     """Volume of a DICOM series, as `inrcodec.io.read`.
 
     `slices` counts the planes in their order in space; what is left out need not be evenly spaced or whole.
+    `spacing` is for images that state none.
     """
     path = Path(source)
     found = find_images(path)
     images, left_out = choose_series(found, series)
-    every_frame = frames_of(images)
+    every_frame = frames_of(images, spacing)
     stack, line = one_volume(in_order(every_frame), volume, path)
     frames = part_of(stack, slices)
     affine = grid_of(frames, stack)
+    edges = np.linalg.norm(affine[:3, :3], axis=0)[::-1]
+    if spacing is not None and not np.allclose(spacing, edges[-len(spacing) :], rtol=1e-3):
+        cause = f"{tuple(spacing)} is not what the positions of the slices say: {edges[0]:g} mm along z"
+        raise UsageError(cause, value=spacing, option="spacing")
     array, rescale, padding = read_pixels(frames)
     return Volume(
         array=checked_array(array, str(source)),
@@ -51,7 +63,12 @@ def read(
         unit=_unit(frames[0].header),
         source_bytes=_bytes(every_frame, frames),
         description=_description(frames, affine),
-        notices=(*_choices(path, found, images), *found.notices, *left_out, *filter(None, [line])),
+        notices=(
+            *_choices(path, found, images),
+            *found.notices,
+            *left_out,
+            *filter(None, [line, *_assumptions(stack)]),
+        ),
     )
 
 
@@ -80,6 +97,13 @@ def _choices(source: Path, found: Found, images: list[Image]) -> tuple[str, ...]
     return tuple(notices)
 
 
+def _assumptions(stack: list[Frame]) -> list[str]:
+    """Notices of a size that the header does not state."""
+    only = stack[0]
+    thin = len(stack) == 1 and only.thickness is None and only.position is not None
+    return [only.assumed, "the slice thickness is not in the header, 1 mm is assumed" if thin else ""]
+
+
 def _unit(header: Dataset) -> str:
     if header.get("Modality") == PET:
         return code(header.get("Units") or "")
@@ -95,7 +119,7 @@ def _description(frames: list[Frame], affine: NDArray[np.float64]) -> dict[str, 
     facts: dict[str, Fact] = {}
     if header.get("PhotometricInterpretation") == "MONOCHROME1":  # small values are shown bright
         facts["photometric"] = "MONOCHROME1"
-    if thickness != round(float(np.linalg.norm(affine[:3, 2])), 6):
+    if thickness is not None and thickness != round(float(np.linalg.norm(affine[:3, 2])), 6):
         facts["thickness"] = thickness
     if header.get("PatientPosition"):
         facts["position"] = code(header.PatientPosition)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from inrcodec.errors import IncompleteSeries, InputError, reason
+from inrcodec.errors import IncompleteSeries, InputError, UsageError, reason
 from inrcodec.io.dicom.files import Image, Pixels
 from inrcodec.io.dicom.grids import is_grid, tiles_of
 
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 # Direction cosines and spacings are often rounded to a few digits, differently in each file.
 COSINE_TOLERANCE = 1e-3
 SPACING_TOLERANCE = 1e-3  # relative
+_NO_SPACING = "the pixel spacing is not in the header, 1 mm is assumed: give it as the spacing"
+_AT_DETECTOR = "the pixel spacing is that at the detector (Imager Pixel Spacing), not in the patient"
+_TILE_DISTANCE = "the distance of slices is not in the header, their thickness is taken"
 _GROUPS = ("PlanePosition", "PlaneOrientation", "PixelMeasures", "PixelValueTransformation")
 
 
@@ -38,8 +41,9 @@ class Frame:
     position: NDArray[np.float64] | None  # centre of the first pixel, LPS mm
     orientation: NDArray[np.float64] | None  # (2, 3): directions along a row and along a column
     spacing: tuple[float, float] | None  # mm between rows, between columns
-    thickness: float  # mm, 1 if the header has none
+    thickness: float | None  # mm, if the header has one
     rescale: tuple[float, float]  # slope, intercept
+    assumed: str = ""  # what stands in for a spacing that the header lacks, for the user
     window: tuple[slice, slice] | None = None  # the part of a stored plane that this is, (rows, columns)
 
     @property
@@ -51,11 +55,21 @@ class Frame:
         return rows.stop - rows.start, columns.stop - columns.start
 
 
-def frames_of(images: list[Image]) -> list[Frame]:
+def frames_of(images: list[Image], given: Sequence[float] | None = None) -> list[Frame]:
     """All planes of a series, in no order.
 
-    Raises `InputError` for colour and for a multi-frame image whose frames have no place, `IncompleteSeries`
-    for planes of different sizes, spacings or orientations.
+    Parameters
+    ----------
+    given : sequence of float, (z, y, x) or (y, x), mm, optional
+        Spacing of images that state none.
+
+    Raises
+    ------
+    InputError
+        Colour, or a multi-frame image whose frames have no place; as `IncompleteSeries` planes of different
+        sizes, spacings or orientations.
+    UsageError
+        `given`, and the headers have their own.
     """
     frames: list[Frame] = []
     for image in images:
@@ -64,8 +78,24 @@ def frames_of(images: list[Image]) -> list[Frame]:
         except (ValueError, TypeError, AttributeError, OverflowError) as error:  # a number that is not one
             cause = f"{image.path} has a malformed header: {reason(error)}"
             raise InputError(cause, value=str(image.path)) from error
+    if given is not None:
+        frames = [_scaled(frame, given) for frame in frames]
     _check_alike(frames)
     return frames
+
+
+def _scaled(frame: Frame, given: Sequence[float]) -> Frame:
+    """A plane with the spacing that was given; its thickness too, where it has none."""
+    if frame.spacing is not None and frame.assumed != _AT_DETECTOR:
+        own = " x ".join(f"{edge:g}" for edge in frame.spacing)
+        cause = f"the header of {frame.path} has its own, {own} mm: leave it out"
+        raise UsageError(cause, value=given, option="spacing")
+    edges = [float(edge) for edge in given]
+    if len(edges) not in (2, 3) or not all(np.isfinite(edge) and edge > 0 for edge in edges):
+        cause = f"{tuple(given)} is not possible, pass (z, y, x) or (y, x) in mm"
+        raise UsageError(cause, value=given, option="spacing")
+    thickness = frame.thickness or (edges[0] if len(edges) == 3 else None)
+    return replace(frame, spacing=(edges[-2], edges[-1]), thickness=thickness, assumed="")
 
 
 def _frames_of_file(image: Image) -> list[Frame]:
@@ -88,8 +118,9 @@ def _tiles(image: Image, plane: Frame) -> list[Frame]:
     if plane.orientation is None or plane.spacing is None:
         cause = f"{image.path} is a mosaic without orientation or pixel spacing"
         raise InputError(f"{cause}, export the series again", value=str(image.path))
+    assumed = "" if image.header.get("SpacingBetweenSlices") else _TILE_DISTANCE
     return [
-        replace(plane, position=tile.position, window=(tile.rows, tile.columns))
+        replace(plane, position=tile.position, window=(tile.rows, tile.columns), assumed=assumed)
         for tile in tiles_of(image, plane.orientation, plane.spacing)
     ]
 
@@ -119,6 +150,10 @@ def _enhanced(image: Image, count: int) -> list[Frame]:
 def _frame(image: Image, index: int, holders: Sequence[Dataset | None]) -> Frame:
     """A frame, from what holds the attributes of each of `_GROUPS`: a group, or the whole header."""
     place, orientation, measures, transform = holders
+    spacing, assumed = _spacing(measures, "PixelSpacing"), ""
+    if spacing is None:
+        spacing = _spacing(measures, "ImagerPixelSpacing")
+        assumed = _NO_SPACING if spacing is None else _AT_DETECTOR
     return Frame(
         path=image.path,
         index=index,
@@ -126,9 +161,10 @@ def _frame(image: Image, index: int, holders: Sequence[Dataset | None]) -> Frame
         pixels=image.pixels,
         position=_numbers(place, "ImagePositionPatient", 3),
         orientation=_orientation(orientation),
-        spacing=_spacing(measures, "PixelSpacing") or _spacing(measures, "ImagerPixelSpacing"),
+        spacing=spacing,
         thickness=_thickness(measures),
         rescale=_rescale(transform, image.header, image.path),
+        assumed=assumed,
     )
 
 
@@ -211,9 +247,9 @@ def _spacing(header: Dataset | None, word: str) -> tuple[float, float] | None:
     return None if numbers is None or (numbers <= 0).any() else (float(numbers[0]), float(numbers[1]))
 
 
-def _thickness(header: Dataset | None) -> float:
+def _thickness(header: Dataset | None) -> float | None:
     value = header.get("SliceThickness") if header is not None else None
-    return float(value) if value and float(value) > 0 else 1.0
+    return float(value) if value and float(value) > 0 else None
 
 
 def _rescale(header: Dataset | None, fallback: Dataset, path: Path) -> tuple[float, float]:

@@ -185,6 +185,6 @@ def _affine(
     affine = np.eye(4)
     affine[:3, 0] = directions[0] * between_columns
     affine[:3, 1] = directions[1] * between_rows
-    affine[:3, 2] = np.cross(*directions) * first.thickness if step is None else step
+    affine[:3, 2] = np.cross(*directions) * (first.thickness or 1.0) if step is None else step
     affine[:3, 3] = 0.0 if place is None else place
     return affine

@@ -27,12 +27,13 @@ def choose_series(found: Found, requested: str | None = None) -> tuple[list[Imag
     groups: dict[str, list[Image]] = {}
     for image in found.images:
         groups.setdefault(image.series, []).append(image)
-    uid = _chosen(groups, requested)
+    lines = {uid: _line(uid, group, found) for uid, group in groups.items()}
+    uid = _chosen(groups, lines, requested)
     for damaged in found.damaged:
         if damaged.series in ("", uid):
             raise damaged.error()
     for other in groups.keys() - {uid}:
-        logger.info("left out series %s", _line(other, groups[other]))
+        logger.info("left out series %s", lines[other])
     series = [image for image in groups[uid] if not image.is_localizer] or groups[uid]
     notices = [_left_out(image.path, "it is a localizer") for image in groups[uid] if image not in series]
     notices += [_left_out(path, "it has no pixels") for path, of in found.without_pixels if of == uid]
@@ -44,23 +45,26 @@ def _left_out(path: Path, cause: str) -> str:
     return f"{path} is left out: {cause}"
 
 
-def _chosen(groups: dict[str, list[Image]], requested: str | None) -> str:
+def _chosen(groups: dict[str, list[Image]], lines: dict[str, str], requested: str | None) -> str:
     """UID of the series that is meant."""
+    listing = "".join(f"\n  {lines[uid]}" for uid in sorted(groups, key=lambda uid: (-len(groups[uid]), uid)))
     if requested is None:
         chosen = _likely(groups)
-        if len(chosen) != 1:
-            listing = _listing({uid: groups[uid] for uid in chosen})
-            message = f"{len(chosen)} are there, choose one by its UID or number:{listing}"
-            raise InputError(message, value=chosen, option="series")
-        return chosen[0]
-    chosen = [uid for uid in groups if requested == uid] or [
-        uid for uid, group in groups.items() if str(group[0].header.get("SeriesNumber")) == requested
-    ]
-    if len(chosen) != 1:
+        message = f"{len(groups)} are there, choose one by its UID or number:{listing}"
+    else:
+        chosen = [uid for uid in groups if requested == uid]
+        chosen = chosen or [uid for uid, group in groups.items() if requested in _numbers(group)]
         cause = "is not there" if not chosen else "is the number of several"
-        message = f"{requested} {cause}, name one by UID:{_listing(groups)}"
+        message = f"{requested} {cause}, name one by UID:{listing}"
+    if len(chosen) != 1:
         raise InputError(message, value=list(groups), option="series")
     return chosen[0]
+
+
+def _numbers(group: list[Image]) -> set[str]:
+    """Series number as it is written and without leading zeros."""
+    number = str(group[0].header.get("SeriesNumber") or 0).strip()
+    return {number, number.lstrip("0") or "0"} if "SeriesNumber" in group[0].header else set()
 
 
 def _likely(groups: dict[str, list[Image]]) -> list[str]:
@@ -89,16 +93,23 @@ def _without_copies(images: list[Image]) -> list[Image]:
     return kept
 
 
-def _listing(groups: dict[str, list[Image]]) -> str:
-    ordered = sorted(groups.items(), key=lambda item: (-len(item[1]), item[0]))
-    return "".join(f"\n  {_line(uid, group)}" for uid, group in ordered)
-
-
-def _line(uid: str, group: list[Image]) -> str:
+def _line(uid: str, group: list[Image], found: Found) -> str:
+    """A series in the list: all of its files, and how many of them are something else than its slices."""
     header = group[0].header
-    number, count = header.get("SeriesNumber"), len(group)
+    empty = sum(of == uid for _, of in found.without_pixels)
+    damaged = sum(file.series == uid for file in found.damaged)
+    parts = {
+        "localizers": sum(image.is_localizer for image in group),
+        "without a position": sum(not _has_place(image) for image in group),
+        "without pixels": empty,
+        "damaged": damaged,
+    }
+    count = len(group) + empty + damaged
+    several = ", ".join(f"{number} {what}" for what, number in parts.items() if number)
+    number = header.get("SeriesNumber")
     facts = [
-        f"{count} file{'' if count == 1 else 's'}, {header.get('Columns')}x{header.get('Rows')}",
+        f"{count} file{'' if count == 1 else 's'}{several and f' ({several})'}",
+        f"{header.get('Columns')}x{header.get('Rows')}",
         str(header.get("Modality") or ""),
         "" if number is None else f"number {number}",
         str(header.get("SeriesDescription") or ""),
