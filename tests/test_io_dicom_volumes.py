@@ -150,6 +150,15 @@ def test_the_last_volume_of_a_scan_that_was_stopped_is_refused(tmp_path):
         read(tmp_path)
 
 
+def test_a_4d_series_that_lacks_images_here_and_there_is_refused(tmp_path):
+    order = [
+        (volume, z) for volume in range(VOLUMES) for z in range(SLICES) if (volume, z) not in [(1, 3), (2, 0)]
+    ]
+    write_4d(tmp_path, attribute("EchoTime", [2.4, 4.8, 7.2]), order)
+    with pytest.raises(IncompleteSeries, match=r"images missing: 2 to 3 at each of 4 .* differ in echo time"):
+        read(tmp_path)
+
+
 def test_a_single_duplicate_is_no_volume(tmp_path):
     order = [(0, z) for z in range(SLICES)] + [(1, 2)]
     write_4d(tmp_path, attribute("AcquisitionNumber", [1, 2]), order)

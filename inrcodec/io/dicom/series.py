@@ -97,7 +97,7 @@ def _line(uid: str, group: list[Image], found: Found) -> str:
     """A series in the list: all of its files, and how many of them are something else than its slices."""
     header = group[0].header
     empty = sum(of == uid for _, of in found.without_pixels)
-    damaged = sum(file.series == uid for file in found.damaged)
+    damaged = sum(file.series == uid != "" for file in found.damaged)
     parts = {
         "localizers": sum(image.is_localizer for image in group),
         "without a position": sum(not _has_place(image) for image in group),

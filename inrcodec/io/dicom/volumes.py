@@ -46,6 +46,13 @@ def one_volume(frames: list[Frame], requested: int | None, source: Path) -> tupl
                 "them belong together: pass one volume at a time in a folder of its own",
                 value=depth,
             )
+    several = sum(len(stack) > 1 for stack in images.stacks)
+    if not groups and len(depths) > 1 and 2 * several > count and (names := images.differing()):
+        raise IncompleteSeries(
+            f"4-D series with images missing: {min(depths)} to {max(depths)} at each of {count} positions, "
+            f"which differ in {names}: find the missing files, or pass one volume in a folder of its own",
+            value=sorted(depths),
+        )
     if len(groups) < 2:  # one volume, or duplicates, which are refused with their places
         chosen_volume(requested, 1, source)
         return frames, ""
@@ -161,6 +168,11 @@ class _Images:
         found = list(groups.values())
         whole = sum(len(group) == len(self.stacks) for group in found)
         return found if whole >= 2 and all(self.depth(group) == 1 for group in found) else []
+
+    def differing(self) -> str:
+        """Names of what differs between planes at one position."""
+        names = [label.name for label in self.labels if self.varies_at_one_place(label)]
+        return ", ".join(dict.fromkeys(names))
 
     def varies_at_one_place(self, label: Label) -> bool:
         """Whether planes at one position differ in an attribute."""
