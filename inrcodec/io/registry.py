@@ -85,7 +85,10 @@ def _own(name: str, module: str, *endings: str, **about: Any) -> Format:
 
 _ARRAYS, _SEVERAL = ("spacing", "volume"), ("volume",)
 DICOM = _own(
-    "DICOM", "dicom", read_options=("spacing", "series", "volume", "slices"), write_options=("template", "modality")
+    "DICOM",
+    "dicom",
+    read_options=("spacing", "series", "volume", "slices"),
+    write_options=("template", "modality"),
 )
 FORMATS = (
     DICOM,  # a folder, or a file of any other name
