@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from inrcodec.errors import InputError, MissingExtra, UsageError, WriteError
-from inrcodec.io import Provenance, read, write
+from inrcodec.io import Provenance, check_sink, read, write
 from inrcodec.io.itk import to_simpleitk
 from inrcodec.volume.volume import Volume
 
@@ -469,9 +469,13 @@ def test_no_memory_is_asked_for_that_a_file_could_not_fill(tmp_path):
 def test_a_missing_package_names_its_extra(tmp_path, monkeypatch, package, ending, extra):
     (tmp_path / f"a{ending}").write_bytes(b"anything")
     monkeypatch.setitem(__import__("sys").modules, package, None)
-    for act in (
-        lambda: read(tmp_path / f"a{ending}"),
-        lambda: write(Volume.from_array(ARRAY), tmp_path / f"b{ending}"),
-    ):
-        with pytest.raises(MissingExtra, match=rf"inrcodec\[{extra}\]"):
-            act()
+    with pytest.raises(MissingExtra, match=rf"inrcodec\[{extra}\]"):
+        read(tmp_path / f"a{ending}")
+
+
+def test_a_missing_package_is_seen_before_anything_is_written(tmp_path, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "tifffile", None)
+    for act in (check_sink, lambda path: write(Volume.from_array(ARRAY), path)):
+        with pytest.raises(MissingExtra, match=r"inrcodec\[tiff\]"):
+            act(tmp_path / "a.tif")
+    assert not list(tmp_path.iterdir())

@@ -319,3 +319,11 @@ def test_what_was_chosen_of_two_places_is_said(tmp_path, sform, qform, notice):
     found = read(tmp_path / "a.nii").notices
     assert len(found) == (notice is not None)
     assert notice is None or re.search(notice, found[0])
+
+
+def test_a_matrix_of_cifti_is_no_volume(tmp_path):
+    image = nib.Nifti2Image(np.zeros((1, 1, 1, 1, 10, 10), np.float32), np.eye(4))
+    image.header.set_intent(3001, allow_unknown=True)
+    nib.save(image, tmp_path / "a.dconn.nii")
+    with pytest.raises(InputError, match="CIFTI"):
+        read(tmp_path / "a.dconn.nii", volume=0)

@@ -238,6 +238,27 @@ def test_physical_values_are_rescaled(dtype, expected):
     np.testing.assert_array_equal(values, [[[-10, -9.5, 40]]])
 
 
+@pytest.mark.parametrize(
+    ("dtype", "rescale", "expected"),
+    [
+        ("uint16", (1, -1024), "int16"),
+        ("int16", (1, -1024), "int16"),
+        ("uint8", (-1, 0), "int16"),
+        ("uint16", (40_000, 5), "int32"),
+        ("int32", (2**30, 0), "int64"),
+        ("int32", (2.0**60, 0), "float64"),
+        ("int16", (0.5, 0), "float32"),
+        ("float32", (2, 0), "float32"),
+        ("float16", (1, 0), "float32"),
+    ],
+)
+def test_values_are_integers_where_they_can_be(dtype, rescale, expected):
+    stored = np.array([[[0, 1, 100]]], dtype)
+    values = Volume(stored, np.eye(4), rescale=rescale).values()
+    assert values.dtype == expected
+    np.testing.assert_array_equal(values, stored.astype(np.float64) * rescale[0] + rescale[1])
+
+
 @pytest.mark.parametrize("dtype", ["int16", "float16", "int64"])
 def test_nibabel_gets_the_same_place_and_values(dtype):
     volume = Volume(np.arange(24).reshape(2, 3, 4).astype(dtype), TILTED)

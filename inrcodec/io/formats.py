@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from numpy.typing import NDArray
 
-from inrcodec.errors import InputError, UsageError
+from inrcodec.errors import InputError, MissingExtra, UsageError
 from inrcodec.format.source import refuse_url
 from inrcodec.io import memory
 from inrcodec.io.atomic import Location, check_file
@@ -138,6 +139,8 @@ def check_sink(
     ------
     UsageError, WriteError
         As `write`, for the target's ending and its place, and a template of another modality.
+    MissingExtra
+        A package that the target needs is not installed.
     InputError
         The template is not a single study of DICOM images.
     """
@@ -147,6 +150,8 @@ def check_sink(
         form.call("check_target", path, force, template=template, modality=modality)
     else:
         check_file(path, force)
+    if form.writer and find_spec(form.writer) is None:
+        raise MissingExtra(f"{form.writer} is not installed", extra=form.extra)
 
 
 def is_dicom(path: Location) -> bool:

@@ -32,6 +32,7 @@ Image = Any
 _MILLIMETRES = {1: 1000.0, 2: 1.0, 3: 0.001}  # by NIfTI code of m, mm, µm; others count as mm
 _SCANNER = 1  # NIfTI code "scanner-based coordinates"
 _LARGEST_SIDE = 32767  # of NIfTI-1; above it NIfTI-2
+_CIFTI = range(3000, 3100)  # intent codes of connectivity matrices and of surfaces
 _AGREED = 0.1  # of a voxel: closer, sform and qform mean the same
 _SIZES = {348: "nifti1", 540: "nifti2"}  # bytes of a header, which it begins with
 
@@ -55,6 +56,10 @@ def read(source: Location, *, volume: int | None = None) -> Volume:
     path = Path(source)
     with opened(path, "NIfTI") as stream:
         header = _header_of(stream)
+        if int(header["intent_code"]) in _CIFTI:
+            raise InputError(
+                f"{path} is a CIFTI file, of values on a surface: pass a volume", value=str(path)
+            )
         array = read_array(
             stream,
             path,

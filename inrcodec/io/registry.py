@@ -45,7 +45,9 @@ class Format:
         Keywords of `inrcodec.io.read` and `write` that mean something for it and are passed on when given
         or ``None``: of "spacing", "series", "volume", "slices"; of "template".
     extra : str
-        Extra of this package that installs what the module needs.
+        Extra of this package that installs what reading needs.
+    writer : str
+        Package that writing needs, of the same extra.
     plugin : str
         Name of the entry point that added it; set by this package.
     """
@@ -57,6 +59,7 @@ class Format:
     read_options: tuple[str, ...] = ()
     write_options: tuple[str, ...] = ()
     extra: str = ""
+    writer: str = ""
     plugin: str = ""
 
     def call(self, function: str, *arguments: Any, **options: Any) -> Any:
@@ -101,7 +104,7 @@ FORMATS = (
     _own("MetaImage in two files", "metaimage", ".mhd", sink=False, read_options=_SEVERAL),
     _own("FreeSurfer", "mgh", ".mgz", ".mgh", read_options=_SEVERAL),
     _own("Analyze", "analyze", ".hdr", ".img", sink=False, read_options=_SEVERAL),
-    _own("TIFF", "tiff", ".tif", ".tiff", read_options=_ARRAYS, extra="tiff"),
+    _own("TIFF", "tiff", ".tif", ".tiff", read_options=_ARRAYS, extra="tiff", writer="tifffile"),
 )
 ENDINGS = {ending: form for form in FORMATS for ending in form.endings}
 

@@ -177,16 +177,29 @@ class Volume:
         return values
 
     def values(self) -> NDArray[Any]:
-        """Physical values for programs without half floats: integers stay integers where nothing is rescaled.
+        """Physical values for programs without half floats: integers stay integers where they can.
 
         Returns
         -------
         ndarray, (z, y, x)
-            The stored array (float16 as float32) where slope and intercept are 1 and 0, else `physical`.
+            The stored array (float16 as float32) where slope and intercept are 1 and 0; integers of the
+            nearest type that holds them where both are whole numbers; else `physical`.
         """
-        if self.rescale != (1.0, 0.0) or self.slice_rescale is not None:
+        if self.rescale == (1.0, 0.0) and self.slice_rescale is None:
+            return self.array.astype(np.float32) if self.array.dtype == np.float16 else self.array
+        whole = self.slice_rescale is None and all(value.is_integer() for value in self.rescale)
+        if not whole or self.array.dtype.kind == "f":
             return self.physical()
-        return self.array.astype(np.float32) if self.array.dtype == np.float16 else self.array
+        slope, intercept = (int(value) for value in self.rescale)
+        ends = [int(end) * slope + intercept for end in (self.array.min(), self.array.max())]
+        dtypes = (self.array.dtype, *(np.dtype(name) for name in ("int16", "int32", "int64")))
+        dtype = next((dtype for dtype in dtypes if all(is_held(float(end), dtype) for end in ends)), None)
+        if dtype is None:
+            return self.physical()
+        values = np.empty(self.shape, dtype)
+        for plane, stored in zip(values, self.array, strict=True):
+            plane[:] = stored.astype(np.int64) * slope + intercept
+        return values
 
     def uniform(self) -> Volume:
         """The same values on one scale: physical ones where slices have their own scales, else this volume.
