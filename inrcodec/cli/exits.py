@@ -18,6 +18,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from inrcodec.cli.notes import notes
 from inrcodec.errors import (
     EXIT_INTERRUPTED,
     CorruptFile,
@@ -100,7 +101,8 @@ def _end(
     try:
         parsed = parser.parse_words(words)
         source = parsed.input if isinstance(parsed.input, str) else ""
-        code = command(parsed) or OK
+        with notes(verbose=verbose, quiet=parsed.quiet or parsed.json):
+            code = command(parsed) or OK
         sys.stdout.flush()  # a full disk or a closed pipe shows here, not after the last line
         return code
     except SystemExit as request:  # --help and --version

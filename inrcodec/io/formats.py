@@ -18,6 +18,7 @@ from inrcodec.errors import InputError, MissingExtra, UsageError
 from inrcodec.format.source import refuse_url
 from inrcodec.io import memory
 from inrcodec.io.atomic import Location, check_file
+from inrcodec.io.foreign import overheard
 from inrcodec.io.memory import Shaped, SimpleITKImage
 from inrcodec.io.provenance import Provenance
 from inrcodec.io.registry import DICOM, ENDINGS, Format, by_ending
@@ -26,6 +27,7 @@ from inrcodec.volume.volume import Volume
 Source: TypeAlias = Location | NDArray[Any] | Volume | Shaped | SimpleITKImage
 
 
+@overheard()
 def read(
     source: Source,
     *,
@@ -87,6 +89,7 @@ def read(
     return whole if slices is None else whole.part(slices)
 
 
+@overheard()
 def write(
     volume: Volume,
     path: Location,
@@ -125,6 +128,7 @@ def write(
     form.call("write", volume, path, force=force, provenance=provenance, **options)
 
 
+@overheard()
 def check_sink(
     path: Location, force: bool = False, *, template: Location | None = None, modality: str = ""
 ) -> None:
