@@ -17,7 +17,10 @@ from pydicom.uid import (
     CTImageStorage,
     EnhancedCTImageStorage,
     ExplicitVRLittleEndian,
+    ParametricMapStorage,
     PositronEmissionTomographyImageStorage,
+    RTDoseStorage,
+    SegmentationStorage,
     generate_uid,
 )
 
@@ -210,4 +213,63 @@ def mosaic(
             SliceNormalVector=vector,
         )
         header.private_block(0x29, "SIEMENS CSA HEADER", create=True).add_new(0x10, "OB", block)
+    return header
+
+
+def segmentation(
+    masks: NDArray[np.integer], heights: Iterable[Iterable[float]], **attributes: object
+) -> Dataset:
+    """BINARY segments 1, 2 ..., (segment, plane, y, x), with the heights of their planes."""
+    planes, groups = [], []
+    for number, (mask, places) in enumerate(zip(masks, heights, strict=True), 1):
+        for plane, z in zip(mask, places, strict=False):
+            planes.append(plane)
+            groups.append((number, float(z)))
+    array = np.stack(planes).astype(np.uint8)
+    header = enhanced(array, [z for _, z in groups], Modality="SEG", SegmentationType="BINARY")
+    header.SOPClassUID = SegmentationStorage
+    header.SegmentSequence = [
+        item(SegmentNumber=number, SegmentLabel=f"organ {number}")[0] for number in range(1, len(masks) + 1)
+    ]
+    for group, (number, _) in zip(header.PerFrameFunctionalGroupsSequence, groups, strict=True):
+        group.SegmentIdentificationSequence = item(ReferencedSegmentNumber=number)
+        del group.PixelValueTransformationSequence
+    header.BitsAllocated = header.BitsStored = 1
+    header.HighBit = 0
+    header.PixelData = np.packbits(array.ravel(), bitorder="little").tobytes()
+    if len(header.PixelData) % 2:
+        header.PixelData += bytes(1)
+    header["PixelData"].VR = "OB"
+    for word, value in attributes.items():
+        setattr(header, word, value)
+    return header
+
+
+def dose(array: NDArray[np.integer], offsets: Iterable[float] | None, **attributes: object) -> Dataset:
+    """A dose of radiotherapy: one position, and where its planes are from there."""
+    header = dataset(array, (10.0, -20.0, 100.0), RescaleSlope=None, RescaleIntercept=None)
+    header.SOPClassUID, header.Modality = RTDoseStorage, "RTDOSE"
+    header.NumberOfFrames = len(array)
+    header.DoseUnits, header.DoseGridScaling = "GY", "2.5e-5"
+    if offsets is not None:
+        header.GridFrameOffsetVector = list(offsets)
+    for word, value in attributes.items():
+        setattr(header, word, value)
+    return header
+
+
+def parametric_map(array: NDArray[np.float32], slopes: Iterable[float], unit: str = "mm2/s") -> Dataset:
+    """A map of floats with a mapping to real values for each plane."""
+    slopes = list(slopes)
+    header = enhanced(array.view(np.int32), [2.0 * k for k in range(len(array))], Modality="MR")
+    header.SOPClassUID = ParametricMapStorage
+    for group, slope in zip(header.PerFrameFunctionalGroupsSequence, slopes, strict=True):
+        del group.PixelValueTransformationSequence
+        group.RealWorldValueMappingSequence = item(
+            RealWorldValueSlope=slope,
+            RealWorldValueIntercept=0.0,
+            MeasurementUnitsCodeSequence=item(CodeValue=unit, CodingSchemeDesignator="UCUM"),
+        )
+    del header.PixelData, header.PixelRepresentation, header.BitsStored, header.HighBit
+    header.FloatPixelData = array.tobytes()
     return header

@@ -1,35 +1,90 @@
 """What may be coded with loss, and in which values.
 
-In: a volume as it was read, and options.  Out: the volume that is encoded, or a refusal.
-Invariant: only stored values that come back bit for bit keep a scale of their own in each slice.
+In: a volume as it was read, the modality that the user states, and options.  Out: the volume that is encoded,
+or a refusal.
+Invariant: labels are never coded with loss, the modalities of a table only where that is asked for by name;
+and only values that come back bit for bit keep a scale of their own in each slice.
+
+The table has mammography, of which many countries forbid lossy copies; the environment variable
+``INRCODEC_NEVER_LOSSY`` adds modalities to it: ``MG,XA``.
 """
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
+
+import numpy as np
 
 from inrcodec.encoder.options import ResolvedOptions
 from inrcodec.errors import UsageError
+from inrcodec.volume.modality import parse_modality, reconcile
 from inrcodec.volume.volume import Volume
 
+NEVER_LOSSY = frozenset({"MG"})
+TABLE = "INRCODEC_NEVER_LOSSY"
 
-def admitted(volume: Volume, options: ResolvedOptions) -> Volume:
+MOST_LABELS = 64  # distinct values of what is taken for a label map
+SAME_NEIGHBOURS = 0.9  # share of its voxels that equal the next one along x
+LOOKED_AT = 32  # slices
+
+
+def admitted(volume: Volume, stated: str | None, options: ResolvedOptions) -> Volume:
     """The volume that is encoded: stored values without loss, else values on one scale.
 
     Raises
     ------
     UsageError
-        Networks for slices that have scales of their own.
+        Loss for labels or for a modality of the table; networks for slices that have scales of their own.
     """
-    if options.max_error != 0:
-        return _on_one_scale(volume)
-    if options.base and volume.slice_rescale is not None:
+    if options.max_error == 0:
+        if options.base and volume.slice_rescale is not None:
+            raise UsageError(
+                "the slices have scales of their own, which networks cannot follow: leave it out",
+                value=True,
+                option="base",
+            )
+        return volume
+    if volume.labels:
         raise UsageError(
-            "the slices have scales of their own, which networks cannot follow: leave it out",
-            value=True,
-            option="base",
+            "the values are numbers of segments, which loss would turn into others: set it for label maps",
+            value=False,
+            option="lossless",
         )
-    return volume
+    modality = reconcile(volume.modality, stated)
+    if modality in never_lossy() and not options.i_know_lossy:
+        raise UsageError(
+            f"{modality} is never coded with loss unless this is set: set it, or lossless",
+            value=modality,
+            option="i_know_lossy",
+        )
+    return _on_one_scale(_with_label_notice(volume))
+
+
+def never_lossy() -> frozenset[str]:
+    """Modalities that are not coded with loss; raises `UsageError` where the variable lists others."""
+    words = filter(str.strip, os.environ.get(TABLE, "").split(","))
+    try:
+        return NEVER_LOSSY | {term for word in words if (term := parse_modality(word))}
+    except UsageError as error:
+        raise UsageError(f"the environment variable {TABLE}: {error.args[0]}", value=error.value) from error
+
+
+def looks_like_labels(volume: Volume) -> bool:
+    """Whether a volume has few, whole values from 0 up that fill regions, as a label map has."""
+    part = volume.array[:: -(-len(volume.array) // LOOKED_AT)]
+    if part.dtype.kind not in "iu" or part.min() < 0 or part.shape[2] < 2:
+        return False
+    if not 2 <= len(np.unique(part)) <= MOST_LABELS:
+        return False
+    return bool(np.mean(part[..., 1:] == part[..., :-1]) >= SAME_NEIGHBOURS)
+
+
+def _with_label_notice(volume: Volume) -> Volume:
+    if not looks_like_labels(volume):
+        return volume
+    notice = "the values look like labels of segments: loss turns them into others, lossless keeps them"
+    return replace(volume, notices=(*volume.notices, notice))
 
 
 def _on_one_scale(volume: Volume) -> Volume:

@@ -33,7 +33,7 @@ class Facts:
     @classmethod
     def admitted(cls, volume: Volume, stated: str | None, options: ResolvedOptions) -> Facts:
         """Facts of what is coded of a volume; errors are those of `of` and of `admission.admitted`."""
-        return cls.of(admission.admitted(volume, options), stated)
+        return cls.of(admission.admitted(volume, stated, options), stated)
 
     @classmethod
     def of(cls, volume: Volume, stated: str | None = None) -> Facts:

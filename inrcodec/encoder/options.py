@@ -70,6 +70,7 @@ class EncodeKeywords(SourceKeywords, total=False):
     max_error: float | None
     lossless: bool
     base: bool
+    i_know_lossy: bool
     steps: int | None
     time_budget: float | None
     factor: int | Triple | None
@@ -161,6 +162,14 @@ class EncodeOptions:
         TARGET,
         detail="for a preview from the first bytes; the file is larger",
         needs=("lossless", "max_error", "psnr"),
+    )
+    i_know_lossy: bool = row(
+        False,
+        SWITCH,
+        "code with loss what never is",
+        TARGET,
+        detail="mammography (MG), and the modalities that INRCODEC_NEVER_LOSSY lists",
+        without=("lossless", True),
     )
     steps: int | None = row(
         None,

@@ -72,6 +72,7 @@ class ResolvedOptions(Settings):
     psnr: float | None
     max_error: float | None
     base: bool
+    i_know_lossy: bool
     focus: Focus
     seed: int
     device: str

@@ -23,13 +23,14 @@ from inrcodec.io.provenance import Provenance
 from inrcodec.io.voxels import compressed, opened, read_array
 from inrcodec.volume.affine import LPS_RAS
 from inrcodec.volume.padding import find_padding
-from inrcodec.volume.volume import Volume, checked_array
+from inrcodec.volume.volume import LABELS, Volume, checked_array
 
 # nibabel is typed in parts only.
 Header = Any
 Image = Any
 
 _MILLIMETRES = {1: 1000.0, 2: 1.0, 3: 0.001}  # by NIfTI code of m, mm, µm; others count as mm
+_LABEL = 1002  # NIfTI intent code "index into a list of labels"
 _SCANNER = 1  # NIfTI code "scanner-based coordinates"
 _LARGEST_SIDE = 32767  # of NIfTI-1; above it NIfTI-2
 _CIFTI = range(3000, 3100)  # intent codes of connectivity matrices and of surfaces
@@ -190,7 +191,8 @@ def _header_of(stream: BinaryIO) -> Header:
 
 def _codes(header: Header) -> dict[str, int | float | str]:
     codes = {"nifti_sform": int(header["sform_code"]), "nifti_qform": int(header["qform_code"])}
-    return {name: code for name, code in codes.items() if code != _SCANNER}
+    labels: dict[str, int | float | str] = {LABELS: 1} if int(header["intent_code"]) == _LABEL else {}
+    return labels | {name: code for name, code in codes.items() if code != _SCANNER}
 
 
 def _places(header: Header) -> tuple[str, ...]:
@@ -240,6 +242,8 @@ def _header(volume: Volume, provenance: Provenance | None) -> Header:
     header.set_xyzt_units("mm")
     header["vox_offset"] = header.single_vox_offset
     header.set_slope_inter(*volume.rescale)
+    if volume.labels:
+        header["intent_code"] = _LABEL
     if provenance is not None:
         header["descrip"] = provenance.summary[:79]
     return header

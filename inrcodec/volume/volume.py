@@ -24,6 +24,8 @@ DTYPES = frozenset(map(np.dtype, "i1 i2 i4 i8 u1 u2 u4 u8 f2 f4 f8".split()))
 
 Fact = int | float | str
 
+LABELS = "labels"  # key of a description: the values are numbers of segments
+
 LONGEST_MODALITY = 16  # characters of DICOM's code strings
 LARGEST_INTEGER = 2**53  # up to which float64, in which everything is computed, holds every integer
 
@@ -54,7 +56,7 @@ class Volume:
         Bytes of the source on disk; None for arrays in memory.
     description : mapping of str to int, float or str
         Technical facts that identify nobody and that a sink needs to write the same kind again; a key such as
-        "decay_factor@47" holds from slice 47 on.
+        "decay_factor@47" holds from slice 47 on, and "labels" says that values are numbers of segments.
     notices : tuple of str
         Choices of the reader that the user should know; not stored in a file.
     slice_rescale : ndarray, (z, 2), float64, optional
@@ -159,6 +161,11 @@ class Volume:
     def spacing(self) -> tuple[float, float, float]:
         """Distance between neighbouring voxels along (z, y, x) in mm."""
         return spacing_of(self.affine)
+
+    @property
+    def labels(self) -> bool:
+        """Whether values are numbers of segments, or parts of one, between which nothing lies."""
+        return bool(self.description.get(LABELS))
 
     def physical(self) -> NDArray[Any]:
         """Rescaled values, (z, y, x): float32, or float64 if float32 does not hold every stored value."""

@@ -9,21 +9,19 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
-from pydicom import Dataset
 
 from inrcodec.errors import UsageError
 from inrcodec.io.atomic import Location
+from inrcodec.io.dicom.facts import description_of, unit_of
 from inrcodec.io.dicom.files import Found, Image, find_images
 from inrcodec.io.dicom.frames import Frame, frames_of
 from inrcodec.io.dicom.geometry import grid_of, in_order, part_of
-from inrcodec.io.dicom.lossy import code, lossy_facts
-from inrcodec.io.dicom.pet import PET, pet_facts
 from inrcodec.io.dicom.pixels import read_pixels
+from inrcodec.io.dicom.segmentation import SEGMENTATION, is_segmentation, one_segment, segment_rescale
 from inrcodec.io.dicom.series import choose_series
 from inrcodec.io.dicom.volumes import one_volume
 from inrcodec.io.dicom.write import check_target, write
-from inrcodec.volume.volume import Fact, Volume, checked_array
+from inrcodec.volume.volume import LABELS, Volume, checked_array
 
 __all__ = ["check_target", "read", "write"]
 
@@ -45,6 +43,9 @@ def read(
     found = find_images(path)
     images, left_out = choose_series(found, series)
     every_frame = frames_of(images, spacing)
+    notices = (*_choices(path, found, images), *found.notices, *left_out)
+    if is_segmentation(every_frame):
+        return _segment(every_frame, volume, slices, path, notices)
     stack, line = one_volume(in_order(every_frame), volume, path)
     frames = part_of(stack, slices)
     affine = grid_of(frames, stack)
@@ -60,16 +61,36 @@ def read(
         modality=str(frames[0].header.get("Modality") or ""),
         padding=padding,
         ndim=2 if len(stack) == 1 else 3,
-        unit=_unit(frames[0].header),
+        unit=unit_of(frames[0].header),
         source_bytes=_bytes(every_frame, frames),
-        description=_description(frames, affine),
-        notices=(
-            *_choices(path, found, images),
-            *found.notices,
-            *left_out,
-            *filter(None, [line, *_assumptions(stack)]),
-        ),
+        description=description_of(frames, affine),
+        notices=(*notices, *filter(None, [line, *_assumptions(stack)])),
     )
+
+
+def _segment(
+    every_frame: list[Frame],
+    requested: int | None,
+    slices: slice | None,
+    path: Path,
+    notices: tuple[str, ...],
+) -> Volume:
+    """Volume of a segmentation: of one segment, with the slices that it leaves out, or of all labels."""
+    frames, places, depth, affine, line = one_segment(every_frame, requested, path)
+    planes, _, _ = read_pixels(frames)
+    array = np.zeros((depth, *planes.shape[1:]), planes.dtype)
+    array[places] = planes
+    volume = Volume(
+        array=array,
+        affine=affine,
+        rescale=segment_rescale(frames[0].header),
+        modality=SEGMENTATION,
+        ndim=2 if depth == 1 else 3,
+        source_bytes=_bytes(every_frame, frames),
+        description={LABELS: 1} | description_of(frames, affine),
+        notices=(*notices, *filter(None, [line])),
+    )
+    return volume if slices is None else volume.part(slices)
 
 
 def _bytes(every_frame: list[Frame], frames: list[Frame]) -> int | None:
@@ -102,27 +123,3 @@ def _assumptions(stack: list[Frame]) -> list[str]:
     only = stack[0]
     thin = len(stack) == 1 and only.thickness is None and only.position is not None
     return [only.assumed, "the slice thickness is not in the header, 1 mm is assumed" if thin else ""]
-
-
-def _unit(header: Dataset) -> str:
-    if header.get("Modality") == PET:
-        return code(header.get("Units") or "")
-    kind = str(header.get("RescaleType") or "HU")
-    # Enhanced images have slope and type in the frames' groups; a CT without any slope is not in HU.
-    scaled = "RescaleSlope" in header or "PerFrameFunctionalGroupsSequence" in header
-    return "HU" if header.get("Modality") == "CT" and kind == "HU" and scaled else ""
-
-
-def _description(frames: list[Frame], affine: NDArray[np.float64]) -> dict[str, Fact]:
-    """Facts that a DICOM sink needs beyond the volume, where they are not the default."""
-    header, thickness = frames[0].header, frames[0].thickness
-    facts: dict[str, Fact] = {}
-    if header.get("PhotometricInterpretation") == "MONOCHROME1":  # small values are shown bright
-        facts["photometric"] = "MONOCHROME1"
-    if thickness is not None and thickness != round(float(np.linalg.norm(affine[:3, 2])), 6):
-        facts["thickness"] = thickness
-    if header.get("PatientPosition"):
-        facts["position"] = code(header.PatientPosition)
-    if header.get("Modality") == PET:
-        facts |= pet_facts([frame.header for frame in frames])
-    return facts | lossy_facts(header)

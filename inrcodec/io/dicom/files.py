@@ -48,6 +48,8 @@ TAGS: list[Any] = [
     *("ModalityLUTSequence", "LossyImageCompressionRatio", "LossyImageCompressionMethod"),
     *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
     *pet.TAGS,
+    *("GridFrameOffsetVector", "DoseGridScaling", "DoseUnits"),
+    *("SegmentationType", "SegmentSequence", "MaximumFractionalValue"),
     *("ExtendedOffsetTable", "ExtendedOffsetTableLengths"),
     # Private: creators of the blocks, and what makers say of diffusion and of the parts of a complex number.
     *(0x00190010, 0x0019100C, 0x0019100E),  # Siemens: b-value, direction
@@ -56,6 +58,7 @@ TAGS: list[Any] = [
     *(0x00650010, 0x00651009, 0x00651037, 0x00651050, 0x00651051),  # United Imaging, with slices of a grid
     *(0x0019100A, 0x00290010, 0x00290011, 0x00291010, 0x00291110),  # Siemens: slices of a mosaic
 ]
+STRUCTURES = "RTSTRUCT"
 UNDEFINED = 0xFFFFFFFF  # length of an element that ends with a delimiter
 _MAGIC_AT, _MAGIC = 128, b"DICM"
 _PIXELS = {0x7FE00008: "FloatPixelData", 0x7FE00009: "DoubleFloatPixelData", 0x7FE00010: "PixelData"}
@@ -124,6 +127,7 @@ class Found:
         default_factory=list
     )  # headers of images, and their series
     notices: list[str] = field(default_factory=list)
+    other_kinds: set[str] = field(default_factory=set)  # modalities of what is DICOM and no image
 
 
 class _Damage(Exception):
@@ -146,6 +150,12 @@ def find_images(source: Path) -> Found:
         raise found.damaged[0].error()
     if not found.images:
         empty = f", {len(found.without_pixels)} of them images without pixels" if found.without_pixels else ""
+        if STRUCTURES in found.other_kinds:
+            raise InputError(
+                f"{source} holds outlines of structures ({STRUCTURES}), which are not voxels: turn them into "
+                "a label map first (dcmrtstruct2nii or plastimatch do that)",
+                value=STRUCTURES,
+            )
         raise InputError(
             f"no DICOM image in {source} ({len(paths)} files examined{empty}), "
             "pass a folder of DICOM images or a .nii, .nii.gz, .npy or .npz file",
@@ -212,6 +222,8 @@ def _sort(path: Path, stream: BinaryIO, found: Found) -> bool:
         return True
     if pixels is not None:
         found.images.append(Image(path, header, pixels))
+    elif "Rows" not in header and "Modality" in header:
+        found.other_kinds.add(str(header.Modality))
     elif "Rows" in header and seen.pixels is None:
         found.without_pixels.append((path, str(header.get("SeriesInstanceUID") or "")))
     return True

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inrcodec.errors import IncompleteSeries, InputError, UsageError, reason
+from inrcodec.io.dicom import special
 from inrcodec.io.dicom.files import Image, Pixels
 from inrcodec.io.dicom.grids import is_grid, tiles_of
 
@@ -103,6 +104,8 @@ def _frames_of_file(image: Image) -> list[Frame]:
     count = int(image.header.get("NumberOfFrames") or 1)
     if "PerFrameFunctionalGroupsSequence" in image.header:
         return _enhanced(image, count)
+    if count > 1 and special.is_dose(image.header):
+        return _dose(image)
     if count == 1:
         plane = _frame(image, 0, [image.header] * len(_GROUPS))
         return _tiles(image, plane) if is_grid(image.header) else [plane]
@@ -111,6 +114,16 @@ def _frames_of_file(image: Image) -> list[Frame]:
         "only enhanced multi-frame images are volumes",
         value=count,
     )
+
+
+def _dose(image: Image) -> list[Frame]:
+    """The planes of a dose, which has one position and their offsets."""
+    plane = _frame(image, 0, [image.header] * len(_GROUPS))
+    if plane.position is None or plane.orientation is None:
+        cause = f"{image.path} is a dose without position or orientation, export it again"
+        raise InputError(cause, value=str(image.path))
+    positions = special.dose_positions(image.header, plane.position, plane.orientation)
+    return [replace(plane, index=i, position=position) for i, position in enumerate(positions)]
 
 
 def _tiles(image: Image, plane: Frame) -> list[Frame]:
@@ -128,7 +141,8 @@ def _tiles(image: Image, plane: Frame) -> list[Frame]:
 def _check_kind(image: Image) -> None:
     header = image.header
     kind = str(header.get("PhotometricInterpretation") or "MONOCHROME2")
-    if int(header.get("SamplesPerPixel") or 1) != 1 or not kind.startswith("MONOCHROME"):
+    grey = ("MONOCHROME", "PALETTE") if header.get("SegmentationType") == "LABELMAP" else "MONOCHROME"
+    if int(header.get("SamplesPerPixel") or 1) != 1 or not kind.startswith(grey):
         raise InputError(f"{image.path} is a colour image ({kind}), pass a monochrome series", value=kind)
     if header.get("ModalityLUTSequence"):
         cause = f"{image.path} scales values by a table (Modality LUT)"
@@ -141,10 +155,14 @@ def _enhanced(image: Image, count: int) -> list[Frame]:
         cause = f"{image.path} announces {count} frames and describes {len(own)}, export the series again"
         raise IncompleteSeries(cause, value=count)
     shared = (image.header.get("SharedFunctionalGroupsSequence") or [None])[0]
-    return [
+    frames = [
         _frame(image, index, [_group(item, shared, f"{word}Sequence") for word in _GROUPS])
         for index, item in enumerate(own)
     ]
+    if special.is_map(image.header):
+        pairs = [special.mapped_rescale((item, shared)) for item in own]
+        frames = [replace(frame, rescale=pair) for frame, pair in zip(frames, pairs, strict=True)]
+    return frames
 
 
 def _frame(image: Image, index: int, holders: Sequence[Dataset | None]) -> Frame:
@@ -253,6 +271,8 @@ def _thickness(header: Dataset | None) -> float | None:
 
 
 def _rescale(header: Dataset | None, fallback: Dataset, path: Path) -> tuple[float, float]:
+    if special.is_dose(fallback):
+        return special.dose_rescale(fallback)
     source = header if header is not None and header.get("RescaleSlope") is not None else fallback
     # Absent or empty elements mean that the stored values are the values.
     given = source.get("RescaleSlope"), source.get("RescaleIntercept")

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inrcodec.errors import IncompleteSeries, InputError, UsageError
+from inrcodec.format.limits import AXIS, check
 from inrcodec.io.dicom.frames import Frame
 
 SAME_PLACE = 1e-3  # mm; positions are written with at least that precision
@@ -80,6 +81,38 @@ def grid_of(frames: list[Frame], stack: list[Frame]) -> NDArray[np.float64]:
             value=worst,
         )
     return _affine(frames[0], places[0], step)
+
+
+def sparse_grid(frames: list[Frame], spacing: float | None) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """The slice that each plane in order is, from 0, where slices are left out, and the affine of the grid.
+
+    Parameters
+    ----------
+    spacing : between slices in mm, if that is known; else what all distances are multiples of.
+
+    Raises `IncompleteSeries` for planes that are not on one grid.
+    """
+    if len(frames) == 1:
+        return np.zeros(1, np.int64), _affine(frames[0], frames[0].position, None)
+    places = _places(frames)
+    heights = places @ _normal(frames)
+    gaps = np.diff(heights)
+    gaps = gaps[gaps > SAME_PLACE]
+    if not len(gaps):
+        return np.zeros(len(frames), np.int64), _affine(frames[0], places[0], None)
+    for distance in filter(None, (spacing, _usual(gaps))):
+        levels = np.rint((heights - heights[0]) / distance)
+        step = (places[-1] - places[0]) / levels[-1] if levels[-1] else np.zeros(3)
+        off = np.linalg.norm(places - places[0] - levels[:, np.newaxis] * step, axis=1)
+        if levels[-1] and off.max() <= JITTER * distance:
+            check("longest axis", int(levels[-1]) + 1, AXIS)
+            return levels.astype(np.int64), _affine(frames[0], places[0], step)
+    place = f"({', '.join(f'{v:.3f}' for v in places[off.argmax()])})"
+    raise IncompleteSeries(
+        f"irregular slices: the one at {place} mm is {off.max():.3f} mm off the grid of slices "
+        f"{distance:.3f} mm apart: resample the series",
+        value=float(off.max()),
+    )
 
 
 def _normal(frames: list[Frame]) -> NDArray[np.float64]:

@@ -6,6 +6,7 @@ Invariant: no value changes on the way: integers stay exact.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from io import BytesIO
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
@@ -110,6 +111,9 @@ def _decoded(first: Frame, indices: list[int]) -> Iterator[Array]:
         correct_unused_bits=syntax.is_encapsulated,
     )
     _check_length(header, pixels.length)
+    if int(header.BitsAllocated) == 1 and not syntax.is_encapsulated:
+        yield from _unpacked(first, indices)
+        return
     decode = get_decoder(syntax).iter_array
     if syntax == DeflatedExplicitVRLittleEndian:  # which cannot be read from its middle
         stored = pydicom.dcmread(first.path, force=True)[pixels.keyword].value
@@ -118,6 +122,20 @@ def _decoded(first: Frame, indices: list[int]) -> Iterator[Array]:
     with first.path.open("rb") as stream:
         stream.seek(pixels.start)
         yield from (plane for plane, _ in decode(stream, indices=indices, raw=True, **options))
+
+
+def _unpacked(first: Frame, indices: list[int]) -> Iterator[Array]:
+    """Frames of single bits, which follow each other without a gap, so that few begin with a byte."""
+    rows, columns, pixels = int(first.header.Rows), int(first.header.Columns), first.pixels
+    size = rows * columns
+    deflated = first.header.file_meta.TransferSyntaxUID == DeflatedExplicitVRLittleEndian
+    whole = pydicom.dcmread(first.path, force=True)[pixels.keyword].value if deflated else None
+    with BytesIO(whole) if whole is not None else first.path.open("rb") as stream:
+        for index in indices:
+            skipped, start = index * size % 8, index * size // 8
+            stream.seek(start if deflated else pixels.start + start)
+            packed = np.frombuffer(stream.read(-(-(skipped + size) // 8)), np.uint8)
+            yield np.unpackbits(packed, bitorder="little")[skipped : skipped + size].reshape(rows, columns)
 
 
 def _check_length(header: Dataset, length: int) -> None:

@@ -30,12 +30,15 @@ from inrcodec.io.atomic import Location, atomic_folder, check_folder
 from inrcodec.io.dicom.identity import anonymous, from_template
 from inrcodec.io.dicom.lossy import declare_lossy
 from inrcodec.io.dicom.pet import PET, declare_pet, declare_slice
+from inrcodec.io.dicom.segmentation import SEGMENTATION
+from inrcodec.io.dicom.special import DOSE
 from inrcodec.io.dicom.stored_integers import Coding, coding_of
 from inrcodec.io.provenance import Provenance
 from inrcodec.volume.volume import Volume
 from inrcodec.volume.windows import WINDOWS
 
 _CLASSES = {"CT": CTImageStorage, "MR": MRImageStorage, PET: PositronEmissionTomographyImageStorage}
+_OTHER_OBJECTS = {SEGMENTATION: "a segmentation", DOSE: "a dose"}
 _WRITER = "INRCODEC"  # start of the implementation version name, which marks a folder that `write` made
 _NAME = re.compile(r"slice_\d{4,}\.dcm")
 # Cosine between rows and columns from which an affine counts as sheared in plane: beyond rounding.
@@ -51,6 +54,7 @@ def write(
     provenance: Provenance | None = None,
 ) -> None:
     """Write a volume as a new DICOM series, as `inrcodec.io.write`."""
+    _refuse_kind(volume.modality, labels=volume.labels)
     identity = anonymous() if template is None else from_template(template, volume.modality)
     coding = coding_of(volume)
     header = _series(volume, identity)
@@ -71,8 +75,17 @@ def write(
 def check_target(path: Location, force: bool, *, template: Location | None, modality: str) -> None:
     """Refuse a target or a template of `write` before the work is done; raises what it would."""
     check_folder(path, our_files, force)
+    _refuse_kind(modality)
     if template is not None:
         from_template(template, modality)
+
+
+def _refuse_kind(modality: str, *, labels: bool = False) -> None:
+    """Refuse what is no series of images in DICOM: labels or a dose would be taken for a scan."""
+    if labels or modality in _OTHER_OBJECTS:
+        what = _OTHER_OBJECTS.get(modality, "a label map")
+        cause = f"{what} is no series of images in DICOM, and cannot be written as one: write .nii.gz"
+        raise WriteError(cause, value=modality)
 
 
 def our_files(folder: Path) -> list[Path]:

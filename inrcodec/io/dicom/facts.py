@@ -1,0 +1,46 @@
+"""What the headers of a series say of its volume, beside voxels and place.
+
+In: headers, in the order of the slices.  Out: the unit of the values, and a description.
+Invariant: technical facts only; none of them identifies a person.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import Dataset
+
+from inrcodec.io.dicom.frames import Frame
+from inrcodec.io.dicom.lossy import code, lossy_facts
+from inrcodec.io.dicom.pet import PET, pet_facts
+from inrcodec.io.dicom.special import is_dose, is_map, mapped_unit
+from inrcodec.volume.volume import Fact
+
+
+def unit_of(header: Dataset) -> str:
+    """Unit of the physical values, "" if unknown."""
+    if header.get("Modality") == PET:
+        return code(header.get("Units") or "")
+    if is_dose(header):
+        return code(header.get("DoseUnits") or "")
+    if is_map(header):
+        return mapped_unit(header)
+    kind = str(header.get("RescaleType") or "HU")
+    # Enhanced images have slope and type in the frames' groups; a CT without any slope is not in HU.
+    scaled = "RescaleSlope" in header or "PerFrameFunctionalGroupsSequence" in header
+    return "HU" if header.get("Modality") == "CT" and kind == "HU" and scaled else ""
+
+
+def description_of(frames: list[Frame], affine: NDArray[np.float64]) -> dict[str, Fact]:
+    """Facts that a DICOM sink needs beyond the volume, where they are not the default."""
+    header, thickness = frames[0].header, frames[0].thickness
+    facts: dict[str, Fact] = {}
+    if header.get("PhotometricInterpretation") == "MONOCHROME1":  # small values are shown bright
+        facts["photometric"] = "MONOCHROME1"
+    if thickness is not None and thickness != round(float(np.linalg.norm(affine[:3, 2])), 6):
+        facts["thickness"] = thickness
+    if header.get("PatientPosition"):
+        facts["position"] = code(header.PatientPosition)
+    if header.get("Modality") == PET:
+        facts |= pet_facts([frame.header for frame in frames])
+    return facts | lossy_facts(header)
