@@ -47,7 +47,7 @@ def encode(
 
     Parameters
     ----------
-    source : path of a DICOM folder or file, ``.nii``, ``.nii.gz``, ``.npy``, ``.npz``; array, image or Volume
+    source : path of a DICOM folder or file, a file of another format; array, image or Volume
         Arrays are (z, y, x) or (y, x), of any integer or float dtype: of NumPy, torch, dask or whatever NumPy
         makes one of. Images of SimpleITK, nibabel and xarray (dimensions z, y, x) keep their geometry.
     options : EncodeOptions, optional

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import re
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 import inrcodec
 from inrcodec.cli import exits
 from inrcodec.encoder.presets import PRESETS
+from inrcodec.io.registry import DICOM, ENDINGS, FORMATS
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGES = sorted(page for page in DOCS.rglob("*.md") if "_build" not in page.parts)
@@ -107,3 +109,27 @@ def test_cells_of_executed_pages_are_python_or_shell():
     for cell in cells:
         if not cell.startswith("%%sh"):
             ast.parse(cell)
+
+
+def test_every_format_is_in_the_table_as_it_is():
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in TEXTS[DOCS / "formats.md"].partition("\n## Objects")[0].splitlines()
+        if line.startswith("| ") and not line.startswith(("| format", "| ---"))
+    ]
+    assert [row[0] for row in rows] == [form.name for form in FORMATS]
+    for (_, endings, read, write, extra, _), form in zip(rows, FORMATS, strict=True):
+        assert tuple(re.findall(r"`(\.[^`]+)`", endings)) == form.endings
+        assert (read, write) == ("yes", "yes" if form.sink else "no")
+        assert form.extra in extra
+        assert form is DICOM or not extra or form.extra
+
+
+@pytest.mark.parametrize("command", ["enc", "dec"])
+def test_endings_that_the_help_names_are_formats(command):
+    parser = importlib.import_module(f"inrcodec.cli.{command}").parser()
+    words = next(a.help for a in parser._actions if a.metavar == {"enc": "INPUT", "dec": "OUTPUT"}[command])
+    named = re.findall(r"\.[a-z.]+", words)
+    assert len(named) > 3
+    for ending in named:
+        assert ENDINGS[ending].sink or command == "enc"

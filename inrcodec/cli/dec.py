@@ -1,7 +1,7 @@
 """`inrv-dec`: an `.inrv` file becomes a volume again.
 
-In: the file, and where and how to write it. Out: NumPy, NIfTI or a DICOM series. Invariant: what comes back
-has the geometry, dtype and units of what went in.
+In: the file, and where and how to write it. Out: a DICOM series, or a file of another format. Invariant: what
+comes back has the geometry, dtype and units of what went in.
 """
 
 from __future__ import annotations
@@ -35,7 +35,11 @@ def parser() -> Parser:
     """The parser of `inrv-dec`."""
     made = Parser("inrv-dec", "Decompress an .inrv file.")
     made.add("input", metavar="FILE.inrv", help="file to read; - is standard input")
-    made.add("output", metavar="OUTPUT", help=".npy, .nii or .nii.gz; a folder for a DICOM series")
+    made.add(
+        "output",
+        metavar="OUTPUT",
+        help=".nii.gz, .npy, .nrrd, .mha, .tif …; a folder for a DICOM series",
+    )
     made.add_rows(OPTIONS)
     version, dicom = OPTIONS["quality"].group, "DICOM"
     start = "read the first bytes only: a coarser version"

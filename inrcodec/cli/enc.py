@@ -1,7 +1,7 @@
 """`inrv-enc`: a volume becomes an `.inrv` file.
 
-In: a DICOM folder or file, NIfTI or NumPy file, and options. Out: the file, and its report. Invariant: every
-refusal comes before the first minute of work, and an output is whole or not there.
+In: a DICOM folder or file, or a file of another format, and options. Out: the file, and its report.
+Invariant: every refusal comes before the first minute of work, and an output is whole or not there.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def parser() -> Parser:
     """The parser of `inrv-enc`."""
     made = Parser("inrv-enc", "Compress a CT or MR volume.")
-    made.add("input", metavar="INPUT", help="DICOM folder or file, .nii, .nii.gz, .npy or .npz")
+    made.add("input", metavar="INPUT", help="DICOM folder or file, .nii.gz, .npy, .nrrd, .mha, .tif …")
     made.add("output", metavar="OUTPUT.inrv", help="file to write; - is standard output")
     made.add_rows(ROWS)
     plan = "show the plan, its bytes and seconds; write nothing"

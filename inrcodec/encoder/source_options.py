@@ -66,7 +66,7 @@ class SourceOptions:
     spacing: Sequence[float] | None = row(
         None,
         Kind("above 0", _spacing, validate.parse_floats, "Z,Y,X"),
-        "voxel spacing, of NumPy files and DICOM without one",
+        "voxel spacing, of files without one",
         SOURCE,
         unit="mm",
         otherwise="1 mm",
@@ -98,7 +98,7 @@ class SourceOptions:
     modality: str | None = row(
         None,
         Kind("CT, MR …", _modality),
-        "of NIfTI and NumPy files, which lack it",
+        "of files other than DICOM, which lack it",
         SOURCE,
         metavar="TERM",
         otherwise="CT, if the values look like Hounsfield units",

@@ -36,7 +36,7 @@ def read(
     volume: int | None = None,
     slices: slice | None = None,
 ) -> Volume:
-    """Volume of a DICOM folder or file, `.nii`, `.nii.gz`, `.npy`, `.npz`, an array, an image or a volume.
+    """Volume of a DICOM folder or file, a file of another format, an array, an image or a volume.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ def read(
         dask's, or anything that NumPy can make one of. Of DICOM a folder (its subfolders included), a
         DICOMDIR, or one file: an enhanced multi-frame image is a volume, another a 2-D image.
     spacing : sequence of float, mm, optional
-        For arrays, `.npy` and `.npz`, in the order of their axes, and DICOM images whose header has none;
+        For arrays, in the order of their axes, and for files that have none (NumPy, some DICOM and TIFF);
         1 mm without it.
     series : str, optional
         Series Instance UID or number, where a DICOM folder holds several.
@@ -98,7 +98,7 @@ def write(
     force: bool = False,
     provenance: Provenance | None = None,
 ) -> None:
-    """Write a volume; the path's ending says how: `.npy`, `.nii`, `.nii.gz`, or a folder for DICOM.
+    """Write a volume; the path's ending says how, such as `.nii.gz` or `.npy`; a folder is for DICOM.
 
     The target is complete or not there at all; what was there before stays until then. DICOM is a new series,
     one file a slice: integers as they are (wider types narrowed where the values allow), floats in 65 535
