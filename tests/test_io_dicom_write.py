@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
-from dicom_maker import dataset, ramp, save, write_series
+from dicom_maker import dataset, ramp, save, write_pet, write_series
 from pydicom.uid import CTImageStorage, MRImageStorage, SecondaryCaptureImageStorage
 
+import inrcodec
+from inrcodec.cli.dec import main as inrv_dec
 from inrcodec.errors import InputError, UsageError, WriteError
 from inrcodec.format import fields
 from inrcodec.io import Provenance
@@ -230,6 +232,38 @@ def test_the_derivation_says_where_fine_detail_comes_from(tmp_path, detail, says
     assert says in derivation
     assert hides not in derivation
     assert len(derivation) <= 1024
+
+
+def test_a_lossy_series_says_its_ratio_by_allocated_and_by_stored_bits(tmp_path):
+    """The attribute has one value, the size of uncompressed pixel data by that of the compressed stream."""
+    write_series(tmp_path / "s", ramp(), BitsStored=12)
+    (tmp_path / "a.inrv").write_bytes(inrcodec.encode(tmp_path / "s", max_error=3))
+    assert inrv_dec([str(tmp_path / "a.inrv"), str(tmp_path / "d")]) == 0
+    allocated = 2 * ramp().size / (tmp_path / "a.inrv").stat().st_size
+    header = slices(tmp_path / "d")[0]
+    assert header.LossyImageCompressionRatio == pytest.approx(allocated)
+    said = header.DerivationDescription
+    assert (
+        f"{allocated:.2g}:1 by the bits allocated (16), {allocated * 12 / 16:.2g}:1 by the bits stored"
+        in said
+    )
+    assert said.endswith("(12).") and len(said) <= 1024
+
+
+def test_physical_values_of_a_pet_count_as_the_integers_that_they_were(tmp_path):
+    write_pet(tmp_path / "s", ramp(), [0.5, 0.25, 2.0, 1.0, 0.75])
+    (tmp_path / "a.inrv").write_bytes(inrcodec.encode(tmp_path / "s", max_error=3))
+    assert inrv_dec([str(tmp_path / "a.inrv"), str(tmp_path / "d")]) == 0
+    header = slices(tmp_path / "d")[0]
+    size = (tmp_path / "a.inrv").stat().st_size
+    assert header.LossyImageCompressionRatio == pytest.approx(2 * ramp().size / size)
+    assert "by the bits allocated (16)" in header.DerivationDescription
+
+
+@pytest.mark.parametrize("bits", ["many", 0, -1, 65, 1.5])
+def test_bits_that_cannot_be_are_those_of_the_array(bits):
+    volume = Volume(ramp(), np.eye(4), description={"bits_allocated": bits, "bits_stored": bits})
+    assert (volume.bits_allocated, volume.bits_stored) == (16, 16)
 
 
 def test_an_earlier_compression_is_not_forgotten_without_ours(tmp_path):

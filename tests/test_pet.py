@@ -268,3 +268,10 @@ def test_a_template_gives_what_uptake_is_computed_from(tmp_path):
     assert header.RadiopharmaceuticalInformationSequence[0].RadionuclideTotalDose == 3.7e8
     io.write(volume, tmp_path / "nobody")
     assert slices(tmp_path / "nobody")[0].SeriesDate != "20200102"
+
+
+@pytest.mark.parametrize("value", ["soon", 1e300, -1e300])
+def test_facts_of_a_hostile_file_are_left_out(tmp_path, value):
+    facts = {"frame_ms": value, "decay_factor": value, "frame_reference_ms": value}
+    io.write(scaled(description=facts), tmp_path / "d")
+    assert slices(tmp_path / "d")[0].FrameReferenceTime == 0

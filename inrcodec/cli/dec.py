@@ -9,21 +9,15 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
 
 from inrcodec.cli.arguments import Parser, given
 from inrcodec.cli.exits import run
 from inrcodec.cli.progress import StageBar
+from inrcodec.cli.provenance import statement
 from inrcodec.cli.stdio import input_bytes, put_json, refuse_same_file, refuse_stream, say
 from inrcodec.layers.decode_options import OPTIONS, DecodeOptions
-from inrcodec.report.text import facts, shortest
+from inrcodec.report.text import facts
 from inrcodec.validate import BYTES
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from inrcodec.file import InrvFile
-    from inrcodec.io.provenance import Detail, Provenance
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -74,7 +68,7 @@ def _decode(args: argparse.Namespace) -> None:
             args.output,
             template=args.template,
             force=args.force,
-            provenance=_provenance(args.output, volume.array, file, options),
+            provenance=statement(args.output, volume, file, options),
         )
         bar("write", 1.0)
     result = {
@@ -89,31 +83,3 @@ def _decode(args: argparse.Namespace) -> None:
     if args.json:
         put_json(result)
     say(facts(result), quiet=args.quiet or args.json)
-
-
-def _provenance(
-    output: str, array: NDArray[Any], file: InrvFile, options: DecodeOptions
-) -> Provenance | None:
-    """What a sink must say of a lossy copy, for the very voxels that it holds; nothing of a lossless one."""
-    from inrcodec.io import Provenance, is_dicom
-
-    whole_lattice = options.quality == "full" and file.uses_refinement(options) and not file.missing
-    bound = file.header.bound if whole_lattice else None
-    if array.dtype.kind == "f" and is_dicom(output):
-        bound = None  # DICOM has 65 536 steps for floats
-    if bound == 0:
-        return None
-    return Provenance(
-        ratio=array.nbytes / file.file_bytes,
-        detail=_detail(options, file, whole=whole_lattice),
-        bound="" if bound is None else f"{shortest(bound)} {file.header.unit}".strip(),
-    )
-
-
-def _detail(options: DecodeOptions, file: InrvFile, *, whole: bool) -> Detail:
-    if options.lowres:
-        return "low-res"
-    if file.uses_refinement(options):
-        return "refined" if whole else "coarse"
-    interpolated = options.quality == "preview" or (options.sr or file.header.sr) == "lanczos"
-    return "interpolated" if interpolated else "guessed"

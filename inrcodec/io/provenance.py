@@ -35,12 +35,16 @@ class Provenance:
     Parameters
     ----------
     ratio : float
-        Compression ratio, bytes of these voxels / bytes of the file: DICOM (0028,2112).
+        Compression ratio, bytes of these voxels as the source allocates them / bytes of the file. DICOM's
+        (0028,2112) is this one: the size of uncompressed pixel data by that of the compressed stream.
     method : str
         DICOM (0028,2114).
     detail : {"guessed", "interpolated", "low-res", "coarse", "refined"}
         Where detail finer than the low-res volume comes from: a super-resolution model, Lanczos, or
         nowhere, as the low-res volume itself is written; or a refinement, decoded in part or whole.
+    allocated, stored : int
+        Bits of a voxel in the source: that it takes, and that hold its value. Of the stored bits alone the
+        ratio is smaller.
     bound : str
         Largest error of any voxel, with its unit, where a bound was promised; else "".
     """
@@ -49,16 +53,29 @@ class Provenance:
     method: str = "INRV_1"
     detail: Detail = "guessed"
     bound: str = ""
+    allocated: int = 16
+    stored: int = 16
 
     @property
     def derivation(self) -> str:
         """Sentences for DICOM (0008,2111), at most 1024 characters."""
         promise = f"No voxel differs from the original by more than {self.bound}." if self.bound else ""
-        return f"{_SENTENCES[self.detail]}{promise}".strip()
+        return f"{_SENTENCES[self.detail]}{promise} {self._ratios}".strip()
+
+    @property
+    def _ratios(self) -> str:
+        of_stored = self.ratio * self.stored / self.allocated
+        return (
+            f"Compression ratio {_short(self.ratio)}:1 by the bits allocated ({self.allocated}), "
+            f"{_short(of_stored)}:1 by the bits stored ({self.stored})."
+        )
 
     @property
     def summary(self) -> str:
         """The same within the 79 characters of NIfTI's descrip."""
-        ratio = f"{self.ratio:.0f}" if self.ratio >= 10 else f"{self.ratio:.2g}"
         detail = f"error up to {self.bound}" if self.bound else _WORDS[self.detail]
-        return f"{self.method} lossy {ratio}:1, {detail}"
+        return f"{self.method} lossy {_short(self.ratio)}:1, {detail}"
+
+
+def _short(ratio: float) -> str:
+    return f"{ratio:.0f}" if ratio >= 10 else f"{ratio:.2g}"

@@ -24,9 +24,11 @@ DTYPES = frozenset(map(np.dtype, "i1 i2 i4 i8 u1 u2 u4 u8 f2 f4 f8".split()))
 
 Fact = int | float | str
 
-LABELS = "labels"  # key of a description: the values are numbers of segments
+# Keys of a description: the values are numbers of segments; bits of a voxel in the source.
+LABELS, ALLOCATED, STORED = "labels", "bits_allocated", "bits_stored"
 
 LONGEST_MODALITY = 16  # characters of DICOM's code strings
+MOST_BITS = 64  # of a voxel
 LARGEST_INTEGER = 2**53  # up to which float64, in which everything is computed, holds every integer
 
 
@@ -167,6 +169,20 @@ class Volume:
         """Whether values are numbers of segments, or parts of one, between which nothing lies."""
         return bool(self.description.get(LABELS))
 
+    @property
+    def bits_allocated(self) -> int:
+        """Bits that a voxel takes in the source; of the array where the source does not say it."""
+        return self._bits(ALLOCATED, 8 * self.array.dtype.itemsize)
+
+    @property
+    def bits_stored(self) -> int:
+        """Bits of a voxel in the source that hold its value: 12 of 16 in many CT."""
+        return self._bits(STORED, self.bits_allocated)
+
+    def _bits(self, fact: str, otherwise: int) -> int:
+        bits = self.description.get(fact)
+        return bits if isinstance(bits, int) and 1 <= bits <= MOST_BITS else otherwise
+
     def physical(self) -> NDArray[Any]:
         """Rescaled values, (z, y, x): float32, or float64 if float32 does not hold every stored value."""
         wide = self.array.dtype in (np.float64, np.int32, np.uint32, np.int64, np.uint64)
@@ -221,7 +237,8 @@ class Volume:
         if padding is not None:
             values = padding * slopes + intercepts
             padding = float(values[0]) if (values == values[0]).all() else None
-        return replace(self, array=array, slice_rescale=None, padding=padding)
+        facts = {ALLOCATED: self.bits_allocated, **self.description}
+        return replace(self, array=array, slice_rescale=None, padding=padding, description=facts)
 
     @cached_property
     def value_range(self) -> Range:

@@ -14,7 +14,7 @@ from inrcodec.io.dicom.frames import Frame
 from inrcodec.io.dicom.lossy import code, lossy_facts
 from inrcodec.io.dicom.pet import PET, pet_facts
 from inrcodec.io.dicom.special import is_dose, is_map, mapped_unit
-from inrcodec.volume.volume import Fact
+from inrcodec.volume.volume import ALLOCATED, STORED, Fact
 
 
 def unit_of(header: Dataset) -> str:
@@ -37,6 +37,9 @@ def description_of(frames: list[Frame], affine: NDArray[np.float64]) -> dict[str
     facts: dict[str, Fact] = {}
     if header.get("PhotometricInterpretation") == "MONOCHROME1":  # small values are shown bright
         facts["photometric"] = "MONOCHROME1"
+    bits = (header.get("BitsAllocated"), header.get("BitsStored"))
+    if all(bits) and bits[1] != bits[0]:
+        facts |= {ALLOCATED: int(bits[0]), STORED: int(bits[1])}
     if thickness is not None and thickness != round(float(np.linalg.norm(affine[:3, 2])), 6):
         facts["thickness"] = thickness
     if header.get("PatientPosition"):

@@ -38,6 +38,7 @@ IDENTITY = (
     *("SeriesDate", "SeriesTime", "RadiopharmaceuticalInformationSequence"),
     *("PatientOrientationCodeSequence", "PatientGantryRelationshipCodeSequence"),
 )
+_LARGEST = 2**31  # ms or factor: what DICOM's integers hold
 _MOST_RUNS = 12  # of slices with one value of a fact: bed positions
 _SEPARATOR = "\\"
 
@@ -85,9 +86,9 @@ def declare_slice(header: Dataset, volume: Volume, z: int) -> None:
     header.ImageIndex = z + 1
     for name, word in _OF_SLICES.items():
         value = volume.description.get(f"{name}@{z}", volume.description.get(name) if z == 0 else None)
-        if value is not None:
+        if isinstance(value, int | float) and abs(value) < _LARGEST:
             whole = word == "ActualFrameDuration"
-            setattr(header, word, round(float(value)) if whole else DSfloat(float(value), auto_format=True))
+            setattr(header, word, round(value) if whole else DSfloat(float(value), auto_format=True))
 
 
 def _runs(name: str, values: list[float | None]) -> dict[str, Fact]:
