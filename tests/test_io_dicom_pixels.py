@@ -234,3 +234,69 @@ def test_a_missing_decoder_names_its_extra(tmp_path, monkeypatch):
 def test_a_compression_that_nothing_decodes_is_refused(tmp_path):
     with pytest.raises(InputError, match="which no decoder reads: export it uncompressed"):
         read(compressed(tmp_path / "a", MPEG2MPML))
+
+
+def test_odd_big_endian_bytes_in_words_are_in_order(tmp_path):
+    plane = np.arange(15, dtype=np.uint8).reshape(3, 5)
+    header = dataset(plane, (0, 0, 0), RescaleIntercept=0)
+    words = np.frombuffer(plane.tobytes() + b"\0", "<u2")
+    header.PixelData, header["PixelData"].VR = words.astype(">u2").tobytes(), "OW"
+    header.file_meta.TransferSyntaxUID = ExplicitVRBigEndian
+    header.file_meta.MediaStorageSOPClassUID = header.SOPClassUID
+    header.file_meta.MediaStorageSOPInstanceUID = header.SOPInstanceUID
+    pydicom.dcmwrite(tmp_path / "a", header, implicit_vr=False, little_endian=False, enforce_file_format=True)
+    np.testing.assert_array_equal(read(tmp_path).array[0], plane)
+
+
+def test_single_bits_are_pixels(tmp_path):
+    bits = np.random.default_rng(0).integers(0, 2, (8, 12)).astype(np.uint8)
+    header = dataset(bits, (0, 0, 0), BitsAllocated=1, BitsStored=1, RescaleIntercept=0)
+    header.PixelData = np.packbits(bits.ravel(), bitorder="little").tobytes()
+    np.testing.assert_array_equal(read(save(header, tmp_path / "a")).array[0], bits)
+
+
+def test_packed_pixels_of_12_bits_are_refused(tmp_path):
+    header = dataset(ramp(1)[0], (0, 0, 0), BitsAllocated=12, BitsStored=12, PixelData=bytes(64))
+    with pytest.raises(InputError, match="cannot read the pixels"):
+        read(save(header, tmp_path / "a"))
+
+
+@pytest.mark.parametrize(("word", "dtype"), [("FloatPixelData", "f4"), ("DoubleFloatPixelData", "f8")])
+def test_floating_point_pixels_are_themselves(tmp_path, word, dtype):
+    array = np.random.default_rng(0).normal(size=(3, 4, 5)).astype(dtype)
+
+    def edit(k: int, header: pydicom.Dataset) -> None:
+        del header.PixelData, header.BitsStored, header.HighBit, header.PixelRepresentation
+        del header.RescaleSlope, header.RescaleIntercept
+        setattr(header, word, array[k].tobytes())
+
+    write_series(tmp_path, ramp(3, 4, 5), edit=edit, BitsAllocated=8 * np.dtype(dtype).itemsize)
+    volume = read(tmp_path)
+    assert volume.array.dtype == dtype
+    np.testing.assert_array_equal(volume.array, array)
+
+
+@pytest.mark.parametrize("name", ["JPEGLSLossless", "JPEG2000Lossless", "RLELossless"])
+def test_lossless_compression_of_slices_and_frames_makes_no_difference(tmp_path, name):
+    if name.startswith("JPEG"):
+        pytest.importorskip({"JPEGLSLossless": "jpeg_ls", "JPEG2000Lossless": "openjpeg"}[name])
+    array = np.random.default_rng(0).integers(-1000, 1000, (5, 64, 65)).astype(np.int16)
+    order = [3, 0, 4, 2, 1]
+    frames = enhanced(array[order], [100 + 2 * k for k in order])
+    plugin = {"encoding_plugin": "pydicom"} if name == "RLELossless" else {}
+    frames.compress(getattr(pydicom.uid, name), generate_instance_uid=False, **plugin)
+    np.testing.assert_array_equal(read(save(frames, tmp_path / "e")).array, array - 1024)
+    for path in write_series(tmp_path / "s", array):
+        header = pydicom.dcmread(path)
+        header.compress(getattr(pydicom.uid, name), generate_instance_uid=False, **plugin)
+        header.save_as(path)
+    np.testing.assert_array_equal(read(tmp_path / "s").array, array - 1024)
+
+
+def test_frames_of_several_fragments_are_put_together(tmp_path):
+    array = np.random.default_rng(0).integers(0, 3, (3, 16, 16)).astype(np.int16)
+    header = enhanced(array, [100, 102, 104])
+    header.compress(RLELossless, encoding_plugin="pydicom", generate_instance_uid=False)
+    parts = list(pydicom.encaps.generate_frames(header.PixelData, number_of_frames=3))
+    header.PixelData = encapsulate(parts, fragments_per_frame=2)
+    np.testing.assert_array_equal(read(save(header, tmp_path / "a")).array, array - 1024)

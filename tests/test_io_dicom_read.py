@@ -258,7 +258,11 @@ UNSUPPORTED = {
     "palette": ({"PhotometricInterpretation": "PALETTE COLOR"}, "colour image"),
     "no orientation": ({"ImageOrientationPatient": None}, "no orientation"),
     "skewed orientation": ({"ImageOrientationPatient": [1, 0, 0, 0.6, 0.8, 0]}, "perpendicular"),
-    "film": ({"NumberOfFrames": 3}, "3 frames without a place"),
+    "film": ({"NumberOfFrames": 3}, "3 frames without a place in space for each: only enhanced"),
+    "gated frames": (
+        {"NumberOfFrames": 3, "FrameIncrementPointer": [0x00540070, 0x00540080]},
+        "3 frames without a place .*, they follow each other by TimeSlotVector, SliceVector: only",
+    ),
     "modality table": ({"ModalityLUTSequence": item(LUTDescriptor=[1, 0, 16])}, "Modality LUT"),
     "slope of zero": ({"RescaleSlope": 0}, "do not scale"),
     "time": (

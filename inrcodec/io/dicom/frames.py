@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+from pydicom.datadict import keyword_for_tag
 
 from inrcodec.errors import IncompleteSeries, InputError, UsageError, reason
 from inrcodec.io.dicom import special
-from inrcodec.io.dicom.files import Image, Pixels
+from inrcodec.io.dicom.files import Image, Pixels, values_of
 from inrcodec.io.dicom.grids import is_grid, tiles_of
 
 if TYPE_CHECKING:
@@ -109,9 +110,11 @@ def _frames_of_file(image: Image) -> list[Frame]:
     if count == 1:
         plane = _frame(image, 0, [image.header] * len(_GROUPS))
         return _tiles(image, plane) if is_grid(image.header) else [plane]
+    steps = [keyword_for_tag(tag) or str(tag) for tag in values_of(image.header, "FrameIncrementPointer")]
+    by = f", they follow each other by {', '.join(steps)}" if steps else ""
     raise InputError(
-        f"{image.path} has {count} frames without a place for each (a film or a series in time), "
-        "only enhanced multi-frame images are volumes",
+        f"{image.path} has {count} frames without a place in space for each{by}: only enhanced multi-frame "
+        "images, whose frames have positions, are volumes",
         value=count,
     )
 
