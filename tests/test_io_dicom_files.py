@@ -209,6 +209,15 @@ def test_a_folder_that_may_not_be_searched_is_named(tmp_path, monkeypatch):
         read(tmp_path)
 
 
+def test_a_file_whose_series_cannot_be_told_is_named(tmp_path):
+    paths = write_series(tmp_path, ramp())
+    raw = paths[1].read_bytes()
+    place = raw.index(b"\x20\x00\x0e\x00UI") + 4
+    paths[1].write_bytes(raw[:place] + b"U\xda" + raw[place + 2 :])
+    with pytest.raises(IncompleteSeries, match=f"{paths[1].name} is not a valid DICOM file"):
+        read(tmp_path)
+
+
 def test_a_broken_file_is_named(tmp_path):
     (tmp_path / "broken").write_bytes(b"\0" * 128 + b"DICM" + b"\x02\x00\x00\x00UL\x04\x00\xff")
     with pytest.raises(IncompleteSeries, match="broken is"):

@@ -219,7 +219,7 @@ def _sort(path: Path, stream: BinaryIO, found: Found) -> bool:
             cause = (
                 str(error) if isinstance(error, _Damage) else f"is not a valid DICOM file ({reason(error)})"
             )
-            found.damaged.append(Damaged(path, cause, str(seen.found.get("SeriesInstanceUID") or "")))
+            found.damaged.append(Damaged(path, cause, seen.series()))
         return True
     if pixels is not None:
         found.images.append(Image(path, header, pixels))
@@ -257,6 +257,13 @@ class _Parse:
         if "TransferSyntaxUID" not in header.file_meta:
             header.file_meta.TransferSyntaxUID = _encoding(header)
         return header
+
+    def series(self) -> str:
+        """Series Instance UID of a damaged file, "" if that is damaged too."""
+        try:
+            return str(self.found.get("SeriesInstanceUID") or "")
+        except Exception:  # the parser's, on the same bytes again
+            return ""
 
     def image(self) -> Pixels | None:
         """Where the pixels are, None for what is no image; raises `_Damage` for what is not whole."""

@@ -43,6 +43,8 @@ def read_pixels(frames: list[Frame]) -> tuple[Array, list[Rescale], float | None
     """
     for syntax in {str(frame.header.file_meta.TransferSyntaxUID) for frame in frames}:
         _check_decoder(UID(syntax), frames[0])
+    for frame in {frame.path: frame for frame in frames}.values():  # before memory is asked for
+        _check_length(frame)
     stored = np.result_type(*(_stored_type(frame.header) for frame in frames))
     scales = {frame.rescale for frame in frames}
     whole = all(number.is_integer() and abs(number) < _LARGEST_SCALE for scale in scales for number in scale)
@@ -91,8 +93,7 @@ def _planes(frames: list[Frame]) -> Iterator[tuple[int, Array]]:
                 for place in part:  # several of a mosaic
                     yield place, values[frames[place].window or ...]
         except Exception as error:  # plug-ins may raise anything
-            kind = IncompleteSeries if isinstance(error, IncompleteSeries) else InputError
-            raise kind(f"cannot read the pixels of {path}: {reason(error)}", value=str(path)) from error
+            raise InputError(f"cannot read the pixels of {path}: {reason(error)}", value=str(path)) from error
 
 
 def _decoded(first: Frame, indices: list[int]) -> Iterator[Array]:
@@ -110,7 +111,6 @@ def _decoded(first: Frame, indices: list[int]) -> Iterator[Array]:
         # Unused bits are cleared in `_significant`, which also knows a high bit that is not the last one.
         correct_unused_bits=syntax.is_encapsulated,
     )
-    _check_length(header, pixels.length)
     if int(header.BitsAllocated) == 1 and not syntax.is_encapsulated:
         yield from _unpacked(first, indices)
         return
@@ -138,15 +138,19 @@ def _unpacked(first: Frame, indices: list[int]) -> Iterator[Array]:
             yield np.unpackbits(packed, bitorder="little")[skipped : skipped + size].reshape(rows, columns)
 
 
-def _check_length(header: Dataset, length: int) -> None:
+def _check_length(frame: Frame) -> None:
     """Refuse uncompressed pixels that do not fill the image, or that would fill another one."""
+    header, length = frame.header, frame.pixels.length
     if length == UNDEFINED:
         return
-    frame = int(header.Rows) * int(header.Columns) * int(header.BitsAllocated) / 8
+    size = int(header.Rows) * int(header.Columns) * int(header.get("BitsAllocated") or 0) / 8
     count = int(header.get("NumberOfFrames") or 1)
-    even = count * frame + 1  # with the byte that fills up an odd length
-    if not count * frame <= length < max((count + 1) * frame, even + 1):
-        raise IncompleteSeries(f"{length} bytes are there, {count} x {frame:g} should be")
+    even = count * size + 1  # with the byte that fills up an odd length
+    if not 0 < count * size <= length < max((count + 1) * size, even + 1):
+        cause = (
+            f"cannot read the pixels of {frame.path}: {length} bytes are there, {count} x {size:g} should be"
+        )
+        raise IncompleteSeries(cause, value=str(frame.path))
 
 
 def _significant(plane: Array, header: Dataset) -> Array:
