@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from inrcodec.errors import InputError, MissingExtra, UsageError, WriteError
-from inrcodec.io import Provenance, check_sink, read, write
+from inrcodec.io import Provenance, check_sink, read, tiff, write
 from inrcodec.io.itk import to_simpleitk
 from inrcodec.volume.volume import Volume
 
@@ -479,3 +479,21 @@ def test_a_missing_package_is_seen_before_anything_is_written(tmp_path, monkeypa
         with pytest.raises(MissingExtra, match=r"inrcodec\[tiff\]"):
             act(tmp_path / "a.tif")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("largest", "big"), [(2**32, False), (ARRAY.nbytes - 1, True)])
+def test_offsets_are_as_wide_as_they_need_to_be(tmp_path, monkeypatch, largest, big):
+    monkeypatch.setattr(tiff, "_LARGEST", largest)
+    write(Volume.from_array(ARRAY), tmp_path / "a.tif")
+    with tifffile.TiffFile(tmp_path / "a.tif") as file:
+        assert (file.is_bigtiff, file.is_ome) == (big, True)
+    np.testing.assert_array_equal(read(tmp_path / "a.tif").array, ARRAY)
+
+
+def test_one_of_many_volumes_of_a_metaimage_is_read_without_the_others(tmp_path):
+    many = np.random.default_rng(0).integers(0, 255, (128, 32, 32, 32)).astype(np.uint8)
+    itk.WriteImage(itk.GetImageFromArray(many, isVector=False), str(tmp_path / "a.mha"), True)
+    tracemalloc.start()
+    np.testing.assert_array_equal(read(tmp_path / "a.mha", volume=127).array, many[127])
+    assert tracemalloc.get_traced_memory()[1] < many.nbytes / 2
+    tracemalloc.stop()
