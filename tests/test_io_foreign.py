@@ -243,6 +243,17 @@ def test_voxels_outside_the_folder_are_refused(tmp_path, ending, name, cause):
         read(HEADERS[ending](tmp_path / "here" / f"a{ending}", name.format(tmp_path)))
 
 
+@pytest.mark.parametrize("gap", ["\n", "\x0c", "\x85", "\r"])
+def test_a_second_name_is_not_hidden_behind_the_first(tmp_path, gap):
+    """What ITK takes for one line, and what it does not, must be what was checked."""
+    (tmp_path / "secret.raw").write_bytes(ARRAY.tobytes())
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "a.raw").write_bytes(ARRAY.tobytes())
+    fields = f"encoding: raw\n# comment{gap}data file: a.raw\ndata file: ../secret.raw"
+    with pytest.raises(InputError, match=r"twice|outside its folder"):
+        read(nrrd(tmp_path / "here" / "a.nhdr", fields, b""))
+
+
 NOISE = np.random.default_rng(0).integers(0, 2**15, (2, 3, 4)).astype(np.int16)
 
 

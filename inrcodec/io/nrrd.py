@@ -115,14 +115,17 @@ def _header_of(path: Path) -> _Header:
     if not start.startswith(b"NRRD"):
         raise ValueError(f"it starts {start[:4].hex(' ') or 'nowhere'}")
     end = re.search(rb"\r?\n\r?\n", start)
-    lines = start[: end.start() if end else None].decode("latin-1").splitlines()
+    lines = start[: end.start() if end else None].decode("latin-1").split("\n")
     fields: dict[str, str] = {}
     for number, line in enumerate(lines):
         name, colon, value = line.partition(":")
         if colon and not line.startswith("#") and not value.startswith("="):
             listed = value.split()[:1] == ["LIST"]
             field = "\n".join(lines[number + 1 :]) if listed else value.strip()
-            fields.setdefault(name.strip().lower().replace(" ", ""), field)
+            key = name.strip().lower().replace(" ", "")
+            if key in fields:  # ITK might take the other
+                raise ValueError(f"its header says {name.strip()!r} twice")
+            fields[key] = field
     units = re.findall(r'"(.*?)"', fields.get("spaceunits", "").replace("µ", "u"))
     lengths = {MILLIMETRES.get(unit, 1.0) for unit in units} or {1.0}
     if len(lengths) > 1:
