@@ -277,3 +277,32 @@ def test_a_single_file_that_is_damaged_is_named(tmp_path):
     zipped(path)
     with pytest.raises(InputError, match="gunzip"):
         read(path)
+
+
+NUMBERS = {
+    "all": ([1, 2, 3, 4, 5], ""),
+    "backwards": ([5, 4, 3, 2, 1], ""),
+    "the first is lost": (
+        [2, 3, 4, 5, 6],
+        "no image has the instance number 1: slices may be missing at an end",
+    ),
+    "one is lost": ([1, 2, 4, 5, 6], "no image has the instance number 3: slices may be missing at an end"),
+    "numbered by another rule": ([1001, 1002, 1003, 1004, 1005], ""),
+    "not numbered": ([None] * 5, ""),
+    "one number": ([1] * 5, ""),
+}
+
+
+@pytest.mark.parametrize(("numbers", "notice"), NUMBERS.values(), ids=NUMBERS)
+def test_a_number_that_no_image_has_is_told(tmp_path, numbers, notice):
+    write_series(tmp_path, ramp(), edit=lambda k, h: setattr(h, "InstanceNumber", numbers[k]))
+    notices = read(tmp_path).notices
+    assert len(notices) == bool(notice)
+    assert "".join(notices).startswith(notice)
+
+
+def test_the_number_of_a_localizer_is_not_missing(tmp_path):
+    write_series(tmp_path, ramp(), edit=lambda k, h: setattr(h, "InstanceNumber", k + 2))
+    scout = {"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"], "InstanceNumber": 1}
+    save(dataset(ramp(1)[0], (0, 0, 0), **scout), tmp_path / "scout")
+    assert not any("instance number" in notice for notice in read(tmp_path).notices)

@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 from pydicom import Dataset
 from pydicom.filereader import read_partial
 from pydicom.multival import MultiValue
-from pydicom.tag import Tag
+from pydicom.tag import BaseTag, Tag
 from pydicom.uid import (
     UID,
     DeflatedExplicitVRLittleEndian,
@@ -59,6 +59,7 @@ TAGS: list[Any] = [
     *(0x00650010, 0x00651009, 0x00651037, 0x00651050, 0x00651051),  # United Imaging, with slices of a grid
     *(0x0019100A, 0x00290010, 0x00290011, 0x00291010, 0x00291110),  # Siemens: slices of a mosaic
 ]
+_TAGS: list[BaseTag | int] = [Tag(word) for word in TAGS]
 STRUCTURES = "RTSTRUCT"
 UNDEFINED = 0xFFFFFFFF  # length of an element that ends with a delimiter
 _MAGIC_AT, _MAGIC = 128, b"DICM"
@@ -249,7 +250,7 @@ class _Parse:
 
     def header(self) -> Dataset:
         """All of `TAGS` that the file has."""
-        header = read_partial(self.stream, self._stop, force=True, specific_tags=[Tag(t) for t in TAGS])
+        header = read_partial(self.stream, self._stop, force=True, specific_tags=_TAGS)
         self.found = header
         for part in (header.file_meta, header):
             for _ in part.iterall():  # pydicom converts a value when it is read: a malformed one fails here

@@ -13,6 +13,8 @@ from pathlib import Path
 from inrcodec.errors import InputError
 from inrcodec.io.dicom.files import Found, Image
 
+_LISTED = 5
+
 logger = logging.getLogger(__name__)
 
 
@@ -34,11 +36,27 @@ def choose_series(found: Found, requested: str | None = None) -> tuple[list[Imag
             raise damaged.error()
     for other in groups.keys() - {uid}:
         logger.info("left out series %s", lines[other])
-    series = [image for image in groups[uid] if not image.is_localizer] or groups[uid]
-    notices = [_left_out(image.path, "it is a localizer") for image in groups[uid] if image not in series]
+    series = [image for image in groups[uid] if not image.is_localizer]
+    notices = []
+    if series:  # not all of them are localizers
+        notices = [_left_out(image.path, "it is a localizer") for image in groups[uid] if image.is_localizer]
     notices += [_left_out(path, "it has no pixels") for path, of in found.without_pixels if of == uid]
     notices += [_left_out(file.path, f"it {file.cause}") for file in found.damaged]
-    return _without_copies(series), notices
+    notices += _gap_in_numbers(groups[uid])
+    return _without_copies(series or groups[uid]), notices
+
+
+def _gap_in_numbers(images: list[Image]) -> list[str]:
+    """A notice of instance numbers that no file has: a lost slice at an end leaves no gap in space."""
+    stated = {str(image.header.get("InstanceNumber") or "").strip() for image in images}
+    if not all(number.isdigit() for number in stated) or len(stated) < len(images):
+        return []  # not numbered one by one
+    numbers = set(map(int, stated))
+    missing = sorted(set(range(1, max(numbers) + 1)) - numbers) if max(numbers) <= 2 * len(numbers) else []
+    if not missing:
+        return []
+    listed = ", ".join(map(str, missing[:_LISTED])) + (" ..." if len(missing) > _LISTED else "")
+    return [f"no image has the instance number {listed}: slices may be missing at an end of the series"]
 
 
 def _left_out(path: Path, cause: str) -> str:
