@@ -102,14 +102,17 @@ def _pushed(states: Words, frequency: Halves, start: Halves) -> bytes:
 def _pushed_on_one(states: Words, frequency: Halves, start: Halves) -> bytes:
     """The same for a single lane, run by run of equal symbols."""
     x, words = int(states[0]), list[int]()
-    for first, stop in reversed(_runs(frequency.astype(np.uint32) << 16 | start)):
-        f, s = int(frequency[first]), int(start[first])
-        full, rest = f << 63 - BITS, (1 << BITS) - f
-        for _ in range(stop - first):
-            if x >= full:
-                words.append(x & 0xFFFFFFFF)
-                x >>= 32
-            x += x // f * rest + s
+    for end in range(len(frequency), 0, -PIECES[1]):  # a list of runs takes memory
+        begin = max(0, end - PIECES[1])
+        symbols = frequency[begin:end].astype(np.uint32) << 16 | start[begin:end]
+        for first, stop in reversed(_runs(symbols)):
+            f, s = divmod(int(symbols[first]), 1 << 16)
+            full, rest = f << 63 - BITS, (1 << BITS) - f
+            for _ in range(stop - first):
+                if x >= full:
+                    words.append(x & 0xFFFFFFFF)
+                    x >>= 32
+                x += x // f * rest + s
     states[0] = x
     return np.array(words[::-1], "<u4").tobytes()
 
