@@ -15,7 +15,8 @@ from inrcodec.cli.dec import main as inrv_dec
 from inrcodec.errors import InputError, UsageError, WriteError
 from inrcodec.format import fields
 from inrcodec.io import Provenance
-from inrcodec.io.dicom import read, write
+from inrcodec.io.dicom import check_target, read, write
+from inrcodec.volume.affine import Grid
 from inrcodec.volume.volume import Volume
 
 SAMPLE = Path(__file__).parent / "data" / "vhf-head-dicom"
@@ -354,6 +355,98 @@ def test_a_template_of_two_patients_is_refused(tmp_path):
 def test_a_template_of_another_modality_is_refused(tmp_path):
     with pytest.raises(UsageError, match="template is CT and the volume is MR"):
         write(Volume(ramp(), np.eye(4), modality="MR"), tmp_path / "d", template=SAMPLE)
+
+
+# --- a template's place
+
+
+def placed(shift=(0, 0, 0), shape=(5, 6, 7), step=2.0, **words):
+    affine = np.diag([0.25, 0.5, step, 1.0])
+    affine[:3, 3] = np.add((10, -20, 100), shift)
+    return Volume(np.zeros(shape, np.int16), affine, modality="CT", **words)
+
+
+def turned_over():
+    affine = placed().affine.copy()
+    affine[:3, :3] = affine[:3, [1, 0, 2]] * [2, 0.5, 1]
+    return affine
+
+
+@pytest.mark.parametrize(
+    "volume",
+    [
+        placed(),
+        placed().part(slice(1, 3)),
+        placed(step=4.0, shape=(3, 6, 7)),
+        Volume(np.zeros((3, 3, 4), np.int16), placed().affine @ np.diag([2, 2, 2, 1]), modality="CT"),
+        Volume(
+            np.zeros((5, 6, 7), np.int16), placed((1.5, 0, 0)).affine @ np.diag([-1, 1, 1, 1]), modality="CT"
+        ),
+    ],
+    ids=["the same", "a part", "every other slice", "coarser", "mirrored"],
+)
+def test_a_template_is_where_the_volume_is(tmp_path, volume):
+    write_series(tmp_path / "s", ramp())
+    write(volume, tmp_path / "d", template=tmp_path / "s")
+    assert slices(tmp_path / "d")[0].PatientID == "4711"
+
+
+@pytest.mark.parametrize(
+    "volume",
+    [
+        placed((0, 0, 60)),
+        placed((3, 0, 0)),
+        placed((0, 0, 5)),
+        placed(shape=(5, 12, 14)),
+        placed(shape=(5, 3, 4)),
+        Volume(np.zeros((5, 6, 7), np.int16), np.eye(4), modality="CT"),
+        Volume(np.zeros((5, 6, 14), np.int16), turned_over(), modality="CT"),
+    ],
+    ids=["above", "beside", "in part", "larger", "smaller", "nowhere", "turned"],
+)
+def test_a_template_that_lies_elsewhere_is_refused(tmp_path, volume):
+    write_series(tmp_path / "s", ramp(), FrameOfReferenceUID="1.2.3.4")
+    acts = (
+        lambda: write(volume, tmp_path / "d", template=tmp_path / "s"),
+        lambda: check_target(
+            tmp_path / "d",
+            False,
+            template=tmp_path / "s",
+            modality="CT",
+            grid=Grid(volume.affine, volume.shape),
+        ),
+    )
+    for act in acts:
+        with pytest.raises(UsageError, match=r"lies elsewhere: the images from \(10, -20, 100\)") as caught:
+            act()
+        assert caught.value.option == "template"
+    assert not (tmp_path / "d").exists()
+
+
+def test_of_several_series_that_is_taken_which_lies_where_the_volume_does(tmp_path, caplog):
+    write_series(tmp_path / "s" / "a", ramp(), FrameOfReferenceUID="1.1", SeriesDescription="low")
+    there = [(10.0, -20.0, 300.0 + 2 * k) for k in range(5)]
+    about = {"SeriesInstanceUID": "1.2.9", "FrameOfReferenceUID": "1.9", "SeriesDescription": "high"}
+    write_series(tmp_path / "s" / "b", ramp(), positions=there, **about)
+    for shift, space, name in ((0, "1.1", "low"), (200, "1.9", "high")):
+        write(placed((0, 0, shift)), tmp_path / f"d{shift}", template=tmp_path / "s")
+        header = slices(tmp_path / f"d{shift}")[0]
+        assert (header.FrameOfReferenceUID, header.SeriesDescription) == (space, f"{name} (inrcodec)")
+    assert "1 series that lie elsewhere: patient and study are taken from 1.2.9" in caplog.text
+
+
+def test_a_part_of_a_tilted_stack_is_where_the_stack_is(tmp_path):
+    positions = [(10.0, -20.0 + 8 * k, 100.0 + 2 * k) for k in range(5)]
+    write_series(tmp_path / "s", ramp(), positions=positions)
+    write(read(tmp_path / "s").part(slice(3, 5)), tmp_path / "d", template=tmp_path / "s")
+    assert slices(tmp_path / "d")[0].PatientID == "4711"
+
+
+def test_the_command_compares_the_place_before_it_decodes(tmp_path, capsys):
+    write_series(tmp_path / "s", ramp())
+    (tmp_path / "a.inrv").write_bytes(inrcodec.encode(placed((0, 0, 60)), lossless=True))
+    assert inrv_dec([str(tmp_path / "a.inrv"), str(tmp_path / "d"), "--template", str(tmp_path / "s")]) == 2
+    assert "--template: the template lies elsewhere" in capsys.readouterr().err
 
 
 # --- the folder -----------------------------------------------------------------------------------

@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
+from dicom_maker import write_series
 
 import inrcodec
+from inrcodec import io
 from inrcodec.cli import dec, enc
 from inrcodec.errors import UsageError
 from inrcodec.format import container
@@ -58,8 +60,9 @@ def test_a_modality_that_dicom_could_not_write_is_refused(word):
 
 
 def test_what_is_taken_for_ct_is_so_in_file_report_and_series(tmp_path, capsys):
-    array = volume(-1000, 2000).array
-    report = inrcodec.encode_file(array, tmp_path / "a.inrv", **TINY)
+    there = io.read(SAMPLE)
+    source = Volume.from_array(there.array, affine=there.affine)  # which does not say what it is
+    report = inrcodec.encode_file(source, tmp_path / "a.inrv", **TINY)
     assert (report.modality, report.unit) == ("CT", "HU")
     assert any("taken for CT" in notice for notice in report.notices)
     decoded = inrcodec.decode_volume(tmp_path / "a.inrv")
@@ -79,7 +82,9 @@ def test_the_users_modality_is_in_the_file(tiny, capsys):
 
 
 def test_a_template_needs_a_modality_that_is_known(tiny, capsys):
-    words = [str(tiny / "in.inrv"), str(tiny / "out"), "--template", str(SAMPLE)]
+    there = [(0.0, 0.0, 2.0 * k) for k in range(8)]
+    write_series(tiny / "s", np.load(tiny / "in.npy"), positions=there, PixelSpacing=[1, 1])
+    words = [str(tiny / "in.inrv"), str(tiny / "out"), "--template", str(tiny / "s")]
     assert container.read(tiny / "in.inrv")[0].modality == ""
     assert dec.main(words) == 2
     assert "--modality" in capsys.readouterr().err

@@ -52,6 +52,7 @@ def _decode(args: argparse.Namespace) -> None:
     refuse_stream(args.output, "a volume is written to a file or folder")
     refuse_same_file(args.input, args.output)
     from inrcodec import api, io
+    from inrcodec.volume.affine import Grid
     from inrcodec.volume.modality import parse_modality, reconcile
 
     requested = parse_modality(args.modality)
@@ -59,7 +60,8 @@ def _decode(args: argparse.Namespace) -> None:
     file = api.open(input_bytes(args.input), args.max_bytes)
     file.check_options(options)
     modality = reconcile(file.header.modality, requested)
-    io.check_sink(args.output, args.force, template=args.template, modality=modality)
+    grid = Grid(file.affine, file.shape)
+    io.check_sink(args.output, args.force, template=args.template, modality=modality, grid=grid)
     with StageBar(quiet=args.quiet, verbose=args.verbose) as bar:
         volume = file.volume(options, bar)
         bar("write", 0.0)

@@ -22,6 +22,7 @@ from inrcodec.io.foreign import overheard
 from inrcodec.io.memory import Shaped, SimpleITKImage
 from inrcodec.io.provenance import Provenance
 from inrcodec.io.registry import DICOM, ENDINGS, Format, by_ending
+from inrcodec.volume.affine import Grid
 from inrcodec.volume.volume import Volume
 
 Source: TypeAlias = Location | NDArray[Any] | Volume | Shaped | SimpleITKImage
@@ -130,7 +131,12 @@ def write(
 
 @overheard()
 def check_sink(
-    path: Location, force: bool = False, *, template: Location | None = None, modality: str = ""
+    path: Location,
+    force: bool = False,
+    *,
+    template: Location | None = None,
+    modality: str = "",
+    grid: Grid | None = None,
 ) -> None:
     """Refuse a target of `write` before the work is done.
 
@@ -138,11 +144,13 @@ def check_sink(
     ----------
     modality : str
         Of the volume that will be written, "" if unknown; a template is then refused.
+    grid : Grid, optional
+        Of that volume; a template has to lie where it does.
 
     Raises
     ------
     UsageError, WriteError
-        As `write`, for the target's ending and its place, and a template of another modality.
+        As `write`, for the target's ending and its place, and a template of another modality or place.
     MissingExtra
         A package that the target needs is not installed.
     InputError
@@ -151,7 +159,7 @@ def check_sink(
     form = _sink_format(path)
     _accepted({"template": template}, form.write_options, form.name)
     if form is DICOM:
-        form.call("check_target", path, force, template=template, modality=modality)
+        form.call("check_target", path, force, template=template, modality=modality, grid=grid)
     else:
         check_file(path, force)
     if form.writer and find_spec(form.writer) is None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -30,6 +30,13 @@ field `volume.affine`): far below any gantry tilt, far above the rounding of a f
 
 PLANES = ("sagittal", "coronal", "axial")
 """Planes by the patient's axis that they are across: L, P, S."""
+
+
+class Grid(NamedTuple):
+    """Where the voxels of a volume are."""
+
+    affine: Affine  # (4, 4), voxel index (x, y, z, 1) to LPS mm
+    shape: Shape  # voxels along (z, y, x)
 
 
 def is_singular(axes: Affine) -> bool:

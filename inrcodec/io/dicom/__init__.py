@@ -17,7 +17,7 @@ from inrcodec.io.dicom.files import Found, Image, find_images
 from inrcodec.io.dicom.frames import Frame, frames_of
 from inrcodec.io.dicom.geometry import grid_of, in_order, part_of
 from inrcodec.io.dicom.pixels import read_pixels
-from inrcodec.io.dicom.segmentation import SEGMENTATION, is_segmentation, one_segment, segment_rescale
+from inrcodec.io.dicom.segmentation import is_segmentation, one_segment, segment_rescale
 from inrcodec.io.dicom.series import choose_series
 from inrcodec.io.dicom.volumes import one_volume
 from inrcodec.io.dicom.write import check_target, write
@@ -84,7 +84,7 @@ def _segment(
         array=array,
         affine=affine,
         rescale=segment_rescale(frames[0].header),
-        modality=SEGMENTATION,
+        modality=str(frames[0].header.Modality),
         ndim=2 if depth == 1 else 3,
         source_bytes=_bytes(every_frame, frames),
         description={LABELS: 1} | description_of(frames, affine),

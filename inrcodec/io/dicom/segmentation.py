@@ -17,8 +17,7 @@ from inrcodec.format import limits
 from inrcodec.io.choice import chosen_volume
 from inrcodec.io.dicom.frames import Frame
 from inrcodec.io.dicom.geometry import in_order, sparse_grid
-
-SEGMENTATION = "SEG"
+from inrcodec.io.dicom.special import SEGMENTATION
 
 
 def is_segmentation(frames: list[Frame]) -> bool:

@@ -17,7 +17,7 @@ from pydicom.uid import ParametricMapStorage
 from inrcodec.errors import IncompleteSeries, InputError
 from inrcodec.io.dicom.files import values_of
 
-DOSE = "RTDOSE"
+DOSE, SEGMENTATION = "RTDOSE", "SEG"  # modalities
 _MAPPING = "RealWorldValueMappingSequence"
 
 

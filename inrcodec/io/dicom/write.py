@@ -30,10 +30,10 @@ from inrcodec.io.atomic import Location, atomic_folder, check_folder
 from inrcodec.io.dicom.identity import anonymous, from_template
 from inrcodec.io.dicom.lossy import declare_lossy
 from inrcodec.io.dicom.pet import PET, declare_pet, declare_slice
-from inrcodec.io.dicom.segmentation import SEGMENTATION
-from inrcodec.io.dicom.special import DOSE
+from inrcodec.io.dicom.special import DOSE, SEGMENTATION
 from inrcodec.io.dicom.stored_integers import Coding, coding_of
 from inrcodec.io.provenance import Provenance
+from inrcodec.volume.affine import Grid
 from inrcodec.volume.volume import Volume
 from inrcodec.volume.windows import WINDOWS
 
@@ -55,7 +55,8 @@ def write(
 ) -> None:
     """Write a volume as a new DICOM series, as `inrcodec.io.write`."""
     _refuse_kind(volume.modality, labels=volume.labels)
-    identity = anonymous() if template is None else from_template(template, volume.modality)
+    grid = Grid(volume.affine, volume.shape)
+    identity = anonymous() if template is None else from_template(template, volume.modality, grid)
     coding = coding_of(volume)
     header = _series(volume, identity)
     _describe_image(header, volume, coding)
@@ -72,12 +73,14 @@ def write(
             header.save_as(folder / f"slice_{number + 1:04d}.dcm", enforce_file_format=True)
 
 
-def check_target(path: Location, force: bool, *, template: Location | None, modality: str) -> None:
+def check_target(
+    path: Location, force: bool, *, template: Location | None, modality: str, grid: Grid | None = None
+) -> None:
     """Refuse a target or a template of `write` before the work is done; raises what it would."""
     check_folder(path, our_files, force)
     _refuse_kind(modality)
     if template is not None:
-        from_template(template, modality)
+        from_template(template, modality, grid)
 
 
 def _refuse_kind(modality: str, *, labels: bool = False) -> None:
