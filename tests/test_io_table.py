@@ -57,9 +57,10 @@ def test_an_array_keeps_its_spacing_and_a_volume_is_itself():
     assert read(VOLUME) is VOLUME
 
 
-def test_a_dicom_file_may_have_any_name(tmp_path):
-    (tmp_path / "image.20240131").write_bytes((DATA / "vhf-head-dicom" / "IM0003").read_bytes())
-    assert read(tmp_path / "image.20240131").ndim == 2
+@pytest.mark.parametrize("name", ["image.20240131", "image.img"])
+def test_a_dicom_file_may_have_any_name(tmp_path, name):
+    (tmp_path / name).write_bytes((DATA / "vhf-head-dicom" / "IM0003").read_bytes())
+    assert read(tmp_path / name).ndim == 2
 
 
 @pytest.mark.parametrize(

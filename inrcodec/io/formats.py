@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -199,8 +200,15 @@ def _source_format(path: Path) -> Format:
         return form if form is not None and form.plugin else DICOM
     if path.suffix.lower() == ".inrv":
         raise InputError(f"{path} is compressed already, did you mean to decode it?", value=str(path))
-    # Anything else is tried as DICOM, whose files have any name or none.
-    return by_ending(path) or DICOM
+    # Anything else is tried as DICOM, whose files have any name or none: old ones end in .img too.
+    form = by_ending(path)
+    return DICOM if form is None or (".img" in form.endings and _begins_as_dicom(path)) else form
+
+
+def _begins_as_dicom(path: Path) -> bool:
+    with suppress(OSError), path.open("rb") as stream:
+        return stream.read(132)[128:] == b"DICM"
+    return False  # its reader says why it cannot be read
 
 
 def _sink_format(path: Location) -> Format:
