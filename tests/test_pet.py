@@ -275,3 +275,14 @@ def test_facts_of_a_hostile_file_are_left_out(tmp_path, value):
     facts = {"frame_ms": value, "decay_factor": value, "frame_reference_ms": value}
     io.write(scaled(description=facts), tmp_path / "d")
     assert slices(tmp_path / "d")[0].FrameReferenceTime == 0
+
+
+@pytest.mark.parametrize("position", ["HFS", "FFP", "HFDR", "FFDL"])
+def test_the_patients_position_is_said_in_codes(tmp_path, position):
+    """The standard has no Patient Position beside the codes of a PET."""
+    io.write(scaled(description={"position": position}), tmp_path / "d")
+    assert "PatientPosition" not in slices(tmp_path / "d")[0]
+    assert io.read(tmp_path / "d").description["position"] == position
+    io.write(scaled(description={"position": "SITTING"}), tmp_path / "e")
+    assert list(slices(tmp_path / "e")[0].PatientOrientationCodeSequence) == []
+    assert "position" not in io.read(tmp_path / "e").description

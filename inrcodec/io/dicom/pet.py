@@ -32,12 +32,22 @@ _OF_SLICES = {
     "frame_reference_ms": "FrameReferenceTime",
     "decay_factor": "DecayFactor",
 }
-TAGS = ("Units", *_OF_SERIES.values(), *_OF_SLICES.values())
+_ORIENTATION, _ENTRY = "PatientOrientationCodeSequence", "PatientGantryRelationshipCodeSequence"
+TAGS = ("Units", *_OF_SERIES.values(), *_OF_SLICES.values(), _ORIENTATION, _ENTRY)
 # Of the template: what decay and uptake are computed from.
 IDENTITY = (
     *("SeriesDate", "SeriesTime", "RadiopharmaceuticalInformationSequence"),
-    *("PatientOrientationCodeSequence", "PatientGantryRelationshipCodeSequence"),
+    *(_ORIENTATION, _ENTRY),
 )
+# The two parts of a patient position such as HFS, which PET has as codes of SNOMED instead (CID 19 to 21).
+_ENTRIES = {"HF": ("102540008", "headfirst"), "FF": ("102541007", "feet-first")}
+_RECUMBENT = ("102538003", "recumbent")
+_SIDES = {
+    "S": ("40199007", "supine"),
+    "P": ("1240000", "prone"),
+    "DR": ("102535000", "right lateral decubitus"),
+    "DL": ("102536004", "left lateral decubitus"),
+}
 _LARGEST = 2**31  # ms or factor: what DICOM's integers hold
 _MOST_RUNS = 12  # of slices with one value of a fact: bed positions
 _SEPARATOR = "\\"
@@ -52,7 +62,8 @@ def pet_facts(headers: Sequence[Dataset]) -> dict[str, Fact]:
             facts[name] = text
     for name, word in _OF_SLICES.items():
         facts |= _runs(name, [_number(header.get(word)) for header in headers])
-    return facts
+    position = _position(headers[0])
+    return facts | ({"position": position} if position else {})
 
 
 def declare_pet(header: Dataset, volume: Volume) -> None:
@@ -71,13 +82,17 @@ def declare_pet(header: Dataset, volume: Volume) -> None:
     header.NumberOfSlices = volume.shape[0]
     for word in IDENTITY[:2]:  # type 1: of the template, or of this series
         setattr(header, word, header.get(word) or header[f"Content{word[6:]}"].value)
+    entry, side = _ENTRIES.get(header.PatientPosition[:2]), _SIDES.get(header.PatientPosition[2:])
+    del header.PatientPosition  # the two sequences are in its place
+    if entry and side and not header.get(_ORIENTATION):
+        header.PatientOrientationCodeSequence = [_code(*_RECUMBENT)]
+        header.PatientOrientationCodeSequence[0].PatientOrientationModifierCodeSequence = [_code(*side)]
+        header.PatientGantryRelationshipCodeSequence = [_code(*entry)]
     for word in IDENTITY[2:]:
         if word not in header:
             setattr(header, word, [])
     for word in ("AcquisitionDate", "AcquisitionTime"):
         setattr(header, word, header.get(word) or "")
-    if not header.PatientPosition:  # which the two sequences are in place of
-        del header.PatientPosition
     header.FrameReferenceTime, header.ActualFrameDuration = DSfloat(0.0), None
 
 
@@ -96,6 +111,26 @@ def _runs(name: str, values: list[float | None]) -> dict[str, Fact]:
     starts = [z for z, value in enumerate(values) if z == 0 or value != values[z - 1]]
     runs = {f"{name}@{z}" if z else name: value for z in starts if (value := values[z]) is not None}
     return dict(runs) if len(runs) == len(starts) <= _MOST_RUNS else {}
+
+
+def _position(header: Dataset) -> str:
+    """The patient position that the codes of a PET stand for, "" if it is another one."""
+    sides = [item.get("PatientOrientationModifierCodeSequence") for item in header.get(_ORIENTATION) or []]
+    values = [
+        str(sequence[0].get("CodeValue")) if sequence else ""
+        for sequence in (header.get(_ENTRY), sides[0] if sides else None)
+    ]
+    words = [
+        next((word for word, (code, _) in table.items() if code == value), "")
+        for table, value in zip((_ENTRIES, _SIDES), values, strict=True)
+    ]
+    return "".join(words) if all(words) else ""
+
+
+def _code(value: str, meaning: str) -> Dataset:
+    item = Dataset()
+    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = value, "SCT", meaning
+    return item
 
 
 def _texts(value: Any) -> list[str]:

@@ -140,7 +140,7 @@ def _series(volume: Volume, header: Dataset) -> Dataset:
     elif modality == PET:
         declare_pet(header, volume)
     else:
-        header.ConversionType = "WSD"
+        header.ConversionType, header.PatientOrientation = "WSD", ""
     return header
 
 
