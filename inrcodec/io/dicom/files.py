@@ -141,6 +141,8 @@ def find_images(source: Path) -> Found:
 
     Raises `InputError` without any image; as `IncompleteSeries` if there are only damaged ones.
     """
+    if not source.exists():
+        raise InputError(f"{source} does not exist, check the path", value=str(source))
     folder = source.parent if source.name.upper() == "DICOMDIR" else source
     found, others = Found(), []
     paths = list(_walk(folder, found)) if folder.is_dir() else [folder]
