@@ -441,6 +441,25 @@ def test_colours_and_several_images_are_refused(tmp_path):
         read(tmp_path / "c.tif")
 
 
+@pytest.mark.parametrize("name", ["../secret.tif", "other.tif"])
+def test_pages_in_another_file_are_not_read(tmp_path, name):
+    (tmp_path / "here").mkdir()
+    other = (tmp_path / "here" / name).resolve()
+    tifffile.imwrite(other, ARRAY, photometric=GREY, metadata=None)
+    path = tmp_path / "here" / "a.ome.tif"
+    uuid = "urn:uuid:11111111-1111-1111-1111-11111111111"
+    text = (
+        '<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" UUID="' + uuid + '1">'
+        '<Image ID="Image:0"><Pixels ID="Pixels:0" DimensionOrder="XYCZT" Type="int16" SizeX="4" SizeY="3" '
+        'SizeC="1" SizeZ="2" SizeT="1"><Channel ID="Channel:0:0" SamplesPerPixel="1"/>'
+        f'<TiffData IFD="0" PlaneCount="2"><UUID FileName="{name}">{uuid}2</UUID></TiffData>'
+        "</Pixels></Image></OME>"
+    )
+    tifffile.imwrite(path, NOISE[0], photometric=GREY, metadata=None, description=text)
+    with pytest.raises(InputError, match="pages in other files"):
+        read(path)
+
+
 @pytest.mark.parametrize("compression", [None, "zlib"])
 def test_pages_outside_the_file_are_refused(tmp_path, compression):
     path = tmp_path / "a.tif"

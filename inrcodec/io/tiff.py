@@ -114,17 +114,31 @@ def _uuid(values: NDArray[Any]) -> str:
 
 def _series(file: Any, path: Path) -> Any:
     """The one image of a file; refused where there are several, or where it has colours."""
+    _refuse_other_files(file, path)
     series = file.series
     if len(series) != 1:
         shapes = ", ".join(str(image.shape) for image in series[:5]) or "none"
         raise InputError(
             f"{path} holds {len(series)} images ({shapes}), pass a file of one", value=len(series)
         )
+    if getattr(series[0], "is_multifile", False):  # of microscopes' programs, by the files' names
+        raise InputError(f"{path} has pages in other files, join them in one", value=str(path))
     photometric = getattr(series[0].keyframe.photometric, "name", "")
     lookup_table = photometric == "PALETTE" and file.is_imagej  # how a grey image is shown
     if "S" in series[0].axes or (photometric in _COLOURS and not lookup_table):
         raise InputError(f"{path} is a colour image ({photometric}), pass a grey one", value=photometric)
     return series[0]
+
+
+def _refuse_other_files(file: Any, path: Path) -> None:
+    """Refuse OME-XML that places pages in other files, which tifffile would open, wherever they are."""
+    if not file.ome_metadata:
+        return
+    root = ElementTree.fromstring(file.ome_metadata)
+    for element in root.iter():
+        name = element.get("FileName", path.name)
+        if element.tag.endswith("UUID") and element.text != root.get("UUID") and name != path.name:
+            raise InputError(f"{path} has pages in other files ({name!r:.80}), join them in one", value=name)
 
 
 def _check_size(series: Any, path: Path) -> None:
