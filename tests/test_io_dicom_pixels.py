@@ -231,6 +231,13 @@ def test_a_missing_decoder_names_its_extra(tmp_path, monkeypatch):
         read(path)
 
 
+def test_pixels_that_no_decoder_reads_have_a_remedy_in_one_line(tmp_path):
+    pytest.importorskip("gdcm")
+    with pytest.raises(InputError, match=r"it is JPEG Lossless.*: decompress it first") as caught:
+        read(compressed(tmp_path / "a", JPEGLosslessSV1))
+    assert "\n" not in str(caught.value)
+
+
 def test_a_compression_that_nothing_decodes_is_refused(tmp_path):
     with pytest.raises(InputError, match="which no decoder reads: export it uncompressed"):
         read(compressed(tmp_path / "a", MPEG2MPML))

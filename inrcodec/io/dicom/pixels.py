@@ -93,7 +93,10 @@ def _planes(frames: list[Frame]) -> Iterator[tuple[int, Array]]:
                 for place in part:  # several of a mosaic
                     yield place, values[frames[place].window or ...]
         except Exception as error:  # plug-ins may raise anything
-            raise InputError(f"cannot read the pixels of {path}: {reason(error)}", value=str(path)) from error
+            syntax = UID(header.file_meta.TransferSyntaxUID)
+            remedy = f"; it is {syntax.name}: decompress it first (dcmdjpeg, gdcmconv --raw)"
+            cause = f"cannot read the pixels of {path}: {' '.join(reason(error).split())}"
+            raise InputError(cause + remedy * syntax.is_encapsulated, value=str(path)) from error
 
 
 def _decoded(first: Frame, indices: list[int]) -> Iterator[Array]:
