@@ -269,10 +269,20 @@ UNSUPPORTED = {
         {"positions": [p for z in (100, 102) for p in heights(z, z, z)][:6]},
         "3 images at each of 2 positions",
     ),
+    "bits that are no number": (
+        {"edit": lambda k, h: h.add_new("BitsStored", "UI", "\x10")},
+        "has a malformed header",
+    ),
+    "no bits": ({"edit": lambda k, h: h.pop("BitsAllocated")}, "does not say the Bits Allocated"),
+    "padding that is no number": (
+        {"edit": lambda k, h: h.add_new("PixelPaddingValue", "LO", "none")},
+        "has a malformed header",
+    ),
     "film of one place": ({"positions": heights(*[100] * 6)}, "6 images at each of 1 positions"),
 }
 
 
+@pytest.mark.filterwarnings("ignore:Invalid value for VR UI")
 @pytest.mark.parametrize(("changes", "cause"), UNSUPPORTED.values(), ids=UNSUPPORTED)
 def test_other_kinds_of_images_are_refused(tmp_path, changes, cause):
     write_series(tmp_path, ramp(6), **changes)

@@ -29,6 +29,11 @@ SPACING_TOLERANCE = 1e-3  # relative
 _NO_SPACING = "the pixel spacing is not in the header, 1 mm is assumed: give it as the spacing"
 _AT_DETECTOR = "the pixel spacing is that at the detector (Imager Pixel Spacing), not in the patient"
 _TILE_DISTANCE = "the distance of slices is not in the header, their thickness is taken"
+# What reading pixels needs: anything else than a number is a malformed header.
+_NUMBERS = (
+    *("Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"),
+    *("PixelPaddingValue", "PixelPaddingRangeLimit"),
+)
 _GROUPS = ("PlanePosition", "PlaneOrientation", "PixelMeasures", "PixelValueTransformation")
 
 
@@ -143,6 +148,12 @@ def _tiles(image: Image, plane: Frame) -> list[Frame]:
 
 def _check_kind(image: Image) -> None:
     header = image.header
+    for word in _NUMBERS:
+        value = header.get(word)
+        if not isinstance(value, bytes) and value not in (None, ""):
+            int(value)
+    if header.get("BitsAllocated") in (None, ""):
+        raise ValueError("it does not say the Bits Allocated (0028,0100)")
     kind = str(header.get("PhotometricInterpretation") or "MONOCHROME2")
     grey = ("MONOCHROME", "PALETTE") if header.get("SegmentationType") == "LABELMAP" else "MONOCHROME"
     if int(header.get("SamplesPerPixel") or 1) != 1 or not kind.startswith(grey):

@@ -171,7 +171,7 @@ def _significant(plane: Array, header: Dataset) -> Array:
 def _stored_type(header: Dataset) -> np.dtype[Any]:
     """Smallest type of 8, 16, 32 or 64 bits that holds the stored values."""
     if "PixelRepresentation" not in header:  # float pixels have none
-        return np.dtype(np.float64 if int(header.BitsAllocated) == 64 else np.float32)
+        return np.dtype(np.float64 if int(header.get("BitsAllocated") or 0) == 64 else np.float32)
     bits = int(header.get("BitsStored") or header.BitsAllocated)
     size = next((size for size in (1, 2, 4) if bits <= 8 * size), None)
     if size is None or bits < 1:

@@ -49,7 +49,7 @@ def choose_series(found: Found, requested: str | None = None) -> tuple[list[Imag
 def _gap_in_numbers(images: list[Image]) -> list[str]:
     """A notice of instance numbers that no file has: a lost slice at an end leaves no gap in space."""
     stated = {str(image.header.get("InstanceNumber") or "").strip() for image in images}
-    if not all(number.isdigit() for number in stated) or len(stated) < len(images):
+    if not all(number.isdecimal() for number in stated) or len(stated) < len(images):
         return []  # not numbered one by one
     numbers = set(map(int, stated))
     missing = sorted(set(range(1, max(numbers) + 1)) - numbers) if max(numbers) <= 2 * len(numbers) else []

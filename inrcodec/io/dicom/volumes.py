@@ -136,7 +136,8 @@ class _Images:
     def split_by_time(self, group: Group, label: Label) -> list[Group]:
         """The first, second ... plane at each position, if all times at one position differ."""
         stacks, times = self.by_level(group), self.values(label)
-        if len(stacks[0]) == 1 or any(times[i] is None for i in group):
+        kinds = {str if isinstance(times[i], str) else isinstance(times[i], (int, float)) for i in group}
+        if len(stacks[0]) == 1 or len(kinds) > 1 or False in kinds:
             return [group]
         if any(len({times[i] for i in stack}) < len(stack) for stack in stacks):
             return [group]
@@ -147,7 +148,7 @@ class _Images:
         """Runs of instance numbers that each hold every position once, or that have one position each."""
         depth, numbers = self.depth(group), self.values(NUMBER)
         named = {numbers[i] for i in group}
-        if depth == 1 or None in named or len(named) < len(group):
+        if depth == 1 or len(named) < len(group) or not all(isinstance(number, int) for number in named):
             return [group]
         order: Any = numbers.__getitem__
         ordered, size = sorted(group, key=order), len(group) // depth
