@@ -154,6 +154,17 @@ def test_networks_hold_physical_values():
     assert decoded.value_range.high <= volume.physical().max()
 
 
+def test_a_ratio_is_of_the_integers_of_the_source(tmp_path):
+    volume = scaled(np.repeat(np.repeat(ramp(), 8, 1), 8, 2))
+    options = {**TINY, "ratio": 3.0, "width": None, "steps": 50}
+    report = inrcodec.encode_file(volume, tmp_path / "a.inrv", **options)
+    assert report.voxel_bytes == volume.array.nbytes
+    assert report.file_bytes <= volume.array.nbytes / 3
+    assert (
+        report.ratio == inrcodec.info(tmp_path / "a.inrv")["ratio"] == volume.array.nbytes / report.file_bytes
+    )
+
+
 def test_networks_in_front_of_stored_values_are_refused():
     with pytest.raises(UsageError, match="scales of their own") as caught:
         inrcodec.encode(scaled(), lossless=True, base=True)

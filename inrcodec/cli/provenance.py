@@ -28,7 +28,7 @@ def statement(output: str, volume: Volume, file: InrvFile, options: DecodeOption
     if bound == 0:
         return None
     return Provenance(
-        ratio=volume.array.size * volume.bits_allocated / 8 / file.file_bytes,
+        ratio=volume.voxel_bytes / file.file_bytes,
         allocated=volume.bits_allocated,
         stored=volume.bits_stored,
         detail=_detail(options, file, whole=whole_lattice),

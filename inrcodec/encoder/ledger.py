@@ -32,7 +32,7 @@ class EncodeReport:
     shape, dtype : of the source, (z, y, x).
     modality : as the source or the user says, or as its values show; "" if unknown.
     source_bytes : of the source on disk; ``None`` for arrays.
-    voxel_bytes : voxels x bytes a voxel.
+    voxel_bytes : voxels x bytes that one takes in the source.
     file_bytes : of the ``.inrv`` file, all in.
     sections : bytes of "header", "network", "mask", "padding", "refinement" and "container".
     ratio : voxel_bytes / file_bytes.
@@ -100,10 +100,10 @@ def report(found: Measured, seconds: Mapping[str, float]) -> EncodeReport:
     return EncodeReport(
         **{name: getattr(header, name) for name in FROM_HEADER},
         source_bytes=volume.source_bytes,
-        voxel_bytes=volume.array.nbytes,
+        voxel_bytes=volume.voxel_bytes,
         file_bytes=total,
         sections=bytes_by_part(lengths, total),
-        ratio=volume.array.nbytes / total,
+        ratio=volume.voxel_bytes / total,
         bpv=8 * total / volume.array.size,
         psnr_lanczos=found.lanczos.errors.psnr,
         psnr_lowres=None if found.lowres is None else found.lowres.psnr,

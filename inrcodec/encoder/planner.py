@@ -92,5 +92,5 @@ def _plain(options: ResolvedOptions) -> ResolvedOptions:
 def requested_size(facts: Facts, options: ResolvedOptions) -> int | None:
     """Bytes that the file may have, where a size or a ratio to the voxels' bytes is requested."""
     if options.ratio is not None:
-        return int(facts.volume.array.nbytes / options.ratio)
+        return int(facts.volume.voxel_bytes / options.ratio)
     return options.size

@@ -15,6 +15,7 @@ from inrcodec.format import container
 from inrcodec.format.header import LANCZOS, Header
 from inrcodec.format.header_checks import ONE
 from inrcodec.volume.affine import plane_of, spacing_of
+from inrcodec.volume.description import ALLOCATED, bits_of
 
 PARTS = {
     "HEAD": "header",
@@ -42,7 +43,8 @@ def facts(header: Header, lengths: Mapping[str, int]) -> dict[str, Any]:
     total = container.file_size(lengths)
     voxels = int(np.prod(header.shape))
     psnr_lanczos = header.psnr if header.sr == LANCZOS else header.psnr_lanczos
-    voxel_bytes = voxels * np.dtype(header.dtype).itemsize
+    bits = bits_of(header.description, ALLOCATED, 8 * np.dtype(header.dtype).itemsize)
+    voxel_bytes = voxels * bits // 8
     return {
         "volume": {
             "shape": list(header.shape[3 - header.ndim :]),

@@ -22,8 +22,9 @@ from inrcodec.io.choice import chosen_volume
 from inrcodec.io.provenance import Provenance
 from inrcodec.io.voxels import compressed, opened, read_array
 from inrcodec.volume.affine import LPS_RAS
+from inrcodec.volume.description import LABELS
 from inrcodec.volume.padding import find_padding
-from inrcodec.volume.volume import LABELS, Volume, checked_array
+from inrcodec.volume.volume import Volume, checked_array
 
 # nibabel is typed in parts only.
 Header = Any

@@ -17,18 +17,13 @@ from numpy.typing import ArrayLike, NDArray
 from inrcodec.errors import InputError, UsageError
 from inrcodec.volume.affine import checked_affine, spacing_of
 from inrcodec.volume.box import Shape
+from inrcodec.volume.description import ALLOCATED, LABELS, STORED, Fact, bits_of, facts_from
 from inrcodec.volume.value_range import Range
 
 DTYPES = frozenset(map(np.dtype, "i1 i2 i4 i8 u1 u2 u4 u8 f2 f4 f8".split()))
 """Types of stored values; longdouble is left out, its width differs between machines."""
 
-Fact = int | float | str
-
-# Keys of a description: the values are numbers of segments; bits of a voxel in the source.
-LABELS, ALLOCATED, STORED = "labels", "bits_allocated", "bits_stored"
-
 LONGEST_MODALITY = 16  # characters of DICOM's code strings
-MOST_BITS = 64  # of a voxel
 LARGEST_INTEGER = 2**53  # up to which float64, in which everything is computed, holds every integer
 
 
@@ -172,16 +167,17 @@ class Volume:
     @property
     def bits_allocated(self) -> int:
         """Bits that a voxel takes in the source; of the array where the source does not say it."""
-        return self._bits(ALLOCATED, 8 * self.array.dtype.itemsize)
+        return bits_of(self.description, ALLOCATED, 8 * self.array.dtype.itemsize)
 
     @property
     def bits_stored(self) -> int:
         """Bits of a voxel in the source that hold its value: 12 of 16 in many CT."""
-        return self._bits(STORED, self.bits_allocated)
+        return bits_of(self.description, STORED, self.bits_allocated)
 
-    def _bits(self, fact: str, otherwise: int) -> int:
-        bits = self.description.get(fact)
-        return bits if isinstance(bits, int) and 1 <= bits <= MOST_BITS else otherwise
+    @property
+    def voxel_bytes(self) -> int:
+        """Bytes of the voxels as the source allocates them: what compression ratios are of."""
+        return self.array.size * self.bits_allocated // 8
 
     def physical(self) -> NDArray[Any]:
         """Rescaled values, (z, y, x): float32, or float64 if float32 does not hold every stored value."""
@@ -334,19 +330,6 @@ def checked_rescale(
         slope, intercept = pairs[0].tolist()
         return (slope, intercept), None
     return (1.0, 0.0), pairs
-
-
-def facts_from(facts: Mapping[str, Fact], start: int, stop: int) -> dict[str, Fact]:
-    """Facts of a run of slices: those that begin to hold before it hold from its first slice on."""
-    moved: dict[str, Fact] = {}
-    for key, value in facts.items():  # in ascending order of the slices
-        name, _, at = key.rpartition("@")
-        name, first = (name, int(at)) if at.isdecimal() and name else (key, 0)
-        if first <= start:
-            moved[name] = value
-        elif first < stop:
-            moved[f"{name}@{first - start}"] = value
-    return moved
 
 
 def limits_of(dtype: np.dtype[Any]) -> tuple[float, float]:

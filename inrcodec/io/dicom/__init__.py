@@ -21,7 +21,7 @@ from inrcodec.io.dicom.segmentation import is_segmentation, one_segment, segment
 from inrcodec.io.dicom.series import choose_series
 from inrcodec.io.dicom.volumes import one_volume
 from inrcodec.io.dicom.write import check_target, write
-from inrcodec.volume.volume import LABELS, Volume, checked_array
+from inrcodec.volume.volume import Volume, checked_array
 
 __all__ = ["check_target", "read", "write"]
 
@@ -87,7 +87,7 @@ def _segment(
         modality=str(frames[0].header.Modality),
         ndim=2 if depth == 1 else 3,
         source_bytes=_bytes(every_frame, frames),
-        description={LABELS: 1} | description_of(frames, affine),
+        description=description_of(frames, affine),
         notices=(*notices, *filter(None, [line])),
     )
     return volume if slices is None else volume.part(slices)

@@ -13,8 +13,8 @@ from pydicom import Dataset
 from inrcodec.io.dicom.frames import Frame
 from inrcodec.io.dicom.lossy import code, lossy_facts
 from inrcodec.io.dicom.pet import PET, pet_facts
-from inrcodec.io.dicom.special import is_dose, is_map, mapped_unit
-from inrcodec.volume.volume import ALLOCATED, STORED, Fact
+from inrcodec.io.dicom.special import SEGMENTATION, is_dose, is_map, mapped_unit
+from inrcodec.volume.description import ALLOCATED, LABELS, STORED, Fact
 
 
 def unit_of(header: Dataset) -> str:
@@ -44,6 +44,8 @@ def description_of(frames: list[Frame], affine: NDArray[np.float64]) -> dict[str
         facts["thickness"] = thickness
     if header.get("PatientPosition"):
         facts["position"] = code(header.PatientPosition)
+    if header.get("Modality") == SEGMENTATION:
+        facts[LABELS] = 1
     if header.get("Modality") == PET:
         facts |= pet_facts([frame.header for frame in frames])
     return facts | lossy_facts(header)

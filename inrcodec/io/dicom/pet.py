@@ -15,7 +15,8 @@ from pydicom.multival import MultiValue
 from pydicom.valuerep import DSfloat
 
 from inrcodec.format.fields import LONGEST_TEXT
-from inrcodec.volume.volume import Fact, Volume
+from inrcodec.volume.description import Fact
+from inrcodec.volume.volume import Volume
 
 PET = "PT"
 # What a header has to be searched for; the first row stays with the series, the second differs by slice.

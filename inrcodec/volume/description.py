@@ -1,0 +1,34 @@
+"""Technical facts of a volume, which identify nobody: what a sink needs to write the same kind again.
+
+In: a mapping of names to numbers and texts.  Out: what some of them mean, whatever a file holds.
+Invariant: a fact may be absent or impossible, and is then as if it were not there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+Fact = int | float | str
+
+# Keys of a description: the values are numbers of segments; bits of a voxel in the source.
+LABELS, ALLOCATED, STORED = "labels", "bits_allocated", "bits_stored"
+MOST_BITS = 64  # of a voxel
+
+
+def bits_of(facts: Mapping[str, Fact], fact: str, otherwise: int) -> int:
+    """Bits of a voxel that a description states, if it does and they can be."""
+    bits = facts.get(fact)
+    return bits if isinstance(bits, int) and 1 <= bits <= MOST_BITS else otherwise
+
+
+def facts_from(facts: Mapping[str, Fact], start: int, stop: int) -> dict[str, Fact]:
+    """Facts of a run of slices: those that begin to hold before it hold from its first slice on."""
+    moved: dict[str, Fact] = {}
+    for key, value in facts.items():  # in ascending order of the slices
+        name, _, at = key.rpartition("@")
+        name, first = (name, int(at)) if at.isdecimal() and name else (key, 0)
+        if first <= start:
+            moved[name] = value
+        elif first < stop:
+            moved[f"{name}@{first - start}"] = value
+    return moved
