@@ -6,7 +6,7 @@ from itertools import product
 
 import nibabel
 import numpy as np
-from reader_grids import Difference, Float, Grid, aligned
+from reader_grids import ROUNDING, Difference, Float, Grid, aligned
 from reader_sources import Source, attribute, groups_of
 
 ROUNDED = 0.01  # of a pixel that corners may move when rounded cosines are made orthonormal
@@ -19,23 +19,33 @@ def cause(source: Source, name: str, mine: Grid, theirs: Grid, difference: Diffe
     if not source.headers:
         return _nifti(source, name)
     theirs = aligned(mine, theirs)
-    first = source.headers[0]
-    if difference.voxels and first.get("PhotometricInterpretation") == "MONOCHROME1":
-        total = mine.values.astype(np.float64) + theirs.values
-        return f"{name} inverts MONOCHROME1" if np.ptp(total) <= 1e-6 * np.abs(total).max() else ""
+    found = []
     if difference.voxels:
-        return _values(source, name, mine, theirs, difference)
-    return _place(source, name, mine, theirs)
+        found.append(_values(source, name, mine, theirs, difference))
+    if difference.is_elsewhere:
+        found.append(_place(source, name, mine, theirs))
+    return "; ".join(found) if all(found) else ""
 
 
 def _values(source: Source, name: str, mine: Grid, theirs: Grid, difference: Difference) -> str:
-    first = source.headers[0]
+    first, values = source.headers[0], theirs.values.astype(np.float64)
+    if first.get("PhotometricInterpretation") == "MONOCHROME1":
+        total = mine.values + values
+        return f"{name} inverts MONOCHROME1" if np.ptp(total) <= ROUNDING * np.abs(total).max() else ""
+    if first.get("Modality") == "RTDOSE":
+        scaling, words = float(first.DoseGridScaling), theirs.values.astype(np.uint32)
+        orders = {
+            "": words,
+            "swaps halves and ": words >> 16 | words << 16,
+            "swaps bytes and ": words.byteswap(),
+        }
+        for order, stored in orders.items():
+            if np.allclose(stored * scaling, mine.values, rtol=ROUNDING):
+                return f"{name} {order}leaves out the scaling of doses"
     if first.get("BitsAllocated") == 1 and name == "SimpleITK" and difference.largest > 1:
         return f"{name} does not unpack single bits"
     span = 2 ** int(first.get("BitsStored") or 16)
-    if first.get("PixelRepresentation") == 1 and set(
-        np.unique(theirs.values.astype(np.float64) - mine.values)
-    ) == {0, span}:
+    if first.get("PixelRepresentation") == 1 and set(np.unique(values - mine.values)) == {0, span}:
         return f"{name} reads signed integers as unsigned"
     return ""
 
@@ -80,7 +90,7 @@ def planes_of(source: Source) -> Float | None:
             position = attribute(holders, "PlanePositionSequence", "ImagePositionPatient")
             cosines = attribute(holders, "PlaneOrientationSequence", "ImageOrientationPatient")
             spacing = attribute(holders, "PixelMeasuresSequence", "PixelSpacing")
-            if not (position and cosines and spacing):
+            if position is None or not (cosines and spacing):
                 return None
             plane = np.eye(4)
             row, column = np.reshape([float(v) for v in cosines], (2, 3))

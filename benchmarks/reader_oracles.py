@@ -137,7 +137,7 @@ def pydicom(files: list[Path]) -> list[Grid]:
         pixels = dataset.pixel_array
         frames = [pixels] if pixels.ndim == 2 else list(pixels)
         own = dataset.get("PerFrameFunctionalGroupsSequence")
-        if own is None and len(frames) > 1:
+        if own is None and len(frames) > len(groups_of(dataset)):
             return [Grid(np.asarray(apply_rescale(pixels, dataset)), None, "frames without places")]
         for frame, holders in zip(frames, groups_of(dataset), strict=False):
             planes.append((_rescaled(frame, holders), _place(holders)))
@@ -164,6 +164,8 @@ def _stacks(planes: list[tuple[Any, Any]]) -> list[list[tuple[Any, Any]]]:
 def _rescaled(frame: Any, holders: list[Any]) -> Any:
     slope = attribute(holders, "PixelValueTransformationSequence", "RescaleSlope")
     intercept = attribute(holders, "PixelValueTransformationSequence", "RescaleIntercept")
+    if holders[-1].get("Modality") == "RTDOSE":
+        slope = holders[-1].DoseGridScaling
     if slope is None and intercept is None:
         return frame
     return frame.astype(np.float64) * float(1 if slope is None else slope) + float(intercept or 0)

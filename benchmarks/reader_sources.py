@@ -23,7 +23,7 @@ TAGS = [
     *("NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation", "PixelSpacing", "BitsAllocated"),
     *("ImagePositionPatient", "ImageOrientationPatient", "ModalityLUTSequence", "RescaleSlope", "ImageType"),
     *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", "PixelRepresentation"),
-    "BitsStored",
+    *("BitsStored", "DoseGridScaling", "GridFrameOffsetVector"),
 ]
 SAME_DIRECTION = 1e-3  # cosines of planes of one stack
 UNEVEN = 1.3  # times the smallest gap between slices
@@ -174,7 +174,7 @@ def _kinds(headers: list[Any]) -> set[str]:
         tests = {
             "colour": h.get("SamplesPerPixel", 1) != 1
             or "PALETTE" in str(h.get("PhotometricInterpretation")),
-            "frames without places": frames > 1 and own is None,
+            "frames without places": frames > 1 and own is None and not dose_places(h),
             "frames miscounted": own is not None and len(own) != frames,
             "table": bool(h.get("ModalityLUTSequence")),
             "mosaic": "MOSAIC" in str(h.get("ImageType")).upper(),
@@ -193,7 +193,7 @@ def _places(headers: list[Any]) -> set[str]:
     found = set()
     places = [attribute(holders, "PlanePositionSequence", "ImagePositionPatient") for holders in every]
     turns = [attribute(holders, "PlaneOrientationSequence", "ImageOrientationPatient") for holders in every]
-    if not all(places):
+    if any(place is None for place in places):
         return {"no positions"}
     cosines = np.array([[float(v) for v in turn] for turn in turns if turn])
     if len(cosines) and np.ptp(cosines, axis=0).max() > SAME_DIRECTION:
@@ -209,21 +209,32 @@ def _places(headers: list[Any]) -> set[str]:
     return found
 
 
+def dose_places(header: Any) -> list[Any]:
+    """Positions of the planes of a dose, which holds them as offsets along the normal (PS3.3, C.8.8.3.2)."""
+    offsets = [float(v) for v in header.get("GridFrameOffsetVector") or []]
+    place, turn = header.get("ImagePositionPatient"), header.get("ImageOrientationPatient")
+    if len(offsets) != int(header.get("NumberOfFrames") or 1) or not place or not turn:
+        return []
+    normal = np.cross([float(v) for v in turn[:3]], [float(v) for v in turn[3:]])
+    return [np.array([float(v) for v in place]) + (offset - offsets[0]) * normal for offset in offsets]
+
+
 def groups_of(header: Any) -> list[list[Any]]:
     """For each plane of a file what may hold its attributes: its own groups, the shared ones, the file."""
     own = header.get("PerFrameFunctionalGroupsSequence")
-    if not own:
-        return [[header]]
-    shared = header.get("SharedFunctionalGroupsSequence") or [None]
-    return [[item, shared[0], header] for item in own]
+    if own:
+        shared = header.get("SharedFunctionalGroupsSequence") or [None]
+        return [[item, shared[0], header] for item in own]
+    return [[{"ImagePositionPatient": place}, header] for place in dose_places(header)] or [[header]]
 
 
 def attribute(holders: list[Any], group: str, word: str) -> Any:
     """Value of an attribute in the first of the holders that has it, in a functional group or at its root."""
     for holder in holders:
         for dataset in (holder and (holder.get(group) or [None])[0], holder):
-            if dataset is not None and dataset.get(word) not in (None, ""):
-                return dataset.get(word)
+            value = dataset.get(word) if dataset is not None else None
+            if value is not None and str(value):
+                return value
     return None
 
 

@@ -11,7 +11,7 @@ Compared are physical values voxel by voxel and the places of the eight corners 
 permuted and flipped to run alike.  Where another reader differs, the headers decide; a refusal is checked
 against them as well.
 
-``--dciodvfy`` writes the series of CT, MR and PET as DICOM again and validates them beside their sources;
+``--dciodvfy`` writes the series of CT, MR and PET as DICOM again, validates them and has them read by others;
 ``--pet`` encodes a synthetic PET series without loss.  Needs the extra "readers".  Prints tables in Markdown
 and writes ``DIR/readers.json``.
 """
@@ -28,8 +28,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
-import reader_dciodvfy
 import reader_pet
+import reader_written
 from reader_causes import cause
 from reader_grids import closest
 from reader_oracles import DICOM, OTHERS
@@ -43,6 +43,7 @@ from inrcodec import api
 REASONS: dict[str, tuple[str, tuple[str, ...]]] = {
     "no image (report, plan, structures, waveform …)": (r"no DICOM image", ("not an image",)),
     "colour": (r"colour", ("colour",)),
+    "several volumes, and images missing": (r"4-D series with images missing", ("duplicates",)),
     "several volumes (time, echo, diffusion), one to be chosen": (r"4-D series|holds \d+ volumes", ("4-D",)),
     "frames without places (film, cine)": (r"without a place for each", ("frames without places",)),
     "duplicate slices": (r"duplicate slices|slices: duplicate", ("duplicates", "4-D")),
@@ -171,7 +172,7 @@ def read_all(sources: Sequence[Source], timeout: float) -> list[Row]:
             names = DICOM if source.is_dicom else OTHERS
             others = {name: others_at.read(name, staged, timeout) for name in names}
             row = judged(source, mine, others)
-            if row.reason.startswith("several volumes"):
+            if row.reason.endswith("to be chosen"):
                 chosen = mine_at.read("inrcodec volumes", staged, timeout)
                 theirs = [grid for other in others.values() for grid in other.grids]
                 row.chosen = [bool(theirs) and closest(grid, theirs)[0].equal for grid in chosen.grids]
@@ -241,7 +242,7 @@ def to_validate(sources: Sequence[Source], rows: Sequence[Row], folder: Path) ->
         for source, row in zip(sources, rows, strict=True)
         if row.slices > 1
         and row.verdict in ("equal", "explained")
-        and row.modality in reader_dciodvfy.MODALITIES
+        and row.modality in reader_written.MODALITIES
     ]
     return [*accepted, *find_sources([folder])]
 
@@ -262,7 +263,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("folders", type=Path, nargs="*")
     parser.add_argument("--only", default="", help="sources whose package or name holds this")
     parser.add_argument("--timeout", type=float, default=120, help="seconds of one read (%(default)g)")
-    parser.add_argument("--dciodvfy", action="store_true", help="validate what is written")
+    parser.add_argument("--dciodvfy", action="store_true", help="write series again, validate and read them")
     parser.add_argument("--pet", action="store_true", help="bytes of a synthetic PET series")
     parser.add_argument("--out", type=Path, default=RESULTS)
     args = parser.parse_args(argv)
@@ -278,14 +279,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         table(key, rows, key)
     table("reason", [row for row in rows if row.reason], "reason")
     summary(rows)
-    verified = []
+    written = []
     if args.dciodvfy:
         with tempfile.TemporaryDirectory() as folder:
-            verified = reader_dciodvfy.table(to_validate(sources, rows, Path(folder)))
+            written = reader_written.table(to_validate(sources, rows, Path(folder)))
     if args.pet:
         pet()
     args.out.mkdir(parents=True, exist_ok=True)
-    found = {"sources": [asdict(row) for row in rows], "dciodvfy": [asdict(v) for v in verified]}
+    found = {"sources": [asdict(row) for row in rows], "written": [asdict(w) for w in written]}
     (args.out / "readers.json").write_text(json.dumps(found, indent=1) + "\n")
 
 

@@ -17,11 +17,11 @@ from pydicom import Dataset
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
 import reader_causes
-import reader_dciodvfy
 import reader_oracles
 import reader_pet
 import reader_sources
 import reader_worker
+import reader_written
 import readers
 from reader_grids import Grid, closest, compare
 from reader_worker import Outcome
@@ -204,8 +204,8 @@ def test_a_process_that_died_is_a_row_and_not_the_end(tmp_path):
 def test_errors_of_a_validator_are_compared_by_kind():
     first = 'Error - Illegal root for UID - "0.0.0.1.88" in (0x0008,0x0018) SOP Instance UID\nWarning - x'
     second = 'Error - Illegal root for UID - "0.0.0.2.99" in (0x0008,0x0018) SOP Instance UID'
-    assert reader_dciodvfy.errors_of(first) == reader_dciodvfy.errors_of(second)
-    assert reader_dciodvfy.errors_of(first) != reader_dciodvfy.errors_of(second.replace("SOP", "Study"))
+    assert reader_written.errors_of(first) == reader_written.errors_of(second)
+    assert reader_written.errors_of(first) != reader_written.errors_of(second.replace("SOP", "Study"))
 
 
 def test_slices_of_the_pet_fill_their_type():
