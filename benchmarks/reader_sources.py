@@ -6,6 +6,7 @@ A source is the files of one series in one folder, or one file that is no part o
 from __future__ import annotations
 
 import gzip
+import hashlib
 import os
 import shutil
 import warnings
@@ -109,12 +110,28 @@ class Source:
 
 
 def find_sources(folders: Iterable[Path]) -> Iterator[Source]:
-    """All sources below the folders; the package is the name of the folder, or of the one below it."""
+    """All sources below the folders, without copies of earlier ones.
+
+    The package is the name of a folder or, where it holds unpacked packages, of the one below it.
+    """
+    seen: set[tuple[str, ...]] = set()
     for folder in folders:
         inside = [p for p in sorted(folder.iterdir()) if p.is_dir() and not p.name.startswith(".")]
         parts = inside if any("-" in p.name for p in inside) else [folder]  # a folder of unpacked packages
         for part in parts:
-            yield from _sources_of(part)
+            for source in _sources_of(part):
+                if (content := _content(source.files)) not in seen:
+                    seen.add(content)
+                    yield source
+
+
+def _content(files: list[Path]) -> tuple[str, ...]:
+    """Digests of the files, whatever their names and order."""
+    digests = []
+    for path in files:
+        with path.open("rb") as stream:
+            digests.append(hashlib.file_digest(stream, "sha256").hexdigest())
+    return tuple(sorted(digests))
 
 
 def _sources_of(root: Path) -> Iterator[Source]:

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from shutil import which
 
+from reader_causes import cause
 from reader_grids import Grid, closest
 from reader_oracles import DICOM
-from reader_sources import Source
+from reader_sources import Source, find_sources
 
 from inrcodec import Volume, io
 
@@ -72,21 +73,22 @@ def written(source: Source) -> Written:
             alone=len(found[0]),
             template=len(found[1]),
             new=tuple(sorted((found[0] | found[1]) - before)),
-            differing=tuple(differing(volume, sorted(out.iterdir()))),
+            differing=tuple(differing(volume, out)),
         )
 
 
-def differing(volume: Volume, files: list[Path]) -> Iterator[str]:
-    """Other readers that make another volume of files, or none, with how it differs."""
+def differing(volume: Volume, folder: Path) -> Iterator[str]:
+    """Other readers that make of a written series another volume than its headers say, or none."""
     mine = Grid(volume.values(), volume.affine)
+    (source,) = find_sources([folder])
     for name, reader in DICOM.items():
         try:
-            difference, _ = closest(mine, reader(files))
+            difference, theirs = closest(mine, reader(source.files))
         except Exception as error:  # of any library
             yield f"{name}: {error}"
-        else:
-            if not difference.equal:
-                yield f"{name}: {difference}"
+            continue
+        if not difference.equal and not cause(source, name, mine, theirs, difference):
+            yield f"{name}: {difference}"
 
 
 def table(sources: list[Source]) -> list[Written]:
@@ -94,10 +96,9 @@ def table(sources: list[Source]) -> list[Written]:
     if which("dciodvfy") is None:
         print("\nskipped: dciodvfy is not here (Debian's dicom3tools)")
         return []
-    print(
-        "\n| series | modality | slices | errors of the source | ours | ours, with template | new | read otherwise |"
-    )
-    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
+    titles = ("series", "modality", "slices", "errors of the source", "ours", "with template", "new")
+    print("\n| " + " | ".join((*titles, "read otherwise")) + " |")
+    print("| --- " * (len(titles) + 1) + "|")
     found = []
     for source in sources:
         row = written(source)

@@ -45,7 +45,7 @@ REASONS: dict[str, tuple[str, tuple[str, ...]]] = {
     "colour": (r"colour", ("colour",)),
     "several volumes, and images missing": (r"4-D series with images missing", ("duplicates",)),
     "several volumes (time, echo, diffusion), one to be chosen": (r"4-D series|holds \d+ volumes", ("4-D",)),
-    "frames without places (film, cine)": (r"without a place for each", ("frames without places",)),
+    "frames without places (film, cine)": (r"without a place", ("frames without places",)),
     "duplicate slices": (r"duplicate slices|slices: duplicate", ("duplicates", "4-D")),
     "missing slices": (r"missing slices|slices: missing", ("uneven gaps",)),
     "irregular slices": (r"irregular slices|slices: .*irregular", ("uneven gaps",)),
@@ -150,7 +150,7 @@ def refusal(mine: Outcome, known: Sequence[str], others: dict[str, Outcome]) -> 
     unreadable = all(other.kind != "read" for other in judges)
     for reason, (words, needed) in REASONS.items():
         if re.search(words, mine.message):
-            return reason, any(fact in known for fact in needed) or unreadable
+            return reason, any(fact in known for fact in needed) or (unreadable and not (needed and known))
     return BROKEN, "InrvError" in mine.bases and unreadable
 
 

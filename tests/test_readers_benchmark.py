@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from itertools import permutations, product
 from pathlib import Path
+from shutil import copytree
 
 import numpy as np
 import pytest
@@ -124,6 +125,7 @@ READ = {"pydicom": Outcome("read", (grid(),))}
     [
         ("x.dcm is a colour image (RGB)", ["colour"], READ, "colour", True),
         ("x.dcm is a colour image (RGB)", [], READ, "colour", False),
+        ("x.dcm is a colour image (RGB)", ["4-D"], REFUSED, "colour", False),
         ("missing slices between 1 and 2 mm", ["duplicates"], READ, "missing slices", False),
         ("cannot read the pixels of x.dcm", [], READ, readers.BROKEN, False),
         ("cannot read the pixels of x.dcm", [], REFUSED, readers.BROKEN, True),
@@ -182,7 +184,8 @@ def test_the_grid_nearer_to_the_headers_is_right():
 
 def test_a_series_is_found_and_read_as_the_standard_says(tmp_path):
     write_series(tmp_path / "made-1" / "series", ramp())
-    (found,) = reader_sources.find_sources([tmp_path])
+    copytree(tmp_path / "made-1", tmp_path / "other-1")
+    (found,) = reader_sources.find_sources([tmp_path])  # a copy is not counted twice
     assert (found.package, len(found.files), found.modality) == ("made-1", 5, "CT")
     (tmp_path / "staged").mkdir()
     staged = found.stage(tmp_path / "staged")
