@@ -151,7 +151,7 @@ def _sources_of(root: Path) -> Iterator[Source]:
             series, instance = (str(header.get(f"{w}InstanceUID") or "") for w in ("Series", "SOP"))
             alone = not series or "Rows" not in header or instance in known or not _is_placed(header)
             known.add(instance)
-            key = where if alone else series
+            key = where if alone else series + path.suffix * (path.suffix == ".gz")
             groups.setdefault(key, Source(package, where, [])).files.append(path)
             groups[key].headers.append(header)
         yield from groups.values()
