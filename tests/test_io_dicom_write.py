@@ -338,6 +338,29 @@ def test_a_template_gives_patient_study_and_frame_of_reference(tmp_path):
         assert header.LossyImageCompression == "01"
 
 
+@pytest.mark.parametrize(
+    ("words", "laterality"),
+    [
+        ({}, ""),
+        ({"BodyPartExamined": "PROSTATE"}, None),
+        ({"Laterality": "L", "BodyPartExamined": "KNEE"}, "L"),
+    ],
+)
+def test_laterality_is_there_where_the_body_part_may_be_paired(tmp_path, words, laterality):
+    write_series(tmp_path / "s", ramp(), **words)
+    write(read(tmp_path / "s"), tmp_path / "d", template=tmp_path / "s")
+    assert slices(tmp_path / "d")[0].get("Laterality") == laterality
+
+
+@pytest.mark.parametrize("time", ["2100.0", None])
+def test_an_inversion_recovery_has_its_time(tmp_path, time):
+    words = {"SOPClassUID": MRImageStorage, "Modality": "MR", "ScanningSequence": ["SE", "IR"]}
+    write_series(tmp_path / "s", ramp(), InversionTime=time, **words)
+    write(read(tmp_path / "s"), tmp_path / "d", template=tmp_path / "s")
+    header = slices(tmp_path / "d")[0]
+    assert "InversionTime" in header and header.InversionTime == (time and float(time))
+
+
 def test_names_in_other_scripts_survive(tmp_path):
     write_series(tmp_path / "s", ramp(), SpecificCharacterSet="ISO_IR 192", PatientName="山田^太郎")
     write(read(tmp_path / "s"), tmp_path / "d", template=tmp_path / "s")

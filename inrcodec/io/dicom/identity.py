@@ -30,7 +30,7 @@ _STUDY = [
     *("PatientPosition", "ProtocolName", "Manufacturer", "ManufacturerModelName", "InstitutionName"),
     *("AcquisitionDate", "AcquisitionTime", "ContrastBolusAgent", "KVP", "ConvolutionKernel"),
     *("ScanningSequence", "SequenceVariant", "MRAcquisitionType", "EchoTime", "EchoTrainLength"),
-    *("RepetitionTime", "WindowCenter", "WindowWidth"),
+    *("RepetitionTime", "InversionTime", "WindowCenter", "WindowWidth"),
 ]
 _PATIENT_GROUP = 0x0010
 

@@ -127,7 +127,8 @@ def _series(volume: Volume, header: Dataset) -> Dataset:
     header.InstanceCreationDate, header.InstanceCreationTime = header.ContentDate, header.ContentTime
     header.SoftwareVersions = f"inrcodec {__version__}"
     header.AcquisitionNumber = None
-    header.Laterality = header.get("Laterality") or ""
+    if "Laterality" not in header and not header.get("BodyPartExamined"):
+        header.Laterality = ""  # of a paired body part, which an unknown one may be
     header.PatientPosition = str(volume.description.get("position") or header.get("PatientPosition") or "")
     if modality == "CT":
         header.KVP = header.get("KVP")
@@ -135,6 +136,8 @@ def _series(volume: Volume, header: Dataset) -> Dataset:
         header.ScanningSequence = header.get("ScanningSequence") or "RM"
         header.SequenceVariant = header.get("SequenceVariant") or "NONE"
         header.ScanOptions = ""
+        if "IR" in np.atleast_1d(header.ScanningSequence):
+            header.InversionTime = header.get("InversionTime")
         for word in ("MRAcquisitionType", "EchoTime", "EchoTrainLength", "RepetitionTime"):
             setattr(header, word, header.get(word))
     elif modality == PET:
