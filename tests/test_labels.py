@@ -347,3 +347,35 @@ def test_real_world_values_of_a_scan_change_nothing(tmp_path):
     mapping = item(RealWorldValueSlope=7.0, RealWorldValueIntercept=1.0)
     write_series(tmp_path, ramp(), RealWorldValueMappingSequence=mapping, ImageOrientationPatient=list(AXIAL))
     np.testing.assert_array_equal(io.read(tmp_path).array, ramp() - 1024)
+
+
+# --- broken files
+
+
+def wrong(header, *words, value):
+    """A header with some of its numbers or sequences replaced by something else."""
+    for word in words:
+        header.add_new(word, "LO", value)
+    return header
+
+
+@pytest.mark.parametrize("value", ["x", ["1", "2"]], ids=["text", "several"])
+def test_what_is_no_number_and_no_sequence_is_a_malformed_header(tmp_path, value):
+    masks, heights = np.stack([LUNG, LIVER]), [(100, 102, 106, 108), (104, 106, 108, 110)]
+    broken = [
+        wrong(segmentation(masks, heights), "SegmentSequence", value=value),
+        wrong(
+            segmentation(masks, heights, SegmentationType="FRACTIONAL"), "MaximumFractionalValue", value=value
+        ),
+        wrong(dose(ramp().astype(np.uint16), range(0, 10, 2)), "DoseGridScaling", value=value),
+        wrong(dose(ramp().astype(np.uint16), range(0, 10, 2)), "GridFrameOffsetVector", value=value),
+        parametric_map(FLOATS, [1.0] * 3),
+        dataset(ramp()[0], (0, 0, 0), Modality="PT"),
+    ]
+    mapping = broken[4].PerFrameFunctionalGroupsSequence[0].RealWorldValueMappingSequence[0]
+    wrong(mapping, "RealWorldValueSlope", "MeasurementUnitsCodeSequence", value=value)
+    wrong(broken[5], "PatientOrientationCodeSequence", value=value)
+    for number, header in enumerate(broken):
+        path = save(header, tmp_path / str(number))
+        with pytest.raises(InputError, match=r"malformed header|offsets"):
+            io.read(path, volume=0)

@@ -14,7 +14,7 @@ from inrcodec.errors import UsageError
 from inrcodec.io.atomic import Location
 from inrcodec.io.dicom.facts import description_of, unit_of
 from inrcodec.io.dicom.files import Found, Image, find_images
-from inrcodec.io.dicom.frames import Frame, frames_of
+from inrcodec.io.dicom.frames import Frame, frames_of, understood
 from inrcodec.io.dicom.geometry import grid_of, in_order, part_of
 from inrcodec.io.dicom.pixels import read_pixels
 from inrcodec.io.dicom.segmentation import is_segmentation, one_segment, segment_rescale
@@ -53,6 +53,8 @@ def read(
     if spacing is not None and not np.allclose(spacing, edges[-len(spacing) :], rtol=1e-3):
         cause = f"{tuple(spacing)} is not what the positions of the slices say: {edges[0]:g} mm along z"
         raise UsageError(cause, value=spacing, option="spacing")
+    with understood(frames[0].path):
+        unit, description = unit_of(frames[0].header), description_of(frames, affine)
     array, rescale, padding = read_pixels(frames)
     return Volume(
         array=checked_array(array, str(source)),
@@ -61,9 +63,9 @@ def read(
         modality=str(frames[0].header.get("Modality") or ""),
         padding=padding,
         ndim=2 if len(stack) == 1 else 3,
-        unit=unit_of(frames[0].header),
+        unit=unit,
         source_bytes=_bytes(every_frame, frames),
-        description=description_of(frames, affine),
+        description=description,
         notices=(*notices, *filter(None, [line, *_assumptions(stack)])),
     )
 
@@ -76,18 +78,20 @@ def _segment(
     notices: tuple[str, ...],
 ) -> Volume:
     """Volume of a segmentation: of one segment, with the slices that it leaves out, or of all labels."""
-    frames, places, depth, affine, line = one_segment(every_frame, requested, path)
+    with understood(every_frame[0].path):
+        frames, places, depth, affine, line = one_segment(every_frame, requested, path)
+        rescale, description = segment_rescale(frames[0].header), description_of(frames, affine)
     planes, _, _ = read_pixels(frames)
     array = np.zeros((depth, *planes.shape[1:]), planes.dtype)
     array[places] = planes
     volume = Volume(
         array=array,
         affine=affine,
-        rescale=segment_rescale(frames[0].header),
+        rescale=rescale,
         modality=str(frames[0].header.Modality),
         ndim=2 if depth == 1 else 3,
         source_bytes=_bytes(every_frame, frames),
-        description=description_of(frames, affine),
+        description=description,
         notices=(*notices, *filter(None, [line])),
     )
     return volume if slices is None else volume.part(slices)

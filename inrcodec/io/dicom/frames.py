@@ -6,7 +6,8 @@ Invariant: a plane is what its own header says, and a series whose planes disagr
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.datadict import keyword_for_tag
 
-from inrcodec.errors import IncompleteSeries, InputError, UsageError, reason
+from inrcodec.errors import IncompleteSeries, InputError, InrvError, UsageError, reason
 from inrcodec.io.dicom import special
 from inrcodec.io.dicom.files import Image, Pixels, values_of
 from inrcodec.io.dicom.grids import is_grid, tiles_of
@@ -80,11 +81,8 @@ def frames_of(images: list[Image], given: Sequence[float] | None = None) -> list
     """
     frames: list[Frame] = []
     for image in images:
-        try:
+        with understood(image.path):
             frames += _frames_of_file(image)
-        except (ValueError, TypeError, AttributeError, OverflowError) as error:  # a number that is not one
-            cause = f"{image.path} has a malformed header: {reason(error)}"
-            raise InputError(cause, value=str(image.path)) from error
     if given is not None:
         frames = [_scaled(frame, given) for frame in frames]
     _check_alike(frames)
@@ -103,6 +101,17 @@ def _scaled(frame: Frame, given: Sequence[float]) -> Frame:
         raise UsageError(cause, value=given, option="spacing")
     thickness = frame.thickness or (edges[0] if len(edges) == 3 else None)
     return replace(frame, spacing=(edges[-2], edges[-1]), thickness=thickness, assumed="")
+
+
+@contextmanager
+def understood(path: Path) -> Iterator[None]:
+    """Refuse a header that has something else where a number or a sequence belongs, as an `InputError`."""
+    try:
+        yield
+    except InrvError:
+        raise
+    except (ValueError, TypeError, AttributeError, KeyError, OverflowError) as error:
+        raise InputError(f"{path} has a malformed header: {reason(error)}", value=str(path)) from error
 
 
 def _frames_of_file(image: Image) -> list[Frame]:
