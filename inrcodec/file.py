@@ -142,8 +142,8 @@ class InrvFile:
     @cached_property
     def refinement(self) -> Refinement | None:
         """The layer that keeps a bound; ``None`` where the file, or what was read of it, has none."""
-        there = self.header.refine_steps and self.sections.streams()
-        return Refinement(self.header, self.sections) if there else None
+        found = Refinement(self.header, self.sections) if self.header.refine_steps else None
+        return found if found is not None and found.there else None
 
     @cached_property
     def upsampling(self) -> Upsampling:
@@ -156,12 +156,12 @@ class InrvFile:
 
     @property
     def missing(self) -> int:
-        """Streams of the refinement that were not read, where a file was cut; each doubles the voxels."""
+        """Steps of the refinement that were not read, where a file was cut; each doubles the voxels."""
         steps = len(self.header.refine_steps)
         return steps if self.refinement is None else self.refinement.missing
 
     def uses_refinement(self, options: DecodeOptions = REFERENCE) -> bool:
-        """Whether voxels come from the refinement: all but its last stream are there, or nothing else is."""
+        """Whether voxels come from the refinement: all but its last step are there, or nothing else is."""
         if options.lowres or options.quality == "base" or self.refinement is None:
             return False
         return self.base is None or (options.quality == "full" and self.missing <= 1)
@@ -198,8 +198,8 @@ class InrvFile:
     ) -> Array:
         """Stored values of any part of the volume.
 
-        Of networks, only the tiles, rows and blocks are decoded that the box needs.  A refinement is decoded
-        whole, as each of its voxels is predicted from others.
+        Only the tiles, rows and blocks of networks, and the bricks of a refinement, are read and decoded that
+        the box needs.
 
         Parameters
         ----------
@@ -287,8 +287,8 @@ class InrvFile:
         if not self.uses_refinement(options) or self.refinement is None:
             yield from self._upsampled(box, options, progress)
             return
-        streams = self.refinement.within(PREVIEW_VOXELS) if options.quality == "preview" else None
-        stored = self.refinement.read(box, streams=streams, threads=options.threads, progress=progress)
+        steps = self.refinement.within(PREVIEW_VOXELS) if options.quality == "preview" else None
+        stored = self.refinement.read(box, steps=steps, threads=options.threads, progress=progress)
         if self._padding is not None:
             for z, plane in enumerate(stored, box.low[0]):
                 plane[self._padding[z][box.slices[1:]]] = plane.dtype.type(self.header.padding or 0)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, contextmanager
 from threading import Barrier, Lock, Thread
@@ -58,6 +58,14 @@ class InterruptiblePool(ThreadPoolExecutor):
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         interrupted = kind is not None and issubclass(kind, KeyboardInterrupt)
         self.shutdown(wait=not interrupted, cancel_futures=kind is not None)
+
+
+def mapped(fn: Callable[[Task], Result], tasks: Sequence[Task], threads: int) -> list[Result]:
+    """Results in the order of the tasks, of a pool of threads; of one thread or task, without any other."""
+    if min(threads, len(tasks)) <= 1:
+        return list(map(fn, tasks))
+    with InterruptiblePool(min(threads, len(tasks))) as pool:
+        return list(pool.map(fn, tasks))
 
 
 Pool = Callable[[Callable[[Task], Result], Iterable[Task]], list[Result]]

@@ -6,7 +6,9 @@ Invariant: a callback never changes a result.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
+from threading import Lock
 from time import monotonic
 from typing import TypeAlias
 
@@ -18,6 +20,23 @@ Stages of encoding: "read", "grid" (its factor is chosen), "downsample", "projec
 Stages of decoding: "lowres", "superres" ("upsample" without a model), or "refine"; `inrv-dec` adds "write".
 Stages of training: "fits of NAME", "train".
 """
+
+Report: TypeAlias = Callable[[float], None]
+"""Called with the fraction of a part that is done, 0..1."""
+
+
+def shares(progress: Progress | None, stage: str, weights: Sequence[int]) -> Callable[[int], Report | None]:
+    """A callback for each of several parts of a stage that are done side by side, by their weights."""
+    done, lock = [0.0] * len(weights), Lock()
+
+    def report(part: int, fraction: float) -> None:
+        with lock:
+            done[part] = fraction * weights[part]
+            total = sum(done) / sum(weights)
+        if progress:
+            progress(stage, total)
+
+    return lambda part: None if progress is None else partial(report, part)
 
 
 class Stages:

@@ -132,6 +132,18 @@ def cases() -> dict[str, Case]:
             {"max_error": 4, "base": True, "factor": 2, "tiles": (1, 1, 1)},
             hounsfield,
         ),
+        "bricks": Case(
+            "a refinement in bricks, the last ones smaller; padding",
+            padded(),
+            {"lossless": True, "brick": (8, 16, 8)},
+            {**hounsfield, "padding": -2000},
+        ),
+        "bricks-quantised": Case(
+            "bricks of one slice at the end, steps by level",
+            noisy((9, 33, 30)),
+            {"psnr": 50.0, "brick": 8},
+            hounsfield,
+        ),
         "lossless-float32": Case("the bits of floats", texture((5, 17, 9)), {"lossless": True}),
         "bounded-float32": Case("multiples of a unit", texture((6, 12, 19)), {"max_error": 0.01}),
         "quantised": Case("steps by level", noisy((9, 33, 30)), {"psnr": 50.0}, hounsfield),

@@ -44,7 +44,7 @@ def read_sections(data: bytes) -> tuple[int, dict[str, bytes]]:
         name = raw.decode()
         need((name == "HEAD") == (row == 0) and name not in sections, "order of the sections")
         need(name[0].islower() or name in SECTIONS, f"unknown section {name}")
-        need(length <= 2**28 and position + length <= total, "length of a section")
+        need((length <= 2**28 or name == "LATT") and position + length <= total, "length of a section")
         sections[name] = data[position : position + length]
         need(zlib.crc32(sections[name]) == crc, f"checksum of {name}")
         position += length
@@ -78,6 +78,7 @@ DEFAULTS: dict[str, Any] = {
     "sr.ensemble": 1,
     "refine.axes": [],
     "refine.steps": [],
+    "refine.brick": [],
     "refine.unit": 1,
     "refine.bound": None,
     "quality.psnr": math.inf,
@@ -170,12 +171,19 @@ def check_header(h: dict[str, Any]) -> None:
 def check_refinement(h: dict[str, Any]) -> None:
     axes, steps, unit = h["refine.axes"], h["refine.steps"], h["refine.unit"]
     if not steps:
-        need(not axes and unit == 1 and h["refine.bound"] is None, "no refinement")
+        need(not axes and unit == 1 and h["refine.bound"] is None and not h["refine.brick"], "no refinement")
         return
+    shape = h["volume.shape"]
+    brick = h["refine.brick"] or shape
+    need(len(brick) == 3 and (brick != shape or not h["refine.brick"]), "bricks")
+    for axis, (edge, n) in enumerate(zip(brick, shape, strict=True)):
+        need(edge == n or (1 <= edge < n and edge % 2 ** axes.count(axis) == 0), "edge of a brick")
+    streams = len(steps) * math.prod(-(-n // edge) for n, edge in zip(shape, brick, strict=True))
+    need(streams <= 2**22, "streams of the refinement")
     need(len(steps) == len(axes) + 1 and all(1 <= step <= 2**32 for step in steps), "steps")
     need(all(axis in (0, 1, 2) for axis in axes), "axes")
     first = 1
-    for axis, n in enumerate(h["volume.shape"]):
+    for axis, n in enumerate(brick):
         first *= -(-n // 2 ** axes.count(axis))
         need(axis not in axes or 2 ** (axes.count(axis) - 1) < n, "axes")
     need(first <= 4096, "first lattice")
@@ -187,7 +195,7 @@ def check_refinement(h: dict[str, Any]) -> None:
     wide = (unit == 0 and dtype.itemsize == 4) or (
         unit > 0 and (h["range.high"] - h["range.low"]) / unit >= 2**31
     )
-    need(math.prod(h["volume.shape"]) * (8 if wide else 4) <= 2**32, "bytes of the refinement")
+    need(math.prod(brick) * (8 if wide else 4) <= 2**32, "bytes of the refinement")
     need(h["refine.bound"] is None or h["refine.bound"] >= 0, "bound")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import struct
 import zlib
@@ -192,13 +193,13 @@ def mirrored(index: np.ndarray, n: int) -> np.ndarray:
 
 
 class Lattice:
-    """The integers decoded so far."""
+    """The integers of a brick that are decoded so far."""
 
-    def __init__(self, h: dict[str, Any], most: int) -> None:
+    def __init__(self, h: dict[str, Any], most: int, shape: list[int]) -> None:
         self.h, self.most = h, most
         self.axes = h["refine.axes"]
         self.spacing = [2 ** self.axes.count(axis) for axis in range(3)]
-        self.k = np.zeros(h["volume.shape"], np.int64)
+        self.k = np.zeros(shape, np.int64)
         self.tables = Tables()
 
     def put(self, places: tuple[np.ndarray, ...], predicted: np.ndarray, q: list[int], step: int) -> None:
@@ -326,22 +327,34 @@ def to_stored(h: dict[str, Any], k: np.ndarray) -> np.ndarray:
     return bits.astype(f"i{dtype.itemsize}").view(dtype)
 
 
-def decode_refinement(
-    h: dict[str, Any], sections: dict[str, bytes], streams: int | None = None
-) -> np.ndarray:
-    """Stored values, (z, y, x), without padding; decoded from the first ``streams`` streams, or all."""
-    need(len(sections["LIDX"]) == 8 * len(h["refine.steps"]), "index of the refinement")
-    rows = list(struct.iter_unpack("<II", sections["LIDX"]))[:streams]
-    body, parts = Stream(sections["LATT"]), []
+def decode_refinement(h: dict[str, Any], sections: dict[str, bytes], steps: int | None = None) -> np.ndarray:
+    """Stored values, (z, y, x), without padding, of the first lattice and ``steps`` - 1 stages, or all."""
+    shape, count = h["volume.shape"], len(h["refine.steps"])
+    brick = h["refine.brick"] or shape
+    corners = list(itertools.product(*(range(0, n, edge) for n, edge in zip(shape, brick, strict=True))))
+    need(len(sections["LIDX"]) == 8 * count * len(corners), "index of the refinement")
+    steps = count if steps is None else steps
+    rows = list(struct.iter_unpack("<II", sections["LIDX"]))[: steps * len(corners)]
+    body, streams = Stream(sections["LATT"]), []
     for length, crc in rows:
-        parts.append(Stream(body.take(length)))
-        need(zlib.crc32(parts[-1].data) == crc, "checksum of a stream")
-    need(streams is not None or not body.data, "bytes after the refinement")
-    lattice = Lattice(h, largest(h))
+        streams.append(body.take(length))
+        need(zlib.crc32(streams[-1]) == crc, "checksum of a stream")
+    need(steps < count or not body.data, "bytes after the refinement")
+    k = np.zeros(shape, np.int64)
+    for number, corner in enumerate(corners):
+        box = tuple(slice(a, min(a + edge, n)) for a, edge, n in zip(corner, brick, shape, strict=True))
+        k[box] = decode_brick(h, list(k[box].shape), streams[number :: len(corners)])
+    return to_stored(h, k)
+
+
+def decode_brick(h: dict[str, Any], shape: list[int], streams: list[bytes]) -> np.ndarray:
+    """Integers of a brick, (z, y, x)."""
+    parts = [Stream(data) for data in streams]
+    lattice = Lattice(h, largest(h), shape)
     lattice.first(parts[0])
     need(not parts[0].data, "bytes after the first lattice")
     for number in range(len(h["refine.axes"])):
         lattice.stage(number, parts[number + 1] if number + 1 < len(parts) else None)
     if len(parts) == len(h["refine.steps"]):
         need(all(x == 2**31 for x in lattice.states), "end of the lanes")
-    return to_stored(h, lattice.k)
+    return lattice.k

@@ -288,6 +288,20 @@ def test_a_preview_of_a_lossless_file_has_the_proportions_of_a_slice(
     assert abs(width - height * shape[2] / shape[1]) <= 1  # pixel
 
 
+def test_a_box_reads_the_streams_of_its_bricks_and_no_others() -> None:
+    data = vector("bricks")
+    header, sections = container.read(data)
+    bricks, streams = header.refine_bricks, sections.streams()
+    start, padding = places(data)["LATT"].start, set(places(data)["PADM"])
+    for index, box in enumerate(bricks):
+        stream = Counted(data)
+        opened = inrcodec.open(stream)
+        before = set(stream.seen)
+        opened.read(box)
+        mine = {start + s.start + k for s in streams[index :: len(bricks)] for k in range(s.length)}
+        assert stream.seen - before - padding == mine | set(places(data)["LIDX"])
+
+
 def test_damage_is_seen_where_it_is_read_and_nowhere_else() -> None:
     data = vector("bounded-behind-networks")
     damaged = bytearray(data)

@@ -367,6 +367,14 @@ BEYOND: dict[str, Callable[[], Header]] = {
     "weights": lambda: replace(PLAIN, layers=16, width=1024, tiles=(1, 2, 2)),
     "multiply-adds": lambda: replace(PLAIN, shape=(1024, 1024, 1024), factor=(2, 2, 2), width=128),
     "bytes of the refinement": lambda: refined_at(1024, dtype="float32", refine_unit=0.0),
+    "streams of the refinement": lambda: replace(
+        PLAIN,
+        shape=(512, 512, 512),
+        factor=(8, 8, 8),
+        cell=(2, 2, 2),
+        refine_steps=(1,),
+        refine_edges=(1, 1, 1),
+    ),
     "mask cells": lambda: replace(PLAIN, shape=(128, 128, 128), factor=(1, 1, 1)),
 }
 

@@ -96,7 +96,7 @@ def test_limits_table_is_the_code() -> None:
     assert {name: eval(value) for name, value in stated.items()} == {
         "bytes of the file": limits.FILE,
         "sections": limits.SECTIONS,
-        "bytes of a section, stored or decoded": limits.SECTION,
+        "bytes of a section other than `LATT`, stored or decoded": limits.SECTION,
         "bytes of `HEAD`": limits.HEADER,
         "keys and values in `HEAD`": limits.VALUES,
         "maps and arrays inside each other": limits.DEPTH,
@@ -108,11 +108,11 @@ def test_limits_table_is_the_code() -> None:
         "width": limits.WIDTH,
         "weights of all tiles": limits.WEIGHTS,
         "cells of `MASK`": limits.CELLS,
-        "voxels of the first lattice of a refinement": limits.FIRST,
+        "voxels of the first lattice of a brick of a refinement": limits.FIRST,
+        "streams of a refinement, of all bricks": limits.STREAMS,
         "low-res voxels × weights of a network": limits.WORK,
-        "bytes of the integers of a refinement: voxels × 4, or × 8 where K can be beyond 31 bits": (
-            limits.INTEGERS
-        ),
+        "bytes of the integers of a brick of a refinement: voxels × 4, or × 8 where K can be beyond 31 "
+        "bits": limits.INTEGERS,
         "multiply-adds of the super-resolution: low-res voxels × `sr.ensemble` × those of the model for a "
         "low-res voxel": limits.SUPERRES_WORK,
     }
@@ -276,6 +276,7 @@ def test_vectors_cover_what_they_are_for() -> None:
     assert {name for name, (_, sections) in read.items() if "PADM" in sections} == {
         "padding-mask",
         "lossless",
+        "bricks",
     }
     refined = {name: header for name, (header, _) in read.items() if header.refine_steps}
     assert {h.refine_unit for h in refined.values()} > {0.0, 1.0} and refined[
@@ -283,6 +284,7 @@ def test_vectors_cover_what_they_are_for() -> None:
     ].bound == 4
     scaled = refined["scales-of-slices"]
     assert len(scaled.slice_rescale) == scaled.shape[0] and 0 not in scaled.refine_axes
+    assert {len(h.refine_bricks) for h in refined.values()} >= {1, 8, 40}
     assert len(set(refined["quantised"].refine_steps)) > 2 and read["rare-values"][0].dtype == "uint32"
     assert {"ct-int16-mask", "several-tiles"} <= {
         name for name, (_, sections) in read.items() if "MASK" in sections

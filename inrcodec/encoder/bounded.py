@@ -42,7 +42,7 @@ def guaranteed(
     """The layer that keeps ``options.max_error``, in physical units; 0 loses nothing."""
     assert options.max_error is not None
     _refuse_two_zeros(volume, options.max_error)
-    refiner = Refiner(volume, span, options.threads)
+    refiner = Refiner(volume, span, options)
     layer = _within(refiner, stored_bound(volume, span, options.max_error), progress)
     return replace(layer, fields={**layer.fields, "bound": options.max_error})
 
@@ -106,7 +106,7 @@ def with_psnr(
     assert options.psnr is not None
     psnr, floats = options.psnr, volume.array.dtype.kind == "f"
     peak = metrics.peak_of(float(span.low), float(span.high), volume.array.dtype) or 1.0
-    refiner = Refiner(volume, span, options.threads)
+    refiner = Refiner(volume, span, options)
     unit = ((span.high - span.low) / LEVELS or 1.0) if floats else 1.0
     step = max(1.0, sqrt(12) * peak / 10 ** (psnr / 20) / unit)  # of a uniform error
     best, tried = None, list[tuple[float, float]]()  # dB of a step, and of the PSNR that it reaches

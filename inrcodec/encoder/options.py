@@ -51,6 +51,7 @@ __all__ = [
 ]
 
 MAX_STEPS = 10_000_000
+LARGEST_BRICK = 1 << 15  # voxels along an axis
 MAX_SEED = LARGEST  # what torch takes
 
 TARGET = "target, at most one"
@@ -71,6 +72,7 @@ class EncodeKeywords(SourceKeywords, total=False):
     lossless: bool
     base: bool
     i_know_lossy: bool
+    brick: int | Triple | None
     steps: int | None
     time_budget: float | None
     factor: int | Triple | None
@@ -85,6 +87,12 @@ class EncodeKeywords(SourceKeywords, total=False):
     device: str
     threads: int | None
     resume: str | PathLike[str] | None
+
+
+def _brick(name: str, value: object) -> Triple:
+    edges = validate.triple(name, (value,) * 3 if isinstance(value, int) else value, LARGEST_BRICK)
+    validate.require(all(e >= 8 and e & (e - 1) == 0 for e in edges), name, value, "powers of two from 8 on")
+    return edges
 
 
 @lists_keywords()
@@ -170,6 +178,16 @@ class EncodeOptions:
         TARGET,
         detail="mammography (MG), and the modalities that INRCODEC_NEVER_LOSSY lists",
         without=("lossless", True),
+    )
+    brick: int | Triple | None = row(
+        None,
+        Kind("powers of two from 8 on", _brick, validate.parse_ints, "N|Z,Y,X"),
+        "parts that are decoded alone",
+        TARGET,
+        detail="of a file with a promise; smaller ones are read faster and make the file larger",
+        unit="voxels",
+        otherwise="about 64,256,256",
+        needs=("lossless", "max_error", "psnr"),
     )
     steps: int | None = row(
         None,

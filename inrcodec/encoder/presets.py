@@ -73,6 +73,7 @@ class ResolvedOptions(Settings):
     max_error: float | None
     base: bool
     i_know_lossy: bool
+    brick: Triple | None
     focus: Focus
     seed: int
     device: str

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
+from math import prod
 from typing import Any
 from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
 
+from inrcodec.encoder.presets import ResolvedOptions
 from inrcodec.format import limits
 from inrcodec.format.header_checks import LARGEST_STEP
 from inrcodec.format.sections import STREAM
@@ -22,8 +23,10 @@ from inrcodec.layers.lattice import codec, scan
 from inrcodec.layers.lattice.codec import Lattice, Source
 from inrcodec.layers.lattice.integers import Scale
 from inrcodec.layers.lattice.layer import STAGE
-from inrcodec.parallel import one_blas_thread, thread_count
-from inrcodec.progress import Progress
+from inrcodec.parallel import mapped, one_blas_thread, thread_count
+from inrcodec.progress import Progress, Report, shares
+from inrcodec.volume.box import Box
+from inrcodec.volume.bricks import Bricks
 from inrcodec.volume.metrics import Errors
 from inrcodec.volume.value_range import Range
 from inrcodec.volume.volume import Volume
@@ -51,8 +54,9 @@ class Layer:
 class Refiner:
     """Codes layers of one volume, whose smallest and largest value but for the padding is ``span``."""
 
-    def __init__(self, volume: Volume, span: Range, threads: int | None = None) -> None:
-        self.volume, self.span, self.threads = volume, span, thread_count(threads)
+    def __init__(self, volume: Volume, span: Range, options: ResolvedOptions) -> None:
+        self.volume, self.span, self.threads = volume, span, thread_count(options.threads)
+        self.bricks = Bricks.of(volume.shape, options.brick)
         padding = volume.padding
         self.padded = None if padding is None else np.asarray(volume.array == padding)
 
@@ -69,25 +73,26 @@ class Refiner:
         """
         scale = Scale(self.volume.array.dtype, self.span.low, self.span.high, unit)
         scale.check()
-        axes = scan.axes_for(self.volume.shape, self.volume.spacing, self._incomparable)
+        bricks = self.bricks
+        axes = scan.axes_for(bricks.edges, self.volume.spacing, self._incomparable)
         lattice = Lattice(axes=axes, steps=_by_stage(axes, steps), most=scale.most)
-        size = self.volume.array.size * np.dtype(lattice.dtype).itemsize
-        limits.check("number of bytes of the refinement", size, limits.INTEGERS)
-        source = Source(
-            values=scale.of(self.volume.array).astype(lattice.dtype, copy=False),
-            lattice=lattice,
-            up=tuple(int(up * s) for s in lattice.steps),
-            dont_care=self.padded,
-        )
-        report = None if progress is None else partial(progress, STAGE)
+        coder = _BrickCoder(self, scale, lattice, tuple(int(up * s) for s in lattice.steps))
+        workers = min(self.threads, len(bricks))
+        report = shares(progress, STAGE, [prod(brick.shape) for brick in bricks])
+        streams: list[list[bytes]] = [[]] * len(bricks)
+        stored = np.empty_like(self.volume.array)
+
+        def code(index: int) -> None:
+            box, threads = bricks[index], self.threads // workers
+            streams[index], stored[box.slices] = coder.code(box, threads, report(index))
+
         with one_blas_thread():
-            streams, decoded = codec.encode(source, self.threads, report)
-        rows = b"".join(STREAM.pack(len(s), crc32(s)) for s in streams)
+            mapped(code, range(len(bricks)), workers)
+        in_order = [brick[step] for step in range(len(lattice.steps)) for brick in streams]
+        rows = b"".join(STREAM.pack(len(s), crc32(s)) for s in in_order)
         fields = {"refine_axes": axes, "refine_steps": lattice.steps, "refine_unit": unit}
-        stored = scale.stored(decoded)
-        if self.padded is not None:
-            stored[self.padded] = self.volume.padding
-        return Layer(fields, {"LIDX": rows, "LATT": b"".join(streams)}, stored)
+        fields["refine_edges"] = () if len(bricks) == 1 else bricks.edges
+        return Layer(fields, {"LIDX": rows, "LATT": b"".join(in_order)}, stored)
 
     @property
     def _incomparable(self) -> tuple[int, ...]:
@@ -96,7 +101,7 @@ class Refiner:
         This takes 3 % more bytes of a PET, but what a preview interpolates keeps to the scale of its slice.
         The first lattice has a voxel of each slice, so that very many slices are predicted all the same.
         """
-        scaled = self.volume.slice_rescale is not None and self.volume.shape[0] <= limits.FIRST
+        scaled = self.volume.slice_rescale is not None and self.bricks.edges[0] <= limits.FIRST
         return (0,) if scaled else ()
 
     def errors(self, layer: Layer, peak: float = 1.0) -> Errors:
@@ -104,6 +109,32 @@ class Refiner:
         errors = Errors(peak)
         errors.add(self.volume.array, layer.stored)
         return errors
+
+
+@dataclass(frozen=True)
+class _BrickCoder:
+    """What is coded of each brick."""
+
+    refiner: Refiner
+    scale: Scale
+    lattice: Lattice
+    up: tuple[int, ...]
+
+    def code(self, box: Box, threads: int, report: Report | None) -> tuple[list[bytes], NDArray[Any]]:
+        """The streams of a brick, and the stored values that they decode to."""
+        padded = self.refiner.padded
+        values = self.scale.of(np.ascontiguousarray(self.refiner.volume.array[box.slices]))
+        source = Source(
+            values=values.astype(self.lattice.dtype, copy=False),
+            lattice=self.lattice,
+            up=self.up,
+            dont_care=None if padded is None else padded[box.slices],
+        )
+        streams, decoded = codec.encode(source, threads, report)
+        stored = self.scale.stored(decoded)
+        if padded is not None:
+            stored[padded[box.slices]] = self.refiner.volume.padding
+        return streams, stored
 
 
 def _by_stage(axes: Sequence[int], steps: Sequence[float]) -> tuple[int, ...]:

@@ -197,7 +197,7 @@ def _check_fit(header: Header, lengths: Mapping[str, int]) -> None:
         raise CorruptFile(f"index of {length} bytes does not fit {tiles} tiles", value=length)
     if not bool(steps) == ("LIDX" in lengths) == ("LATT" in lengths):
         raise CorruptFile("header and sections differ on whether there is a refinement")
-    if lengths.get("LIDX", 0) != STREAM.size * steps:
+    if lengths.get("LIDX", 0) != STREAM.size * steps * len(header.refine_bricks):
         length = lengths["LIDX"]
         raise CorruptFile(f"index of {length} bytes does not fit the refinement", value=length)
     if "PADM" in lengths and header.padding is None:
@@ -262,7 +262,7 @@ def _check_entries(entries: list[Entry], total: int) -> None:
         if name[0].isupper() and name not in KNOWN:
             raise UnsupportedFile(f"file needs section {name}, unknown here: update inrcodec", value=name)
     for entry in entries:
-        ceiling = limits.HEADER if entry.name == "HEAD" else limits.SECTION
+        ceiling = {"HEAD": limits.HEADER, GRADUAL: limits.FILE}.get(entry.name, limits.SECTION)
         limits.check(f"length of section {entry.name}", entry.length, ceiling)
     limits.check("length of the file", total, limits.FILE)
     expected = table_size(len(entries)) + sum(entry.length for entry in entries)

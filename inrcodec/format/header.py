@@ -35,6 +35,7 @@ from inrcodec.format.header_checks import DTYPES as DTYPES
 from inrcodec.format.header_checks import LANCZOS as LANCZOS
 from inrcodec.format.header_checks import NOISE_STEPS as NOISE_STEPS
 from inrcodec.volume.box import Shape, lowres_shape
+from inrcodec.volume.bricks import Bricks
 
 Scalar = int | float | str
 
@@ -70,10 +71,10 @@ class Header:
     sr, sr_sha256, sr_window, sr_noise, sr_ensemble
         Super-resolution model, SHA-256 of its weights, physical values of its -1 and +1; noise level of the
         low-res volume, `NOISE_STEPS` to 1 in its window; mirror images whose results are averaged.
-    refine_axes, refine_steps, refine_unit, bound
+    refine_axes, refine_steps, refine_edges, refine_unit, bound
         Axis that each stage of the refinement halves; quantisation steps of its first lattice and of each
-        stage, empty without a refinement; stored units of an integer (0: the bits of a float); promised bound
-        of the physical error, if any.
+        stage, empty without a refinement; voxels of a brick, empty if the volume is one; stored units of an
+        integer (0: the bits of a float); promised bound of the physical error, if any.
     psnr, psnr_lanczos, peak, max_error, digest
         PSNR in dB (inf: lossless), also by Lanczos alone where there is a model; its peak in stored units;
         largest error in physical units; BLAKE2b-128 of the decoded array (C order, little-endian).
@@ -113,6 +114,7 @@ class Header:
     sr_ensemble: int = 1
     refine_axes: tuple[int, ...] = ()
     refine_steps: tuple[int, ...] = ()
+    refine_edges: tuple[int, ...] = ()
     refine_unit: float = 1.0
     bound: float | None = None
     psnr: float = inf
@@ -127,6 +129,12 @@ class Header:
     def lowres_shape(self) -> Shape:
         """Low-res voxels, (z, y, x): ``ceil(n / factor)``."""
         return lowres_shape(self.shape, self.factor)
+
+    @property
+    def refine_bricks(self) -> Bricks:
+        """The bricks of the refinement, each of which is coded by itself."""
+        z, y, x = self.refine_edges or self.shape
+        return Bricks(self.shape, (z, y, x))
 
     def to_bytes(self) -> bytes:
         """Canonical bytes of the section HEAD.
@@ -217,6 +225,7 @@ FIELDS: dict[tuple[str, str], tuple[str, Kind]] = {
     ("sr", "ensemble"): ("sr_ensemble", INTEGER),
     ("refine", "axes"): ("refine_axes", integers(None)),
     ("refine", "steps"): ("refine_steps", integers(None)),
+    ("refine", "brick"): ("refine_edges", integers(None)),
     ("refine", "unit"): ("refine_unit", NUMBER),
     ("refine", "bound"): ("bound", NUMBER),
     ("quality", "psnr"): ("psnr", NUMBER),

@@ -103,8 +103,10 @@ def _is_refinement(header: Header) -> bool:
     """Whether the halvings fit the shape, with a step for each and for the first lattice."""
     axes, steps = header.refine_axes, header.refine_steps
     if not steps:
-        return not axes and header.refine_unit == 1 and header.bound is None
-    halved = [(n, axes.count(k)) for k, n in enumerate(header.shape)]
+        return not (axes or header.refine_edges) and header.refine_unit == 1 and header.bound is None
+    if header.refine_edges and not _are_bricks(header):
+        return False
+    halved = [(n, axes.count(k)) for k, n in enumerate(header.refine_edges or header.shape)]
     floats = np.dtype(header.dtype).kind == "f"
     return (
         set(axes) <= {0, 1, 2}
@@ -114,6 +116,17 @@ def _is_refinement(header: Header) -> bool:
         and (isfinite(header.refine_unit) and header.refine_unit >= 0 if floats else header.refine_unit == 1)
         and _is_countable(header)
         and (header.bound is None or header.bound >= 0)
+    )
+
+
+def _are_bricks(header: Header) -> bool:
+    """Whether the edges cut the volume, and every coarser lattice goes through all bricks."""
+    edges, axes = header.refine_edges, header.refine_axes
+    if len(edges) != 3 or edges == header.shape:
+        return False
+    return all(
+        edge == n or (1 <= edge < n and edge % 2 ** min(axes.count(k), limits.AXIS.bit_length()) == 0)
+        for k, (edge, n) in enumerate(zip(edges, header.shape, strict=True))
     )
 
 

@@ -31,8 +31,9 @@ LAYERS = 16
 WIDTH = 1024
 WEIGHTS = 1 << 24  # of all networks together
 CELLS = 1 << 20  # of the activity mask: its coder is a plain loop
-INTEGERS = 1 << 32  # bytes of a refinement's integers, which are all in memory while it is decoded
-FIRST = 1 << 12  # voxels of a refinement's first lattice, which is one block
+INTEGERS = 1 << 32  # bytes of a brick's integers, which are all in memory while it is decoded
+FIRST = 1 << 12  # voxels of a brick's first lattice, which is one block
+STREAMS = 1 << 22  # of all bricks together: LIDX has 8 bytes for each
 WORK = 1 << 42  # multiply-adds of the low-res decode: a quarter of an hour on one core
 SUPERRES_WORK = 1 << 48  # multiply-adds of the super-resolution, ensemble included: hours on one core
 
@@ -55,7 +56,8 @@ def check_header(header: Header, masked: bool = True) -> None:
     lowres = prod(header.lowres_shape)
     each = network_weights(header.layers, header.width)
     tiles = prod(header.tiles)
-    first = prod(-(-n // 2 ** header.refine_axes.count(k)) for k, n in enumerate(header.shape))
+    bricks = header.refine_bricks
+    first = prod(-(-n // 2 ** header.refine_axes.count(k)) for k, n in enumerate(bricks.edges))
     cells = prod(-(-n // c) for n, c in zip(header.lowres_shape, header.cell, strict=True))
     for name, value, ceiling in (
         ("longest axis", max(header.shape), AXIS),
@@ -67,7 +69,8 @@ def check_header(header: Header, masked: bool = True) -> None:
         ("number of weights", tiles * each, WEIGHTS),
         ("number of multiply-adds", lowres * each, WORK),
         ("number of voxels in the first lattice", first if header.refine_steps else 0, FIRST),
-        ("number of bytes of the refinement", _integer_bytes(header) * prod(header.shape), INTEGERS),
+        ("number of bytes of the refinement", _integer_bytes(header) * prod(bricks.edges), INTEGERS),
+        ("number of streams of the refinement", len(header.refine_steps) * len(bricks), STREAMS),
         ("number of mask cells", cells if masked else 0, CELLS),
     ):
         check(name, value, ceiling)

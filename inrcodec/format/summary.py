@@ -60,7 +60,7 @@ def facts(header: Header, lengths: Mapping[str, int]) -> dict[str, Any]:
             "range": [header.low, header.high],
         },
         "codec": (_networks(header) if has_networks else {"network": None})
-        | {"refinement_steps": list(header.refine_steps)},
+        | {"refinement_steps": list(header.refine_steps), "brick": list(header.refine_bricks.edges)},
         "quality": {
             "psnr": header.psnr,
             "psnr_lanczos": psnr_lanczos if has_networks else None,

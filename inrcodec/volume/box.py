@@ -39,6 +39,19 @@ class Box:
         z, y, x = (b - a for a, b in zip(self.low, self.high, strict=True))
         return z, y, x
 
+    def __and__(self, other: Box) -> Box:
+        """The voxels that both have."""
+        low = (max(a, b) for a, b in zip(self.low, other.low, strict=True))
+        high = (min(a, b) for a, b in zip(self.high, other.high, strict=True))
+        (z, y, x), (zz, yy, xx) = low, high
+        return Box((z, y, x), (zz, yy, xx))
+
+    def slices_in(self, outer: Box) -> tuple[slice, slice, slice]:
+        """Index of these voxels in an array (z, y, x) of a box around it."""
+        parts = zip(self.low, self.high, outer.low, strict=True)
+        z, y, x = (slice(a - start, b - start) for a, b, start in parts)
+        return z, y, x
+
 
 BoxLike = Box | slice | Sequence[slice] | None
 """A box, slices of the first axes, or all."""

@@ -27,7 +27,7 @@ from inrcodec.layers.lattice.neighbours import Around, Neighbourhood, rows_of
 from inrcodec.layers.lattice.predictor import Predictor
 from inrcodec.layers.lattice.scan import PHASES, Stage
 from inrcodec.layers.lattice.stream import LANES, Block, Cursor, read_block
-from inrcodec.parallel import InterruptiblePool
+from inrcodec.parallel import InterruptiblePool, mapped
 from inrcodec.volume.arrays import Array, Bool, Bytes, Ints
 from inrcodec.volume.box import Shape
 
@@ -101,8 +101,7 @@ class _Coding:
             values, contexts[flat] = model.predict(near.around(part, kind), step)
             values.clip(0, self.lattice.most, out=predicted[flat])
 
-        with InterruptiblePool(self.threads) as pool:
-            list(pool.map(fill, slabs(phase)))
+        mapped(fill, slabs(phase), self.threads)
         return predicted, contexts
 
     def limits(self, predicted: Ints, step: int) -> tuple[Ints, Ints]:

@@ -1,7 +1,7 @@
 """The refinement layer: the volume itself within a bound of the error, down to lossless.
 
-In: a header and its sections.  Out: stored values, all or a coarser version.
-Invariant: no float that could differ on another machine takes part.
+In: a header and its sections.  Out: stored values of any box, or a coarser version of them.
+Invariant: no float that could differ on another machine takes part; a brick needs no other brick.
 
 The layer codes the volume and not what the networks leave (docs/experiments/refinement.md); networks in front
 of it serve as a preview.
@@ -9,23 +9,26 @@ of it serve as a preview.
 
 from __future__ import annotations
 
-from functools import partial
+from collections import OrderedDict
+from functools import cached_property
 from math import prod
+from threading import Lock
 
 import numpy as np
 
 from inrcodec.errors import CorruptFile
 from inrcodec.format.header import Header
-from inrcodec.format.sections import Sections
+from inrcodec.format.sections import Sections, Stream
 from inrcodec.layers.lattice import codec, scan
 from inrcodec.layers.lattice.codec import Lattice
 from inrcodec.layers.lattice.integers import Scale
-from inrcodec.parallel import one_blas_thread, thread_count
-from inrcodec.progress import Progress
+from inrcodec.parallel import mapped, one_blas_thread, thread_count
+from inrcodec.progress import Progress, Report, shares
 from inrcodec.volume.arrays import Array
 from inrcodec.volume.box import Box, Shape
 
 STAGE = "refine"
+KEPT = 1 << 26  # bytes of decoded bricks that are kept: the four that meet in a slice of 512 x 512
 
 
 class Refinement:
@@ -33,8 +36,8 @@ class Refinement:
 
     Parameters
     ----------
-    header : checked against the limits, with a step for each stream.
-    sections : LATT may end early: the complete streams are decoded, and all other voxels are interpolated.
+    header : checked against the limits, with the size of each step.
+    sections : LATT may end early: the complete steps are decoded, and all other voxels are interpolated.
 
     Attributes
     ----------
@@ -50,27 +53,39 @@ class Refinement:
         )
         self.lattice = Lattice(axes=header.refine_axes, steps=header.refine_steps, most=self.scale.most)
 
+        self.bricks = header.refine_bricks
+        self._kept: OrderedDict[tuple[int, int], Array] = OrderedDict()
+        self._lock = Lock()
+
+    @cached_property
+    def _streams(self) -> list[Stream]:
+        """Those that are there; of each step, one for each brick."""
+        return self.sections.streams()
+
+    @property
+    def there(self) -> int:
+        """Steps, the first lattice and each halving, whose streams are there for all bricks."""
+        return len(self._streams) // len(self.bricks)
+
     @property
     def missing(self) -> int:
-        """Streams, one for the first lattice and each halving, that are not there from end to end."""
-        return len(self.lattice.steps) - len(self.sections.streams())
+        """Steps of which a stream is not there."""
+        return len(self.lattice.steps) - self.there
 
     def read(
         self,
         box: Box | None = None,
         *,
-        streams: int | None = None,
+        steps: int | None = None,
         threads: int | None = None,
         progress: Progress | None = None,
     ) -> Array:
-        """Stored values of a box.
-
-        Each voxel is predicted from those before, so the whole is decoded whatever the box.
+        """Stored values of a box; the bricks that it meets are read and decoded, and no others.
 
         Parameters
         ----------
         box : all by default.
-        streams : number of streams to decode, at most; the voxels of later ones are interpolated.
+        steps : number of steps to decode, at most; the voxels of later ones are interpolated.
 
         Returns
         -------
@@ -79,41 +94,63 @@ class Refinement:
         Raises
         ------
         CorruptFile
-            A stream has a wrong checksum or impossible content, or not even the first is complete.
+            A stream has a wrong checksum or impossible content, or not even the first step is complete.
         """
-        rows = self.sections.streams()[:streams]
-        if not rows:
+        count = min(self.there, len(self.lattice.steps) if steps is None else steps)
+        if not count:
             there = self.sections.lengths.get("LATT", 0)
-            raise CorruptFile(
-                f"the refinement ends after {there} bytes, within its first stream", value=there
-            )
-        data = [self.sections.stream(row) for row in rows]
+            raise CorruptFile(f"the refinement ends after {there} bytes, within its first step", value=there)
+        box = box or Box((0, 0, 0), self.shape)
+        stored, met = np.empty(box.shape, self.header.dtype), self.bricks.meeting(box)
+        workers = min(thread_count(threads), len(met))
+        report = shares(progress, STAGE, [prod(self.bricks[index].shape) for index in met])
+
+        def fill(number: int) -> None:
+            brick = self.bricks[index := met[number]]
+            common = brick & box
+            values = self._brick(index, count, thread_count(threads) // workers, report(number), len(met))
+            stored[common.slices_in(box)] = values[common.slices_in(brick)]
+
         with one_blas_thread():
-            report = None if progress is None else partial(progress, STAGE)
-            integers = codec.decode(data, self.shape, self.lattice, thread_count(threads), report)
-        if box is not None:
-            integers = integers[box.slices]
-        stored = np.empty(integers.shape, self.header.dtype)
-        for plane, values in zip(stored, integers, strict=True):  # intermediates are wide: few at a time
-            plane[...] = self.scale.stored(values)
+            mapped(fill, range(len(met)), workers)
         return stored
 
+    def _brick(self, index: int, steps: int, threads: int, report: Report | None, asked: int) -> Array:
+        """Stored values of a brick, decoded or remembered."""
+        with self._lock:
+            kept = self._kept.get((index, steps))
+            if kept is not None:
+                self._kept.move_to_end((index, steps))
+                return kept
+        rows = self._streams[index :: len(self.bricks)][:steps]
+        data = [self.sections.stream(row) for row in rows]
+        integers = codec.decode(data, self.bricks[index].shape, self.lattice, threads, report)
+        values = np.empty(integers.shape, self.header.dtype)
+        for plane, wide in zip(values, integers, strict=True):  # intermediates are wide: few at a time
+            plane[...] = self.scale.stored(wide)
+        if asked * values.nbytes <= KEPT:
+            with self._lock:
+                self._kept[index, steps] = values
+                while sum(brick.nbytes for brick in self._kept.values()) > KEPT:
+                    self._kept.popitem(last=False)
+        return values
+
     def within(self, voxels: int) -> int:
-        """How many streams bring more than so many voxels, at the least; all where none do."""
+        """How many steps bring more than so many voxels, at the least; all where none do."""
         count = 1
         while count <= len(self.lattice.axes) and self._voxels(count) <= voxels:
             count += 1
         return count
 
     def coarse(self, voxels: int, threads: int | None = None) -> tuple[Array, Shape]:
-        """Stored values of the lattice of those streams, (z, y, x), and its spacing in voxels."""
-        streams = min(self.within(voxels), len(self.sections.streams()))
-        z, y, x = self._spacing(streams)
-        return self.read(streams=streams, threads=threads)[::z, ::y, ::x], (z, y, x)
+        """Stored values of the lattice of those steps, (z, y, x), and its spacing in voxels."""
+        steps = min(self.within(voxels), self.there)
+        z, y, x = self._spacing(steps)
+        return self.read(steps=steps, threads=threads)[::z, ::y, ::x], (z, y, x)
 
-    def _spacing(self, streams: int) -> Shape:
-        """Voxels from one to the next in the lattice of the first streams, along (z, y, x)."""
-        return scan.spacing_of(self.lattice.axes[streams - 1 :])
+    def _spacing(self, steps: int) -> Shape:
+        """Voxels from one to the next in the lattice of the first steps, along (z, y, x)."""
+        return scan.spacing_of(self.lattice.axes[steps - 1 :])
 
-    def _voxels(self, streams: int) -> int:
-        return prod(-(-n // step) for n, step in zip(self.shape, self._spacing(streams), strict=True))
+    def _voxels(self, steps: int) -> int:
+        return prod(-(-n // step) for n, step in zip(self.shape, self._spacing(steps), strict=True))

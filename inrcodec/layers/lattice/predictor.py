@@ -21,7 +21,7 @@ from inrcodec.entropy.laplace import best_spread, decode_weights, encode_weights
 from inrcodec.errors import CorruptFile
 from inrcodec.layers.lattice.neighbours import Around
 from inrcodec.layers.lattice.stream import Cursor
-from inrcodec.parallel import InterruptiblePool
+from inrcodec.parallel import mapped
 from inrcodec.volume.arrays import Bytes, Ints
 
 Float = NDArray[np.floating[Any]]
@@ -130,8 +130,7 @@ def fit(around: Around, truth: Float, step: int, count: int, threads: int = 1) -
         whole: Ints = np.rint(found * 2**SHIFT).clip(-LARGEST, LARGEST).astype(np.int64)
         return whole
 
-    with InterruptiblePool(threads) as pool:
-        weights = list(pool.map(weights_of, range(len(bounds) + 1)))
+    weights = mapped(weights_of, range(len(bounds) + 1), threads)
     return Predictor(scales, exponent, bounds, np.array(weights))
 
 

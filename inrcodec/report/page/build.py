@@ -162,7 +162,7 @@ def _bytes(parts: Mapping[str, int]) -> str:
 def _coding(facts: Mapping[str, Any], has_networks: bool) -> dict[str, Any]:
     codec, quality, encoder = facts["codec"], facts["quality"], facts["encoder"]
     if not has_networks:
-        codec = {"networks": "none", "refinement_steps": codec["refinement_steps"]}
+        codec = {"networks": "none", "refinement_steps": codec["refinement_steps"], "brick": codec["brick"]}
     return {
         "encoder": f"inrcodec {encoder['version']}, seed {encoder['seed']}",
         **codec,
