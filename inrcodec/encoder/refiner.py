@@ -8,24 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import prod
 from typing import Any
-from zlib import crc32
 
-import numpy as np
 from numpy.typing import NDArray
 
 from inrcodec.encoder.presets import ResolvedOptions
 from inrcodec.format import limits
 from inrcodec.format.header_checks import LARGEST_STEP
-from inrcodec.format.sections import STREAM
-from inrcodec.layers.lattice import codec, scan
-from inrcodec.layers.lattice.codec import Lattice, Source
+from inrcodec.layers.lattice import scan
+from inrcodec.layers.lattice.bricks import Coding
+from inrcodec.layers.lattice.codec import Lattice
 from inrcodec.layers.lattice.integers import Scale
-from inrcodec.layers.lattice.layer import STAGE
-from inrcodec.parallel import mapped, one_blas_thread, thread_count
-from inrcodec.progress import Progress, Report, shares
-from inrcodec.volume.box import Box
+from inrcodec.progress import Progress
 from inrcodec.volume.bricks import Bricks
 from inrcodec.volume.metrics import Errors
 from inrcodec.volume.value_range import Range
@@ -55,10 +49,8 @@ class Refiner:
     """Codes layers of one volume, whose smallest and largest value but for the padding is ``span``."""
 
     def __init__(self, volume: Volume, span: Range, options: ResolvedOptions) -> None:
-        self.volume, self.span, self.threads = volume, span, thread_count(options.threads)
+        self.volume, self.span, self.threads = volume, span, options.threads
         self.bricks = Bricks.of(volume.shape, options.brick)
-        padding = volume.padding
-        self.padded = None if padding is None else np.asarray(volume.array == padding)
 
     def code(
         self, unit: float, steps: Sequence[float], up: float = 0.5, progress: Progress | None = None
@@ -73,26 +65,14 @@ class Refiner:
         """
         scale = Scale(self.volume.array.dtype, self.span.low, self.span.high, unit)
         scale.check()
-        bricks = self.bricks
-        axes = scan.axes_for(bricks.edges, self.volume.spacing, self._incomparable)
+        axes = scan.axes_for(self.bricks.edges, self.volume.spacing, self._incomparable)
         lattice = Lattice(axes=axes, steps=_by_stage(axes, steps), most=scale.most)
-        coder = _BrickCoder(self, scale, lattice, tuple(int(up * s) for s in lattice.steps))
-        workers = min(self.threads, len(bricks))
-        report = shares(progress, STAGE, [prod(brick.shape) for brick in bricks])
-        streams: list[list[bytes]] = [[]] * len(bricks)
-        stored = np.empty_like(self.volume.array)
-
-        def code(index: int) -> None:
-            box, threads = bricks[index], self.threads // workers
-            streams[index], stored[box.slices] = coder.code(box, threads, report(index))
-
-        with one_blas_thread():
-            mapped(code, range(len(bricks)), workers)
-        in_order = [brick[step] for step in range(len(lattice.steps)) for brick in streams]
-        rows = b"".join(STREAM.pack(len(s), crc32(s)) for s in in_order)
+        added = tuple(int(up * s) for s in lattice.steps)
+        coding = Coding(scale=scale, lattice=lattice, up=added, padding=self.volume.padding)
+        sections, stored = coding.sections(self.volume.array, self.bricks, self.threads, progress)
         fields = {"refine_axes": axes, "refine_steps": lattice.steps, "refine_unit": unit}
-        fields["refine_edges"] = () if len(bricks) == 1 else bricks.edges
-        return Layer(fields, {"LIDX": rows, "LATT": b"".join(in_order)}, stored)
+        fields["refine_edges"] = () if len(self.bricks) == 1 else self.bricks.edges
+        return Layer(fields, sections, stored)
 
     @property
     def _incomparable(self) -> tuple[int, ...]:
@@ -109,32 +89,6 @@ class Refiner:
         errors = Errors(peak)
         errors.add(self.volume.array, layer.stored)
         return errors
-
-
-@dataclass(frozen=True)
-class _BrickCoder:
-    """What is coded of each brick."""
-
-    refiner: Refiner
-    scale: Scale
-    lattice: Lattice
-    up: tuple[int, ...]
-
-    def code(self, box: Box, threads: int, report: Report | None) -> tuple[list[bytes], NDArray[Any]]:
-        """The streams of a brick, and the stored values that they decode to."""
-        padded = self.refiner.padded
-        values = self.scale.of(np.ascontiguousarray(self.refiner.volume.array[box.slices]))
-        source = Source(
-            values=values.astype(self.lattice.dtype, copy=False),
-            lattice=self.lattice,
-            up=self.up,
-            dont_care=None if padded is None else padded[box.slices],
-        )
-        streams, decoded = codec.encode(source, threads, report)
-        stored = self.scale.stored(decoded)
-        if padded is not None:
-            stored[padded[box.slices]] = self.refiner.volume.padding
-        return streams, stored
 
 
 def _by_stage(axes: Sequence[int], steps: Sequence[float]) -> tuple[int, ...]:
