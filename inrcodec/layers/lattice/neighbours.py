@@ -79,13 +79,12 @@ class Neighbourhood:
     def around(self, part: slice, dtype: type[np.floating[Any]] = np.float64) -> Around:
         """Neighbours of a range of the phase's first axis, as floats of a type."""
         places = self._places(part)
-        known = self._block(self.known, places, (1, 2), _held)
-        fresh = self._block(self.fresh, places, (0, 0), _mirrored) if self.phase else known
+        known = self._block(self.known, places, (1, 2), _held, dtype)
+        fresh = self._block(self.fresh, places, (0, 0), _mirrored, dtype) if self.phase else known
         if (known == known.flat[0]).all() and (fresh == known.flat[0]).all():
             count = prod(places[2])
             nothing = np.broadcast_to(dtype(0), (rows_of(self.phase), count))
             return Around(np.full(count, 2 * dtype(known.flat[0])), nothing, is_flat=True)
-        known, fresh = known.astype(dtype), fresh.astype(dtype)
         rows = [self._seen(known, offset, 1, places) for offset in KNOWN]
         rows += [self._seen(fresh, offset, 0, places) for offset in NEW[self.phase]]
         differences = np.empty((len(rows), rows[0].size), dtype)
@@ -110,15 +109,23 @@ class Neighbourhood:
         source: Array,
         places: Places,
         rim: tuple[int, int],
-        beyond: Callable[[NDArray[np.int64], int], NDArray[np.int64]],
-    ) -> Array:
+        beyond: Callable[[int, int], int],
+        dtype: type[np.floating[Any]],
+    ) -> Float:
         """The part of an array around the voxels: ``rim`` along the axis, one voxel along the others."""
-        index = []
+        spans, inside = [], []
         for k, (step, first, count) in enumerate(zip(*places, strict=True)):
             before, after = rim if k == self.stage.axis else (REACH, REACH)
-            span = np.arange(first - before, first + (count - 1) * step + 1 + after)
-            index.append(beyond(span, source.shape[k]))
-        return source[np.ix_(*index)]
+            spans.append(range(first - before, first + (count - 1) * step + 1 + after))
+            inside.append(range(max(spans[k].start, 0), min(spans[k].stop, source.shape[k])))
+        block = np.empty([len(span) for span in spans], dtype)
+        to = tuple(slice(i.start - s.start, i.stop - s.start) for s, i in zip(spans, inside, strict=True))
+        block[to] = source[tuple(slice(i.start, i.stop) for i in inside)]
+        for k, (span, within) in enumerate(zip(spans, inside, strict=True)):
+            planes = np.moveaxis(block, k, 0)
+            for index in (*range(span.start, within.start), *range(within.stop, span.stop)):
+                planes[index - span.start] = planes[beyond(index, source.shape[k]) - span.start]
+        return block
 
     def _seen(self, block: Float, offset: Offset, rim: int, places: Places) -> Float:
         along, *others = offset
@@ -130,12 +137,12 @@ class Neighbourhood:
         return block[tuple(spans)]
 
 
-def _held(index: NDArray[np.int64], n: int) -> NDArray[np.int64]:
+def _held(index: int, n: int) -> int:
     """Beyond an end, the last voxel."""
-    return index.clip(0, n - 1)
+    return min(max(index, 0), n - 1)
 
 
-def _mirrored(index: NDArray[np.int64], n: int) -> NDArray[np.int64]:
+def _mirrored(index: int, n: int) -> int:
     """Mirrored at an end, which keeps the phase."""
-    index = np.abs(index)
-    return np.where(index >= n, 2 * (n - 1) - index, index).clip(0, n - 1)
+    index = abs(index)
+    return _held(2 * (n - 1) - index if index >= n else index, n)
