@@ -287,14 +287,15 @@ def _sample(near: Neighbourhood, target: Array, ignored: Array | None) -> tuple[
     count = min(len(parts), max(PLACES, ceil(len(parts) * SAMPLED / target.size)))
     chosen = [int((k + 0.5) * len(parts) / count) for k in range(count)]
     every = max(1, sum(target[parts[k]].size for k in chosen) // SAMPLED)
-    middles, rows, truths, flat = [], [], [], True
-    for part in (parts[k] for k in chosen):
-        around, truth = near.around(part), target[part].reshape(-1).astype(np.float64)
-        kept = np.arange(truth.size) % every == 0
+    arounds = [near.around(parts[k]) for k in chosen]
+    flat = all(around.is_flat for around in arounds)  # nothing to fit to: one voxel is as good as all
+    middles, rows, truths = [], [], []
+    for k, around in zip(chosen[:1] if flat else chosen, arounds, strict=False):
+        truth = target[parts[k]].reshape(-1)
+        kept = np.arange(truth.size) % (truth.size if flat else every) == 0
         if ignored is not None:
-            kept &= ~ignored[part].reshape(-1)
+            kept &= ~ignored[parts[k]].reshape(-1)
         middles.append(around.middle[kept])
         rows.append(around.rows[:, kept])
-        truths.append(truth[kept])
-        flat &= around.is_flat
+        truths.append(truth[kept].astype(np.float64))
     return Around(np.concatenate(middles), np.concatenate(rows, 1), flat), np.concatenate(truths)
