@@ -9,7 +9,7 @@ In: sources and options.  Out: bytes, arrays, volumes, reports.  Invariant: no a
 from __future__ import annotations
 
 from os import PathLike
-from typing import Any, BinaryIO, Protocol, TypeAlias, Unpack
+from typing import Any, Protocol, TypeAlias, Unpack
 
 from numpy.typing import NDArray
 
@@ -18,6 +18,7 @@ from inrcodec.encoder.ledger import EncodeReport
 from inrcodec.encoder.options import EncodeKeywords, EncodeOptions, ResolvedOptions
 from inrcodec.encoder.source_options import SOURCE_OPTIONS, SourceOptions
 from inrcodec.file import InrvFile
+from inrcodec.file import Source as FileSource
 from inrcodec.format import summary
 from inrcodec.layers.decode_options import OPTIONS as DECODE_OPTIONS
 from inrcodec.layers.decode_options import DecodeKeywords, DecodeOptions
@@ -26,7 +27,7 @@ from inrcodec.validate.rows import lists_keywords, refuse_unknown
 from inrcodec.volume.volume import Volume
 
 Source: TypeAlias = io.Source
-File: TypeAlias = str | PathLike[str] | bytes | BinaryIO
+File: TypeAlias = FileSource
 
 
 class Writable(Protocol):
@@ -150,7 +151,7 @@ def decode(
 
     Parameters
     ----------
-    source : path, bytes or binary file object.
+    source : path, bytes, binary file object, URL or UPath.
     max_bytes : int or str, optional
         Read no more of the file than this, such as 64_000 or "64kB", and decode what of it is whole: a
         coarser version.  The file may end there; without this, a file that ends early is an error.
@@ -197,7 +198,7 @@ def open(source: File, max_bytes: int | str | None = None) -> InrvFile:
 
     Parameters
     ----------
-    source : path, bytes or binary file object.
+    source : path, bytes, binary file object, URL or UPath.
     max_bytes : int or str, optional
         Read no more of it than this; it may end there.
     """

@@ -1,6 +1,6 @@
 """An `.inrv` file and what can be read of it.
 
-In: a path, bytes or a stream.  Out: its header, and any part of its volume.
+In: a path, bytes, a stream or a URL.  Out: its header, and any part of its volume.
 Invariant: a voxel does not depend on threads, slabs or the box that was read, and nothing is read or decoded
 that a box does not need; the encoder runs this very code on what it is about to write.  The low-res volume
 needs neither torch nor scipy, so that a preview does not wait for them.
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from inrcodec.errors import UsageError
 from inrcodec.format import container
+from inrcodec.format.container import Source as Source
 from inrcodec.format.digest import Digest
 from inrcodec.format.header import LANCZOS, Header
 from inrcodec.layers.base.coders import Base, base_of
@@ -46,9 +47,8 @@ class InrvFile:
 
     Parameters
     ----------
-    source : path, bytes or binary file object
-        A path is not held open.  A file object is the caller's to close, and to leave alone meanwhile; one
-        that cannot seek is read whole at once.
+    source : path, bytes, binary file object, URL or UPath
+        A path is not held open.  A file object is the caller's to close; one that cannot seek is read whole.
     max_bytes : int or str, optional
         Read no more of the file than this; it may end there.  What is whole by then can be decoded.
 
@@ -75,7 +75,7 @@ class InrvFile:
     ...     assert (file.read((slice(None), slice(4, 20, 2)))[0] == ramp[4:20:2]).all()
     """
 
-    def __init__(self, source: container.Source, *, max_bytes: int | str | None = None) -> None:
+    def __init__(self, source: Source, *, max_bytes: int | str | None = None) -> None:
         self.header, self.sections = container.open_sections(source, max_bytes)
 
     @classmethod

@@ -6,7 +6,7 @@ Invariant: no body leaves unchecked, unless its parts have checksums of their ow
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate
 from struct import Struct
 from typing import NamedTuple
@@ -129,12 +129,17 @@ class Sections(Mapping[str, bytes]):
         streams = [Stream(end - n, n, crc) for end, (n, crc) in zip(ends, rows, strict=True)]
         return [row for row in streams if row.start + row.length <= there]
 
-    def stream(self, row: Stream) -> bytes:
-        """One stream of the refinement; raises `CorruptFile`."""
-        body = self.part("LATT", row.start, row.length)
-        if crc32(body) != row.crc:
-            raise self._damaged("a stream of the refinement has a wrong checksum", row.start)
-        return body
+    def bodies(self, rows: Sequence[Stream]) -> list[bytes]:
+        """Streams of the refinement, read together; raises `CorruptFile`."""
+        if "LATT" in self._bodies or self._source is None:
+            found = [self.part("LATT", row.start, row.length) for row in rows]
+        else:
+            start = self._places["LATT"].start
+            found = self._source.read_many([(start + row.start, row.length) for row in rows])
+        for row, body in zip(rows, found, strict=True):
+            if crc32(body) != row.crc:
+                raise self._damaged("a stream of the refinement has a wrong checksum", row.start)
+        return found
 
     def close(self) -> None:
         """Forget what was read, and read no more."""

@@ -1,4 +1,4 @@
-"""Where the bytes of a file come from: a path, bytes in memory, or a binary stream.
+"""Where the bytes of a file come from: a path, bytes in memory, a binary stream, or a URL (`remote`).
 
 In: a source, and ranges of bytes.  Out: those bytes.
 Invariant: no byte is read that was not requested, and none twice from what cannot be rewound.
@@ -11,16 +11,17 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO
 from stat import S_ISREG
 from threading import Lock
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Protocol, cast
 
 from inrcodec.errors import InputError, reason
+from inrcodec.format.remote import Remote, RemotePath, is_remote
 
-Source = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO
+Source = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | RemotePath
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/+")  # one letter is a drive
 _CHUNK = 1 << 20  # bytes of one read: a stream that ends early costs no more memory than it holds
@@ -34,6 +35,10 @@ class ByteSource(Protocol):
 
     def read(self, start: int, length: int) -> bytes:
         """The bytes from ``start`` on; fewer than ``length`` where the file ends before."""
+
+    def read_many(self, spans: Sequence[tuple[int, int]]) -> list[bytes]:
+        """The bytes of several ranges, (start, length) each."""
+        return [self.read(start, length) for start, length in spans]
 
     def extent(self, most: int) -> int:
         """How many bytes the file has, or ``most`` if it has more; no byte beyond is read afterwards."""
@@ -55,14 +60,20 @@ def opened(source: Source) -> ByteSource:
 
     Parameters
     ----------
-    source : path, bytes, or binary file object
-        A file object is read from its current position on, and belongs to the reader until that is done.
+    source : path, bytes, binary file object, URL or UPath
+        A file object is read from its current position on, and belongs to the reader until that is done.  A
+        URL has a scheme that fsspec knows.
 
     Raises
     ------
     InputError
         There is no such file, or it cannot be read.
+    MissingExtra
+        A URL, and fsspec or what it needs for the scheme is not installed.
     """
+    if is_remote(source):
+        return Remote(cast(RemotePath, source))
+    source = cast(str | os.PathLike[str] | bytes | BinaryIO, source)
     if isinstance(source, bytes | bytearray | memoryview):
         return _Seekable(BytesIO(source), "")
     if not isinstance(source, str | os.PathLike):

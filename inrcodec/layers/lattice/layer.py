@@ -123,7 +123,7 @@ class Refinement:
                 self._kept.move_to_end((index, steps))
                 return kept
         rows = self._streams[index :: len(self.bricks)][:steps]
-        data = [self.sections.stream(row) for row in rows]
+        data = self.sections.bodies(rows)
         integers = codec.decode(data, self.bricks[index].shape, self.lattice, threads, report)
         values = np.empty(integers.shape, self.header.dtype)
         for plane, wide in zip(values, integers, strict=True):  # intermediates are wide: few at a time

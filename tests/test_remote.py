@@ -1,0 +1,160 @@
+"""Files behind a URL: what is read over the wire, and what a bad server ends as."""
+
+from __future__ import annotations
+
+import io
+import re
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import numpy as np
+import pytest
+
+import inrcodec
+from inrcodec.cli import dec, info
+from inrcodec.errors import CorruptFile, InputError
+from inrcodec.format import container, remote
+
+fsspec = pytest.importorskip("fsspec")
+pytest.importorskip("aiohttp")
+
+ARRAY = np.random.default_rng(0).normal(scale=300, size=(40, 64, 64)).astype(np.int16)
+
+
+class Server(ThreadingHTTPServer):
+    """Serves `blob`, and keeps the ranges that it gave."""
+
+    daemon_threads = True
+    blob = b""
+    ranges = True  # whether it knows them
+    stops_after = None  # bytes of an answer's body, where it breaks off
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.given = []
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.server_port}/head.inrv"
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_HEAD(self):
+        self._answer(body=False)
+
+    def do_GET(self):
+        self._answer(body=True)
+
+    def _answer(self, *, body):
+        if not self.path.endswith(".inrv"):
+            self.send_error(404)
+            return
+        blob, found = self.server.blob, re.match(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
+        if found and self.server.ranges:
+            start, stop = int(found[1]), int(found[2] or len(blob) - 1) + 1
+            self.send_response(206)
+            self.send_header("Content-Range", f"bytes {start}-{stop - 1}/{len(blob)}")
+            blob = blob[start:stop]
+        else:
+            self.send_response(200)
+        if self.server.ranges:
+            self.send_header("Accept-Ranges", "bytes")
+        self.send_header("Content-Length", str(len(blob)))
+        self.end_headers()
+        if body:
+            self.server.given.append(len(blob))
+            self.wfile.write(blob[: self.server.stops_after])
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture(scope="module")
+def blob():
+    """A lossless file of 3 x 2 x 2 bricks."""
+    return inrcodec.encode(ARRAY, lossless=True, brick=(16, 32, 32))
+
+
+@pytest.fixture
+def server(blob):
+    found = Server()
+    found.blob = blob
+    yield found
+    found.shutdown()
+    found.server_close()
+
+
+def test_info_reads_the_beginning(server):
+    assert inrcodec.info(server.url)["volume"]["shape"] == [40, 64, 64]
+    assert server.given == [remote.FRONT] and len(server.blob) > 5 * remote.FRONT
+
+
+def test_a_box_reads_its_bricks(server):
+    file = inrcodec.open(server.url)
+    opened = sum(server.given)
+    box = slice(16, 32), slice(32, 64), slice(0, 32)
+    assert np.array_equal(file.read(box), ARRAY[box])
+    _, sections = container.read(server.blob)
+    rows, count = sections.streams(), len(file.header.refine_bricks)
+    brick = sum(row.length for row in rows[6::count])
+    most = brick + len(rows) // count * remote.GAP  # what lies between two ranges is read along
+    assert brick - remote.FRONT < sum(server.given) - opened < min(most, 0.5 * len(server.blob))
+
+
+def test_a_whole_file_comes_back(server, tmp_path):
+    assert np.array_equal(inrcodec.decode(server.url), ARRAY)
+    assert inrcodec.verify(server.url)["ok"]
+    assert dec.main([server.url, str(tmp_path / "v.npy"), "-q"]) == 0
+    assert np.array_equal(np.load(tmp_path / "v.npy"), ARRAY)
+
+
+@pytest.mark.parametrize("scheme", ["memory://a/head.inrv", "UPath"])
+def test_other_file_systems_are_read(blob, tmp_path, scheme):
+    source = pytest.importorskip("upath").UPath("memory://a/head.inrv") if scheme == "UPath" else scheme
+    with fsspec.open("memory://a/head.inrv", "wb") as stream:
+        stream.write(blob)
+    assert np.array_equal(inrcodec.open(source).read(slice(3, 4)), ARRAY[3:4])
+
+
+def test_a_server_without_ranges_gives_the_whole_once_and_that_is_said(server, caplog):
+    server.ranges = False
+    file = inrcodec.open(server.url)
+    for z in (0, 39):
+        assert np.array_equal(file.read(slice(z, z + 1)), ARRAY[z : z + 1])
+    assert server.given == [len(server.blob)]
+    assert "is not served by ranges: all of its" in caplog.text
+
+
+def test_a_connection_that_breaks_off_is_an_error_about_the_source(server):
+    server.stops_after = 100
+    with pytest.raises((InputError, CorruptFile), match="head"):
+        inrcodec.info(server.url)
+
+
+def test_what_is_not_there_is_an_error_about_the_source(server, capsys):
+    for url in (server.url + "x", "http://127.0.0.1:1/a.inrv", "nosuchscheme://a/b.inrv"):
+        with pytest.raises(InputError, match=re.escape(url)):
+            inrcodec.info(url)
+    assert info.main([server.url + "x"]) == 3
+    assert "cannot read" in capsys.readouterr().err
+
+
+def test_damage_behind_a_url_is_seen(server):
+    blob = bytearray(server.blob)
+    blob[-100] ^= 1
+    server.blob = bytes(blob)
+    file = inrcodec.open(server.url)
+    assert np.array_equal(file.read(slice(0, 16)), ARRAY[:16])
+    with pytest.raises(CorruptFile, match="checksum"):
+        file.read()
+
+
+def test_a_name_with_a_colon_is_a_path(tmp_path, blob, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a:b.inrv").write_bytes(blob)
+    assert inrcodec.info("a:b.inrv")["bytes"]["file"] == len(blob)
+
+
+def test_a_file_object_of_fsspec_is_a_stream(blob):
+    assert np.array_equal(inrcodec.decode(io.BytesIO(blob)), ARRAY)
