@@ -26,17 +26,26 @@ Report: TypeAlias = Callable[[float], None]
 
 
 def shares(progress: Progress | None, stage: str, weights: Sequence[int]) -> Callable[[int], Report | None]:
-    """A callback for each of several parts of a stage that are done side by side, by their weights."""
-    done, lock = [0.0] * len(weights), Lock()
+    """A callback for each of several parts of a stage that are done side by side, by their weights.
+
+    The user's callback is called by one thread at a time, with fractions that do not fall.
+    """
+    if progress is None:
+        return lambda part: None
+    whole, lock = sum(weights), Lock()
+    begun: dict[int, float] = {}
+    ended = 0
 
     def report(part: int, fraction: float) -> None:
+        nonlocal ended
         with lock:
-            done[part] = fraction * weights[part]
-            total = sum(done) / sum(weights)
-        if progress:
-            progress(stage, total)
+            begun[part] = fraction * weights[part]
+            if fraction >= 1:
+                ended += weights[part]
+                del begun[part]
+            progress(stage, (ended + sum(begun.values())) / whole)
 
-    return lambda part: None if progress is None else partial(report, part)
+    return lambda part: partial(report, part)
 
 
 class Stages:

@@ -7,8 +7,11 @@ import os
 import subprocess
 import sys
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from math import prod
 from pathlib import Path
+from threading import Lock
+from time import sleep
 
 import numpy as np
 import pydicom
@@ -25,6 +28,7 @@ from inrcodec.errors import CorruptFile, InputError, UsageError
 from inrcodec.format import container
 from inrcodec.layers.lattice import layer
 from inrcodec.layers.lattice.integers import Scale
+from inrcodec.progress import shares
 from inrcodec.volume.bricks import USUAL, Bricks
 from inrcodec.volume.value_range import Range
 
@@ -432,6 +436,29 @@ def test_a_box_is_the_same_whatever_was_read_before(bricks, monkeypatch):
             assert np.array_equal(file.read((slice(z, z + 1), slice(3, 20, 4))), BRICKED[z : z + 1, 3:20:4])
         held = sum(brick.nbytes for brick in file.refinement._kept.values())
         assert held <= kept and (held > 0) == (kept > 8192)
+
+
+def test_parts_that_are_done_side_by_side_report_one_at_a_time():
+    seen, inside = [], Lock()
+
+    def progress(_, share):
+        with_nobody = inside.acquire(blocking=False)
+        sleep(0.002)
+        seen.append(share if with_nobody else None)
+        inside.release()
+
+    report = shares(progress, "refine", [1, 2, 3, 4])
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda part: [report(part)(step / 5) for step in range(6)], range(4)))
+    assert None not in seen and seen == sorted(seen) and seen[-1] == 1.0
+
+
+@pytest.mark.parametrize("shape", [(9, 16, 16), (9, 9, 9), (17, 10, 33), (8, 8, 12)])
+@pytest.mark.parametrize("options", [{"lossless": True}, {"max_error": 5}])
+def test_a_brick_at_an_end_may_be_too_thin_for_some_halvings(shape, options):
+    array = some("int16", shape)
+    back = inrcodec.decode(inrcodec.encode(array, brick=8, **options)).astype(int)
+    assert np.abs(back - array).max() <= options.get("max_error", 0)
 
 
 @pytest.mark.parametrize("options", [{"lossless": True}, {"max_error": 5}])

@@ -162,6 +162,7 @@ class _Encoder(_Coding):
     def encode_stage(self, stage: Stage) -> Iterator[int]:
         """Code the phases of a stage; the number of voxels of each."""
         self.blocks.append([])
+        self.background.submit(self.tables.start_stage)  # of a thin brick too, where it has no voxel
         step = self.lattice.steps[len(self.blocks) - 1]
         fresh, truth = self.interpolate(stage), stage.fresh(self.source.values)
         dont_care = None if self.source.dont_care is None else stage.fresh(self.source.dont_care)
@@ -187,9 +188,7 @@ class _Encoder(_Coding):
             quanta[ignored.reshape(-1)] = 0
         phase[...] = self.reconstruct(predicted, quanta, step).reshape(phase.shape)
 
-        def write(*, new_stage: bool) -> Block:
-            if new_stage:
-                self.tables.start_stage()
+        def write() -> Block:
             below, above = self.limits(predicted, step)
             symbols, bits = tokens.tokenise(tokens.folded(quanta, below, above))
             rare = self.writer.add(near_an_end(contexts, np.minimum(below, above)), symbols, self.tables)
@@ -197,7 +196,7 @@ class _Encoder(_Coding):
 
         if len(self.pending) == PENDING:
             self.pending.popleft().result()
-        self.pending.append(self.background.submit(write, new_stage=stage > 0 and not self.blocks[-1]))
+        self.pending.append(self.background.submit(write))
         self.blocks[-1].append(self.pending[-1])
 
     def finish(self) -> list[bytes]:

@@ -55,6 +55,7 @@ class Refinement:
 
         self.bricks = header.refine_bricks
         self._kept: OrderedDict[tuple[int, int], Array] = OrderedDict()
+        self._held = 0  # bytes of them
         self._lock = Lock()
 
     @cached_property
@@ -130,9 +131,11 @@ class Refinement:
             plane[...] = self.scale.stored(wide)
         if asked * values.nbytes <= KEPT:
             with self._lock:
-                self._kept[index, steps] = values
-                while sum(brick.nbytes for brick in self._kept.values()) > KEPT:
-                    self._kept.popitem(last=False)
+                if (index, steps) not in self._kept:  # another thread may have been faster
+                    self._kept[index, steps] = values
+                    self._held += values.nbytes
+                while self._held > KEPT:
+                    self._held -= self._kept.popitem(last=False)[1].nbytes
         return values
 
     def within(self, voxels: int) -> int:
