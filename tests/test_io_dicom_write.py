@@ -267,6 +267,22 @@ def test_bits_that_cannot_be_are_those_of_the_array(bits):
     assert (volume.bits_allocated, volume.bits_stored) == (16, 16)
 
 
+@pytest.mark.parametrize(
+    ("name", "word"),
+    [
+        ("thickness", "SliceThickness"),
+        ("photometric", "PhotometricInterpretation"),
+        ("lossy_ratio", "LossyImageCompressionRatio"),
+    ],
+)
+@pytest.mark.parametrize("value", ["x", "nan", -1.0, 0])
+def test_a_fact_that_cannot_be_is_as_if_it_were_not_there(tmp_path, name, word, value):
+    for folder, description in (("a", {name: value}), ("b", {})):
+        write(Volume(ramp(), np.eye(4), modality="CT", description=description), tmp_path / folder)
+    a, b = (slices(tmp_path / folder)[0].get(word) for folder in "ab")
+    assert a == b
+
+
 def test_an_earlier_compression_is_not_forgotten_without_ours(tmp_path):
     write(
         Volume(ramp(), np.eye(4), description={"lossy_method": "ISO_10918_1", "lossy_ratio": "8.5"}),

@@ -520,6 +520,21 @@ def test_offsets_are_as_wide_as_they_need_to_be(tmp_path, monkeypatch, largest, 
     np.testing.assert_array_equal(read(tmp_path / "a.tif").array, ARRAY)
 
 
+def test_a_long_line_of_a_metaimage_is_read_in_one_pass(tmp_path):
+    write(Volume.from_array(ARRAY), tmp_path / "a.mha")
+    long = b"Comment = a" + b" " * (1 << 19) + b"b\n"  # taken by every blank once more, it would last an hour
+    (tmp_path / "a.mha").write_bytes(long + (tmp_path / "a.mha").read_bytes())
+    np.testing.assert_array_equal(read(tmp_path / "a.mha").array, ARRAY)
+
+
+@pytest.mark.parametrize("gap", [0, float("nan")])
+def test_an_impossible_distance_of_pages_is_none(tmp_path, gap):
+    words = {"axes": "ZYX", "unit": "mm", "spacing": gap}
+    tifffile.imwrite(tmp_path / "a.tif", ARRAY, imagej=True, resolution=(2, 2), metadata=words)
+    assert read(tmp_path / "a.tif").spacing == (1, 1, 1)
+    assert read(tmp_path / "a.tif", spacing=(3, 0.5, 0.5)).spacing == (3, 0.5, 0.5)
+
+
 def test_one_of_many_volumes_of_a_metaimage_is_read_without_the_others(tmp_path):
     many = np.random.default_rng(0).integers(0, 255, (128, 32, 32, 32)).astype(np.uint8)
     itk.WriteImage(itk.GetImageFromArray(many, isVector=False), str(tmp_path / "a.mha"), True)

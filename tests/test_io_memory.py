@@ -210,12 +210,20 @@ def test_anything_that_numpy_makes_an_array_of_is_taken():
         ([["a", "b"]], "type <U1"),
         ([[{}, {}]], "type object"),
         (np.ma.masked_array(ARRAY, ARRAY > 3), "masked"),
+        ([[1, 2], [3]], "cannot make an array of builtins.list"),
+        (FOUR.tolist(), "holds 5 volumes, choose one"),
     ],
-    ids=["dict", "None", "bytes", "object", "number", "strings", "objects", "masked"],
+    ids="dict None bytes object number strings objects masked ragged four".split(),
 )
 def test_anything_else_is_refused_by_its_name(source, cause):
     with pytest.raises(InputError, match=cause):
         read(source)
+
+
+def test_a_tensor_without_data_is_refused():
+    torch = pytest.importorskip("torch")
+    with pytest.raises(InputError, match=r"cannot make an array of torch\.Tensor"):
+        read(torch.zeros(2, 3, 4, device="meta"))
 
 
 def test_a_spacing_means_nothing_where_there_is_one():

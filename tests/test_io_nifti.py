@@ -321,6 +321,14 @@ def test_what_was_chosen_of_two_places_is_said(tmp_path, sform, qform, notice):
     assert notice is None or re.search(notice, found[0])
 
 
+@pytest.mark.parametrize("name", ["nifti_sform", "nifti_qform"])
+@pytest.mark.parametrize("code", ["x", 99, -5, 2.5, 1e300])
+def test_a_code_that_cannot_be_is_as_if_it_were_not_there(tmp_path, name, code):
+    write(Volume(ARRAY, OBLIQUE, description={name: code}), tmp_path / "a.nii")
+    write(Volume(ARRAY, OBLIQUE), tmp_path / "b.nii")
+    assert (tmp_path / "a.nii").read_bytes() == (tmp_path / "b.nii").read_bytes()
+
+
 def test_a_matrix_of_cifti_is_no_volume(tmp_path):
     image = nib.Nifti2Image(np.zeros((1, 1, 1, 1, 10, 10), np.float32), np.eye(4))
     image.header.set_intent(3001, allow_unknown=True)

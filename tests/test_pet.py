@@ -95,6 +95,12 @@ def test_a_part_keeps_the_scales_of_its_slices():
     }
 
 
+def test_a_part_of_what_a_file_holds_keeps_the_facts_of_its_slices():
+    facts = {"decay_factor": 1.0, "decay_factor@2": 2.0, "decay_factor@10": 10.0, "decay_factor@11": 11.0}
+    volume = Volume(np.zeros((12, 4, 4), np.int16), np.eye(4), description=dict(sorted(facts.items())))
+    assert volume.part(slice(10, 12)).description == {"decay_factor": 10.0, "decay_factor@1": 11.0}
+
+
 def test_padding_stays_where_it_is_one_value():
     array = ramp()
     array[:, :2] = 0

@@ -56,8 +56,10 @@ def kind_of(source: object) -> Kind:
         It is no array and no image.
     """
     packages = [cls.__module__.partition(".")[0] for cls in type(source).__mro__]
-    if isinstance(source, np.ndarray | list | tuple):
+    if isinstance(source, np.ndarray):
         return _ARRAY
+    if isinstance(source, list | tuple):
+        return _LISTS
     for package in packages:
         if package in _KINDS:
             return _KINDS[package]
@@ -70,15 +72,21 @@ def kind_of(source: object) -> Kind:
 
 def from_lazy(source: Any, *, spacing: Sequence[float] | None = None, volume: int | None = None) -> Volume:
     """Volume of what NumPy can make an array of; of four dimensions only what is chosen is fetched."""
+    index = None
     if len(source.shape) == 4:
-        source = source[chosen_volume(volume, source.shape[0], f"an array of shape {tuple(source.shape)}")]
+        index = chosen_volume(volume, source.shape[0], f"an array of shape {tuple(source.shape)}")
         volume = None
+    return npy.from_array(_fetched(source, index), spacing=spacing, volume=volume)
+
+
+def from_lists(source: Any, *, spacing: Sequence[float] | None = None, volume: int | None = None) -> Volume:
+    """Volume of nested lists."""
     return npy.from_array(_fetched(source), spacing=spacing, volume=volume)
 
 
 def from_torch(source: Any, *, spacing: Sequence[float] | None = None, volume: int | None = None) -> Volume:
     """Volume of a tensor, wherever it is and whether or not a gradient is kept."""
-    return from_lazy(source.detach().cpu(), spacing=spacing, volume=volume)
+    return from_lazy(source.detach(), spacing=spacing, volume=volume)
 
 
 def from_xarray(source: Any, *, volume: int | None = None) -> Volume:
@@ -139,9 +147,11 @@ def _grid(coordinate: Any, axis: str) -> tuple[float, float]:
     return float(values[0]), step
 
 
-def _fetched(source: Any) -> NDArray[Any]:
+def _fetched(source: Any, index: int | None = None) -> NDArray[Any]:
+    """The array, or one of its first axis, from wherever it is."""
     try:
-        array: NDArray[Any] = np.asarray(source)
+        part = source if index is None else source[index]
+        array: NDArray[Any] = np.asarray(part.cpu() if callable(getattr(part, "cpu", None)) else part)
     except InrvError:
         raise
     except Exception as error:  # of another package, which may compute, read or refuse a type
@@ -166,6 +176,7 @@ def _from_nibabel(source: Any, **options: Any) -> Volume:
 
 _OPTIONS = ("spacing", "volume")
 _ARRAY = Kind("an array", npy.from_array, _OPTIONS)
+_LISTS = Kind("an array", from_lists, _OPTIONS)
 _LAZY = Kind("an array", from_lazy, _OPTIONS)
 _KINDS = {
     "SimpleITK": Kind("an image of SimpleITK", _from_simpleitk, ("volume",)),

@@ -148,7 +148,8 @@ def _header_of(path: Path) -> _Header:
     if last is None:
         raise ValueError("its header does not end")
     text = start[: last.start()].decode("latin-1")
-    fields = dict(re.findall(r"^[ \t]*(\w+)[ \t]*=[ \t]*(.*?)[ \t\r]*$", text, re.MULTILINE))
+    lines = (line.partition("=") for line in text.split("\n"))
+    fields = {name.strip(): value.strip() for name, equals, value in lines if equals}
     if fields.get("ObjectType", "Image") != "Image" or not {"NDims", "DimSize", "ElementType"} <= set(fields):
         raise ValueError("its header is not of an image")
     named = last[1].decode("latin-1").strip()

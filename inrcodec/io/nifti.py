@@ -33,6 +33,7 @@ Image = Any
 _MILLIMETRES = {1: 1000.0, 2: 1.0, 3: 0.001}  # by NIfTI code of m, mm, µm; others count as mm
 _LABEL = 1002  # NIfTI intent code "index into a list of labels"
 _SCANNER = 1  # NIfTI code "scanner-based coordinates"
+_PLACES = range(6)  # NIfTI codes of what a place is relative to, 0 where it is unknown
 _LARGEST_SIDE = 32767  # of NIfTI-1; above it NIfTI-2
 _CIFTI = range(3000, 3100)  # intent codes of connectivity matrices and of surfaces
 _AGREED = 0.1  # of a voxel: closer, sform and qform mean the same
@@ -196,6 +197,12 @@ def _codes(header: Header) -> dict[str, int | float | str]:
     return labels | {name: code for name, code in codes.items() if code != _SCANNER}
 
 
+def _place(volume: Volume, form: str) -> int:
+    """The code of a form that a description states, if it does and it can be."""
+    code = volume.description.get(form)
+    return int(code) if isinstance(code, int | float) and code in _PLACES else _SCANNER
+
+
 def _places(header: Header) -> tuple[str, ...]:
     """What the user should know of the two places that a header has room for."""
     sform, qform = int(header["sform_code"]), int(header["qform_code"])
@@ -234,10 +241,8 @@ def _header(volume: Volume, provenance: Provenance | None) -> Header:
     header.set_data_shape(volume.shape[: 0 if volume.ndim == 2 else None : -1])
     affine = LPS_RAS @ volume.affine
     # Without a form of its own a reader falls back to spacings alone, so at least the sform is always there.
-    sform = int(volume.description.get("nifti_sform", _SCANNER)) or _SCANNER
-    qform = int(volume.description.get("nifti_qform", _SCANNER))
-    header.set_qform(affine, code=qform, strip_shears=True)
-    header.set_sform(affine, code=sform)
+    header.set_qform(affine, code=_place(volume, "nifti_qform"), strip_shears=True)
+    header.set_sform(affine, code=_place(volume, "nifti_sform") or _SCANNER)
     if _distance(header)[0] > _AGREED * min(volume.spacing):
         header["qform_code"] = 0  # it has no shear: those who prefer it would take another place
     header.set_xyzt_units("mm")

@@ -62,6 +62,8 @@ def read(source: Location, *, spacing: Sequence[float] | None = None, volume: in
         _check_size(series, path)
         array = checked_array(_one(series, path, volume), str(path))
         edges = _edges(file, series.keyframe)
+        if edges is not None and not all(0 < edge < math.inf for edge in edges):
+            edges = None
         rescale = _calibration(file.imagej_metadata or {})
     if edges is not None and spacing is not None:
         raise UsageError(

@@ -17,7 +17,16 @@ from numpy.typing import ArrayLike, NDArray
 from inrcodec.errors import InputError, UsageError
 from inrcodec.volume.affine import checked_affine, spacing_of
 from inrcodec.volume.box import Shape
-from inrcodec.volume.description import ALLOCATED, LABELS, STORED, Fact, bits_of, facts_from
+from inrcodec.volume.description import (
+    ALLOCATED,
+    LABELS,
+    STORED,
+    THICKNESS,
+    Fact,
+    bits_of,
+    facts_from,
+    length_of,
+)
 from inrcodec.volume.value_range import Range
 
 DTYPES = frozenset(map(np.dtype, "i1 i2 i4 i8 u1 u2 u4 u8 f2 f4 f8".split()))
@@ -163,6 +172,11 @@ class Volume:
     def labels(self) -> bool:
         """Whether values are numbers of segments, or parts of one, between which nothing lies."""
         return bool(self.description.get(LABELS))
+
+    @property
+    def thickness(self) -> float | None:
+        """Thickness of a slice in mm, where the source states one that is not the distance of slices."""
+        return length_of(self.description, THICKNESS)
 
     @property
     def bits_allocated(self) -> int:

@@ -13,8 +13,8 @@ from pydicom import Dataset
 from inrcodec.io.dicom.frames import Frame
 from inrcodec.io.dicom.lossy import code, lossy_facts
 from inrcodec.io.dicom.pet import PET, pet_facts
-from inrcodec.io.dicom.special import SEGMENTATION, is_dose, is_map, mapped_unit
-from inrcodec.volume.description import ALLOCATED, LABELS, STORED, Fact
+from inrcodec.io.dicom.special import INVERTED, SEGMENTATION, is_dose, is_map, mapped_unit
+from inrcodec.volume.description import ALLOCATED, LABELS, STORED, THICKNESS, Fact
 
 
 def unit_of(header: Dataset) -> str:
@@ -35,13 +35,13 @@ def description_of(frames: list[Frame], affine: NDArray[np.float64]) -> dict[str
     """Facts that a DICOM sink needs beyond the volume, where they are not the default."""
     header, thickness = frames[0].header, frames[0].thickness
     facts: dict[str, Fact] = {}
-    if header.get("PhotometricInterpretation") == "MONOCHROME1":  # small values are shown bright
-        facts["photometric"] = "MONOCHROME1"
+    if header.get("PhotometricInterpretation") == INVERTED:
+        facts["photometric"] = INVERTED
     bits = (header.get("BitsAllocated"), header.get("BitsStored"))
     if all(bits) and bits[1] != bits[0]:
         facts |= {ALLOCATED: int(bits[0]), STORED: int(bits[1])}
     if thickness is not None and thickness != round(float(np.linalg.norm(affine[:3, 2])), 6):
-        facts["thickness"] = thickness
+        facts[THICKNESS] = thickness
     if header.get("PatientPosition"):
         facts["position"] = code(header.PatientPosition)
     if header.get("Modality") == SEGMENTATION:

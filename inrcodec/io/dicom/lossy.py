@@ -6,7 +6,7 @@ Invariant: the statement that an image was compressed with loss is never lost.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import isfinite
+from math import inf, isfinite
 from typing import Any
 
 from pydicom import Dataset
@@ -46,7 +46,7 @@ def code(value: object) -> str:
 def declare_lossy(header: Dataset, description: Mapping[str, Any], provenance: Provenance | None) -> None:
     """Add the source's compressions to the header, and then our own."""
     methods = [m for m in str(description.get("lossy_method") or "").split(_SEPARATOR) if m]
-    ratios = [r for r in str(description.get("lossy_ratio") or "").split(_SEPARATOR) if r]
+    ratios = _ratios(str(description.get("lossy_ratio") or ""))
     if provenance is not None:
         methods.append(provenance.method)
         ratios.append(str(DSfloat(provenance.ratio, auto_format=True)))
@@ -59,3 +59,12 @@ def declare_lossy(header: Dataset, description: Mapping[str, Any], provenance: P
         header.LossyImageCompression = "01"
         header.LossyImageCompressionMethod = methods
         header.LossyImageCompressionRatio = ratios
+
+
+def _ratios(text: str) -> list[str]:
+    """Ratios of a description; none where one of them cannot be."""
+    words = [word for word in text.split(_SEPARATOR) if word]
+    try:
+        return words if all(0 < float(word) < inf for word in words) else []
+    except ValueError:
+        return []

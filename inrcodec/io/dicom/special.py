@@ -18,6 +18,7 @@ from inrcodec.errors import IncompleteSeries, InputError
 from inrcodec.io.dicom.files import values_of
 
 DOSE, SEGMENTATION = "RTDOSE", "SEG"  # modalities
+INVERTED = "MONOCHROME1"  # small values are shown bright
 _MAPPING = "RealWorldValueMappingSequence"
 
 

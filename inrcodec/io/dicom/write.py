@@ -30,7 +30,7 @@ from inrcodec.io.atomic import Location, atomic_folder, check_folder
 from inrcodec.io.dicom.identity import anonymous, from_template
 from inrcodec.io.dicom.lossy import declare_lossy
 from inrcodec.io.dicom.pet import PET, declare_pet, declare_slice
-from inrcodec.io.dicom.special import DOSE, SEGMENTATION
+from inrcodec.io.dicom.special import DOSE, INVERTED, SEGMENTATION
 from inrcodec.io.dicom.stored_integers import Coding, coding_of
 from inrcodec.io.provenance import Provenance
 from inrcodec.volume.affine import Grid
@@ -160,13 +160,13 @@ def _describe_image(header: Dataset, volume: Volume, coding: Coding) -> None:
     header.ImageOrientationPatient = _decimals([*row, *column])
     header.PixelSpacing = _decimals([edges[1], edges[0]])
     distance = abs(axes[:, 2] @ np.cross(row, column))
-    thickness = volume.description.get("thickness") or distance
-    header.SliceThickness, between = _decimals([thickness, distance])
+    header.SliceThickness, between = _decimals([volume.thickness or distance, distance])
     if header.Modality == "MR":
         header.SpacingBetweenSlices = between
     header.Rows, header.Columns = volume.shape[1:]
     header.SamplesPerPixel = 1
-    header.PhotometricInterpretation = str(volume.description.get("photometric") or "MONOCHROME2")
+    inverted = volume.description.get("photometric") == INVERTED
+    header.PhotometricInterpretation = INVERTED if inverted else "MONOCHROME2"
     header.BitsAllocated = 8 * coding.dtype.itemsize
     header.BitsStored, header.HighBit = coding.bits, coding.bits - 1
     header.PixelRepresentation = int(coding.signed)
