@@ -277,7 +277,7 @@ def test_help_of_a_verb_lists_every_keyword_with_type_and_default(verb, rows):
     assert all(p.kind != p.VAR_KEYWORD for p in parameters.values())
     for name, option in rows.items():
         assert (parameters[name].annotation, parameters[name].default) == (option.type, option.default)
-        assert f"    {name} : {option.type}, default {option.default!r}\n" in verb.__doc__
+        assert f"\n{name} : {option.type}, default {option.default!r}\n    " in verb.__doc__
     assert "{keywords}" not in verb.__doc__
 
 
@@ -316,8 +316,7 @@ def test_a_row_is_all_that_an_option_needs():
     assert Extended(**given(words, parser.rows)) == Extended(grain=7, seed=4)
     assert "--grain N size of the grain (1 to 9 mm; default: 3)" in " ".join(parser.format_help_all().split())
     assert (
-        "    grain : int, default 3\n        Size of the grain (1 to 9 mm)."
-        in lists_keywords()(Extended).__doc__
+        "\ngrain : int, default 3\n    Size of the grain (1 to 9 mm)." in lists_keywords()(Extended).__doc__
     )
     with pytest.raises(UsageError, match="grain: 10 is not possible, allowed: a whole number from 1 to 9"):
         Extended(grain=10)

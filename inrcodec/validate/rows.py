@@ -155,8 +155,9 @@ def lists_keywords(*tables: type) -> Callable[[T], T]:
             ]
             target.__signature__ = signature.replace(parameters=named + keywords)  # type: ignore[attr-defined]
         if target.__doc__:  # python -OO has none
-            described = [f"{o.name} : {o.type}{_default(o)}\n        {_sentence(o)}" for o in rows]
-            target.__doc__ = target.__doc__.replace("{keywords}", "\n    ".join(described))
+            described = [f"{o.name} : {o.type}{_default(o)}\n    {_sentence(o)}" for o in rows]
+            text = inspect.cleandoc(target.__doc__)  # which Python does itself from 3.13 on
+            target.__doc__ = text.replace("{keywords}", "\n".join(described))
         return target
 
     return decorate
