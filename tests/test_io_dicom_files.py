@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 from pathlib import Path
 
@@ -157,6 +158,14 @@ def test_a_damaged_slice_is_named_wherever_it_is(tmp_path, damage, cause, place,
         read(tmp_path)
     assert caught.value.value == str(path)
     assert caught.value.exit_code == 10
+
+
+def test_a_slice_that_is_packed_is_named(tmp_path):
+    path = write_series(tmp_path, ramp())[-1]
+    (tmp_path / "slice.dcm.bz2").write_bytes(bz2.compress(path.read_bytes()))
+    path.unlink()
+    with pytest.raises(IncompleteSeries, match=r"slice.dcm.bz2 has the name of a DICOM image"):
+        read(tmp_path)
 
 
 @pytest.mark.parametrize("to", [0.6, 0.95])

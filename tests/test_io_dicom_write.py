@@ -359,6 +359,9 @@ def test_a_template_gives_patient_study_and_frame_of_reference(tmp_path):
     [
         ({}, ""),
         ({"BodyPartExamined": "PROSTATE"}, None),
+        ({"BodyPartExamined": "brain"}, None),
+        ({"BodyPartExamined": "ORBIT"}, ""),
+        ({"BodyPartExamined": "no term of the standard"}, ""),
         ({"Laterality": "L", "BodyPartExamined": "KNEE"}, "L"),
     ],
 )
@@ -383,9 +386,10 @@ def test_names_in_other_scripts_survive(tmp_path):
     assert str(slices(tmp_path / "d")[0].PatientName) == "山田^太郎"
 
 
-def test_a_template_of_two_patients_is_refused(tmp_path):
+@pytest.mark.parametrize("series", ["1.2.9", "1.2.3"])
+def test_a_template_of_two_patients_is_refused(tmp_path, series):
     write_series(tmp_path / "s", ramp())
-    save(dataset(ramp()[0], (0, 0, 0), PatientID="4712", SeriesInstanceUID="1.2.9"), tmp_path / "s" / "other")
+    save(dataset(ramp()[0], (0, 0, 0), PatientID="4712", SeriesInstanceUID=series), tmp_path / "s" / "other")
     with pytest.raises(InputError, match="several values of PatientID"):
         write(read(SAMPLE), tmp_path / "d", template=tmp_path / "s")
     assert not (tmp_path / "d").exists()

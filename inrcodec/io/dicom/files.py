@@ -323,7 +323,9 @@ def _check_others(others: list[Path], found: Found) -> None:
     """Among files that do not look like DICOM find those that should: named so, or as the images beside."""
     named = {_pattern(image.path) for image in found.images}
     for path in others:
-        if path.suffix.lower() in _ENDINGS or (not _is_other_kind(path) and _pattern(path) in named):
+        packed = Path(path.stem).suffix.lower() in _ENDINGS  # such as .dcm.bz2
+        like = packed or _pattern(path) in named
+        if path.suffix.lower() in _ENDINGS or (like and not _is_other_kind(path)):
             found.damaged.append(Damaged(path, "has the name of a DICOM image and is not one"))
 
 

@@ -77,11 +77,8 @@ def from_template(template: Location, modality: str, grid: Grid | None) -> Datas
         series.values(),
         key=lambda images: (images[0].is_localizer, images[0].header.get("Modality") != modality),
     )
+    _refuse_several(template, [image.path for images in ordered for image in images])
     headers = [pydicom.dcmread(images[0].path, stop_before_pixels=True, force=True) for images in ordered]
-    for word in ("PatientID", "PatientName", "StudyInstanceUID"):
-        if len({str(header.get(word) or "") for header in headers}) > 1:
-            cause = f"the template {template} holds several values of {word}, pass one study"
-            raise InputError(cause, value=word)
     stated = str(headers[0].get("Modality") or "")
     if not modality:
         raise UsageError(
@@ -102,6 +99,18 @@ def from_template(template: Location, modality: str, grid: Grid | None) -> Datas
         if element.tag.group == _PATIENT_GROUP or element.keyword in words:
             identity[element.tag] = element
     return identity
+
+
+def _refuse_several(template: Location, paths: list[Path]) -> None:
+    """Refuse images of several patients or studies, also in one series: files may be mixed up."""
+    whose = ["PatientID", "PatientName", "StudyInstanceUID"]
+    headers = [
+        pydicom.dcmread(path, specific_tags=whose, stop_before_pixels=True, force=True) for path in paths
+    ]
+    for word in whose:
+        if len({str(header.get(word) or "") for header in headers}) > 1:
+            cause = f"the template {template} holds several values of {word}, pass one study"
+            raise InputError(cause, value=word)
 
 
 def _where(ordered: list[list[Image]], grid: Grid, modality: str) -> int:

@@ -40,6 +40,15 @@ from inrcodec.volume.windows import WINDOWS
 _CLASSES = {"CT": CTImageStorage, "MR": MRImageStorage, PET: PositronEmissionTomographyImageStorage}
 _OTHER_OBJECTS = {SEGMENTATION: "a segmentation", DOSE: "a dose"}
 _WRITER = "INRCODEC"  # start of the implementation version name, which marks a folder that `write` made
+# Body parts of which there is one (PS3.16, annex L): of all others a Laterality is asked for, be it empty.
+_UNPAIRED = frozenset(
+    """ABDOMEN ABDOMENPELVIS AORTA BACK BLADDER BRAIN CEREBELLUM CERVIX CHEST CHESTABDOMEN CHESTABDPELVIS
+    CIRCLEOFWILLIS COCCYX COLON CORONARYARTERY CSPINE CTSPINE DUODENUM ESOPHAGUS FACE GALLBLADDER
+    HEAD HEADNECK HEART ILEUM ILIUM JAW JEJUNUM LARYNX LIVER LSPINE LSSPINE MAXILLA MEDIASTINUM
+    MOUTH NECK NECKCHEST NECKCHESTABDOMEN NECKCHESTABDPELV NOSE PANCREAS PELVIS PENIS PHARYNX
+    PROSTATE RECTUM SCALP SKULL SPINE SPLEEN SSPINE STERNUM STOMACH THYMUS THYROID TLSPINE TONGUE
+    TRACHEA TSPINE URETER URETHRA UTERUS VAGINA VULVA WHOLEBODY""".split()
+)
 _NAME = re.compile(r"slice_\d{4,}\.dcm")
 # Cosine between rows and columns from which an affine counts as sheared in plane: beyond rounding.
 _SHEAR = 1e-4
@@ -127,8 +136,8 @@ def _series(volume: Volume, header: Dataset) -> Dataset:
     header.InstanceCreationDate, header.InstanceCreationTime = header.ContentDate, header.ContentTime
     header.SoftwareVersions = f"inrcodec {__version__}"
     header.AcquisitionNumber = None
-    if "Laterality" not in header and not header.get("BodyPartExamined"):
-        header.Laterality = ""  # of a paired body part, which an unknown one may be
+    if "Laterality" not in header and str(header.get("BodyPartExamined") or "").upper() not in _UNPAIRED:
+        header.Laterality = ""  # type 2C: of a paired body part, which one that is unknown may be
     header.PatientPosition = str(volume.description.get("position") or header.get("PatientPosition") or "")
     if modality == "CT":
         header.KVP = header.get("KVP")
