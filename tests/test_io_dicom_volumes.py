@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from dicom_maker import enhanced, item, ramp, save, write_series
-from pydicom import Dataset
+from pydicom import DataElement, Dataset
+from pydicom.datadict import tag_for_keyword
 
 from inrcodec.errors import IncompleteSeries, InputError
 from inrcodec.io import read as read_any
@@ -232,3 +233,17 @@ def test_volumes_of_an_enhanced_image_are_told_apart(tmp_path, edit, line):
     }
     assert found == expected
     assert read(path, volume=0).source_bytes is None
+
+
+@pytest.mark.parametrize(
+    ("word", "kind", "value"),
+    [("DimensionIndexSequence", "US", [1, 2, 3]), ("Rows", "OB", b"\x06\0")],
+)
+def test_what_is_no_sequence_and_no_number_is_a_malformed_header(tmp_path, word, kind, value):
+    def edit(volume: int, z: int, header: Dataset) -> None:
+        header[word] = DataElement(tag_for_keyword(word), kind, value)
+        header.EchoTime = volume + 1
+
+    write_4d(tmp_path, edit)
+    with pytest.raises(InputError, match="has a malformed header"):
+        read(tmp_path, volume=0)

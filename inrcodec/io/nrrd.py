@@ -133,9 +133,7 @@ def _header_of(path: Path) -> _Header:
     named = fields.get("datafile")
     if named is None and end is None:
         raise ValueError("its header does not end")
-    packing = {"raw": "raw", "gzip": "deflate", "gz": "deflate"}.get(
-        fields.get("encoding", "").lower(), "other"
-    )
+    packing = _PACKINGS.get(fields.get("encoding", "").lower(), "other")
     skips = any(fields.get(name, "0") not in ("0", "-1") for name in ("lineskip", "byteskip"))
     return _Header(
         files=(path,) if named is None else files_of(path, named),

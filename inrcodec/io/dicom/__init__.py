@@ -46,7 +46,8 @@ def read(
     notices = (*_choices(path, found, images), *found.notices, *left_out)
     if is_segmentation(every_frame):
         return _segment(every_frame, volume, slices, path, notices)
-    stack, line = one_volume(in_order(every_frame), volume, path)
+    with understood(every_frame[0].path):
+        stack, line = one_volume(in_order(every_frame), volume, path)
     frames = part_of(stack, slices)
     affine = grid_of(frames, stack)
     edges = np.linalg.norm(affine[:3, :3], axis=0)[::-1]

@@ -85,7 +85,8 @@ def frames_of(images: list[Image], given: Sequence[float] | None = None) -> list
             frames += _frames_of_file(image)
     if given is not None:
         frames = [_scaled(frame, given) for frame in frames]
-    _check_alike(frames)
+    with understood(images[0].path):
+        _check_alike(frames)
     return frames
 
 
