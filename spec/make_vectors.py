@@ -144,6 +144,12 @@ def cases() -> dict[str, Case]:
             {"psnr": 50.0, "brick": 8},
             hounsfield,
         ),
+        "bricks-thin": Case(
+            "the last bricks are too thin for some halvings",
+            noisy((9, 9, 17)),
+            {"lossless": True, "brick": 8},
+            hounsfield,
+        ),
         "lossless-float32": Case("the bits of floats", texture((5, 17, 9)), {"lossless": True}),
         "bounded-float32": Case("multiples of a unit", texture((6, 12, 19)), {"max_error": 0.01}),
         "quantised": Case("steps by level", noisy((9, 33, 30)), {"psnr": 50.0}, hounsfield),

@@ -270,15 +270,31 @@ def test_what_a_series_leaves_out_is_told(tmp_path):
     write_series(tmp_path, ramp())
     scout = dataset(ramp(1)[0], (0, 0, 0), ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])
     save(scout, tmp_path / "scout")
-    empty = dataset(ramp(1)[0], (10, -20, 300))
-    del empty.PixelData
-    save(empty, tmp_path / "header only")
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "linked").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
     notices = "\n".join(read(tmp_path).notices)
     assert "scout is left out: it is a localizer" in notices
-    assert "header only is left out: it has no pixels" in notices
     assert "linked was not searched" in notices
+
+
+def test_an_image_that_lost_its_pixels_is_named(tmp_path):
+    *_, last = write_series(tmp_path, ramp())
+    header = pydicom.dcmread(last)
+    del header.PixelData
+    header.save_as(last)
+    with pytest.raises(IncompleteSeries, match=f"{last.name} has no pixels"):
+        read(tmp_path)
+    header.SeriesInstanceUID = "1.2.77"  # of another series it is none of ours
+    header.save_as(last)
+    assert len(read(tmp_path).array) == len(ramp()) - 1
+
+
+def test_two_studies_are_no_series(tmp_path):
+    write_series(
+        tmp_path, ramp(), edit=lambda k, header: setattr(header, "StudyInstanceUID", f"1.9.{k // 3}")
+    )
+    with pytest.raises(IncompleteSeries, match="studies have one series UID"):
+        read(tmp_path)
 
 
 def test_a_single_file_that_is_damaged_is_named(tmp_path):

@@ -303,7 +303,7 @@ def test_what_is_not_an_image_is_skipped(tmp_path):
     for word in ("Rows", "Columns", "PixelData"):
         delattr(report, word)
     save(report, tmp_path / "DICOM" / "SR01")
-    no_pixels = dataset(ramp(1)[0], (10, -20, 300))
+    no_pixels = dataset(ramp(1)[0], (10, -20, 300), SeriesInstanceUID="1.2.99")
     del no_pixels.PixelData
     save(no_pixels, tmp_path / "DICOM" / "S1" / "HEADER")
     directory = dataset(ramp(1)[0], None)

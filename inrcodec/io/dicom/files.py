@@ -34,8 +34,10 @@ from inrcodec.io.dicom import pet
 
 logger = logging.getLogger(__name__)
 
-# All that reading needs of a header. What is not listed is not parsed, and identity is not listed.
+# All that reading needs of a header. What is not listed is not parsed. Identity is not listed, but for the
+# study's UID, which is compared and goes nowhere.
 TAGS: list[Any] = [
+    "StudyInstanceUID",
     *("ImageType", "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "SeriesNumber", "SeriesDescription"),
     *("Modality", "InstanceNumber", "AcquisitionNumber", "AcquisitionTime", "EchoTime", "EchoNumbers"),
     *("AcquisitionDate", "AcquisitionDateTime", "ContentTime", "FlipAngle", "InversionTime", "KVP"),

@@ -10,7 +10,7 @@ import filecmp
 import logging
 from pathlib import Path
 
-from inrcodec.errors import InputError
+from inrcodec.errors import IncompleteSeries, InputError
 from inrcodec.io.dicom.files import Found, Image
 
 _LISTED = 5
@@ -34,16 +34,32 @@ def choose_series(found: Found, requested: str | None = None) -> tuple[list[Imag
     for damaged in found.damaged:
         if damaged.series in ("", uid):
             raise damaged.error()
+    for path, of in found.without_pixels:
+        if of == uid:
+            cause = f"{path} has no pixels, as the other images of its series have"
+            raise IncompleteSeries(
+                f"{cause}: get the file again, or move it out of the folder", value=str(path)
+            )
+    _refuse_several_studies(groups[uid])
     for other in groups.keys() - {uid}:
         logger.info("left out series %s", lines[other])
     series = [image for image in groups[uid] if not image.is_localizer]
     notices = []
     if series:  # not all of them are localizers
         notices = [_left_out(image.path, "it is a localizer") for image in groups[uid] if image.is_localizer]
-    notices += [_left_out(path, "it has no pixels") for path, of in found.without_pixels if of == uid]
     notices += [_left_out(file.path, f"it {file.cause}") for file in found.damaged]
     notices += _gap_in_numbers(groups[uid])
     return _without_copies(series or groups[uid]), notices
+
+
+def _refuse_several_studies(images: list[Image]) -> None:
+    """A copied series UID must not make one volume of two patients."""
+    studies = {str(image.header.get("StudyInstanceUID") or ""): image.path for image in images}
+    if len(studies) > 1:
+        first, second, *_ = studies.values()
+        cause = f"images of {len(studies)} studies have one series UID, such as {first} and {second}"
+        remedy = "put each study into a folder of its own"
+        raise IncompleteSeries(f"{cause}: {remedy}", value=(str(first), str(second)))
 
 
 def _gap_in_numbers(images: list[Image]) -> list[str]:
