@@ -402,3 +402,9 @@ def test_a_folder_without_images_is_refused(tmp_path, content):
         (tmp_path / "a").write_bytes(content)
     with pytest.raises(InputError, match="no DICOM image in"):
         read(tmp_path)
+
+
+@pytest.mark.parametrize(("stated", "kept"), [("HFS", "HFS"), ("AFDR", "AFDR"), ("DOE^JANE", None)])
+def test_only_a_defined_position_is_kept(tmp_path, stated, kept):
+    write_series(tmp_path, ramp(), PatientPosition=stated)
+    assert read(tmp_path).description.get("position") == kept

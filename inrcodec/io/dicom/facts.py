@@ -16,6 +16,9 @@ from inrcodec.io.dicom.pet import PET, pet_facts
 from inrcodec.io.dicom.special import INVERTED, SEGMENTATION, is_dose, is_map, mapped_unit
 from inrcodec.volume.description import ALLOCATED, LABELS, STORED, THICKNESS, Fact
 
+# Defined terms of Patient Position: PS3.3, C.7.3.1.1.2.
+POSITIONS = frozenset("HFP HFS HFDR HFDL FFP FFS FFDR FFDL LFP LFS RFP RFS AFDR AFDL PFDR PFDL".split())
+
 
 def unit_of(header: Dataset) -> str:
     """Unit of the physical values, "" if unknown."""
@@ -42,7 +45,7 @@ def description_of(frames: list[Frame], affine: NDArray[np.float64]) -> dict[str
         facts |= {ALLOCATED: int(bits[0]), STORED: int(bits[1])}
     if thickness is not None and thickness != round(float(np.linalg.norm(affine[:3, 2])), 6):
         facts[THICKNESS] = thickness
-    if header.get("PatientPosition"):
+    if code(header.get("PatientPosition")) in POSITIONS:  # a free text might name the patient
         facts["position"] = code(header.PatientPosition)
     if header.get("Modality") == SEGMENTATION:
         facts[LABELS] = 1
