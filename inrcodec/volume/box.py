@@ -87,6 +87,23 @@ def ranges_of(box: BoxLike, shape: Shape) -> Ranges:
     return z, y, x
 
 
+def run_of(slices: slice | None, count: int) -> range:
+    """Indices of a run of some of ``count`` slices, all by default.
+
+    Raises
+    ------
+    UsageError
+        No slice is left, or there is a step.
+    """
+    slices = slices or slice(None)
+    kept = range(count)[slices]
+    if not kept or kept.step != 1:
+        text = ":".join("" if end is None else str(end) for end in (slices.start, slices.stop))
+        cause = f"{text} is not a run of some of {count} slices, counted from 0"
+        raise UsageError(cause, value=slices, option="slices")
+    return kept
+
+
 def bounds(ranges: Ranges) -> Box | None:
     """The smallest box around indices; ``None`` where there are none."""
     if not all(ranges):

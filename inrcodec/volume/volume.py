@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from inrcodec.errors import InputError, UsageError
 from inrcodec.volume.affine import checked_affine, spacing_of
-from inrcodec.volume.box import Shape
+from inrcodec.volume.box import Shape, run_of
 from inrcodec.volume.description import (
     ALLOCATED,
     LABELS,
@@ -263,10 +263,7 @@ class Volume:
         UsageError
             No slice is left, or `slices` has a step.
         """
-        chosen = range(len(self.array))[slices]
-        if not chosen or chosen.step != 1:
-            cause = f"{slices} is not a run of some of {len(self.array)} slices, counted from 0"
-            raise UsageError(cause, value=slices, option="slices")
+        chosen = run_of(slices, len(self.array))
         affine = self.affine.copy()
         affine[:3, 3] += chosen.start * affine[:3, 2]
         return replace(

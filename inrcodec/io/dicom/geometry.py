@@ -10,9 +10,10 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from inrcodec.errors import IncompleteSeries, InputError, UsageError
+from inrcodec.errors import IncompleteSeries, InputError
 from inrcodec.format.limits import AXIS, check
 from inrcodec.io.dicom.frames import Frame
+from inrcodec.volume.box import run_of
 
 SAME_PLACE = 1e-3  # mm; positions are written with at least that precision
 GAP = 1.5  # times the usual distance between slices: half way to one missing slice
@@ -50,10 +51,7 @@ def levels_of(frames: list[Frame]) -> NDArray[np.int64]:
 
 def part_of(frames: list[Frame], slices: slice | None) -> list[Frame]:
     """A run of the planes in order; raises `UsageError` where it leaves nothing, or has a step."""
-    kept = range(len(frames))[slices or slice(None)]
-    if not kept or kept.step != 1:
-        cause = f"{slices} is not a run of some of {len(frames)} slices, counted from 0"
-        raise UsageError(cause, value=slices, option="slices")
+    kept = run_of(slices, len(frames))
     return frames[kept.start : kept.stop]
 
 
