@@ -8,7 +8,7 @@ import nibabel
 import numpy as np
 import pydicom
 import pytest
-from conftest import TINY
+from conftest import TINY, encoded
 from dicom_maker import (
     AXIAL,
     dataset,
@@ -198,6 +198,13 @@ def test_a_file_that_says_that_it_is_a_label_map_is_one(tmp_path):
 def test_what_only_looks_like_labels_is_told(tmp_path):
     report = inrcodec.encode_file(labelled(), tmp_path / "a.inrv", **TINY)
     assert any("look like labels" in notice for notice in report.notices)
+
+
+@pytest.mark.parametrize(("bound", "told"), [(2, False), (3, True), (50, True)])
+def test_a_bound_beyond_all_values_is_told(bound, told):
+    few = np.random.default_rng(0).integers(0, 4, (3, 9, 9)).astype(np.uint8)
+    _, report = encoded(few, max_error=bound)
+    assert any("may become one value" in notice for notice in report.notices) == told
 
 
 @pytest.mark.parametrize(
