@@ -36,7 +36,6 @@ Float = NDArray[np.float64]
 
 FULL, LOWRES = 0, 1  # levels of a volume
 PREVIEW_VOXELS = 1 << 18  # of the refinement's lattice that a preview is made of, at most
-FULL_RES_FACTS = ("thickness",)  # of a volume's description: not true of its low-res version
 
 
 class InrvFile:
@@ -353,8 +352,7 @@ class InrvFile:
         )
         if not options.lowres:
             return volume
-        about = {k: v for k, v in volume.description.items() if k not in FULL_RES_FACTS and "@" not in k}
-        return replace(volume, padding=None, description=about)
+        return volume.of_any_grid()
 
     def lowres_volume(self, *, threads: int | None = None, progress: Progress | None = None) -> Volume:
         """The low-res volume in the source's dtype and units, on its coarser grid, without its padding."""

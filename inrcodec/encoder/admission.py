@@ -58,7 +58,14 @@ def admitted(volume: Volume, stated: str | None, options: ResolvedOptions) -> Vo
             value=modality,
             option="i_know_lossy",
         )
-    return _with_bound_notice(_on_one_scale(_with_label_notice(volume)), options.max_error)
+    return _on_one_scale(_with_label_notice(volume))
+
+
+def bound_notices(extent: float, bound: float | None) -> tuple[str, ...]:
+    """What to say of a bound of the error, beside how far apart the values are, both in physical units."""
+    if bound is None or not 0 < extent <= bound:
+        return ()
+    return (f"all values lie within {extent:g}, which is no more than the bound: they may become one value",)
 
 
 def never_lossy() -> frozenset[str]:
@@ -84,14 +91,6 @@ def _with_label_notice(volume: Volume) -> Volume:
     if not looks_like_labels(volume):
         return volume
     notice = "the values look like labels of segments: loss turns them into others, lossless keeps them"
-    return replace(volume, notices=(*volume.notices, notice))
-
-
-def _with_bound_notice(volume: Volume, bound: float | None) -> Volume:
-    extent = float(volume.value_range.high - volume.value_range.low) * abs(volume.rescale[0])
-    if bound is None or not 0 < extent <= bound:
-        return volume
-    notice = f"all values lie within {extent:g}, which is no more than the bound: they may become one value"
     return replace(volume, notices=(*volume.notices, notice))
 
 

@@ -33,7 +33,10 @@ class Facts:
     @classmethod
     def admitted(cls, volume: Volume, stated: str | None, options: ResolvedOptions) -> Facts:
         """Facts of what is coded of a volume; errors are those of `of` and of `admission.admitted`."""
-        return cls.of(admission.admitted(volume, stated, options), stated)
+        facts = cls.of(admission.admitted(volume, stated, options), stated)
+        extent = float(facts.span.high - facts.span.low) * abs(facts.volume.rescale[0])
+        said = admission.bound_notices(extent, options.max_error)
+        return replace(facts, notices=(*facts.notices, *said))
 
     @classmethod
     def of(cls, volume: Volume, stated: str | None = None) -> Facts:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import re
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
@@ -75,11 +76,11 @@ class Remote:
         if self._whole or all(start + length <= len(held) for start, length in spans):
             return [held[start : start + length] for start, length in spans]
         merged = _merged(spans)
-        found = self._ranges(merged)
+        found, firsts = self._ranges(merged), [first for first, _ in merged]
         parts = []
         for start, length in spans:
-            k = max(k for k, (first, _) in enumerate(merged) if first <= start)
-            parts.append(found[k][start - merged[k][0] :][:length])
+            k = bisect_right(firsts, start) - 1
+            parts.append(found[k][start - firsts[k] :][:length])
         return parts
 
     def extent(self, most: int) -> int:

@@ -41,6 +41,11 @@ def facts_from(facts: Mapping[str, Fact], start: int, stop: int) -> dict[str, Fa
     return moved
 
 
+def facts_of_any_grid(facts: Mapping[str, Fact]) -> dict[str, Fact]:
+    """Facts that are true of a coarser version too: not of a slice, nor of slices from one on."""
+    return {key: value for key, value in facts.items() if key != THICKNESS and "@" not in key}
+
+
 def _named(key: str) -> tuple[str, int]:
     """Name of a fact, and the slice from which on it holds."""
     name, _, at = key.rpartition("@")

@@ -25,6 +25,7 @@ from inrcodec.volume.description import (
     Fact,
     bits_of,
     facts_from,
+    facts_of_any_grid,
     length_of,
 )
 from inrcodec.volume.value_range import Range
@@ -274,6 +275,10 @@ class Volume:
             description=facts_from(self.description, chosen.start, chosen.stop),
             slice_rescale=None if self.slice_rescale is None else self.slice_rescale[slices],
         )
+
+    def of_any_grid(self) -> Volume:
+        """Without what is true of the full resolution alone: its padding, and facts of its slices."""
+        return replace(self, padding=None, description=facts_of_any_grid(self.description))
 
     def relabelled(self, *, modality: str, unit: str) -> Volume:
         """The same voxels with another modality and unit; nothing is copied, checked or computed again."""
