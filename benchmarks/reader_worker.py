@@ -52,13 +52,13 @@ class Worker:
             self._process = context.Process(target=_serve, args=(theirs,), daemon=True)
             self._process.start()
             theirs.close()
-        self._pipe.send((name, files))
         try:
+            self._pipe.send((name, files))  # of a process that died meanwhile the pipe may be closed
             if self._pipe.poll(timeout):
                 outcome: Outcome = self._pipe.recv()
                 return outcome
             kind, message = "timeout", f"no answer in {timeout:g} s"
-        except (EOFError, ConnectionError, OSError):
+        except (EOFError, OSError):
             self._process.join(5)
             kind, message = "crash", f"exit status {self._process.exitcode}"
         self.close()

@@ -193,11 +193,14 @@ def test_a_series_is_found_and_read_as_the_standard_says(tmp_path):
     assert compare(mine, theirs).equal and np.array_equal(theirs.values, ramp() - 1024)
 
 
-def test_a_process_that_died_is_a_row_and_not_the_end(tmp_path):
+@pytest.mark.parametrize("is_buried", [False, True], ids=["dying", "dead"])
+def test_a_process_that_died_is_a_row_and_not_the_end(is_buried, tmp_path):
     worker = reader_worker.Worker()
     try:
         assert worker.read("inrcodec", [tmp_path / "nowhere"], 60).error == "InputError"
         worker._process.kill()
+        if is_buried:
+            worker._process.join()  # its end of the pipe is closed before anything is sent
         assert worker.read("inrcodec", [tmp_path / "nowhere"], 60).kind == "crash"
         assert worker.read("inrcodec", [tmp_path / "nowhere"], 60).kind == "refused"
     finally:
