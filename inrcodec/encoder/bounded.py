@@ -90,8 +90,8 @@ def _refuse_two_zeros(volume: Volume, bound: float) -> None:
     """Floats whose padding is one zero cannot keep the other beside it."""
     array = volume.array
     if bound == 0 and array.dtype.kind == "f" and volume.padding == 0:
-        zeros = array[array == 0]
-        if (np.signbit(zeros) != np.signbit(volume.padding)).any():
+        negative = np.signbit(volume.padding)
+        if any((np.signbit(plane[plane == 0]) != negative).any() for plane in array):
             raise InputError(
                 "the volume has both 0 and -0, and one of them is the padding: make them one to compress "
                 "without loss",

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from inrcodec.errors import InputError, MissingExtra
 from inrcodec.io.choice import chosen_volume
+from inrcodec.volume.checks import checked_array
 from inrcodec.volume.padding import find_padding
-from inrcodec.volume.volume import Volume, checked_array
+from inrcodec.volume.volume import Volume
 
 _COLOUR = ("vector of 8-bit unsigned integer", (3, 4))  # SimpleITK does not tell colours from other vectors
 

@@ -24,8 +24,9 @@ from inrcodec.io.choice import chosen_volume
 from inrcodec.io.detached import files_of, inflated
 from inrcodec.io.provenance import Provenance
 from inrcodec.io.voxels import MOST_INFLATED, refused
+from inrcodec.volume.checks import checked_array
 from inrcodec.volume.padding import find_padding
-from inrcodec.volume.volume import Volume, checked_array
+from inrcodec.volume.volume import Volume
 
 _TYPES = {
     "MET_CHAR": "i1",

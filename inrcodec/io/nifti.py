@@ -22,9 +22,10 @@ from inrcodec.io.choice import chosen_volume
 from inrcodec.io.provenance import Provenance
 from inrcodec.io.voxels import compressed, opened, read_array
 from inrcodec.volume.affine import LPS_RAS
+from inrcodec.volume.checks import checked_array
 from inrcodec.volume.description import LABELS
 from inrcodec.volume.padding import find_padding
-from inrcodec.volume.volume import Volume, checked_array
+from inrcodec.volume.volume import Volume
 
 # nibabel is typed in parts only.
 Header = Any

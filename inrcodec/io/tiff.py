@@ -24,8 +24,9 @@ from inrcodec.io.atomic import Location, atomic_write
 from inrcodec.io.choice import chosen_volume
 from inrcodec.io.provenance import Provenance
 from inrcodec.io.voxels import refused
+from inrcodec.volume.checks import checked_array
 from inrcodec.volume.padding import find_padding
-from inrcodec.volume.volume import Volume, checked_array
+from inrcodec.volume.volume import Volume
 
 _MILLIMETRES = {"mm": 1.0, "cm": 10.0, "m": 1e3, "micron": 1e-3, "um": 1e-3, "nm": 1e-6, "inch": 25.4}
 _UNKNOWN_AXES = "QI"  # of tifffile: pages of which nothing is said

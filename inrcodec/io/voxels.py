@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from inrcodec.errors import InputError, InrvError, reason
 from inrcodec.io.choice import chosen_volume
-from inrcodec.volume.volume import checked_array
+from inrcodec.volume.checks import checked_array
 
 MOST_INFLATED = 1032
 """Bytes that a byte of a deflate stream can stand for: 258 for two bits."""

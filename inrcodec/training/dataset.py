@@ -175,9 +175,10 @@ def to_unit(volume: Volume, offset: float = 0.0) -> Float32:
     if low == high:
         raise InputError(f"the volume is {low:g} everywhere, leave it out", value=low)
     slope, intercept = volume.rescale
-    physical = volume.array.astype(np.float32) * np.float32(slope) + np.float32(intercept + offset)
+    stored = np.asarray(volume.array)
+    physical = stored.astype(np.float32) * np.float32(slope) + np.float32(intercept + offset)
     if volume.padding is not None:
-        physical[volume.array == volume.padding] = low
+        physical[stored == volume.padding] = low
     above = np.clip(physical, low, high) - np.float32(low)
     unit: Float32 = above * np.float32(2 / (high - low)) - np.float32(1)
     return unit

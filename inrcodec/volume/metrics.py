@@ -97,6 +97,6 @@ class WindowErrors:
 
 def _pieces(*arrays: NDArray[Any]) -> Iterator[tuple[NDArray[Any], ...]]:
     """The same voxels of each array, `PIECE` at a time."""
-    flat = [array.reshape(-1) for array in arrays]
+    flat = [np.asarray(array).reshape(-1) for array in arrays]
     for start in range(0, flat[0].size, PIECE):
         yield tuple(array[start : start + PIECE] for array in flat)

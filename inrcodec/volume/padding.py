@@ -29,13 +29,13 @@ def find_padding(array: NDArray[Any], rescale: tuple[float, float] = (1.0, 0.0))
     least half of the corners of the slices.
     """
     slope, intercept = rescale
-    corners = array[:, [0, 0, -1, -1], [0, -1, 0, -1]]
+    corners = np.stack([array[:, y, x] for y in (0, -1) for x in (0, -1)])
     candidate = corners.min() if slope > 0 else corners.max()
     below_air = float(candidate) * slope + intercept < AIR_FLOOR
     if not below_air or 2 * np.count_nonzero(corners == candidate) < corners.size:
         return None
-    lowest = array.min() if slope > 0 else array.max()
-    return float(candidate) if lowest == candidate else None
+    beyond = (plane.min() < candidate if slope > 0 else plane.max() > candidate for plane in array)
+    return None if any(beyond) else float(candidate)
 
 
 def confirm_padding(

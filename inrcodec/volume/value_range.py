@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inrcodec.errors import InputError
+from inrcodec.volume.checks import value_check
 
 if TYPE_CHECKING:
     from inrcodec.volume.volume import Volume
@@ -44,14 +45,20 @@ class Range:
         Raises
         ------
         InputError
-            The values span more than float64 can scale to [-1, 1], or less.
+            The values span more than float64 can scale to [-1, 1], or less; those of a `LazyArray`, which
+            are looked at here first, are NaN, infinite or beyond ±2^53.
         """
         lows, highs = [], []
+        check = value_check(volume.array)
         for plane in volume.array:
+            if check is not None:
+                check.add(plane)
             valid = plane if volume.padding is None else plane[plane != volume.padding]
             if valid.size:
                 lows.append(valid.min().item())
                 highs.append(valid.max().item())
+        if check is not None:
+            check.finish()
         if not lows:  # nothing but padding
             return cls(float(volume.padding or 0), float(volume.padding or 0))
         low, high = float(min(lows)), float(max(highs))

@@ -17,6 +17,8 @@ from numpy.typing import ArrayLike, NDArray
 from inrcodec.errors import InputError, UsageError
 from inrcodec.volume.affine import checked_affine, spacing_of
 from inrcodec.volume.box import Shape, run_of
+from inrcodec.volume.checks import DTYPES as DTYPES
+from inrcodec.volume.checks import LARGEST_INTEGER, checked_array
 from inrcodec.volume.description import (
     ALLOCATED,
     LABELS,
@@ -28,13 +30,10 @@ from inrcodec.volume.description import (
     facts_of_any_grid,
     length_of,
 )
+from inrcodec.volume.lazy import LazyArray, OnOneScale, on_one_scale
 from inrcodec.volume.value_range import Range
 
-DTYPES = frozenset(map(np.dtype, "i1 i2 i4 i8 u1 u2 u4 u8 f2 f4 f8".split()))
-"""Types of stored values; longdouble is left out, its width differs between machines."""
-
 LONGEST_MODALITY = 16  # characters of DICOM's code strings
-LARGEST_INTEGER = 2**53  # up to which float64, in which everything is computed, holds every integer
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -43,9 +42,10 @@ class Volume:
 
     Parameters
     ----------
-    array : ndarray, (z, y, x), any type of `DTYPES`
+    array : ndarray or LazyArray, (z, y, x), any type of `DTYPES`
         Stored values, finite, integers within ±2^53. Copied only if it is not in native byte order and C
-        order: do not change it afterwards.
+        order: do not change it afterwards. Values of a `LazyArray` are checked when they are first passed
+        over, for `value_range`.
     affine : ndarray, (4, 4), float64
         Voxel index (x, y, z, 1) to millimetres, LPS axes (DICOM's and ITK's).
     rescale : (slope, intercept)
@@ -141,7 +141,8 @@ class Volume:
         >>> volume.shape, volume.spacing
         ((4, 8, 8), (3.0, 0.5, 0.5))
         """
-        values = array if isinstance(array, np.ma.MaskedArray) else np.asarray(array)
+        as_it_is = isinstance(array, np.ma.MaskedArray | LazyArray)
+        values: NDArray[Any] = array if as_it_is else np.asarray(array)  # type: ignore[assignment]
         ndim = values.ndim
         if ndim not in (2, 3):
             cause = f"the array has {ndim} dimensions {values.shape}"
@@ -194,15 +195,16 @@ class Volume:
         """Bytes of the voxels as the source allocates them: what compression ratios are of."""
         return self.array.size * self.bits_allocated // 8
 
+    @property
+    def _physical_dtype(self) -> np.dtype[Any]:
+        wide = self.array.dtype in (np.float64, np.int32, np.uint32, np.int64, np.uint64)
+        return np.dtype(np.float64 if wide else np.float32)
+
     def physical(self) -> NDArray[Any]:
         """Rescaled values, (z, y, x): float32, or float64 if float32 does not hold every stored value."""
-        wide = self.array.dtype in (np.float64, np.int32, np.uint32, np.int64, np.uint64)
-        values: NDArray[Any] = self.array.astype(np.float64 if wide else np.float32)
+        values: NDArray[Any] = np.array(self.array, self._physical_dtype)
         if self.slice_rescale is not None:
-            for plane, (slope, intercept) in zip(values, self.slice_rescale, strict=True):
-                plane *= slope
-                plane += intercept
-            return values
+            return on_one_scale(values, self.slice_rescale)
         slope, intercept = self.rescale
         if slope != 1.0:
             values *= slope
@@ -220,12 +222,12 @@ class Volume:
             nearest type that holds them where both are whole numbers; else `physical`.
         """
         if self.rescale == (1.0, 0.0) and self.slice_rescale is None:
-            return self.array.astype(np.float32) if self.array.dtype == np.float16 else self.array
+            return np.asarray(self.array, np.float32 if self.array.dtype == np.float16 else None)
         whole = self.slice_rescale is None and all(value.is_integer() for value in self.rescale)
         if not whole or self.array.dtype.kind == "f":
             return self.physical()
         slope, intercept = (int(value) for value in self.rescale)
-        ends = [int(end) * slope + intercept for end in (self.array.min(), self.array.max())]
+        ends = [end * slope + intercept for end in _ends_of(self.array)]
         dtypes = (self.array.dtype, *(np.dtype(name) for name in ("int16", "int32", "int64")))
         dtype = next((dtype for dtype in dtypes if all(is_held(float(end), dtype) for end in ends)), None)
         if dtype is None:
@@ -242,7 +244,11 @@ class Volume:
         """
         if self.slice_rescale is None:
             return self
-        array = self.physical()
+        array: Any = self.array
+        if isinstance(array, LazyArray):
+            array = OnOneScale(array, self.slice_rescale, self._physical_dtype)
+        else:
+            array = self.physical()
         slopes, intercepts = self.slice_rescale.T
         padding = self.padding
         if padding is not None:
@@ -269,7 +275,7 @@ class Volume:
         affine[:3, 3] += chosen.start * affine[:3, 2]
         return replace(
             self,
-            array=self.array[slices],
+            array=self.array.part(slices) if isinstance(self.array, LazyArray) else self.array[slices],
             affine=affine,
             source_bytes=None,
             description=facts_from(self.description, chosen.start, chosen.stop),
@@ -287,46 +293,6 @@ class Volume:
         object.__setattr__(volume, "modality", modality)
         object.__setattr__(volume, "unit", unit)
         return volume
-
-
-def checked_array(array: ArrayLike, name: str = "the array") -> NDArray[Any]:
-    """Array of a supported type, native byte order and C order, with values that float64 holds.
-
-    Copied only if byte or memory order require it.
-
-    Raises
-    ------
-    InputError
-        Unsupported type, masked array, no voxels, NaN, infinities, integers beyond ±2^53.
-    """
-    if isinstance(array, np.ma.MaskedArray):
-        raise InputError(f"{name} is a masked array, fill it and pass the fill value as padding")
-    values = np.asarray(array)
-    if values.dtype.newbyteorder("=") not in DTYPES:
-        cause = f"{name} is of type {values.dtype}, convert it to an integer type or float16/32/64"
-        raise InputError(cause, value=values.dtype)
-    if values.size == 0:
-        raise InputError(f"{name} has no voxels: shape {values.shape}", value=values.shape)
-    values = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("="))
-    if values.dtype.kind == "f":
-        # Slice by slice: a mask of the whole volume would be a second copy.
-        planes = values if values.ndim > 2 else values[np.newaxis]
-        bad = sum(int(part.size - np.count_nonzero(np.isfinite(part))) for part in planes)
-        if bad:
-            raise InputError(
-                f"{name} holds {bad} NaN or infinite values of {values.size}, replace them first "
-                "(for example numpy.nan_to_num)",
-                value=bad,
-            )
-    elif values.dtype.itemsize == 8:
-        low, high = int(values.min()), int(values.max())
-        if max(-low, high) > LARGEST_INTEGER:
-            raise InputError(
-                f"{name} holds integers from {low} to {high}, float64 has all of them only up to 2^53: "
-                "subtract an offset or scale down first",
-                value=(low, high),
-            )
-    return values
 
 
 def checked_rescale(
@@ -380,6 +346,12 @@ def check_modality(modality: str) -> None:
             "characters such as 'CT', or ''",
             value=modality,
         )
+
+
+def _ends_of(array: NDArray[Any]) -> tuple[int, int]:
+    """The smallest and the largest integer."""
+    ends = [(int(plane.min()), int(plane.max())) for plane in array]
+    return min(low for low, _ in ends), max(high for _, high in ends)
 
 
 def _affine_of(spacing: Sequence[float] | None, ndim: int) -> NDArray[np.float64]:

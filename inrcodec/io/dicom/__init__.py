@@ -21,7 +21,7 @@ from inrcodec.io.dicom.segmentation import is_segmentation, one_segment, segment
 from inrcodec.io.dicom.series import choose_series
 from inrcodec.io.dicom.volumes import one_volume
 from inrcodec.io.dicom.write import check_target, write
-from inrcodec.volume.volume import Volume, checked_array
+from inrcodec.volume.volume import Volume
 
 __all__ = ["check_target", "read", "write"]
 
@@ -56,9 +56,9 @@ def read(
         raise UsageError(cause, value=spacing, option="spacing")
     with understood(frames[0].path):
         unit, description = unit_of(frames[0].header), description_of(frames, affine)
-    array, rescale, padding = read_pixels(frames)
+    array, rescale, padding = read_pixels(frames, str(source))
     return Volume(
-        array=checked_array(array, str(source)),
+        array=array,
         affine=affine,
         slice_rescale=np.array(rescale),
         modality=str(frames[0].header.get("Modality") or ""),
@@ -82,7 +82,7 @@ def _segment(
     with understood(every_frame[0].path):
         frames, places, depth, affine, line = one_segment(every_frame, requested, path)
         rescale, description = segment_rescale(frames[0].header), description_of(frames, affine)
-    planes, _, _ = read_pixels(frames)
+    planes, _, _ = read_pixels(frames, str(path))
     array = np.zeros((depth, *planes.shape[1:]), planes.dtype)
     array[places] = planes
     volume = Volume(

@@ -20,6 +20,7 @@ from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 from inrcodec.errors import IncompleteSeries, InputError, MissingExtra, reason
 from inrcodec.io.dicom.files import UNDEFINED
 from inrcodec.io.dicom.frames import Frame
+from inrcodec.volume.checks import checked_array
 from inrcodec.volume.padding import confirm_padding, find_padding
 
 if TYPE_CHECKING:
@@ -31,8 +32,8 @@ Rescale = tuple[float, float]  # slope, intercept
 _LARGEST_SCALE = 2.0**31  # of a whole slope or intercept: times 16 bits it stays within int64
 
 
-def read_pixels(frames: list[Frame]) -> tuple[Array, list[Rescale], float | None]:
-    """Pixels of planes that are in order.
+def read_pixels(frames: list[Frame], name: str) -> tuple[Array, list[Rescale], float | None]:
+    """Pixels of planes that are in order; ``name`` is that of the source, for messages.
 
     Whole slopes and intercepts are applied to integers of up to 16 bits (int16, or int32 where int16 is too
     small); others are kept beside the stored values.
@@ -50,7 +51,7 @@ def read_pixels(frames: list[Frame]) -> tuple[Array, list[Rescale], float | None
     whole = all(number.is_integer() and abs(number) < _LARGEST_SCALE for scale in scales for number in scale)
     exact = whole and stored.kind != "f" and stored.itemsize <= 2
     apply = scales != {(1.0, 0.0)} and exact
-    array = _stack(frames, np.dtype(np.int16) if apply else stored, apply=apply)
+    array = checked_array(_stack(frames, np.dtype(np.int16) if apply else stored, apply=apply), name)
     rescale = [(1.0, 0.0) if apply else frame.rescale for frame in frames]
     return array, rescale, _padding(frames, array, rescale[0], applied=apply)
 
