@@ -88,12 +88,13 @@ def placed(
         unit = _MILLIMETRES.get(int(header["xyzt_units"]) & 7, 1.0)
         codes = _codes(header)
         notices = _places(header)
+    array = array[np.newaxis] if (ndim := array.ndim) == 2 else array
     return Volume(
-        array=array[np.newaxis] if array.ndim == 2 else array,
+        array=array,
         affine=LPS_RAS @ np.diag([unit, unit, unit, 1.0]) @ affine,
         rescale=rescale,
-        padding=find_padding(array.reshape(-1, *array.shape[-2:]), rescale),
-        ndim=array.ndim,
+        padding=find_padding(array, rescale),
+        ndim=ndim,
         description=codes,
         notices=notices,
     )

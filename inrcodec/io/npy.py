@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+import math
+import zipfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from inrcodec.errors import InputError, UsageError, reason
+from inrcodec.errors import InputError, InrvError, UsageError, reason
 from inrcodec.io.atomic import Location, atomic_write
 from inrcodec.io.choice import chosen_volume
+from inrcodec.io.large import in_order, is_large, spooled
 from inrcodec.io.provenance import Provenance
+from inrcodec.volume.lazy import LazyArray, RawArray
 from inrcodec.volume.padding import find_padding
 from inrcodec.volume.volume import Volume
+
+_BLOCK = 1 << 20  # bytes that are inflated at a time
 
 
 def read(source: Location, *, spacing: Sequence[float] | None = None, volume: int | None = None) -> Volume:
@@ -36,15 +43,16 @@ def read(source: Location, *, spacing: Sequence[float] | None = None, volume: in
         Not a NumPy file, pickled objects, several arrays, or an array that is not a volume.
     """
     path = Path(source)
-    whole = from_array(_load(path), spacing=spacing, volume=volume)
+    array, left = _read(path, volume)
+    whole = from_array(array, spacing=spacing, volume=left)
     return replace(whole, source_bytes=path.stat().st_size) if volume is None else whole
 
 
 def from_array(
-    array: NDArray[Any], *, spacing: Sequence[float] | None = None, volume: int | None = None
+    array: NDArray[Any] | LazyArray, *, spacing: Sequence[float] | None = None, volume: int | None = None
 ) -> Volume:
     """Volume of an array, with the padding value that its corners show, if it is a CT."""
-    if np.ndim(array) == 4:
+    if array.ndim == 4:
         array = array[chosen_volume(volume, len(array), f"an array of shape {array.shape}")]
     elif volume is not None:
         raise UsageError(
@@ -57,14 +65,20 @@ def from_array(
 def write(
     volume: Volume, path: Location, *, force: bool = False, provenance: Provenance | None = None
 ) -> None:
-    """Write the stored values, (z, y, x) or, of an image, (y, x); `.npy` has no place for the rest.
+    """Write the stored values, (z, y, x) or, of an image, (y, x), plane by plane; the rest has no place.
 
     Of slices that have scales of their own, which would be lost, the physical values.
     """
     del provenance  # there is no place for it
     array = volume.uniform().array
-    array = array[0] if volume.ndim == 2 else array
-    atomic_write(path, partial(save, array), force)
+    shape = array.shape[1:] if volume.ndim == 2 else array.shape
+
+    def fill(stream: BinaryIO) -> None:
+        _put_header(stream, shape, array.dtype)
+        for plane in array:
+            stream.write(np.ascontiguousarray(plane).data)
+
+    atomic_write(path, fill, force)
 
 
 def save(array: NDArray[Any], stream: BinaryIO) -> None:
@@ -72,8 +86,98 @@ def save(array: NDArray[Any], stream: BinaryIO) -> None:
     np.save(SimpleNamespace(write=stream.write), array, allow_pickle=False)
 
 
+def _put_header(stream: BinaryIO, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    """What `numpy.save` begins with."""
+    header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(stream, header)
+
+
+@dataclass(frozen=True)
+class _Header:
+    """What a NumPy file says of its array."""
+
+    shape: tuple[int, ...]
+    fortran: bool
+    dtype: np.dtype[Any]
+    length: int  # bytes of the header
+
+    @property
+    def size(self) -> int:
+        """Bytes of the array."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """Bytes from one voxel to the next along each axis."""
+        inner = range(len(self.shape)) if self.fortran else reversed(range(len(self.shape)))
+        strides, step = [0] * len(self.shape), self.dtype.itemsize
+        for axis in inner:
+            strides[axis], step = step, step * self.shape[axis]
+        return tuple(strides)
+
+
+def _read(path: Path, volume: int | None) -> tuple[NDArray[Any] | LazyArray, int | None]:
+    """The array of a file, or the one volume of four dimensions; and which is still to be chosen of it."""
+    header = _header_of(path)
+    several = header is not None and len(header.shape) == 4
+    if (
+        header is None
+        or not is_large(header.size)
+        or not (several or (len(header.shape), volume) == (3, None))
+    ):
+        return _load(path), volume
+    index = chosen_volume(volume, header.shape[0], f"an array of shape {header.shape}") if several else 0
+    start = index * header.strides[0] if several else 0
+    (z, y, x), (dz, dy, dx) = header.shape[-3:], header.strides[-3:]
+    if zipfile.is_zipfile(path):
+        with _refused(path):
+            found = spooled(
+                partial(_inflate, path, header), (z, y, x), header.dtype, str(path), (dz, dy, dx), start
+            )
+    else:
+        if header.length + header.size > path.stat().st_size:
+            raise InputError(f"{path} ends before its voxels do, get it again", value=str(path))
+        found = RawArray(path, header.length + start, (z, y, x), header.dtype, (dz, dy, dx))
+    return in_order(found), None
+
+
+def _header_of(path: Path) -> _Header | None:
+    """Of a file with one array of numbers; `_load` says what is wrong with another."""
+    with suppress(Exception), _array_of(path) as stream:
+        major, _ = np.lib.format.read_magic(stream)
+        read = {1: np.lib.format.read_array_header_1_0, 2: np.lib.format.read_array_header_2_0}[major]
+        shape, fortran, dtype = read(stream)
+        return None if dtype.hasobject else _Header(shape, fortran, dtype, stream.tell())
+    return None
+
+
+@contextmanager
+def _array_of(path: Path) -> Iterator[IO[bytes]]:
+    """The bytes of a `.npy` file, or of the only one in an archive."""
+    if not zipfile.is_zipfile(path):
+        with path.open("rb") as stream:
+            yield stream
+        return
+    with zipfile.ZipFile(path) as archive:
+        (name,) = archive.namelist()
+        with archive.open(name) as stream:
+            yield stream
+
+
+def _inflate(path: Path, header: _Header, target: BinaryIO) -> None:
+    """Copy an array out of an archive, whose checksum is compared at its end."""
+    with _array_of(path) as stream:
+        stream.read(header.length)
+        left = header.size
+        while block := stream.read(_BLOCK):
+            target.write(block[:left])
+            left -= min(left, len(block))
+    if left:
+        raise ValueError(f"it ends {left} bytes before its voxels do")
+
+
 def _load(path: Path) -> NDArray[Any]:
-    try:
+    with _refused(path):
         loaded = np.load(path, allow_pickle=False)
         if isinstance(loaded, np.ndarray):
             return loaded
@@ -82,11 +186,19 @@ def _load(path: Path) -> NDArray[Any]:
             if len(names) == 1:
                 array: NDArray[Any] = archive[names[0]]
                 return array
-    except Exception as error:  # zipfile and the parser of headers may raise anything
-        raise InputError(
-            f"{path} is not a valid NumPy file of numbers: {reason(error)}", value=str(path)
-        ) from error
     raise InputError(
         f"{path} holds {len(names)} arrays ({', '.join(names) or 'none'}), save the right one as .npy",
         value=names,
     )
+
+
+@contextmanager
+def _refused(path: Path) -> Iterator[None]:
+    """Refuse what zipfile or the parser of headers raises, which may be anything."""
+    try:
+        yield
+    except InrvError:
+        raise
+    except Exception as error:
+        cause = f"{path} is not a valid NumPy file of numbers: {reason(error)}"
+        raise InputError(cause, value=str(path)) from error

@@ -12,6 +12,7 @@ import math
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -20,7 +21,9 @@ from numpy.typing import NDArray
 
 from inrcodec.errors import InputError, InrvError, reason
 from inrcodec.io.choice import chosen_volume
+from inrcodec.io.large import is_large, spooled
 from inrcodec.volume.checks import checked_array
+from inrcodec.volume.lazy import RawArray
 
 MOST_INFLATED = 1032
 """Bytes that a byte of a deflate stream can stand for: 258 for two bits."""
@@ -74,7 +77,7 @@ def read_array(
     offset: int,
     volume: int | None,
 ) -> NDArray[Any]:
-    """One volume of a stream's array; the others are passed over.
+    """One volume of a stream's array, a `LazyArray` if it is large; the others are passed over.
 
     Parameters
     ----------
@@ -101,15 +104,32 @@ def read_array(
     if end > (MOST_INFLATED * size if isinstance(stream, gzip.GzipFile) else size):
         cause = f"{path} of {size} bytes cannot hold {dtype} voxels of shape {shape}, get it again"
         raise InputError(cause, value=shape)
-    array = np.empty(sides[::-1], dtype)
-    stream.seek(offset + index * length)
-    _fill(stream, array.reshape(-1).view(np.uint8).data, path)
+    start = offset + index * length
+    if len(sides) == 3 and is_large(length):
+        x, y, z = sides
+        if not isinstance(stream, gzip.GzipFile):
+            return checked_array(RawArray(path, start, (z, y, x), dtype), str(path))
+        stream.seek(start)
+        array: Any = spooled(partial(_copy, stream, length, path), (z, y, x), dtype, str(path))
+    else:
+        array = np.empty(sides[::-1], dtype)
+        stream.seek(start)
+        _fill(stream, array.reshape(-1).view(np.uint8).data, path)
     reached = stream.tell()
     while block := stream.read(_BLOCK):
         reached += len(block)
     if reached < end:
         raise InputError(f"{path} ends before its {count} volumes do, get it again", value=reached)
     return checked_array(array, str(path))
+
+
+def _copy(stream: BinaryIO, length: int, path: Path, target: BinaryIO) -> None:
+    while length:
+        block = stream.read(min(_BLOCK, length))
+        if not block:
+            raise InputError(f"{path} ends before its voxels do, get it again", value=str(path))
+        target.write(block)
+        length -= len(block)
 
 
 def _fill(stream: BinaryIO, view: memoryview, path: Path) -> None:

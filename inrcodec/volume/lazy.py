@@ -157,6 +157,7 @@ class RawArray(LazyArray):
     shape : voxels along (z, y, x).
     dtype : of the stored values, any byte order.
     strides : bytes from one voxel to the next along (z, y, x); C order by default.
+    name : of the source, for messages; the path by default.
 
     Raises
     ------
@@ -184,11 +185,12 @@ class RawArray(LazyArray):
         shape: Shape,
         dtype: np.dtype[Any],
         strides: Shape | None = None,
+        name: str = "",
     ) -> None:
         self.path, self.offset, self.stored = os.path.abspath(path), offset, dtype
         row = shape[2] * dtype.itemsize
         self.strides = strides or (shape[1] * row, row, dtype.itemsize)
-        super().__init__(shape, dtype, os.fspath(path))
+        super().__init__(shape, dtype, name or os.fspath(path))
 
     def read(self, box: Box) -> Array:
         """As `LazyArray.read`; plane by plane where a box is not one run of bytes."""

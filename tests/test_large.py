@@ -1,0 +1,216 @@
+"""Volumes larger than memory: what is read when it is needed is what would be read at once."""
+
+from __future__ import annotations
+
+import errno
+import gc
+import pickle
+import tempfile
+from dataclasses import fields
+
+import numpy as np
+import pytest
+
+import inrcodec
+from inrcodec import io
+from inrcodec.errors import InputError, UsageError, WriteError
+from inrcodec.io import large
+from inrcodec.io.large import blocks, spooled
+from inrcodec.volume.lazy import LazyArray
+from inrcodec.volume.volume import Volume
+
+TILTED = np.array([[0.5, 0, 0, -10], [0, 0.5, 0.3, 20], [0, 0, 2, 30], [0, 0, 0, 1]])
+SCAN = np.random.default_rng(2).integers(-1000, 2000, (9, 10, 11)).astype(np.int16)
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    """A folder for temporary files that holds no others."""
+    place = tmp_path / "temporary"
+    place.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(place))
+    return place
+
+
+@pytest.fixture
+def late(monkeypatch):
+    """Every volume counts as large from the call on."""
+    return lambda: monkeypatch.setattr(large, "LARGE", 1)
+
+
+def same(eager, lazy):
+    """Whether two volumes are alike in all but how they are held."""
+    assert not isinstance(eager.array, LazyArray)
+    assert isinstance(lazy.array, LazyArray)
+    assert lazy.array.dtype == eager.array.dtype
+    np.testing.assert_array_equal(np.asarray(lazy.array), eager.array)
+    for field in fields(Volume):
+        if field.name != "array":
+            np.testing.assert_equal(getattr(lazy, field.name), getattr(eager, field.name))
+    assert lazy.value_range == eager.value_range
+    return True
+
+
+def npy(path, array, **options):
+    np.save(path.with_suffix(".npy"), array)
+    return path.with_suffix(".npy"), options
+
+
+def npz(path, array, save=np.savez, **options):
+    save(path.with_suffix(".npz"), array)
+    return path.with_suffix(".npz"), options
+
+
+def written(path, ending, volume):
+    io.write(volume, path.with_name("volume" + ending))
+    return path.with_name("volume" + ending), {}
+
+
+def series(path, ending, chosen):
+    """A NIfTI file of three volumes in time."""
+    import nibabel
+
+    values = np.stack([SCAN.T, SCAN.T + 1, SCAN.T + 2], axis=3)
+    nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), path.with_name("series" + ending))
+    return path.with_name("series" + ending), {"volume": chosen}
+
+
+FOUR = np.stack([SCAN, SCAN + 1])
+CT = Volume(np.where(np.indices(SCAN.shape)[1] < 4, -2000, SCAN).astype(np.int16), TILTED, modality="CT")
+SOURCES = {
+    "npy": lambda path: npy(path, SCAN, spacing=(2, 1, 1)),
+    "npy big-endian": lambda path: npy(path, SCAN.astype(">f8")),
+    "npy Fortran": lambda path: npy(path, np.asfortranarray(SCAN)),
+    "npy 4-D": lambda path: npy(path, FOUR, volume=1),
+    "npy 4-D Fortran": lambda path: npy(path, np.asfortranarray(FOUR), volume=1),
+    "npz": lambda path: npz(path, SCAN),
+    "npz compressed": lambda path: npz(path, FOUR, np.savez_compressed, volume=1),
+    "npz Fortran": lambda path: npz(path, np.asfortranarray(SCAN), np.savez_compressed),
+    "nii": lambda path: written(path, ".nii", CT),
+    "nii.gz": lambda path: written(path, ".nii.gz", CT),
+    "nii in time": lambda path: series(path, ".nii", 2),
+    "nii.gz in time": lambda path: series(path, ".nii.gz", 1),
+    "mgh": lambda path: written(path, ".mgh", CT),
+    "mgz": lambda path: written(path, ".mgz", CT),
+}
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_a_large_source_is_read_late_and_is_the_same(source, tmp_path, late):
+    path, options = SOURCES[source](tmp_path / "volume")
+    eager = io.read(path, **options)
+    late()
+    assert same(eager, io.read(path, **options))
+
+
+@pytest.mark.parametrize("source", ["npy", "nii.gz", "npz Fortran"])
+def test_its_file_is_the_same(source, tmp_path, late):
+    path, options = SOURCES[source](tmp_path / "volume")
+    blob = inrcodec.encode(path, lossless=True, **options)
+    late()
+    assert inrcodec.encode(path, lossless=True, **options) == blob
+
+
+@pytest.mark.parametrize("source", ["npy", "nii", "mgh"])
+def test_plain_voxels_are_not_copied(source, tmp_path, late, folder):
+    path, options = SOURCES[source](tmp_path / "volume")
+    late()
+    _ = io.read(path, **options)
+    assert not list(folder.iterdir())
+
+
+@pytest.mark.parametrize("source", ["nii.gz", "npz", "npy Fortran", "npz Fortran"])
+def test_a_temporary_file_goes_with_its_array(source, tmp_path, late, folder):
+    path, options = SOURCES[source](tmp_path / "volume")
+    late()
+    volume = io.read(path, **options)
+    part = volume.part(slice(2, 4)).array
+    del volume
+    gc.collect()
+    assert len(list(folder.iterdir())) == 1
+    copy = pickle.loads(pickle.dumps(part))
+    np.testing.assert_array_equal(copy, part)
+    del copy
+    gc.collect()
+    assert len(list(folder.iterdir())) == 1  # it is the original's
+    del part
+    gc.collect()
+    assert not list(folder.iterdir())
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-40])
+
+
+def flip(path):
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 0xFF
+    path.write_bytes(data)
+
+
+PACKED = ["npz compressed", "nii.gz", "nii.gz in time"]
+
+
+@pytest.mark.parametrize(
+    ("source", "broken"), [*((s, cut) for s in ("npy", "nii", *PACKED)), *((s, flip) for s in PACKED)]
+)
+def test_what_is_broken_is_refused_and_leaves_nothing(source, broken, tmp_path, late, folder):
+    path, options = SOURCES[source](tmp_path / "volume")
+    broken(path)
+    late()
+    with pytest.raises(InputError, match=path.name):
+        io.read(path, **options)
+    gc.collect()
+    assert not list(folder.iterdir())
+
+
+def test_options_are_refused_as_ever(tmp_path, late):
+    path, _ = npy(tmp_path / "volume", SCAN)
+    four, _ = npy(tmp_path / "four", FOUR)
+    late()
+    with pytest.raises(UsageError, match="one volume"):
+        io.read(path, volume=0)
+    with pytest.raises(InputError, match="holds 2 volumes"):
+        io.read(four)
+    assert io.read(path, slices=slice(2, 5)).shape == (3, 10, 11)
+
+
+def test_a_header_that_says_more_than_the_file_holds_is_refused(tmp_path, late):
+    path = tmp_path / "volume.npy"
+    with path.open("wb") as stream:
+        header = {"descr": "<i2", "fortran_order": False, "shape": (1 << 15, 1 << 15, 1 << 15)}
+        np.lib.format.write_array_header_1_0(stream, header)
+    late()
+    with pytest.raises(InputError, match="ends before"):
+        io.read(path)
+
+
+def test_values_are_checked_before_they_are_coded(tmp_path, late):
+    bad = SCAN.astype(np.float32)
+    bad[3, 4, 5] = np.nan
+    path, _ = npy(tmp_path / "volume", bad)
+    late()
+    with pytest.raises(InputError, match=r"volume\.npy.* holds 1 NaN"):
+        inrcodec.encode(path, lossless=True)
+
+
+def test_a_full_disk_is_told(folder):
+    def fill(stream):
+        stream.write(b"abc")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(WriteError, match=r"scan\.nii\.gz needs 54 bytes .* no space left on device.*TMPDIR"):
+        spooled(fill, (3, 3, 3), np.dtype(np.int16), "scan.nii.gz")
+    assert not list(folder.iterdir())
+
+
+def test_no_folder_for_temporary_files_is_told(monkeypatch, tmp_path):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
+    with pytest.raises(WriteError, match="TMPDIR"):
+        spooled(lambda stream: None, (3, 3, 3), np.dtype(np.int16), "scan.nii.gz")
+
+
+def test_blocks_hold_all_planes():
+    found = list(blocks(iter(SCAN), 4))
+    assert [len(block) for block in found] == [4, 4, 1]
+    np.testing.assert_array_equal(np.concatenate(found), SCAN)
