@@ -1,0 +1,111 @@
+"""A Dask cluster to compute on: one of processes of this machine, or one that is there.
+
+In: a number of processes, or the address of a scheduler.  Out: a client.
+Invariant: a cluster that was started here listens on this machine only and ends with its context.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from inrcodec.errors import InputError, MissingExtra, UsageError, reason
+from inrcodec.parallel import thread_count
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+THREADS = "INRCODEC_THREADS"  # in the environment of a worker
+WAIT = 10  # seconds in which a scheduler has to answer
+
+
+@contextmanager
+def cluster(jobs: int | None = None, scheduler: str | None = None) -> Iterator[Client]:
+    """A client of a cluster.
+
+    Parameters
+    ----------
+    jobs : int, optional
+        Processes of a cluster on this machine, one a core by default. The cores are shared out among them.
+    scheduler : str, optional
+        Address of a scheduler that runs, such as "tcp://10.0.0.1:8786". Its workers have the same version of
+        this package, and see the same files under the same paths.
+
+    Raises
+    ------
+    MissingExtra
+        Dask or its distributed scheduler is not installed.
+    UsageError
+        Both are given, or the address is malformed.
+    InputError
+        No scheduler answers there.
+    """
+    if jobs is not None and scheduler is not None:
+        raise UsageError("a cluster that runs has its own workers", value=jobs, option=("jobs", "scheduler"))
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise MissingExtra("Dask and its distributed scheduler are not installed", extra="dask") from error
+    if scheduler is None:
+        with _local(thread_count(jobs)) as client:
+            yield client
+        return
+    _reach(scheduler)
+    try:
+        client = Client(scheduler, timeout=WAIT, set_as_default=False)
+    except Exception as error:  # what listens there may say anything
+        cause = f"no scheduler answers at {scheduler}: {reason(error)}, check the address"
+        raise InputError(cause, value=scheduler, option="scheduler") from error
+    with client:
+        yield client
+
+
+def task_threads() -> int:
+    """Threads that a task may use, asked in the task: what the worker's environment says, else one."""
+    named = os.environ.get(THREADS, "")
+    return int(named) if named.isdecimal() and int(named) else 1
+
+
+def _reach(scheduler: str) -> None:
+    """Refuse an address at which nothing listens: Dask's own client goes on trying long after its refusal."""
+    from distributed.comm.addressing import get_address_host_port, normalize_address
+
+    try:
+        place = get_address_host_port(normalize_address(scheduler), strict=True)
+    except (ValueError, TypeError) as error:
+        cause = f"{scheduler} is not the address of a scheduler, such as tcp://host:8786"
+        raise UsageError(cause, value=scheduler, option="scheduler") from error
+    try:
+        socket.create_connection(place, timeout=WAIT).close()
+    except OSError as error:
+        cause = f"nothing answers at {scheduler}: {reason(error)}, check the address"
+        raise InputError(cause, value=scheduler, option="scheduler") from error
+
+
+@contextmanager
+def _local(jobs: int) -> Iterator[Client]:
+    """A cluster of processes that compute one task at a time; nothing is shown, and nothing logged."""
+    from distributed import Client, LocalCluster
+
+    threads = max(1, thread_count(None) // jobs)
+    with (
+        tempfile.TemporaryDirectory(prefix="inrcodec-", ignore_cleanup_errors=True) as folder,
+        LocalCluster(
+            n_workers=jobs,
+            threads_per_worker=1,
+            processes=True,
+            host="127.0.0.1",
+            dashboard_address="127.0.0.1:0",
+            silence_logs=logging.CRITICAL,
+            memory_limit=0,  # dask's own limit stops or ends workers that hold most of the memory
+            local_directory=folder,
+            env={THREADS: str(threads)},
+        ) as workers,
+        Client(workers, set_as_default=False) as client,
+    ):
+        yield client

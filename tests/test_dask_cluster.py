@@ -1,0 +1,67 @@
+"""A Dask cluster of this machine, or one that is there."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+
+import pytest
+
+from inrcodec.errors import InputError, MissingExtra, UsageError
+from inrcodec.plugins.dask import cluster, task_threads
+
+
+@pytest.fixture(scope="module")
+def client():
+    with cluster(2) as client:
+        yield client
+
+
+def test_a_task_runs_in_another_process_and_knows_its_share_of_the_cores(client):
+    tasks = client.submit(os.getpid), client.submit(task_threads)
+    pid, threads = client.gather(tasks)
+    assert pid != os.getpid()
+    assert threads == max(1, os.cpu_count() // 2)
+
+
+def test_a_cluster_listens_on_this_machine_only(client):
+    info = client.scheduler_info(n_workers=-1)
+    assert all("127.0.0.1" in address for address in (info["address"], *info["workers"]))
+
+
+def test_a_cluster_that_runs_is_used_and_stays(client):
+    with cluster(scheduler=client.scheduler.address) as other:
+        assert other.submit(sum, (1, 2)).result() == 3
+    assert client.submit(sum, (2, 3)).result() == 5
+
+
+@pytest.mark.parametrize("address", ["nonsense", "foo://x:1", "tcp://127.0.0.1"])
+def test_what_is_no_address_is_refused(address):
+    with pytest.raises(UsageError, match="not the address of a scheduler"), cluster(scheduler=address):
+        pass
+
+
+def test_an_address_where_nothing_listens_is_refused():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        address = f"tcp://127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(InputError, match="nothing answers at"), cluster(scheduler=address):
+            pass
+
+
+def test_processes_of_ones_own_and_a_cluster_that_runs_exclude_each_other():
+    with pytest.raises(UsageError, match="jobs, scheduler"), cluster(2, "tcp://127.0.0.1:8786"):
+        pass
+
+
+def test_without_dask_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(MissingExtra, match=r"inrcodec\[dask\]"), cluster(1):
+        pass
+
+
+@pytest.mark.parametrize(("named", "threads"), [("3", 3), ("0", 1), ("many", 1), ("", 1)])
+def test_the_environment_of_a_worker_says_the_threads_of_a_task(monkeypatch, named, threads):
+    monkeypatch.setenv("INRCODEC_THREADS", named)
+    assert task_threads() == threads
