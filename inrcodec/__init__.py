@@ -40,9 +40,11 @@ _HOMES = {
     "UnsupportedFile": "errors",
     "UsageError": "errors",
     "WriteError": "errors",
+    "Box": "volume.box",
     "DecodeOptions": "layers.decode_options",
     "EncodeOptions": "encoder.options",
     "InrvFile": "file",
+    "Level": "file",
     "Volume": "volume.volume",
 }
 
@@ -73,11 +75,13 @@ if TYPE_CHECKING:
         UsageError,
         WriteError,
     )
-    from inrcodec.file import InrvFile
+    from inrcodec.file import InrvFile, Level
     from inrcodec.layers.decode_options import DecodeOptions
+    from inrcodec.volume.box import Box
     from inrcodec.volume.volume import Volume
 
 __all__ = [
+    "Box",
     "CorruptFile",
     "DecodeOptions",
     "EncodeOptions",
@@ -87,6 +91,7 @@ __all__ = [
     "InputError",
     "InrvError",
     "InrvFile",
+    "Level",
     "LimitExceeded",
     "MissingExtra",
     "ModelNotFound",

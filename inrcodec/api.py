@@ -20,10 +20,9 @@ from inrcodec.encoder.source_options import SOURCE_OPTIONS, SourceOptions
 from inrcodec.file import InrvFile
 from inrcodec.file import Source as FileSource
 from inrcodec.format import summary
-from inrcodec.layers.decode_options import OPTIONS as DECODE_OPTIONS
 from inrcodec.layers.decode_options import DecodeKeywords, DecodeOptions
 from inrcodec.progress import Progress, Stages
-from inrcodec.validate.rows import lists_keywords, refuse_unknown
+from inrcodec.validate.rows import lists_keywords
 from inrcodec.volume.volume import Volume
 
 Source: TypeAlias = io.Source
@@ -187,10 +186,8 @@ def decode_volume(
     source, max_bytes, progress : as for :func:`decode`.
     {keywords}
     """
-    refuse_unknown(keywords, DECODE_OPTIONS)
-    options = DecodeOptions(**keywords)
-    options.check_device()
-    return open(source, max_bytes).volume(options, progress)
+    options = DecodeOptions.of(None, keywords)  # refused before the file is opened
+    return open(source, max_bytes).volume(options=options, progress=progress)
 
 
 def open(source: File, max_bytes: int | str | None = None) -> InrvFile:

@@ -207,7 +207,7 @@ def test_a_series_says_where_its_fine_detail_comes_from(model, words, says, hide
     header, sections = container.read(tiny / "in.inrv")
     named = replace(header, sr=model)
     monkeypatch.setattr(container, "open_sections", lambda *_: (named, sections))
-    monkeypatch.setattr(InrvFile, "volume", lambda *_: volume)
+    monkeypatch.setattr(InrvFile, "volume", lambda *_, **__: volume)
     assert dec.main([str(tiny / "in.inrv"), str(tiny / "series"), *words, "-q"]) == 0
     derivation = pydicom.dcmread(next((tiny / "series").iterdir())).DerivationDescription
     assert says in derivation

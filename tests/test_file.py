@@ -15,9 +15,8 @@ import numpy as np
 import pytest
 
 import inrcodec
-from inrcodec import file
 from inrcodec.errors import CorruptFile, InputError, UnsupportedFile, UsageError
-from inrcodec.file import InrvFile
+from inrcodec.file import InrvFile, decoder
 from inrcodec.format import container
 from inrcodec.layers.base.siren import siren
 from inrcodec.layers.decode_options import DecodeOptions
@@ -67,11 +66,16 @@ def test_any_box_has_the_bits_of_the_whole(name: str, box: str) -> None:
     opened = inrcodec.open(vector(name))
     options = replace(THREADS, sr="lanczos")
     index = BOXES[box] if isinstance(BOXES[box], tuple) else (BOXES[box] or ALL,)
-    whole = opened.volume(options).array
+    whole = opened.volume(options=options).array
     part = opened.read(BOXES[box], options=options)
     assert part.dtype == whole.dtype and np.array_equal(part, whole[index], equal_nan=True)
-    if opened.base is not None:
-        assert np.array_equal(opened.read(BOXES[box], 1), opened.lowres_volume().array[index])
+    for number, level in enumerate(opened.levels):
+        z, y, x = level.factor
+        coarse = opened.lowres_volume().array if level.kind == "lowres" else opened.read()[::z, ::y, ::x]
+        if number:
+            assert level.shape == coarse.shape
+            assert np.array_equal(opened.read(BOXES[box], number), coarse[index], equal_nan=True)
+    if opened.decoder.base is not None:
         assert np.array_equal(opened.lowres(BOXES[box]), opened.lowres()[index])
 
 
@@ -127,7 +131,7 @@ def test_what_was_read_before_and_beside_changes_nothing(name: str) -> None:
 def test_slabs_of_a_box_are_its_slices_in_order() -> None:
     opened = inrcodec.open(vector("several-tiles"))
     box = Box((1, 2, 3), (opened.shape[0], 9, 8))
-    slabs = list(opened.slabs(THREADS, box=box))
+    slabs = list(opened.slabs(options=THREADS, box=box))
     assert slabs[0].start == 1 and slabs[-1].stop == opened.shape[0]
     assert np.array_equal(np.concatenate([slab.stored for slab in slabs]), opened.read(box))
     with pytest.raises(UsageError, match="steps"):
@@ -161,11 +165,11 @@ def test_bounds_of_ranges_are_the_smallest_box_around_them() -> None:
 def test_low_res_options_are_honoured() -> None:
     opened = inrcodec.open(vector("several-tiles"))
     low = DecodeOptions(lowres=True)
-    volume = opened.volume(low)
+    volume = opened.volume(options=low)
     assert volume.shape == opened.lowres_shape and volume.spacing != opened.spacing
     assert np.array_equal(volume.array, opened.lowres_volume().array)
     assert np.array_equal(opened.read(options=low), volume.array)
-    assert np.array_equal(np.concatenate([slab.stored for slab in opened.slabs(low)]), volume.array)
+    assert np.array_equal(np.concatenate([slab.stored for slab in opened.slabs(options=low)]), volume.array)
 
 
 def test_a_file_without_networks_has_no_low_res_volume() -> None:
@@ -174,18 +178,21 @@ def test_a_file_without_networks_has_no_low_res_volume() -> None:
     for ask in (
         opened.lowres,
         opened.lowres_volume,
-        lambda: opened.read(level=1),
-        lambda: opened.volume(low),
+        lambda: opened.read(lowres=True),
+        lambda: opened.volume(options=low),
     ):
         with pytest.raises(UsageError, match="no low-res volume: use quality 'full' or 'preview'"):
             ask()
     with pytest.raises(UsageError, match="no networks"):
-        opened.check_options(DecodeOptions(quality="base"))
+        opened.decoder.check_options(DecodeOptions(quality="base"))
 
 
-def test_an_unknown_level_is_refused() -> None:
-    with pytest.raises(UsageError, match="2 is not a level"):
-        inrcodec.open(vector("one-tile")).read(level=2)
+@pytest.mark.parametrize("number", [2, -1, True, 1.0, "lowres"])
+def test_a_level_that_is_not_there_is_refused(number: object) -> None:
+    with pytest.raises(
+        UsageError, match=f"{number!r} is not a level: this file has levels 0 to 1, 0 is full"
+    ):
+        inrcodec.open(vector("one-tile")).read(level=number)  # type: ignore[arg-type]
 
 
 def test_an_unknown_base_coder_says_so() -> None:
@@ -269,7 +276,7 @@ def test_sections_are_read_when_they_are_needed(case: str) -> None:
 
 
 def test_a_preview_of_a_lossless_file_reads_its_first_streams(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(file, "PREVIEW_VOXELS", 200)
+    monkeypatch.setattr(decoder, "PREVIEW_VOXELS", 200)
     data = vector("lossless")
     stream = Counted(data)
     inrcodec.open(stream).preview()
@@ -282,7 +289,7 @@ def test_a_preview_of_a_lossless_file_reads_its_first_streams(monkeypatch: pytes
 def test_a_preview_of_a_lossless_file_has_the_proportions_of_a_slice(
     shape: tuple[int, int, int], voxels: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(file, "PREVIEW_VOXELS", voxels)
+    monkeypatch.setattr(decoder, "PREVIEW_VOXELS", voxels)
     volume = np.random.default_rng(0).integers(0, 100, shape).astype(np.int16)
     height, width = inrcodec.open(inrcodec.encode(volume, lossless=True)).preview().shape
     assert abs(width - height * shape[2] / shape[1]) <= 1  # pixel
@@ -374,7 +381,7 @@ def test_files_decode_where_torch_is_not_installed() -> None:
         "from inrcodec.layers.decode_options import DecodeOptions\n"
         "for path in sys.argv[1:]:\n"
         "    opened = inrcodec.open(path)\n"
-        "    opened.volume(DecodeOptions(sr='lanczos')), opened.preview()\n"
+        "    opened.volume(options=DecodeOptions(sr='lanczos')), opened.preview()\n"
         "print('done')"
     )
     done = subprocess.run(

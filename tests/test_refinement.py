@@ -434,7 +434,7 @@ def test_a_box_is_the_same_whatever_was_read_before(bricks, monkeypatch):
         file = inrcodec.open(bricks)
         for z in (0, 19, 7, 8, 0, 12):
             assert np.array_equal(file.read((slice(z, z + 1), slice(3, 20, 4))), BRICKED[z : z + 1, 3:20:4])
-        held = sum(brick.nbytes for brick in file.refinement._kept.values())
+        held = sum(size for _, size in file.decoder.refinement._decoded._kept.values())
         assert held <= kept and (held > 0) == (kept > 8192)
 
 

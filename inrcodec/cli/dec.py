@@ -58,12 +58,12 @@ def _decode(args: argparse.Namespace) -> None:
     requested = parse_modality(args.modality)
     io.refuse_modality(args.output, requested)
     file = api.open(input_bytes(args.input), args.max_bytes)
-    file.check_options(options)
+    file.decoder.check_options(options)
     modality = reconcile(file.header.modality, requested)
     grid = Grid(file.affine, file.shape)
     io.check_sink(args.output, args.force, template=args.template, modality=modality, grid=grid)
     with StageBar(quiet=args.quiet, verbose=args.verbose) as bar:
-        volume = file.volume(options, bar)
+        volume = file.volume(options=options, progress=bar)
         bar("write", 0.0)
         io.write(
             replace(volume, modality=modality),

@@ -21,7 +21,9 @@ def statement(output: str, volume: Volume, file: InrvFile, options: DecodeOption
     """What a sink must say of a lossy copy, for the very voxels that it holds; nothing of a lossless one."""
     from inrcodec.io import Provenance, is_dicom  # loads nothing until a volume is written
 
-    whole_lattice = options.quality == "full" and file.uses_refinement(options) and not file.missing
+    whole_lattice = (
+        options.quality == "full" and file.decoder.uses_refinement(options) and not file.decoder.missing
+    )
     bound = file.header.bound if whole_lattice else None
     if volume.array.dtype.kind == "f" and is_dicom(output):
         bound = None  # DICOM has 65 536 steps for floats
@@ -39,7 +41,7 @@ def statement(output: str, volume: Volume, file: InrvFile, options: DecodeOption
 def _detail(options: DecodeOptions, file: InrvFile, *, whole: bool) -> Detail:
     if options.lowres:
         return "low-res"
-    if file.uses_refinement(options):
+    if file.decoder.uses_refinement(options):
         return "refined" if whole else "coarse"
     interpolated = options.quality == "preview" or (options.sr or file.header.sr) == "lanczos"
     return "interpolated" if interpolated else "guessed"

@@ -58,7 +58,7 @@ def refinement(
     result = Outcome(plan)
     report = None if progress is None else lambda _, done: progress("verify", done)
     how = DecodeOptions(threads=plan.options.threads)
-    for slab in InrvFile.from_sections(header, sections).slabs(how, progress=report):
+    for slab in InrvFile.from_sections(header, sections).slabs(options=how, progress=report):
         result.add(slab.start, slab.stop, slab.stored)
     largest, bound = result.errors.largest * abs(header.rescale[0]), header.bound
     if bound is not None and largest > bound:  # an error of this program

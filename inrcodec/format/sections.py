@@ -62,6 +62,7 @@ class Sections(Mapping[str, bytes]):
         places: Mapping[str, Place] | None = None,
     ) -> None:
         self._bodies, self._source, self._places = dict(bodies), source, dict(places or {})
+        self._closed = False
 
     @property
     def lengths(self) -> dict[str, int]:
@@ -146,6 +147,12 @@ class Sections(Mapping[str, bytes]):
         if self._source is not None:
             self._source.close()
             self._bodies, self._source = {}, None
+        self._closed = True
+
+    def check_open(self) -> None:
+        """Refuse to go on after `close`, also with what is remembered; raises `UsageError`."""
+        if self._closed:
+            raise UsageError("the file is closed, open it again")
 
     def _damaged(self, cause: str, value: object) -> CorruptFile:
         name = self._source.name if self._source else ""

@@ -9,12 +9,12 @@ parser, help and manual follow.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias, TypedDict, get_args
 
 from inrcodec import validate
 from inrcodec.validate import SWITCH, choice
-from inrcodec.validate.rows import check_all, lists_keywords, row, table
+from inrcodec.validate.rows import check_all, lists_keywords, refuse_unknown, row, table
 
 Precision: TypeAlias = Literal["float32", "bfloat16"]
 Quality: TypeAlias = Literal["full", "base", "preview"]
@@ -102,6 +102,14 @@ class DecodeOptions:
 
     def __post_init__(self) -> None:
         check_all(self)
+
+    @classmethod
+    def of(cls, options: DecodeOptions | None, keywords: DecodeKeywords) -> DecodeOptions:
+        """Options, some of which keywords replace; refuses unknown ones, and a device that is not there."""
+        refuse_unknown(keywords, OPTIONS)
+        chosen = replace(options or REFERENCE, **keywords)
+        chosen.check_device()
+        return chosen
 
     def check_device(self) -> None:
         """Raise `UsageError` where torch has no such device."""

@@ -83,6 +83,12 @@ def coarser(affine: Affine, factor: Shape) -> Affine:
     return np.asarray(affine @ scale)
 
 
+def spread(affine: Affine, step: Shape) -> Affine:
+    """The affine of every ``step``-th voxel along (z, y, x), from the first on: the origin stays."""
+    z, y, x = step
+    return np.asarray(affine @ np.diag([x, y, z, 1.0]))
+
+
 def is_placed(affine: Affine, description: Mapping[str, object] = MappingProxyType({})) -> bool:
     """Whether an affine says how a volume lies in the patient.
 

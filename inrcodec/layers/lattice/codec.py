@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 from typing import Any
 
@@ -29,7 +29,7 @@ from inrcodec.layers.lattice.scan import PHASES, Stage
 from inrcodec.layers.lattice.stream import LANES, Block, Cursor, read_block
 from inrcodec.parallel import InterruptiblePool, mapped
 from inrcodec.volume.arrays import Array, Bool, Bytes, Ints
-from inrcodec.volume.box import Shape
+from inrcodec.volume.box import Shape, lowres_shape
 
 SLAB = 1 << 14  # voxels whose neighbours each thread holds at a time
 PLACES = 6  # slabs, spread over a phase, that a predictor is fitted to, at least
@@ -56,6 +56,11 @@ class Lattice:
     def dtype(self) -> type[np.signedinteger[Any]]:
         """Type of the integers in memory."""
         return np.int32 if self.most < 1 << 31 else np.int64
+
+    def of_steps(self, count: int, shape: Shape) -> tuple[Shape, Lattice]:
+        """The points that the first steps code, of a volume, as a volume and a lattice of their own."""
+        points = lowres_shape(shape, scan.spacing_of(self.axes[count - 1 :]))
+        return points, replace(self, axes=self.axes[: count - 1], steps=self.steps[:count])
 
 
 class _Coding:
@@ -229,14 +234,23 @@ def decode(
     lattice: Lattice,
     threads: int = 1,
     progress: Callable[[float], None] | None = None,
+    *,
+    spaced: bool = False,
 ) -> Array:
     """Invert :func:`encode`; of fewer streams a coarser version, its finest voxels half way between others.
+
+    Parameters
+    ----------
+    spaced : whether only the lattice of these streams is returned, without the voxels between.
 
     Raises
     ------
     CorruptFile
         A stream does not hold what it should.
     """
+    whole = len(streams) > len(lattice.axes)
+    if spaced:
+        shape, lattice = lattice.of_steps(len(streams), shape)
     coding, stages = _Coding(shape, lattice, threads), list(scan.stages(lattice.axes))
     cursor = Cursor(streams[0])
     reader = Reader(cursor.take(*cursor.unpack(LANES)))
@@ -260,7 +274,7 @@ def decode(
             if progress:
                 progress(done / coding.decoded.size)
         cursor.finish()
-    if len(streams) > len(stages):
+    if whole:
         reader.finish()
     return coding.decoded
 

@@ -9,23 +9,23 @@ of it serve as a preview.
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections.abc import Callable
 from functools import cached_property
 from math import prod
-from threading import Lock
 
 import numpy as np
 
 from inrcodec.errors import CorruptFile
 from inrcodec.format.header import Header
 from inrcodec.format.sections import Sections, Stream
+from inrcodec.layers.cache import Cache
 from inrcodec.layers.lattice import codec, scan
 from inrcodec.layers.lattice.codec import Lattice
 from inrcodec.layers.lattice.integers import Scale
 from inrcodec.parallel import mapped, one_blas_thread, thread_count
 from inrcodec.progress import Progress, Report, shares
 from inrcodec.volume.arrays import Array
-from inrcodec.volume.box import Box, Shape
+from inrcodec.volume.box import Box, Shape, lowres_shape
 
 STAGE = "refine"
 KEPT = 1 << 26  # bytes of decoded bricks that are kept: the four that meet in a slice of 512 x 512
@@ -54,9 +54,7 @@ class Refinement:
         self.lattice = Lattice(axes=header.refine_axes, steps=header.refine_steps, most=self.scale.most)
 
         self.bricks = header.refine_bricks
-        self._kept: OrderedDict[tuple[int, int], Array] = OrderedDict()
-        self._held = 0  # bytes of them
-        self._lock = Lock()
+        self._decoded = Cache(KEPT)
 
     @cached_property
     def _streams(self) -> list[Stream]:
@@ -97,46 +95,100 @@ class Refinement:
         CorruptFile
             A stream has a wrong checksum or impossible content, or not even the first step is complete.
         """
+        count = self._count(steps)
+        box = box or Box((0, 0, 0), self.shape)
+
+        def decoded(index: int, threads: int, report: Report | None, asked: int) -> tuple[Box, Array]:
+            return self.bricks[index], self._brick(index, count, threads, report, asked)
+
+        return self._filled(box, self.bricks.meeting(box), decoded, threads, progress)
+
+    def lattice_points(
+        self, box: Box, steps: int, *, threads: int | None = None, progress: Progress | None = None
+    ) -> Array:
+        """Stored values of the lattice of the first steps, as they are in the whole; no other is decoded.
+
+        Parameters
+        ----------
+        box : counts points of the lattice, of which each brick begins one.
+
+        Returns
+        -------
+        ndarray, (z, y, x); where a cut file lacks some of these steps, points between are interpolated.
+        """
+        count, spacing = self._count(steps), self._spacing(steps)
+        axes = zip(box.low, box.high, spacing, self.shape, strict=True)
+        (z, zz), (y, yy), (x, xx) = ((a * step, min(b * step, n)) for a, b, step, n in axes)
+        met = self.bricks.meeting(Box((z, y, x), (zz, yy, xx)))
+
+        def decoded(index: int, threads: int, report: Report | None, asked: int) -> tuple[Box, Array]:
+            brick = self.bricks[index]
+            values = self._brick(index, count, threads, report, asked, spaced=count == steps)
+            if count < steps:
+                z, y, x = spacing
+                values = values[::z, ::y, ::x]
+            return _points(brick, spacing), values
+
+        return self._filled(box, met, decoded, threads, progress)
+
+    def _count(self, steps: int | None) -> int:
+        """How many steps are decoded of so many; raises `CorruptFile` where not even one is there."""
         count = min(self.there, len(self.lattice.steps) if steps is None else steps)
         if not count:
             there = self.sections.lengths.get("LATT", 0)
             raise CorruptFile(f"the refinement ends after {there} bytes, within its first step", value=there)
-        box = box or Box((0, 0, 0), self.shape)
-        stored, met = np.empty(box.shape, self.header.dtype), self.bricks.meeting(box)
+        return count
+
+    def _filled(
+        self,
+        box: Box,
+        met: list[int],
+        decoded: Callable[[int, int, Report | None, int], tuple[Box, Array]],
+        threads: int | None,
+        progress: Progress | None,
+    ) -> Array:
+        """A box of what the bricks that it meets hold, each of which knows its place."""
+        stored = np.empty(box.shape, self.header.dtype)
         workers = min(thread_count(threads), len(met))
         report = shares(progress, STAGE, [prod(self.bricks[index].shape) for index in met])
 
         def fill(number: int) -> None:
-            brick = self.bricks[index := met[number]]
-            common = brick & box
-            values = self._brick(index, count, thread_count(threads) // workers, report(number), len(met))
-            stored[common.slices_in(box)] = values[common.slices_in(brick)]
+            each = thread_count(threads) // workers
+            place, values = decoded(met[number], each, report(number), len(met))
+            common = place & box
+            stored[common.slices_in(box)] = values[common.slices_in(place)]
 
         with one_blas_thread():
             mapped(fill, range(len(met)), workers)
         return stored
 
-    def _brick(self, index: int, steps: int, threads: int, report: Report | None, asked: int) -> Array:
-        """Stored values of a brick, decoded or remembered."""
-        with self._lock:
-            kept = self._kept.get((index, steps))
-            if kept is not None:
-                self._kept.move_to_end((index, steps))
-                return kept
-        rows = self._streams[index :: len(self.bricks)][:steps]
-        data = self.sections.bodies(rows)
-        integers = codec.decode(data, self.bricks[index].shape, self.lattice, threads, report)
+    def _brick(
+        self,
+        index: int,
+        steps: int,
+        threads: int,
+        report: Report | None,
+        asked: int,
+        *,
+        spaced: bool = False,
+    ) -> Array:
+        """Stored values of a brick, or of its lattice alone, decoded or remembered."""
+        key = index, steps, spaced
+        kept: Array | None = self._decoded.get(key)
+        if kept is not None:
+            return kept
+        data = self.sections.bodies(self._rows(index, steps))
+        integers = codec.decode(data, self.bricks[index].shape, self.lattice, threads, report, spaced=spaced)
         values = np.empty(integers.shape, self.header.dtype)
         for plane, wide in zip(values, integers, strict=True):  # intermediates are wide: few at a time
             plane[...] = self.scale.stored(wide)
         if asked * values.nbytes <= KEPT:
-            with self._lock:
-                if (index, steps) not in self._kept:  # another thread may have been faster
-                    self._kept[index, steps] = values
-                    self._held += values.nbytes
-                while self._held > KEPT:
-                    self._held -= self._kept.popitem(last=False)[1].nbytes
+            self._decoded.put(key, values, values.nbytes)
         return values
+
+    def _rows(self, index: int, steps: int) -> list[Stream]:
+        """The streams of a brick."""
+        return self._streams[index :: len(self.bricks)][:steps]
 
     def within(self, voxels: int) -> int:
         """How many steps bring more than so many voxels, at the least; all where none do."""
@@ -146,14 +198,23 @@ class Refinement:
         return count
 
     def coarse(self, voxels: int, threads: int | None = None) -> tuple[Array, Shape]:
-        """Stored values of the lattice of those steps, (z, y, x), and its spacing in voxels."""
+        """The middle slice, (y, x), of the lattice of those steps, and its spacing (z, y, x) in voxels."""
         steps = min(self.within(voxels), self.there)
-        z, y, x = self._spacing(steps)
-        return self.read(steps=steps, threads=threads)[::z, ::y, ::x], (z, y, x)
+        spacing = z, y, x = self._spacing(steps)
+        middle = -(-self.shape[0] // z) // 2 * z
+        box = Box((middle, 0, 0), (middle + 1, *self.shape[1:]))
+        return self.read(box, steps=steps, threads=threads)[0, ::y, ::x], spacing
 
     def _spacing(self, steps: int) -> Shape:
         """Voxels from one to the next in the lattice of the first steps, along (z, y, x)."""
         return scan.spacing_of(self.lattice.axes[steps - 1 :])
 
     def _voxels(self, steps: int) -> int:
-        return prod(-(-n // step) for n, step in zip(self.shape, self._spacing(steps), strict=True))
+        return prod(lowres_shape(self.shape, self._spacing(steps)))
+
+
+def _points(brick: Box, spacing: Shape) -> Box:
+    """A brick's points of a lattice that begins with its first voxel."""
+    z, y, x = (a // step for a, step in zip(brick.low, spacing, strict=True))
+    d, h, w = lowres_shape(brick.shape, spacing)
+    return Box((z, y, x), (z + d, y + h, x + w))

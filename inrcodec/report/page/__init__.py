@@ -60,8 +60,8 @@ def html_report(
     original = None if reference is None else io.read(reference, series=series)
     if original is not None:
         plots.require()
-    decoded = file.volume(options)
-    refined = file.uses_refinement(options)
+    decoded = file.volume(options=options)
+    refined = file.decoder.uses_refinement(options)
     return build(
         Contents(
             name=name or (Path(source).name if isinstance(source, str | PathLike) else "volume.inrv"),
@@ -70,7 +70,7 @@ def html_report(
             source=original,
             errors=None if original is None else compare(original, decoded),
             is_equal=digest_of(decoded.array) == file.header.digest,
-            has_networks=file.base is not None,
+            has_networks=file.decoder.base is not None,
             from_networks=not refined,
             guess="" if refined else _guess(file.header.sr),
         )
