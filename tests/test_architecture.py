@@ -19,6 +19,7 @@ PACKAGE = Path(inrcodec.__file__).parent
 STOREYS = (
     ("__main__",),
     ("cli",),
+    ("collection",),  # runs the verbs for many sources, on a cluster of `plugins`
     ("plugins", "training"),
     ("report",),
     ("api",),
@@ -31,7 +32,7 @@ STOREYS = (
     ("errors", "_version"),
 )
 STOREY = {room: height for height, rooms in enumerate(STOREYS) for room in rooms}
-WRITERS = {"encoder", "training", "report", "cli"}
+WRITERS = {"encoder", "training", "report", "collection", "cli"}
 MODULES = sorted(p.relative_to(PACKAGE.parent).with_suffix("").as_posix() for p in PACKAGE.rglob("*.py"))
 LONGEST, WIDEST, ROOMS_AT_ROOT = 400, 12, 9
 

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import replace
 
 from inrcodec.cli.arguments import Parser, given
 from inrcodec.cli.exits import run
 from inrcodec.cli.progress import StageBar
-from inrcodec.cli.provenance import statement
 from inrcodec.cli.stdio import input_bytes, put_json, refuse_same_file, refuse_stream, say
 from inrcodec.layers.decode_options import OPTIONS, DecodeOptions
 from inrcodec.report.text import facts
@@ -51,37 +49,21 @@ def _decode(args: argparse.Namespace) -> None:
     options.check_device()
     refuse_stream(args.output, "a volume is written to a file or folder")
     refuse_same_file(args.input, args.output)
-    from inrcodec import api, io
-    from inrcodec.volume.affine import Grid
-    from inrcodec.volume.modality import parse_modality, reconcile
+    from inrcodec.collection.decode import decode_file
 
-    requested = parse_modality(args.modality)
-    io.refuse_modality(args.output, requested)
-    file = api.open(input_bytes(args.input), args.max_bytes)
-    file.decoder.check_options(options)
-    modality = reconcile(file.header.modality, requested)
-    grid = Grid(file.affine, file.shape)
-    io.check_sink(args.output, args.force, template=args.template, modality=modality, grid=grid)
     with StageBar(quiet=args.quiet, verbose=args.verbose) as bar:
-        volume = file.volume(options=options, progress=bar)
-        bar("write", 0.0)
-        io.write(
-            replace(volume, modality=modality),
+        written = decode_file(
+            input_bytes(args.input),
             args.output,
+            options,
+            bar,
+            max_bytes=args.max_bytes,
             template=args.template,
+            modality=args.modality,
             force=args.force,
-            provenance=statement(args.output, volume, file, options),
         )
-        bar("write", 1.0)
-    result = {
-        "output": args.output,
-        "shape": list(volume.shape),
-        "dtype": str(volume.array.dtype),
-        "spacing": [float(edge) for edge in volume.spacing],
-        "unit": volume.unit,
-        "lowres": options.lowres,
-        "seconds": {stage: round(spent, 3) for stage, spent in bar.seconds.items()},
-    }
+    seconds = {stage: round(spent, 3) for stage, spent in bar.seconds.items()}
+    result = {"output": args.output, **written, "lowres": options.lowres, "seconds": seconds}
     if args.json:
         put_json(result)
     say(facts(result), quiet=args.quiet or args.json)

@@ -1,0 +1,66 @@
+"""One `.inrv` file to one file or folder of another format.
+
+In: the file, the target and options.  Out: the target, and its facts in plain types.
+Invariant: what can be refused is refused before a voxel is decoded.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from inrcodec import api, io
+from inrcodec.layers.decode_options import DecodeOptions
+from inrcodec.progress import Progress
+from inrcodec.report.provenance import statement
+from inrcodec.volume.affine import Grid
+from inrcodec.volume.modality import parse_modality, reconcile
+
+
+def decode_file(
+    source: api.File,
+    target: str,
+    options: DecodeOptions,
+    progress: Progress,
+    *,
+    max_bytes: int | str | None = None,
+    template: str | None = None,
+    modality: str | None = None,
+    force: bool = False,
+) -> dict[str, Any]:
+    """Decode and write a volume, whole or not at all.
+
+    Parameters
+    ----------
+    source, max_bytes : as for :func:`inrcodec.decode`.
+    target, template, force : as for `inrcodec.io.write`.
+    modality : str, optional
+        Of a DICOM series whose file does not say it.
+
+    Returns
+    -------
+    dict with "shape", "dtype", "spacing" and "unit" of what was written
+    """
+    requested = parse_modality(modality)
+    io.refuse_modality(target, requested)
+    file = api.open(source, max_bytes)
+    file.decoder.check_options(options)
+    stated = reconcile(file.header.modality, requested)
+    grid = Grid(file.affine, file.shape)
+    io.check_sink(target, force, template=template, modality=stated, grid=grid)
+    volume = file.volume(options=options, progress=progress)
+    progress("write", 0.0)
+    io.write(
+        replace(volume, modality=stated),
+        target,
+        template=template,
+        force=force,
+        provenance=statement(target, volume, file, options),
+    )
+    progress("write", 1.0)
+    return {
+        "shape": list(volume.shape),
+        "dtype": str(volume.array.dtype),
+        "spacing": [float(edge) for edge in volume.spacing],
+        "unit": volume.unit,
+    }
