@@ -27,6 +27,7 @@ STOREYS = (
     ("file", "io"),
     ("layers",),
     ("entropy", "format"),
+    ("native",),
     ("volume",),
     ("parallel", "progress", "validate"),
     ("errors", "_version"),

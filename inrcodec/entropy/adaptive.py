@@ -41,7 +41,7 @@ class Tables:
     """
 
     def __init__(self) -> None:
-        self.weights: Ints = _initial().copy()
+        self.weights: Ints = initial_weights().copy()
         self._update()
 
     def _update(self) -> None:
@@ -68,7 +68,7 @@ class Tables:
 
     def start_stage(self) -> None:
         """Forget most of the counts: other voxels follow."""
-        self.weights = np.maximum(self.weights // KEPT, _initial())
+        self.weights = np.maximum(self.weights // KEPT, initial_weights())
         self._update()
 
 
@@ -85,7 +85,7 @@ def near_an_end(contexts: Bytes, steps: Ints) -> Bytes:
 
 
 @lru_cache(maxsize=1)
-def _initial() -> Ints:
+def initial_weights() -> Ints:
     """Weights of two-sided geometric distributions, in integer arithmetic."""
     rows = []
     for number in range(CONTEXTS):

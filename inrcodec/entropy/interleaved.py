@@ -10,7 +10,7 @@ The tables adapt piece by piece: a piece is coded with the tables that earlier o
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Any
 
@@ -49,9 +49,15 @@ def pieces(count: int) -> Iterator[slice]:
 
 
 class Writer:
-    """Collects blocks; the last symbol is coded first, so nothing is written before the end."""
+    """Collects blocks; the last symbol is coded first, so nothing is written before the end.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    push : puts a block on the lanes' stacks; by default in NumPy.
+    """
+
+    def __init__(self, push: Callable[[Words, Halves, Halves], bytes] | None = None) -> None:
+        self.push = push
         self.blocks: list[tuple[Halves, Halves]] = []
         self.bits = 0.0
 
@@ -71,15 +77,19 @@ class Writer:
             symbol[rare] = ESCAPE
             frequency[piece], start[piece] = tables.frequency[row, symbol], tables.start[row, symbol]
             tables.learn(contexts[piece], tokens[piece])
+        self.append(frequency, start)
+        return np.concatenate(escaped)
+
+    def append(self, frequency: Halves, start: Halves) -> None:
+        """Add a block whose symbols were looked up."""
         self.blocks.append((frequency, start))
         self.bits += float((BITS - np.log2(frequency, dtype=np.float32)).sum())
-        return np.concatenate(escaped)
 
     def finish(self) -> tuple[bytes, list[bytes]]:
         """Initial states of all lanes, and words of each block; little-endian."""
         lanes = 1 << min(max(int(self.bits / LANE_BITS), 1), MOST_LANES).bit_length() - 1
         states = np.full(lanes if lanes >= FEWEST_LANES else 1, LOW)
-        push = _pushed if len(states) > 1 else _pushed_on_one
+        push = self.push or (_pushed if len(states) > 1 else _pushed_on_one)
         words = [push(states, *block) for block in reversed(self.blocks)]
         return states.astype("<u8").tobytes(), words[::-1]
 
@@ -134,13 +144,13 @@ class Reader:
     def __init__(self, states: bytes) -> None:
         lanes = len(states) // 8
         if len(states) % 8 or not 1 <= lanes <= MOST_LANES:
-            raise _damaged(states)
+            raise damaged(states)
         self.states = np.frombuffer(states, "<u8").astype(np.uint64)
 
     def finish(self) -> None:
         """Check behind the last block that nothing is left; raises `CorruptFile`."""
         if (self.states != LOW).any():
-            raise _damaged(self.states.tobytes())
+            raise damaged(self.states.tobytes())
 
 
 class BlockReader:
@@ -148,7 +158,7 @@ class BlockReader:
 
     def __init__(self, states: Words, words: bytes, rare: Bytes) -> None:
         if len(words) % 4:
-            raise _damaged(words)
+            raise damaged(words)
         self.states, self.words, self.rare = states, np.frombuffer(words, "<u4"), rare
         self.used = self.escapes = 0  # words and rare tokens
 
@@ -164,7 +174,7 @@ class BlockReader:
         escaped = np.flatnonzero(tokens == ESCAPE)
         rare = self.rare[self.escapes : self.escapes + len(escaped)]
         if len(rare) != len(escaped) or (rare >= COUNT).any():
-            raise _damaged(self.words.tobytes())
+            raise damaged(self.words.tobytes())
         tokens[escaped] = rare
         self.escapes += len(escaped)
         tables.learn(contexts, tokens)
@@ -173,7 +183,7 @@ class BlockReader:
     def finish(self) -> None:
         """Check that the block is used up; raises `CorruptFile`."""
         if self.used != len(self.words) or self.escapes != len(self.rare):
-            raise _damaged(self.words.tobytes())
+            raise damaged(self.words.tobytes())
 
     def _pop(self, contexts: Bytes, tables: Tables) -> Bytes:
         states, lanes = self.states, len(self.states)
@@ -193,7 +203,7 @@ class BlockReader:
             if len(low):
                 fresh = self.words[self.used : self.used + len(low)]
                 if len(fresh) != len(low):
-                    raise _damaged(self.words.tobytes())
+                    raise damaged(self.words.tobytes())
                 x[low] = (x[low] << WORD) | fresh
                 self.used += len(low)
         return tokens
@@ -215,7 +225,7 @@ class BlockReader:
                     x = frequency[token] * (x >> BITS) + slot - start[token]
                 if x < low:
                     if self.used == len(self.words):
-                        raise _damaged(self.words.tobytes())
+                        raise damaged(self.words.tobytes())
                     x = x << 32 | int(self.words[self.used])
                     self.used += 1
         self.states[0] = x
@@ -234,5 +244,6 @@ def _lookup(contexts: Bytes, tables: Tables) -> tuple[Bytes, Halves, Halves]:
     return symbols.ravel(), frequencies.ravel(), inside.ravel()
 
 
-def _damaged(data: bytes) -> CorruptFile:
+def damaged(data: bytes) -> CorruptFile:
+    """The error of a stream that does not hold its symbols."""
     return CorruptFile(f"a refinement stream of {len(data)} bytes is damaged", value=len(data))

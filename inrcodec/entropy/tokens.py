@@ -76,7 +76,7 @@ class PlainBits:
         below = coarse // PARTS + FIRST - FINE
         start, stop = self.position, self.position + int(below.sum())
         if stop > 8 * len(self.packed):
-            raise self._damaged()
+            raise damaged_bits(self.packed)
         bits = np.unpackbits(self.packed[start // 8 : -(-stop // 8)], bitorder="little")[start % 8 :]
         folded[places] = ((PARTS + coarse % PARTS) << below) | _unpacked(bits, below)
         self.position = stop
@@ -85,11 +85,13 @@ class PlainBits:
     def finish(self) -> None:
         """Refuse bytes that no token needs; raises `CorruptFile`."""
         if len(self.packed) != -(-self.position // 8):
-            raise self._damaged()
+            raise damaged_bits(self.packed)
 
-    def _damaged(self) -> CorruptFile:
-        count = len(self.packed)
-        return CorruptFile(f"{count} bytes of plain bits do not fit the tokens", value=count)
+
+def damaged_bits(packed: Bytes) -> CorruptFile:
+    """The error of plain bits that are fewer or more than the tokens need."""
+    count = len(packed)
+    return CorruptFile(f"{count} bytes of plain bits do not fit the tokens", value=count)
 
 
 def _packed(values: Ints, lengths: Ints) -> Bytes:

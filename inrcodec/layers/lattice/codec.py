@@ -19,16 +19,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from inrcodec.entropy import tokens
-from inrcodec.entropy.adaptive import Tables, context_of, near_an_end
-from inrcodec.entropy.interleaved import BlockReader, Reader, Writer, pieces
-from inrcodec.layers.lattice import predictor, scan
+from inrcodec.entropy.adaptive import context_of
+from inrcodec.entropy.interleaved import Reader
+from inrcodec.layers.lattice import compiled, plain, predictor, scan
 from inrcodec.layers.lattice.neighbours import Around, Neighbourhood, rows_of
 from inrcodec.layers.lattice.predictor import Predictor
 from inrcodec.layers.lattice.scan import PHASES, Stage
 from inrcodec.layers.lattice.stream import LANES, Block, Cursor, read_block
+from inrcodec.native.library import kernels
 from inrcodec.parallel import InterruptiblePool, mapped
-from inrcodec.volume.arrays import Array, Bool, Bytes, Ints
+from inrcodec.volume.arrays import Array, Bool, Bytes
 from inrcodec.volume.box import Shape, lowres_shape
 
 SLAB = 1 << 14  # voxels whose neighbours each thread holds at a time
@@ -63,19 +63,29 @@ class Lattice:
         return points, replace(self, axes=self.axes[: count - 1], steps=self.steps[:count])
 
 
+Coder = plain.Coder | compiled.Coder
+
+
+def _coder(most: int) -> Coder:
+    """The compiled kernels where there are any; both give the same bytes and voxels."""
+    found = kernels()
+    return plain.Coder(most) if found is None else compiled.Coder(most, found)
+
+
 class _Coding:
-    """What both directions share: the integers decoded so far, and the tables."""
+    """What both directions share: the integers decoded so far, and the coder of their phases."""
 
     def __init__(self, shape: Shape, lattice: Lattice, threads: int) -> None:
         self.lattice, self.threads = lattice, threads
         self.decoded: Array = np.zeros(shape, lattice.dtype)
-        self.tables = Tables()
+        self.coder = _coder(lattice.most)
 
-    def first(self) -> tuple[Array, Ints, Bytes]:
+    def first(self) -> tuple[Array, Array, Bytes]:
         """The first lattice, its predictions and contexts."""
         first, most = scan.first(self.decoded, self.lattice.axes), self.lattice.most
         context = context_of(np.array([(most + 1) / (16 * self.lattice.steps[0])]))[0]
-        return first, np.full(first.size, most // 2, np.int64), np.full(first.size, context, np.uint8)
+        predicted = np.full(first.size, most // 2, self.coder.dtype)
+        return first, predicted, np.full(first.size, context, np.uint8)
 
     def interpolate(self, stage: Stage) -> Array:
         """The new voxels of a stage, half way between their neighbours until they are decoded."""
@@ -94,32 +104,19 @@ class _Coding:
         for number in range(len(PHASES)):
             phase = stage.phase(fresh, number)
             if phase.size:
-                yield phase, Neighbourhood(stage, number, stage.known(self.decoded), fresh)
+                yield phase, Neighbourhood(stage, number, self.decoded)
 
-    def predict(self, model: Predictor, phase: Array, near: Neighbourhood, step: int) -> tuple[Ints, Bytes]:
+    def predict(self, model: Predictor, phase: Array, near: Neighbourhood, step: int) -> tuple[Array, Bytes]:
         """Predictions and contexts of a phase, slab by slab."""
-        kind, row = model.kind(self.lattice.most), phase[0].size
-        predicted, contexts = np.empty(phase.size, np.int64), np.empty(phase.size, np.uint8)
+        row = phase[0].size
+        predicted, contexts = np.empty(phase.size, self.coder.dtype), np.empty(phase.size, np.uint8)
 
         def fill(part: slice) -> None:
             flat = slice(part.start * row, part.stop * row)
-            values, contexts[flat] = model.predict(near.around(part, kind), step)
-            values.clip(0, self.lattice.most, out=predicted[flat])
+            self.coder.predict(model, near, part, step, predicted[flat], contexts[flat])
 
         mapped(fill, slabs(phase), self.threads)
         return predicted, contexts
-
-    def limits(self, predicted: Ints, step: int) -> tuple[Ints, Ints]:
-        """Steps that a voxel can be below its prediction, and above."""
-        half = step >> 1
-        return (predicted + half) // step, (self.lattice.most - predicted + half) // step
-
-    def reconstruct(self, predicted: Ints, quanta: Ints, step: int) -> Ints:
-        """Integers of predictions and quantised residuals."""
-        most = self.lattice.most // step + 1  # more is as much, and could overflow
-        quanta = quanta.clip(-most, most) if step > 1 << 20 else quanta
-        values: Ints = predicted + quanta * step
-        return values.clip(0, self.lattice.most, out=values)
 
 
 def slabs(phase: Array) -> list[slice]:
@@ -151,7 +148,7 @@ class _Encoder(_Coding):
 
     def __init__(self, source: Source, threads: int, background: InterruptiblePool) -> None:
         super().__init__(source.values.shape, source.lattice, threads)
-        self.source, self.background, self.writer = source, background, Writer()
+        self.source, self.background = source, background
         self.blocks: list[list[Future[Block]]] = []  # of each stage
         self.pending: deque[Future[Block]] = deque()
 
@@ -167,37 +164,32 @@ class _Encoder(_Coding):
     def encode_stage(self, stage: Stage) -> Iterator[int]:
         """Code the phases of a stage; the number of voxels of each."""
         self.blocks.append([])
-        self.background.submit(self.tables.start_stage)  # of a thin brick too, where it has no voxel
+        self.background.submit(self.coder.start_stage)  # of a thin brick too, where it has no voxel
         step = self.lattice.steps[len(self.blocks) - 1]
         fresh, truth = self.interpolate(stage), stage.fresh(self.source.values)
         dont_care = None if self.source.dont_care is None else stage.fresh(self.source.dont_care)
         for phase, near in self.phases(stage, fresh):
             target = stage.phase(truth, near.phase)
             ignored = None if dont_care is None else stage.phase(dont_care, near.phase)
-            model = predictor.fit(*_sample(near, target, ignored), step, phase.size, self.threads)
+            sample = _sample(self.coder, near, target, ignored)
+            model = predictor.fit(*sample, step, phase.size, self.threads)
             predictions = self.predict(model, phase, near, step)
             self._code(phase, target, ignored, (*predictions, model.to_bytes()))
             yield phase.size
 
     def _code(
-        self, phase: Array, target: Array, ignored: Array | None, predictions: tuple[Ints, Bytes, bytes]
+        self, phase: Array, target: Array, ignored: Array | None, predictions: tuple[Array, Bytes, bytes]
     ) -> None:
         """Quantise a phase, decode it and hand its tokens on."""
         predicted, contexts, model = predictions
         stage = len(self.blocks) - 1
-        step = self.lattice.steps[stage]
-        quanta = target.reshape(-1).astype(np.int64) - predicted
-        if step > 1:
-            quanta = np.sign(quanta) * ((np.abs(quanta) + self.source.up[stage]) // step)
-        if ignored is not None:
-            quanta[ignored.reshape(-1)] = 0
-        phase[...] = self.reconstruct(predicted, quanta, step).reshape(phase.shape)
+        step, up = self.lattice.steps[stage], self.source.up[stage]
+        flat = None if ignored is None else ignored.reshape(-1)
+        folded = self.coder.quantise(predicted, contexts, target.reshape(-1), flat, step, up)
+        phase[...] = predicted.reshape(phase.shape)
 
         def write() -> Block:
-            below, above = self.limits(predicted, step)
-            symbols, bits = tokens.tokenise(tokens.folded(quanta, below, above))
-            rare = self.writer.add(near_an_end(contexts, np.minimum(below, above)), symbols, self.tables)
-            return Block(model, rare.tobytes(), bits.tobytes())
+            return Block(model, *self.coder.write(folded, contexts))
 
         if len(self.pending) == PENDING:
             self.pending.popleft().result()
@@ -207,7 +199,7 @@ class _Encoder(_Coding):
     def finish(self) -> list[bytes]:
         """The streams of all stages."""
         written = [[block.result() for block in stage] for stage in self.blocks]
-        states, words = self.writer.finish()
+        states, words = self.coder.writer.finish()
         left = iter(words)
         streams = [b"".join(block.to_bytes(next(left)) for block in stage) for stage in written]
         return [LANES.pack(len(states)) + states + streams[0], *streams[1:]]
@@ -255,7 +247,7 @@ def decode(
     cursor = Cursor(streams[0])
     reader = Reader(cursor.take(*cursor.unpack(LANES)))
     first, predicted, contexts = coding.first()
-    _read(cursor, reader, coding, predicted, contexts, lattice.steps[0])
+    coding.coder.read(reader.states, read_block(cursor), predicted, contexts, lattice.steps[0])
     cursor.finish()
     first[...] = predicted.reshape(first.shape)
     done = first.size
@@ -263,12 +255,12 @@ def decode(
         fresh = coding.interpolate(stage)
         if k >= len(streams):
             continue
-        coding.tables.start_stage()
+        coding.coder.start_stage()
         cursor = Cursor(streams[k])
         for phase, near in coding.phases(stage, fresh):
             model = Predictor.read(cursor, rows_of(near.phase))
             predicted, contexts = coding.predict(model, phase, near, lattice.steps[k])
-            _read(cursor, reader, coding, predicted, contexts, lattice.steps[k])
+            coding.coder.read(reader.states, read_block(cursor), predicted, contexts, lattice.steps[k])
             phase[...] = predicted.reshape(phase.shape)
             done += phase.size
             if progress:
@@ -279,36 +271,22 @@ def decode(
     return coding.decoded
 
 
-def _read(
-    cursor: Cursor, reader: Reader, coding: _Coding, predicted: Ints, contexts: Bytes, step: int
-) -> None:
-    """Turn predictions into the integers of a block, in place and piece by piece."""
-    words, rare, packed = read_block(cursor)
-    block, bits = BlockReader(reader.states, words, rare), tokens.PlainBits(packed)
-    for piece in pieces(len(predicted)):
-        below, above = coding.limits(predicted[piece], step)
-        symbols = block.read(near_an_end(contexts[piece], np.minimum(below, above)), coding.tables)
-        quanta = tokens.unfolded(bits.values_of(symbols), below, above)
-        predicted[piece] = coding.reconstruct(predicted[piece], quanta, step)
-    block.finish()
-    bits.finish()
-
-
-def _sample(near: Neighbourhood, target: Array, ignored: Array | None) -> tuple[Around, NDArray[np.float64]]:
+def _sample(
+    coder: Coder, near: Neighbourhood, target: Array, ignored: Array | None
+) -> tuple[Around, NDArray[np.float64]]:
     """Some voxels from all over a phase, with their neighbours."""
     parts = slabs(target)
     count = min(len(parts), max(PLACES, ceil(len(parts) * SAMPLED / target.size)))
     chosen = [int((k + 0.5) * len(parts) / count) for k in range(count)]
     every = max(1, sum(target[parts[k]].size for k in chosen) // SAMPLED)
-    arounds = [near.around(parts[k]) for k in chosen]
-    flat = all(around.is_flat for around in arounds)  # nothing to fit to: one voxel is as good as all
-    middles, rows, truths = [], [], []
-    for k, around in zip(chosen[:1] if flat else chosen, arounds, strict=False):
+    flat = all(near.is_flat(parts[k]) for k in chosen)  # nothing to fit to: one voxel is as good as all
+    arounds, truths = [], []
+    for k in chosen[:1] if flat else chosen:
         truth = target[parts[k]].reshape(-1)
         kept = np.arange(truth.size) % (truth.size if flat else every) == 0
         if ignored is not None:
             kept &= ~ignored[parts[k]].reshape(-1)
-        middles.append(around.middle[kept])
-        rows.append(around.rows[:, kept])
+        arounds.append(coder.around(near, parts[k], kept))
         truths.append(truth[kept].astype(np.float64))
-    return Around(np.concatenate(middles), np.concatenate(rows, 1), flat), np.concatenate(truths)
+    rows = np.ascontiguousarray(np.concatenate([around.rows for around in arounds], 1))
+    return Around(np.concatenate([around.middle for around in arounds]), rows, flat), np.concatenate(truths)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from math import prod
 from typing import Any
 
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inrcodec.layers.lattice.scan import PHASES, Stage
-from inrcodec.volume.arrays import Array
+from inrcodec.volume.arrays import Array, Ints
 
 Float = NDArray[np.floating[Any]]
 Places = tuple[list[int], list[int], list[int]]  # steps, first indices and counts along (z, y, x)
@@ -68,13 +69,36 @@ class Neighbourhood:
     Parameters
     ----------
     stage, phase : the voxels.
-    known, fresh : known and new voxels of the stage; of the new ones, only earlier phases are read.
+    volume : (z, y, x); of the stage's new voxels, only earlier phases are read.
     """
 
     stage: Stage
     phase: int
-    known: Array
-    fresh: Array
+    volume: Array
+
+    @cached_property
+    def known(self) -> Array:
+        """Known voxels of the stage."""
+        return self.stage.known(self.volume)
+
+    @cached_property
+    def fresh(self) -> Array:
+        """New voxels of the stage."""
+        return self.stage.fresh(self.volume)
+
+    @cached_property
+    def geometry(self) -> Ints:
+        """The place of the voxels, for the compiled kernels."""
+        return np.array([*self.volume.shape, *self.stage.spacing, self.stage.axis, self.phase], np.int64)
+
+    def is_flat(self, part: slice) -> bool:
+        """Whether all voxels around a range of the phase's first axis are equal."""
+        places = self._places(part)
+        known = self.known[self._inside(self.known, places, (1, 2))]
+        value = known[0, 0, 0]
+        if not (known == value).all():
+            return False
+        return not self.phase or bool((self.fresh[self._inside(self.fresh, places, (0, 0))] == value).all())
 
     def around(self, part: slice, dtype: type[np.floating[Any]] = np.float64) -> Around:
         """Neighbours of a range of the phase's first axis, as floats of a type."""
@@ -104,6 +128,19 @@ class Neighbourhood:
         counts[0] = part.stop - part.start
         return steps, firsts, counts
 
+    def _spans(self, places: Places, rim: tuple[int, int]) -> list[range]:
+        """Indices around the voxels: ``rim`` along the axis, one voxel along the others."""
+        spans = []
+        for k, (step, first, count) in enumerate(zip(*places, strict=True)):
+            before, after = rim if k == self.stage.axis else (REACH, REACH)
+            spans.append(range(first - before, first + (count - 1) * step + 1 + after))
+        return spans
+
+    def _inside(self, source: Array, places: Places, rim: tuple[int, int]) -> tuple[slice, ...]:
+        """Those of them that an array has."""
+        spans = self._spans(places, rim)
+        return tuple(slice(max(s.start, 0), min(s.stop, n)) for s, n in zip(spans, source.shape, strict=True))
+
     def _block(
         self,
         source: Array,
@@ -112,15 +149,11 @@ class Neighbourhood:
         beyond: Callable[[int, int], int],
         dtype: type[np.floating[Any]],
     ) -> Float:
-        """The part of an array around the voxels: ``rim`` along the axis, one voxel along the others."""
-        spans, inside = [], []
-        for k, (step, first, count) in enumerate(zip(*places, strict=True)):
-            before, after = rim if k == self.stage.axis else (REACH, REACH)
-            spans.append(range(first - before, first + (count - 1) * step + 1 + after))
-            inside.append(range(max(spans[k].start, 0), min(spans[k].stop, source.shape[k])))
+        """The part of an array around the voxels, see `_spans`."""
+        spans, inside = self._spans(places, rim), self._inside(source, places, rim)
         block = np.empty([len(span) for span in spans], dtype)
         to = tuple(slice(i.start - s.start, i.stop - s.start) for s, i in zip(spans, inside, strict=True))
-        block[to] = source[tuple(slice(i.start, i.stop) for i in inside)]
+        block[to] = source[inside]
         for k, (span, within) in enumerate(zip(spans, inside, strict=True)):
             planes = np.moveaxis(block, k, 0)
             for index in (*range(span.start, within.start), *range(within.stop, span.stop)):

@@ -1,0 +1,103 @@
+"""A brick's phases by the compiled kernels: what `plain` does, bit for bit.
+
+In: a predictor and its neighbours, or a block.  Out: predictions, integers, or a block.
+Invariant: whole numbers alone.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from inrcodec.entropy.adaptive import FAR, LOWEST, STEPS, initial_weights
+from inrcodec.entropy.interleaved import Words, Writer, damaged
+from inrcodec.entropy.tokens import damaged_bits
+from inrcodec.layers.lattice.neighbours import Around, Neighbourhood
+from inrcodec.layers.lattice.predictor import SHIFT, Predictor
+from inrcodec.native.library import DAMAGED, Kernels, Weights
+from inrcodec.volume.arrays import Array, Bool, Bytes, Ints
+
+
+class Coder:
+    """Predicts and codes the phases of one brick; see `plain.Coder`, whose methods these are."""
+
+    def __init__(self, most: int, kernels: Kernels) -> None:
+        self.most, self.kernels = most, kernels
+        self.dtype: type[np.signedinteger[Any]] = np.int32 if most < 1 << 31 else np.int64
+        self.tables = kernels.new_tables(initial_weights())
+        self.writer = Writer(kernels.push)
+
+    def start_stage(self) -> None:
+        """Forget most of what the tables have counted."""
+        self.kernels.start_stage(self.tables, initial_weights())
+
+    def predict(
+        self, model: Predictor, near: Neighbourhood, part: slice, step: int, predicted: Array, contexts: Bytes
+    ) -> None:
+        """Predictions and contexts of a range of a phase's first axis, into two arrays."""
+        rows = range(part.start, part.stop)
+        weights = weights_of(model, step, self.most)
+        self.kernels.predict(near.volume, near.geometry, rows, weights, self.most, predicted, contexts)
+
+    def around(self, near: Neighbourhood, part: slice, kept: Bool) -> Around:
+        """Neighbours of some voxels of a range."""
+        places = np.flatnonzero(kept) + part.start * (len(kept) // (part.stop - part.start))
+        return Around(*self.kernels.around(near.volume, near.geometry, places))
+
+    def read(
+        self, states: Words, block: tuple[bytes, Bytes, Bytes], predicted: Array, contexts: Bytes, step: int
+    ) -> None:
+        """Turn predictions into integers, in place, by words, rare tokens and plain bits."""
+        words, rare, packed = block
+        if len(words) % 4:
+            raise damaged(words)
+        parts = np.frombuffer(words, np.uint8), rare, packed
+        found = self.kernels.read(predicted, contexts, step, self.most, parts, states, self.tables)
+        if found:
+            raise damaged(words) if found == DAMAGED else damaged_bits(packed)
+
+    def quantise(
+        self, predicted: Array, contexts: Bytes, target: Array, ignored: Array | None, step: int, up: int
+    ) -> Ints:
+        """Turn predictions into what is decoded, and contexts into those near an end, in place."""
+        target = np.ascontiguousarray(target, self.dtype)
+        ignored = None if ignored is None else np.ascontiguousarray(ignored)
+        return self.kernels.quantise(predicted, target, ignored, contexts, step, up, self.most)
+
+    def write(self, folded: Ints, contexts: Bytes) -> tuple[bytes, bytes]:
+        """Code a block but for its words; its rare tokens and plain bits."""
+        symbols, rare, bits = self.kernels.tokens(folded, contexts, self.tables)
+        self.writer.append(*symbols)
+        return rare, bits
+
+
+def weights_of(model: Predictor, step: int, most: int) -> Weights:
+    """A predictor as the kernels read it.
+
+    A context begins where the expected error passes a quarter of an octave.  Whole sums pass it at a whole
+    number, and rounded division of doubles says the same: sums, and quarters times step, are below 2^53.
+    """
+    largest = max(int(np.abs(w).sum()) for w in (model.scales, *model.weights)) + (1 << SHIFT)
+    narrow = 2 * most * largest + (2 << SHIFT) < 1 << 31
+    ceiling = (1 << 31) - 1 if narrow else 1 << 62
+    thresholds = [0]
+    for context in range(1, FAR):
+        quarters, power = (STEPS + context % STEPS) * step, context // STEPS + LOWEST - 2 - model.exponent
+        least = quarters << power if power >= 0 else -(-quarters >> -power)
+        thresholds.append(min(least, ceiling))
+    bounds = [_at(thresholds, int(bound), ceiling) for bound in model.bounds]
+    return Weights(
+        np.ascontiguousarray(model.scales, np.int64),
+        np.ascontiguousarray(model.weights, np.int64),
+        np.array(thresholds, np.int64),
+        np.array(bounds, np.int64),
+        narrow,
+    )
+
+
+def _at(thresholds: list[int], context: int, ceiling: int) -> int:
+    """The smallest sum of a context: all sums are above that of the first, and below those that are not."""
+    if context == 0:
+        return -ceiling
+    return thresholds[context] if context < FAR else ceiling

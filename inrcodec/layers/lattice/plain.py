@@ -1,0 +1,103 @@
+"""A brick's phases in NumPy: the plain path, which the compiled one must equal bit for bit.
+
+In: a predictor and its neighbours, or a block.  Out: predictions, integers, or a block.
+Invariant: whole numbers, in floats wide enough for all their sums: exact in any order.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from inrcodec.entropy import tokens
+from inrcodec.entropy.adaptive import Tables, near_an_end
+from inrcodec.entropy.interleaved import BlockReader, Words, Writer, pieces
+from inrcodec.layers.lattice.neighbours import Around, Neighbourhood
+from inrcodec.layers.lattice.predictor import Predictor
+from inrcodec.volume.arrays import Array, Bool, Bytes, Ints
+
+
+class Coder:
+    """Predicts and codes the phases of one brick.
+
+    Parameters
+    ----------
+    most : largest integer; the smallest is 0.
+
+    Attributes
+    ----------
+    dtype : of predictions.
+    """
+
+    dtype: type[np.signedinteger[Any]] = np.int64
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.tables, self.writer = Tables(), Writer()
+
+    def start_stage(self) -> None:
+        """Forget most of what the tables have counted."""
+        self.tables.start_stage()
+
+    def predict(
+        self, model: Predictor, near: Neighbourhood, part: slice, step: int, predicted: Array, contexts: Bytes
+    ) -> None:
+        """Predictions and contexts of a range of a phase's first axis, into two arrays."""
+        values, contexts[...] = model.predict(near.around(part, model.kind(self.most)), step)
+        values.clip(0, self.most, out=predicted)
+
+    def around(self, near: Neighbourhood, part: slice, kept: Bool) -> Around:
+        """Neighbours of some voxels of a range, which are not all equal."""
+        found = near.around(part)
+        return Around(found.middle[kept], found.rows[:, kept], found.is_flat)
+
+    def read(
+        self, states: Words, block: tuple[bytes, Bytes, Bytes], predicted: Array, contexts: Bytes, step: int
+    ) -> None:
+        """Turn predictions into integers, in place, by a block's words, rare tokens and plain bits."""
+        words, rare, packed = block
+        lanes, bits = BlockReader(states, words, rare), tokens.PlainBits(packed)
+        for piece in pieces(len(predicted)):
+            below, above = self._limits(predicted[piece], step)
+            symbols = lanes.read(near_an_end(contexts[piece], np.minimum(below, above)), self.tables)
+            quanta = tokens.unfolded(bits.values_of(symbols), below, above)
+            predicted[piece] = self._reconstruct(predicted[piece], quanta, step)
+        lanes.finish()
+        bits.finish()
+
+    def quantise(
+        self, predicted: Array, contexts: Bytes, target: Array, ignored: Array | None, step: int, up: int
+    ) -> Ints:
+        """Turn predictions into what is decoded, and contexts into those near an end, in place.
+
+        Returns
+        -------
+        ndarray, (n,), what is coded.
+        """
+        quanta = target.astype(np.int64) - predicted
+        if step > 1:
+            quanta = np.sign(quanta) * ((np.abs(quanta) + up) // step)
+        if ignored is not None:
+            quanta[ignored] = 0
+        below, above = self._limits(predicted, step)
+        predicted[...] = self._reconstruct(predicted, quanta, step)
+        contexts[...] = near_an_end(contexts, np.minimum(below, above))
+        return tokens.folded(quanta, below, above)
+
+    def write(self, folded: Ints, contexts: Bytes) -> tuple[bytes, bytes]:
+        """Code a block but for its words; its rare tokens and plain bits."""
+        symbols, bits = tokens.tokenise(folded)
+        return self.writer.add(contexts, symbols, self.tables).tobytes(), bits.tobytes()
+
+    def _limits(self, predicted: Ints, step: int) -> tuple[Ints, Ints]:
+        """Steps that a voxel can be below its prediction, and above."""
+        half = step >> 1
+        return (predicted + half) // step, (self.most - predicted + half) // step
+
+    def _reconstruct(self, predicted: Ints, quanta: Ints, step: int) -> Ints:
+        """Integers of predictions and quantised residuals."""
+        most = self.most // step + 1  # more is as much, and could overflow
+        quanta = quanta.clip(-most, most) if step > 1 << 20 else quanta
+        values: Ints = predicted + quanta * step
+        return values.clip(0, self.most, out=values)

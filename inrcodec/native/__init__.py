@@ -1,0 +1,1 @@
+"""The compiled kernels of the lattice coder, and what loads them."""

@@ -1,0 +1,30 @@
+/* Shared by the kernels: whole numbers alone, every index checked against what the caller said. */
+
+#include <stdint.h>
+#include <stddef.h>
+#include <string.h>
+
+#ifndef API
+#ifdef _WIN32
+#define API __declspec(dllexport)
+#else
+#define API __attribute__((visibility("default")))
+#endif
+#endif
+
+/* One function for several sets of instructions, of which the loader picks one; whole numbers, so all agree. */
+#if defined(__x86_64__) && defined(__gnu_linux__) && defined(__GNUC__) && !defined(__clang__) && !defined(CHECKED)
+#define FAST __attribute__((target_clones("arch=skylake-avx512", "arch=haswell", "default")))
+#else
+#define FAST
+#endif
+
+#ifdef _MSC_VER
+#define INLINE static __forceinline
+#else
+#define INLINE static inline __attribute__((always_inline))
+#endif
+
+INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+INLINE int64_t most_of(int64_t a, int64_t b) { return a > b ? a : b; }
+INLINE int64_t clipped(int64_t a, int64_t low, int64_t high) { return a < low ? low : a > high ? high : a; }

@@ -1,0 +1,241 @@
+"""The compiled kernels as functions of arrays.
+
+In: arrays.  Out: what the plain path in NumPy computes, bit for bit.
+Invariant: whole numbers alone; no array reaches a kernel before its type, order and length were checked.
+
+A call holds no lock of Python's, so that bricks are coded side by side.
+"""
+
+from __future__ import annotations
+
+import os
+from ctypes import CDLL, c_int64, c_uint32, c_void_p
+from dataclasses import dataclass
+from functools import lru_cache
+from math import prod
+from pathlib import Path
+from zlib import crc32
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inrcodec.volume.arrays import Array, Bytes, Float, Ints
+
+Halves = NDArray[np.uint16]
+Words = NDArray[np.uint64]
+
+FOLDER = Path(__file__).parent
+LIBRARY = FOLDER / "kernels.library"
+SWITCH = "INRCODEC_KERNELS"  # environment variable: 0 selects the plain path
+DAMAGED, WRONG_BITS = -1, -2  # what `Kernels.read` found
+MOST_NEIGHBOURS, CLASSES, CONTEXTS, TABLES = 28, 8, 56, (112, 152)
+
+
+def kernels() -> Kernels | None:
+    """The kernels; ``None`` where they were not built, or are switched off."""
+    return None if os.environ.get(SWITCH) == "0" else _loaded(LIBRARY)
+
+
+@lru_cache(maxsize=4)
+def _loaded(path: Path) -> Kernels | None:
+    try:
+        library = CDLL(str(path))
+        library.inrv_source.restype = c_uint32
+        is_ours = library.inrv_source() == source_checksum()
+    except (OSError, AttributeError):
+        return None
+    return Kernels(library) if is_ours else None
+
+
+def source_checksum() -> int:
+    """CRC-32 of the sources, which the library holds too."""
+    return crc32(b"".join(path.read_bytes() for path in sorted(FOLDER.glob("*.[ch]"))))
+
+
+@dataclass(frozen=True, eq=False)
+class Weights:
+    """A predictor as the kernels read it.
+
+    Attributes
+    ----------
+    scales : (neighbours,), int64.
+    weights : (classes, neighbours), int64.
+    thresholds : (56,), int64, the smallest sum of each context; the first is not read.
+    bounds : (classes - 1,), int64, the smallest sum of each class but the first.
+    is_narrow : whether all sums stay below 2^31, and thresholds and bounds too.
+    """
+
+    scales: Ints
+    weights: Ints
+    thresholds: Ints
+    bounds: Ints
+    is_narrow: bool
+
+    def check(self, neighbours: int) -> None:
+        """Refuse what the kernels would read beyond."""
+        classes = len(self.weights)
+        _expect(1 <= classes <= CLASSES)
+        _expect(self.scales.shape == (neighbours,) and self.weights.shape == (classes, neighbours))
+        _expect(self.thresholds.shape == (CONTEXTS,) and self.bounds.shape == (classes - 1,))
+
+
+class Kernels:
+    """Functions of the library.
+
+    ``volume`` is (z, y, x), ``geometry`` the (8,) int64 of its shape, the spacing of the known lattice, the
+    halved axis and the phase.
+    """
+
+    def __init__(self, library: CDLL) -> None:
+        self.library = library
+        for name in ("predict", "around", "tables_begin", "tables_start_stage", "quantise", "tokens"):
+            getattr(library, f"inrv_{name}").restype = None
+        for name in ("read", "push", "tables_size"):
+            getattr(library, f"inrv_{name}").restype = c_int64
+        self.tables_size = int(library.inrv_tables_size())
+
+    def predict(
+        self,
+        volume: Array,
+        geometry: Ints,
+        rows: range,
+        model: Weights,
+        most: int,
+        predicted: Array,
+        contexts: Bytes,
+    ) -> None:
+        """Predictions and contexts of rows of a phase's first axis, into ``predicted`` and ``contexts``."""
+        neighbours, counts = _counts(geometry)
+        model.check(neighbours)
+        size = len(rows) * counts[1] * counts[2]
+        _expect(volume.shape == tuple(geometry[:3]) and 0 <= rows.start <= rows.stop <= counts[0])
+        _expect(len(predicted) == len(contexts) == size and predicted.dtype == volume.dtype)
+        self._call(
+            "predict", volume, _is_wide(volume), model.is_narrow, geometry, rows.start, rows.stop,
+            model.scales, model.weights, len(model.weights), model.thresholds, model.bounds, most, predicted,
+            contexts,
+        )  # fmt: skip
+
+    def around(self, volume: Array, geometry: Ints, places: Ints) -> tuple[Float, Float]:
+        """Middles and rows of the voxels at ``places`` of a phase, see `neighbours.Around`."""
+        neighbours, counts = _counts(geometry)
+        _expect(volume.shape == tuple(geometry[:3]))
+        _expect(places.size == 0 or (int(places.min()) >= 0 and int(places.max()) < prod(counts)))
+        middle, rows = np.empty(len(places)), np.empty((neighbours, len(places)))
+        self._call("around", volume, _is_wide(volume), geometry, places, len(places), middle, rows)
+        return middle, rows
+
+    def new_tables(self, initial: Ints) -> Bytes:
+        """Adaptive tables of initial weights, (112, 152)."""
+        _expect(initial.shape == TABLES)
+        tables = np.empty(self.tables_size // 8, np.int64).view(np.uint8)
+        self._call("tables_begin", tables, initial)
+        return tables
+
+    def start_stage(self, tables: Bytes, initial: Ints) -> None:
+        """Forget most of the counts."""
+        _expect(initial.shape == TABLES and len(tables) == self.tables_size)
+        self._call("tables_start_stage", tables, initial)
+
+    def read(
+        self,
+        values: Array,
+        contexts: Bytes,
+        step: int,
+        most: int,
+        block: tuple[Bytes, Bytes, Bytes],
+        states: Words,
+        tables: Bytes,
+    ) -> int:
+        """Turn predictions into integers, in place, by a block's words, rare tokens and plain bits.
+
+        Returns
+        -------
+        0, `DAMAGED` or `WRONG_BITS`.
+        """
+        words, rare, bits = block
+        _expect(len(values) == len(contexts) and len(tables) == self.tables_size)
+        _expect(len(words) % 4 == 0 and len(states) > 0 and step > 0)
+        return self._call(
+            "read", values, _is_wide(values), contexts, len(values), step, most, words, len(words) // 4, rare,
+            len(rare), bits, len(bits), states, len(states), tables,
+        )  # fmt: skip
+
+    def quantise(
+        self,
+        values: Array,
+        truth: Array,
+        ignored: Array | None,
+        contexts: Bytes,
+        step: int,
+        up: int,
+        most: int,
+    ) -> Ints:
+        """Turn predictions into the integers that are decoded, and contexts into those near an end, in place.
+
+        Returns
+        -------
+        ndarray, (n,), what is coded, see `tokens.folded`.
+        """
+        _expect(len(values) == len(truth) == len(contexts) and values.dtype == truth.dtype and step > 0)
+        _expect(ignored is None or (len(ignored) == len(values) and ignored.dtype == np.bool_))
+        folded = np.empty(len(values), np.int64)
+        size, wide = len(values), _is_wide(values)
+        self._call("quantise", values, wide, truth, ignored, contexts, size, step, up, most, folded)
+        return folded
+
+    def tokens(
+        self, folded: Ints, contexts: Bytes, tables: Bytes
+    ) -> tuple[tuple[Halves, Halves], bytes, bytes]:
+        """Frequencies and starts of the tokens, the rare ones, and the plain bits."""
+        count = len(folded)
+        _expect(len(contexts) == count and len(tables) == self.tables_size)
+        _expect(count == 0 or (int(contexts.max()) < TABLES[0] and int(folded.max()) < 1 << 35))
+        frequency, start = np.empty(count, np.uint16), np.empty(count, np.uint16)
+        rare, bits = np.empty(count, np.uint8), np.empty(4 * count + 8, np.uint8)
+        sizes = np.empty(2, np.int64)
+        self._call("tokens", folded, contexts, count, tables, frequency, start, rare, bits, sizes)
+        return (frequency, start), rare[: sizes[0]].tobytes(), bits[: sizes[1]].tobytes()
+
+    def push(self, states: Words, frequency: Halves, start: Halves) -> bytes:
+        """Words of a block whose symbols are pushed on the lanes, the last one first."""
+        count = len(frequency)
+        _expect(len(start) == count and len(states) > 0)
+        words = np.empty(4 * count, np.uint8)
+        written = self._call("push", states, len(states), frequency, start, count, words)
+        return words[4 * (count - written) :].tobytes()
+
+    def _call(self, name: str, *args: Array | int | None) -> int:
+        found = getattr(self.library, f"inrv_{name}")(*map(_argument, args))
+        return int(found or 0)
+
+
+def _argument(value: Array | int | None) -> c_void_p | c_int64:
+    """As C takes it; arrays by their address, and only whole ones in C order."""
+    if isinstance(value, np.ndarray):
+        _expect(value.flags.c_contiguous)
+        return c_void_p(value.ctypes.data)
+    return c_void_p(None) if value is None else c_int64(value)
+
+
+def _is_wide(values: Array) -> bool:
+    _expect(values.dtype in (np.int32, np.int64))
+    return values.dtype == np.int64
+
+
+def _counts(geometry: Ints) -> tuple[int, list[int]]:
+    """Neighbours of the voxels of a phase, and the phase's length along each axis."""
+    _expect(geometry.shape == (8,) and geometry.dtype == np.int64)
+    shape, spacing, (axis, phase) = geometry[:3].tolist(), geometry[3:6].tolist(), geometry[6:].tolist()
+    _expect(min(*shape, *spacing) > 0 and axis in range(3) and phase in range(4))
+    odd = [((0, 0), (1, 1), (0, 1), (1, 0))[phase][k] for k in range(2)]
+    counts = []
+    for k, (n, s) in enumerate(zip(shape, spacing, strict=True)):
+        fresh = -(-(n - s // 2) // s) if k == axis else (-(-n // s) - odd.pop(0) + 1) // 2
+        counts.append(max(0, fresh))
+    return (20, 24, 24, 28)[phase], counts
+
+
+def _expect(holds: bool) -> None:
+    if not holds:
+        raise ValueError("arrays that do not fit each other reached a compiled kernel")
