@@ -14,7 +14,7 @@ HEAD := tests/data/vhf-head.nii.gz
 install: $(INSTALLED)
 
 # torch goes first and pinned: a bare or ranged name may bring a build of several gigabytes for another machine.
-$(INSTALLED): pyproject.toml constraints.txt
+$(INSTALLED): pyproject.toml constraints.txt hatch_build.py $(wildcard inrcodec/native/*.[ch])
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet $$(grep '^torch==' constraints.txt)
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[plots]'
