@@ -50,7 +50,7 @@ def to_simpleitk(volume: Volume) -> Any:
     MissingExtra
         SimpleITK is not installed (extra "itk").
     """
-    image = simpleitk().GetImageFromArray(volume.values())
+    image = simpleitk().GetImageFromArray(np.asarray(volume.values()))
     spacing = np.array(volume.spacing[::-1])
     image.SetSpacing(spacing.tolist())
     image.SetOrigin(volume.affine[:3, 3].tolist())

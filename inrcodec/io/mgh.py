@@ -74,7 +74,7 @@ def write(
         cause = f"MGH has no values of type {values.dtype}, write .nii.gz"
         raise WriteError(cause, value=values.dtype)
     make: Any = MGHImage
-    image = make(np.broadcast_to(np.zeros((), held), values.T.shape), LPS_RAS @ volume.affine)
+    image = make(np.broadcast_to(np.zeros((), held), values.shape[::-1]), LPS_RAS @ volume.affine)
     header = image.header.binaryblock
 
     def fill(stream: BinaryIO) -> None:

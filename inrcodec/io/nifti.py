@@ -171,7 +171,7 @@ def to_nibabel(volume: Volume) -> Image:
     """
     from nibabel.nifti1 import Nifti1Image
 
-    values = volume.values().T
+    values = np.asarray(volume.values()).T
     make: Any = Nifti1Image
     image = make(values, LPS_RAS @ volume.affine, dtype=values.dtype)
     image.header.set_xyzt_units("mm")

@@ -86,7 +86,7 @@ def write(
     WriteError
         As `inrcodec.io.write`, and for integers of 64 bits.
     """
-    tifffile, values = _tifffile(), volume.values()
+    tifffile, values = _tifffile(), np.asarray(volume.values())
     if values.dtype.str[1:] not in _HELD:
         raise WriteError(f"OME-TIFF has no values of type {values.dtype}, write .nii.gz", value=values.dtype)
     about: dict[str, Any] = {"axes": "ZYX", "UUID": _uuid(values)}

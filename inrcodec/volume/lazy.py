@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from math import prod
 from typing import Any, BinaryIO, ClassVar, TypeAlias
 
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from inrcodec.errors import InputError, reason
-from inrcodec.volume.arrays import Array, Float
+from inrcodec.volume.arrays import Array
 from inrcodec.volume.box import Box, Shape, bounds, within
 
 Index: TypeAlias = int | slice | tuple[int | slice, ...]
@@ -128,23 +128,24 @@ class SomeSlices(LazyArray):
         return self.source.read(Box((z + self.first, y, x), (zz + self.first, yy, xx)))
 
 
-class OnOneScale(LazyArray):
-    """Physical values of slices that have scales of their own.
+class Changed(LazyArray):
+    """Voxels that are made of those of another array.
 
     Parameters
     ----------
-    scales : (z, 2), slope and intercept of each slice.
-    dtype : of the values, floats.
+    dtype : of what is made.
+    change : makes it of slices (z, y, x) of the other, given these and the index of the first of them.
     """
 
-    def __init__(self, source: LazyArray, scales: Float, dtype: np.dtype[Any]) -> None:
+    def __init__(
+        self, source: LazyArray, dtype: np.dtype[Any], change: Callable[[Array, int], Array]
+    ) -> None:
         super().__init__(source.shape, dtype, source.name, source.thickness)
-        self.source, self.scales = source, scales
+        self.source, self.change = source, change
 
     def read(self, box: Box) -> Array:
         """As `LazyArray.read`."""
-        values = self.source.read(box).astype(self.dtype)
-        return on_one_scale(values, self.scales[box.low[0] : box.high[0]])
+        return self.change(self.source.read(box), box.low[0])
 
 
 class RawArray(LazyArray):
@@ -226,14 +227,6 @@ class RawArray(LazyArray):
             if not taken:
                 raise InputError(f"{self.name} ends before its voxels do, get it again", value=self.path)
             view = view[taken:]
-
-
-def on_one_scale(values: Array, scales: Float) -> Array:
-    """Slices (z, y, x) of floats, each multiplied by its slope and raised by its intercept, in place."""
-    for plane, (slope, intercept) in zip(values, scales, strict=True):
-        plane *= slope
-        plane += intercept
-    return values
 
 
 def _indices(part: int | slice, count: int) -> range:

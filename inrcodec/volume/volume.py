@@ -30,7 +30,8 @@ from inrcodec.volume.description import (
     facts_of_any_grid,
     length_of,
 )
-from inrcodec.volume.lazy import LazyArray, OnOneScale, on_one_scale
+from inrcodec.volume.lazy import Changed, LazyArray
+from inrcodec.volume.scaling import Scaling
 from inrcodec.volume.value_range import Range
 
 LONGEST_MODALITY = 16  # characters of DICOM's code strings
@@ -195,46 +196,42 @@ class Volume:
         """Bytes of the voxels as the source allocates them: what compression ratios are of."""
         return self.array.size * self.bits_allocated // 8
 
-    @property
-    def _physical_dtype(self) -> np.dtype[Any]:
+    def _to_physical(self) -> Scaling:
         wide = self.array.dtype in (np.float64, np.int32, np.uint32, np.int64, np.uint64)
-        return np.dtype(np.float64 if wide else np.float32)
+        return Scaling(np.dtype(np.float64 if wide else np.float32), self.rescale, self.slice_rescale)
 
     def physical(self) -> NDArray[Any]:
         """Rescaled values, (z, y, x): float32, or float64 if float32 does not hold every stored value."""
-        values: NDArray[Any] = np.array(self.array, self._physical_dtype)
-        if self.slice_rescale is not None:
-            return on_one_scale(values, self.slice_rescale)
-        slope, intercept = self.rescale
-        if slope != 1.0:
-            values *= slope
-        if intercept != 0.0:
-            values += np.asarray(intercept, values.dtype)
-        return values
+        return self._to_physical()(np.asarray(self.array))
 
     def values(self) -> NDArray[Any]:
         """Physical values for programs without half floats: integers stay integers where they can.
 
         Returns
         -------
-        ndarray, (z, y, x)
+        ndarray, (z, y, x), or a `LazyArray` if the volume's is one
             The stored array (float16 as float32) where slope and intercept are 1 and 0; integers of the
             nearest type that holds them where both are whole numbers; else `physical`.
         """
-        if self.rescale == (1.0, 0.0) and self.slice_rescale is None:
-            return np.asarray(self.array, np.float32 if self.array.dtype == np.float16 else None)
+        dtype, same = self.array.dtype, self.rescale == (1.0, 0.0) and self.slice_rescale is None
+        if same and dtype != np.float16:
+            return self.array
+        scaling = Scaling(np.dtype(np.float32)) if same else self._to_physical()
         whole = self.slice_rescale is None and all(value.is_integer() for value in self.rescale)
-        if not whole or self.array.dtype.kind == "f":
-            return self.physical()
-        slope, intercept = (int(value) for value in self.rescale)
-        ends = [end * slope + intercept for end in _ends_of(self.array)]
-        dtypes = (self.array.dtype, *(np.dtype(name) for name in ("int16", "int32", "int64")))
-        dtype = next((dtype for dtype in dtypes if all(is_held(float(end), dtype) for end in ends)), None)
-        if dtype is None:
-            return self.physical()
-        values = np.empty(self.shape, dtype)
-        for plane, stored in zip(values, self.array, strict=True):
-            plane[:] = stored.astype(np.int64) * slope + intercept
+        if whole and dtype.kind != "f":
+            slope, intercept = (int(value) for value in self.rescale)
+            ends = [end * slope + intercept for end in _ends_of(self.array)]
+            dtypes = (dtype, *(np.dtype(name) for name in ("int16", "int32", "int64")))
+            held = (kind for kind in dtypes if all(is_held(float(end), kind) for end in ends))
+            scaling = replace(scaling, dtype=next(held, scaling.dtype))
+        return self._scaled(scaling)
+
+    def _scaled(self, scaling: Scaling) -> NDArray[Any]:
+        if isinstance(self.array, LazyArray):
+            return Changed(self.array, scaling.dtype, scaling)
+        values = np.empty(self.shape, scaling.dtype)
+        for z in range(len(values)):  # no second copy, nor one of wider integers
+            values[z : z + 1] = scaling(self.array[z : z + 1], z)
         return values
 
     def uniform(self) -> Volume:
@@ -244,11 +241,7 @@ class Volume:
         """
         if self.slice_rescale is None:
             return self
-        array: Any = self.array
-        if isinstance(array, LazyArray):
-            array = OnOneScale(array, self.slice_rescale, self._physical_dtype)
-        else:
-            array = self.physical()
+        array = self._scaled(self._to_physical())
         slopes, intercepts = self.slice_rescale.T
         padding = self.padding
         if padding is not None:

@@ -48,20 +48,25 @@ def coding_of(volume: Volume) -> Coding:
     """Narrowest coding that holds all values; `WriteError` for 64-bit integers beyond what DICOM holds."""
     array, pairs = volume.array, volume.slice_rescale
     rescale = [volume.rescale] * len(array) if pairs is None else [(a, b) for a, b in pairs.tolist()]
-    low, high = float(array.min()), float(array.max())
-    whole = array.dtype.kind != "f" or all(np.array_equal(plane, np.rint(plane)) for plane in array)
+    kind, size = array.dtype.kind, array.dtype.itemsize
+    if kind != "f" and size == 1:  # in 16 bits as CT and MR images must be, but saying that 8 are used
+        return Coding(np.dtype(f"{kind}2"), 16 if volume.modality == PET else 8, rescale)
+    if kind != "f" and size == 2:
+        return Coding(array.dtype, 16, rescale)
+    ends, whole = [], True
+    for plane in array:
+        ends.append((float(plane.min()), float(plane.max())))
+        whole = whole and (kind != "f" or np.array_equal(plane, np.rint(plane)))
+    low, high = min(low for low, _ in ends), max(high for _, high in ends)
     if not whole and volume.modality == PET and not any(b for _, b in rescale):  # PET has no intercepts
-        steps = tuple(float(np.abs(plane).max()) / _MOST_OF_PET or 1.0 for plane in array)
+        steps = tuple(max(abs(least), abs(most)) / _MOST_OF_PET or 1.0 for least, most in ends)
         scales = [(a * step, 0.0) for (a, _), step in zip(rescale, steps, strict=True)]
         return Coding(np.dtype(np.int16), 16, scales, 0.0, steps)
     if not whole:
         step = (high - low) / _STEPS or 1.0  # a constant needs no steps, but a slope must not be 0
         scales = [(a * step, a * low + b) for a, b in rescale]
         return Coding(np.dtype(np.uint16), 16, scales, low, (step,) * len(array))
-    if array.dtype.itemsize == 1:  # in 16 bits as CT and MR images must be, but saying that 8 are used
-        bits = 16 if volume.modality == PET else 8
-        return Coding(np.dtype(f"{array.dtype.kind}2"), bits, rescale)
-    for dtype in (np.uint16 if array.dtype == np.uint16 else np.int16, np.uint16, np.int32, np.uint32):
+    for dtype in (np.int16, np.uint16, np.int32, np.uint32):
         limits = np.iinfo(dtype)
         if low >= limits.min and high <= limits.max:
             return Coding(np.dtype(dtype), limits.bits, rescale)
