@@ -48,6 +48,11 @@ def shares(progress: Progress | None, stage: str, weights: Sequence[int]) -> Cal
     return lambda part: partial(report, part)
 
 
+def one_stage(report: Report | None) -> Progress | None:
+    """A progress callback of a call that has one stage, from that of a part."""
+    return None if report is None else lambda stage, fraction: report(fraction)
+
+
 class Stages:
     """A progress callback that times the stages on their way to the user's callback."""
 

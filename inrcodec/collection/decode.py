@@ -48,8 +48,10 @@ def decode_file(
     stated = reconcile(file.header.modality, requested)
     grid = Grid(file.affine, file.shape)
     io.check_sink(target, force, template=template, modality=stated, grid=grid)
-    volume = file.volume(options=options, progress=progress)
-    progress("write", 0.0)
+    late = io.is_large(file.nbytes)
+    volume = file.volume(late=late, options=options, progress=progress)
+    if not late:
+        progress("write", 0.0)
     io.write(
         replace(volume, modality=stated),
         target,

@@ -20,12 +20,13 @@ from inrcodec.format.header import LANCZOS, Header
 from inrcodec.format.sections import Sections
 from inrcodec.layers.base.coders import Base, base_of
 from inrcodec.layers.decode_options import REFERENCE, DecodeOptions
-from inrcodec.layers.lattice.layer import Refinement
+from inrcodec.layers.lattice.layer import STAGE, Refinement
 from inrcodec.layers.upsample import Planes, Upsampling, check_model, padding_of, slabs_of, span_of
 from inrcodec.layers.upsample import Slab as Slab
-from inrcodec.progress import Progress
+from inrcodec.parallel import thread_count
+from inrcodec.progress import Progress, one_stage, shares
 from inrcodec.volume.arrays import Array, Float
-from inrcodec.volume.box import Box, BoxLike, Ranges, bounds, ranges_of, within
+from inrcodec.volume.box import Box, BoxLike, Ranges, Shape, bounds, ranges_of, within
 
 PREVIEW_VOXELS = 1 << 18  # of the refinement's lattice that a preview is made of, at most
 
@@ -149,10 +150,7 @@ class Decoder:
     ) -> Iterator[Slab]:
         """The slices of a box without steps, a slab at a time, in order."""
         self.sections.check_open()
-        ranges = ranges_of(box, level.shape)
-        if any(part.step != 1 for part in ranges):
-            raise UsageError("slabs are contiguous: leave steps out, or use read", value=box, option="box")
-        around = bounds(ranges)
+        around = contiguous(box, level.shape)
         if around is not None and level.kind == "full":
             yield from self._slabs(around, options, progress)
         elif around is not None:
@@ -177,9 +175,14 @@ class Decoder:
             yield from self._upsampled(box, options, progress)
             return
         steps = self.refinement.within(PREVIEW_VOXELS) if options.quality == "preview" else None
-        stored = self.refinement.read(box, steps=steps, threads=options.threads, progress=progress)
-        self._restore_padding(stored, _ranges(box))
-        yield from slabs_of(stored, box.low[0])
+        rows = list(self.refinement.bricks.rows(box, thread_count(options.threads)))
+        report = shares(progress, STAGE, [row.shape[0] for row in rows])
+        for number, row in enumerate(rows):
+            stored = self.refinement.read(
+                row, steps=steps, threads=options.threads, progress=one_stage(report(number))
+            )
+            self._restore_padding(stored, _ranges(row))
+            yield from slabs_of(stored, row.low[0])
 
     def _upsampled(self, box: Box, options: DecodeOptions, progress: Progress | None) -> Iterator[Slab]:
         if options.quality == "preview":
@@ -213,6 +216,14 @@ class Decoder:
         rows, columns = (slice(part.start, part.stop, part.step) for part in others)
         for index, plane in zip(z, stored, strict=True):
             plane[self.padding[index][rows, columns]] = plane.dtype.type(self.header.padding or 0)
+
+
+def contiguous(box: BoxLike, shape: Shape) -> Box | None:
+    """A box of a grid, ``None`` if it holds no voxel; raises `UsageError` where it has steps."""
+    ranges = ranges_of(box, shape)
+    if any(part.step != 1 for part in ranges):
+        raise UsageError("slabs are contiguous: leave steps out, or use read", value=box, option="box")
+    return bounds(ranges)
 
 
 def _ranges(box: Box) -> Ranges:

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from inrcodec.file import indexing, parts
 from inrcodec.file import preview as previews
 from inrcodec.file.decoder import Slab
+from inrcodec.file.late import decoded_late
 from inrcodec.file.opened import OpenFile
 from inrcodec.layers.decode_options import DecodeKeywords, DecodeOptions
 from inrcodec.progress import Progress
@@ -124,6 +125,7 @@ class InrvFile(OpenFile):
         box: BoxLike = None,
         level: int = 0,
         *,
+        late: bool = False,
         options: DecodeOptions | None = None,
         progress: Progress | None = None,
         **keywords: Unpack[DecodeKeywords],
@@ -135,12 +137,19 @@ class InrvFile(OpenFile):
         Parameters
         ----------
         box, level, options, progress : as for :meth:`read`.
+        late : bool
+            Voxels are decoded when they are needed, of a box without steps: for volumes larger than memory.
+            The array is a :class:`~inrcodec.volume.lazy.LazyArray`, which is indexed as an ndarray is.
         {keywords}
         """
         chosen = DecodeOptions.of(options, keywords)
         found = self._decoder.level(level, chosen)
         ranges = parts.voxels_of(box, found)
-        return parts.volume_of(self.header, self._decoder.read(box, found, chosen, progress), found, ranges)
+        if late:
+            array = decoded_late(self._decoder, box, found, chosen, progress)
+        else:
+            array = self._decoder.read(box, found, chosen, progress)
+        return parts.volume_of(self.header, array, found, ranges)
 
     @lists_keywords(DecodeOptions)
     def slabs(

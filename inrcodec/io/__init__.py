@@ -13,8 +13,9 @@ from inrcodec.io.formats import (
     refuse_other_ending,
     write,
 )
+from inrcodec.io.large import is_large
 from inrcodec.io.provenance import Provenance
 from inrcodec.io.registry import Format
 
-__all__ = ["Format", "Provenance", "Source", "atomic_write", "check_file", "check_sink", "is_dicom", "read"]
-__all__ += ["refuse_modality", "refuse_other_ending", "write"]
+__all__ = ["Format", "Provenance", "Source", "atomic_write", "check_file", "check_sink", "is_dicom"]
+__all__ += ["is_large", "read", "refuse_modality", "refuse_other_ending", "write"]

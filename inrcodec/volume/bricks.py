@@ -63,6 +63,16 @@ class Bricks:
         spans = [range(a // e, -(-b // e)) for a, b, e in zip(box.low, box.high, self.edges, strict=True)]
         return [(z * rows + y) * columns + x for z, y, x in product(*spans)]
 
+    def rows(self, box: Box, least: int = 1) -> Iterator[Box]:
+        """A box in parts along z: rows of bricks, as many together as hold ``least`` bricks."""
+        (z, *low), (stop, *high) = box.low, box.high
+        across = (-(-b // e) - a // e for a, b, e in zip(low, high, self.edges[1:], strict=True))
+        depth = self.edges[0] * -(-least // max(1, prod(across)))
+        while z < stop:
+            end = min((z // depth + 1) * depth, stop)
+            yield Box((z, low[0], low[1]), (end, high[0], high[1]))
+            z = end
+
 
 def usual_edges(shape: Shape) -> Shape:
     """Edges for a volume: about `USUAL`, longer where an axis would end in a sliver or the volume is thin."""
