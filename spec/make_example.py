@@ -27,16 +27,13 @@ Row = tuple[bytes, str]
 
 HEADER = Header(
     shape=(1, 2, 3),
-    ndim=2,
+    axes="yx",
     dtype="uint8",
     affine=np.diag([0.5, 0.5, 1.0, 1.0]),
     low=10.0,
     high=90.0,
-    factor=(1, 1, 1),
     layers=1,
     width=1,
-    tiles=(1, 1, 1),
-    cuts=(),
     peak=255.0,
     psnr=48.5,
     digest=bytes.fromhex("000102030405060708090a0b0c0d0e0f"),

@@ -15,12 +15,12 @@ import zlib
 from itertools import pairwise
 from typing import Any
 
-import msgpack
 import numpy as np
-from reference_coders import Invalid, Rans, decode_grid, need, read_padding
-from reference_lattice import decode_refinement, largest
+from reference_coders import Rans, decode_grid, need, read_padding
+from reference_header import brick_boxes, curve, lowres_shape, read_header, tensor_shapes
+from reference_lattice import decode_refinement
 
-SECTIONS = ("HEAD", "MASK", "PADM", "INDX", "WGHT", "LIDX", "LATT")
+SECTIONS = ("HEAD", "MASK", "PIDX", "PADM", "INDX", "WGHT", "LIDX", "LATT")
 MAGIC = bytes.fromhex("89494E52560D0A1A")
 
 
@@ -32,7 +32,7 @@ def read_sections(data: bytes) -> tuple[int, dict[str, bytes]]:
     need(data[:8] == MAGIC and len(data) >= 28, "not an INRV file")
     major, minor, count, total = struct.unpack_from("<HHIQ", data, 8)
     need(major == 1, f"major version {major}")
-    need(count <= 64 and total <= 2**30, "beyond the limits")
+    need(count <= 64 and total <= 2**40, "beyond the limits")
     start = 24 + 16 * count
     need(len(data) == total >= start + 4, "length differs from the one stated")
     need(zlib.crc32(data[:start]) == struct.unpack_from("<I", data, start)[0], "checksum of the table")
@@ -44,199 +44,32 @@ def read_sections(data: bytes) -> tuple[int, dict[str, bytes]]:
         name = raw.decode()
         need((name == "HEAD") == (row == 0) and name not in sections, "order of the sections")
         need(name[0].islower() or name in SECTIONS, f"unknown section {name}")
-        need((length <= 2**28 or name == "LATT") and position + length <= total, "length of a section")
+        chunked = name in ("PADM", "WGHT", "LATT")
+        need((length <= 2**28 or chunked) and position + length <= total, "length of a section")
         sections[name] = data[position : position + length]
         need(zlib.crc32(sections[name]) == crc, f"checksum of {name}")
         position += length
     need(position == total, "sections do not fill the file")
-    need({"HEAD", "INDX", "WGHT"} <= sections.keys(), "a section is missing")
+    need("HEAD" in sections, "a section is missing")
     return minor, sections
 
 
-# -------------------------------------------------------------------------------------------------- Header
-
-DEFAULTS: dict[str, Any] = {
-    "volume.ndim": 3,
-    "volume.rescale": [1, 0],
-    "volume.slice_rescale": [],
-    "volume.modality": "",
-    "volume.unit": "",
-    "volume.padding": None,
-    "volume.about": {},
-    "lowres.kernel": "lanczos3",
-    "lowres.companding": [],
-    "mask.background": 0,
-    "mask.cell": [1, 1, 1],
-    "mask.method": 1,
-    "net.kind": "siren",
-    "net.omega": 30,
-    "net.method": 1,
-    "sr.id": "lanczos",
-    "sr.sha256": b"",
-    "sr.window": [-1, 1],
-    "sr.noise": 0,
-    "sr.ensemble": 1,
-    "refine.axes": [],
-    "refine.steps": [],
-    "refine.brick": [],
-    "refine.unit": 1,
-    "refine.bound": None,
-    "quality.psnr": math.inf,
-    "quality.lanczos": None,
-    "quality.peak": 0,
-    "quality.max_error": 0,
-    "quality.digest": bytes(16),
-    "encoder.version": "",
-    "encoder.seed": 0,
-}
-REQUIRED = (
-    *("volume.shape", "volume.dtype", "volume.affine", "range.low", "range.high", "lowres.factor"),
-    *("net.layers", "net.width", "net.tiles", "net.cuts"),
-)
-
-
-def canonical(value: Any) -> Any:
-    if isinstance(value, dict):
-        need(all(isinstance(key, str) for key in value), "a key is not text")
-        return {key: canonical(value[key]) for key in sorted(value)}
-    if isinstance(value, list):
-        return [canonical(item) for item in value]
-    if isinstance(value, float):
-        need(math.isfinite(value), "a number is not finite")
-        return int(value) if value == int(value) and abs(value) <= 2**53 else value
-    return value
-
-
-def read_header(data: bytes, minor: int) -> dict[str, Any]:
-    """Fields by name, "map.key", with defaults filled in."""
-    need(len(data) <= 2**20, "header too long")
-    try:
-        tree = msgpack.unpackb(data, max_ext_len=0)
-        need(msgpack.packb(canonical(tree)) == data, "header is not canonical")
-        fields = {
-            f"{group}.{key}": value for group, entries in tree.items() for key, value in entries.items()
-        }
-    except (ValueError, TypeError, AttributeError, OverflowError) as error:
-        raise Invalid("header") from error
-    need(all(tree.values()), "a map is empty")
-    texts = [text for value in fields.values() for text in (value if isinstance(value, dict) else [value])]
-    texts += list(fields.get("volume.about", {}).values())
-    need(all(re.fullmatch("[ -~]{0,64}", text) for text in texts if isinstance(text, str)), "text")
-    for name in REQUIRED:
-        need(name in fields, f"header has no {name}")
-    for name, value in fields.items():
-        need(name in REQUIRED or name in DEFAULTS or minor > 0, f"unknown field {name}")
-        need(name not in DEFAULTS or value != DEFAULTS[name], f"{name} is stated but has its default")
-    header = DEFAULTS | fields
-    check_header(header)
-    return header
-
-
-def check_header(h: dict[str, Any]) -> None:
-    for name in ("volume.shape", "lowres.factor", "mask.cell", "net.tiles"):
-        need(len(h[name]) == 3 and all(type(n) is int and n >= 1 for n in h[name]), name)
-    need(re.fullmatch("u?int(8|16|32|64)|float(16|32|64)", h["volume.dtype"]), "unsupported type")
-    need(h["lowres.kernel"] == "lanczos3" and h["net.kind"] == "siren", "unsupported identifier")
-    need(h["mask.method"] == 1 and h["net.method"] == 1, "unsupported coder")
-    need(max(h["lowres.factor"]) <= 8, "factor")
-    need(h["volume.ndim"] == 3 or (h["volume.ndim"] == 2 and h["volume.shape"][0] == 1), "dimensions")
-    need(h["range.low"] <= h["range.high"], "range")
-    dtype = np.dtype(h["volume.dtype"])
-    type_limits = np.finfo(dtype) if dtype.kind == "f" else np.iinfo(dtype)
-    for value in (h["range.low"], h["range.high"], h["volume.padding"]):
-        need(value is None or type_limits.min <= value <= type_limits.max, "range or padding beyond the type")
-        need(value is None or dtype.kind == "f" or abs(value) <= 2**53, "range or padding beyond 2^53")
-    padding = h["volume.padding"]
-    need(padding is None or dtype.kind == "f" or padding == int(padding), "padding is not an integer")
-    need(len(h["volume.modality"]) <= 16, "modality")
-    for axis in curve(h):
-        need(all(a < b for a, b in pairwise(axis)), "companding")
-    need(-1 <= h["mask.background"] <= 1 and 0 < h["net.omega"] <= 1000, "background or omega")
-    need((h["sr.id"] == "lanczos") == (h["sr.sha256"] == b""), "hash of the model")
-    need(0 <= h["sr.noise"] <= (0 if h["sr.id"] == "lanczos" else 4096), "noise")
-    need(h["sr.ensemble"] in ((1,) if h["sr.id"] == "lanczos" else (1, 2, 4, 8)), "ensemble")
-    check_window(h)
-    check_refinement(h)
-    check_slices(h)
-    low = lowres_shape(h)
-    layers, width, tiles = h["net.layers"], h["net.width"], math.prod(h["net.tiles"])
-    need(1 <= layers <= 16 and 1 <= width <= 1024, "network")
-    need(all(t <= n for t, n in zip(h["net.tiles"], low, strict=True)) and tiles <= 65536, "tiles")
-    weights = sum(rows * columns for rows, columns in tensor_shapes(layers, width))
-    need(math.prod(h["volume.shape"]) <= 2**30 and max(h["volume.shape"]) <= 65535, "voxels")
-    need(weights * tiles <= 2**24 and weights * math.prod(low) <= 2**42, "weights or work")
-    need(math.prod(low) <= 2**27, "low-res voxels")
-
-
-def check_refinement(h: dict[str, Any]) -> None:
-    axes, steps, unit = h["refine.axes"], h["refine.steps"], h["refine.unit"]
-    if not steps:
-        need(not axes and unit == 1 and h["refine.bound"] is None and not h["refine.brick"], "no refinement")
-        return
-    shape = h["volume.shape"]
-    brick = h["refine.brick"] or shape
-    need(len(brick) == 3 and (brick != shape or not h["refine.brick"]), "bricks")
-    for axis, (edge, n) in enumerate(zip(brick, shape, strict=True)):
-        need(edge == n or (1 <= edge < n and edge % 2 ** axes.count(axis) == 0), "edge of a brick")
-    streams = len(steps) * math.prod(-(-n // edge) for n, edge in zip(shape, brick, strict=True))
-    need(streams <= 2**22, "streams of the refinement")
-    need(len(steps) == len(axes) + 1 and all(1 <= step <= 2**32 for step in steps), "steps")
-    need(all(axis in (0, 1, 2) for axis in axes), "axes")
-    first = 1
-    for axis, n in enumerate(brick):
-        first *= -(-n // 2 ** axes.count(axis))
-        need(axis not in axes or 2 ** (axes.count(axis) - 1) < n, "axes")
-    need(first <= 4096, "first lattice")
-    dtype = np.dtype(h["volume.dtype"])
-    need(unit >= 0 if dtype.kind == "f" else unit == 1, "unit of the refinement")
-    need(unit > 0 or dtype.itemsize <= 4, "bits of the refinement")
-    need(unit == 0 or (h["range.high"] - h["range.low"]) / unit < 2**32 - 0.5, "range of the refinement")
-    need(largest(h) < 2**32, "range of the refinement")
-    wide = (unit == 0 and dtype.itemsize == 4) or (
-        unit > 0 and (h["range.high"] - h["range.low"]) / unit >= 2**31
-    )
-    need(math.prod(brick) * (8 if wide else 4) <= 2**32, "bytes of the refinement")
-    need(h["refine.bound"] is None or h["refine.bound"] >= 0, "bound")
-
-
-def check_slices(h: dict[str, Any]) -> None:
-    numbers = h["volume.slice_rescale"]
-    if numbers:
-        need(len(numbers) == 2 * h["volume.shape"][0], "scales of slices")
-        need(len(set(zip(numbers[0::2], numbers[1::2], strict=True))) > 1, "scales of slices")
-        need(all(type(n) in (int, float) for n in numbers) and all(numbers[0::2]), "scales of slices")
-        need(h["volume.rescale"] == [1, 0] and h["refine.bound"] == 0, "scales of slices")
-
-
-def check_window(h: dict[str, Any]) -> None:
-    (slope, intercept), span = h["volume.rescale"], h["range.high"] - h["range.low"]
-    need(slope != 0, "slope")
-    windows = [h["sr.window"]]
-    if h["sr.id"] != "lanczos" and span > 0:
-        stored = [(v - intercept) / slope for v in windows[0]]
-        windows.append(sorted((v - h["range.low"]) * (2 / span) - 1 for v in stored))
-    for low, high in windows:
-        need(math.isfinite(high - low) and low < high and math.isfinite(2 / (high - low)), "window")
-        need(high - low >= 1e-6 * max(abs(low), abs(high)), "window")
-
-
-def curve(h: dict[str, Any]) -> list[list[int]]:
-    """x and y of the nodes of the companding curve, ends included."""
-    nodes = h["lowres.companding"]
-    need(all(type(n) is int for n in nodes) and len(nodes) in range(0, 17, 2), "companding")
-    return [[-32768, *nodes[axis::2], 32768] for axis in (0, 1)]
-
-
-def lowres_shape(h: dict[str, Any]) -> tuple[int, ...]:
-    return tuple(-(-n // f) for n, f in zip(h["volume.shape"], h["lowres.factor"], strict=True))
+def chunks(index: bytes, body: bytes, count: int, short: bool = False) -> list[bytes]:
+    """The chunks of a section, by its index."""
+    size = 4 if short else 8
+    need(len(index) == size * count, "index")
+    found = []
+    for row in range(0, len(index), size):
+        length = int.from_bytes(index[row : row + 4], "little")
+        need(length <= len(body), "index")
+        found.append(body[:length])
+        body = body[length:]
+        need(short or zlib.crc32(found[-1]) == int.from_bytes(index[row + 4 : row + 8], "little"), "chunk")
+    need(not body, "index")
+    return found
 
 
 # ------------------------------------------------------------------------------------------ Reconstruction
-
-
-def tensor_shapes(layers: int, width: int) -> list[tuple[int, int]]:
-    widths = [3, *[width] * layers, 1]
-    return [shape for rows, columns in pairwise(widths) for shape in ((rows, columns), (1, columns))]
 
 
 def read_network(stream: bytes, shapes: list[tuple[int, int]]) -> list[np.ndarray]:
@@ -288,16 +121,12 @@ def reconstruct_lowres(h: dict[str, Any], sections: dict[str, bytes]) -> np.ndar
     active = read_active(h, sections)
     volume = np.full(active.shape, float(h["mask.background"]))
     boxes = tile_boxes(h)
-    need(len(sections["INDX"]) == 4 * len(boxes), "index")
-    lengths = np.frombuffer(sections["INDX"], "<u4").tolist()
-    need(sum(lengths) == len(sections["WGHT"]), "index")
-    position = 0
-    for box, length in zip(boxes, lengths, strict=True):
-        stream = sections["WGHT"][position : position + length]
-        position += length
+    short = len(sections["WGHT"]) <= 2**16
+    streams = chunks(sections["INDX"], sections["WGHT"], len(boxes), short)
+    for box, stream in zip(boxes, streams, strict=True):
         voxels = np.argwhere(active[tuple(slice(a, b) for a, b in box)]) + [a for a, _ in box]
         if len(voxels) == 0:
-            need(length == 0, "a stream for a tile without active voxels")
+            need(not stream, "a stream for a tile without active voxels")
             continue
         first, last = voxels.min(axis=0), voxels.max(axis=0)
         sides = last - first + 1
@@ -336,23 +165,43 @@ def to_stored(h: dict[str, Any], unit: np.ndarray) -> np.ndarray:
     return np.clip(np.rint(values), limits.min, top).astype(dtype)
 
 
-def decode(data: bytes) -> tuple[np.ndarray, np.ndarray]:
-    """The low-res volume in unit values, and the full resolution in stored values, both (z, y, x)."""
+def pad(h: dict[str, Any], sections: dict[str, bytes], stored: np.ndarray) -> None:
+    """Set the voxels of the padding mask."""
+    boxes, body = brick_boxes(h), sections["PADM"]
+    need(h["volume.padding"] is not None, "a padding mask without padding")
+    need(("PIDX" in sections) == (len(boxes) > 1), "index of the padding")
+    need(math.prod(h["volume.brick"] or h["volume.shape"]) <= 2**30, "voxels of a brick")
+    masks = [body] if len(boxes) == 1 else chunks(sections["PIDX"], body, len(boxes))
+    for box, mask in zip(boxes, masks, strict=True):
+        if mask or len(boxes) == 1:
+            stored[box][read_padding(mask, stored[box].shape)] = h["volume.padding"]
+
+
+def decode(data: bytes) -> tuple[np.ndarray | None, np.ndarray]:
+    """The low-res volume in unit values, if there is one, and the stored values, both (z, y, x)."""
     minor, sections = read_sections(data)
     header = read_header(sections["HEAD"], minor)
-    need(bool(header["refine.steps"]) == ("LIDX" in sections) == ("LATT" in sections), "refinement")
-    lowres = reconstruct_lowres(header, sections)
-    unit = lowres
-    for axis, (factor, length) in enumerate(
-        zip(header["lowres.factor"], header["volume.shape"], strict=True)
+    lowres = None
+    for there, names in (
+        (header["lowres.coder"] != "none", ("INDX", "WGHT")),
+        (bool(header["refine.steps"]), ("LIDX", "LATT")),
     ):
-        unit = upsample(unit, axis, factor, length)
-    stored = to_stored(header, unit)
+        need(all((name in sections) == there for name in names), "sections that do not fit the header")
+    if header["lowres.coder"] == "none":
+        need("MASK" not in sections, "a mask of no low-res volume")
+    else:
+        lowres = unit = reconstruct_lowres(header, sections)
+        for axis, factor in enumerate(header["lowres.factor"]):
+            unit = upsample(unit, axis, factor, header["volume.shape"][axis])
+        stored = to_stored(header, unit)
     if header["refine.steps"]:
-        stored = decode_refinement(header, sections)
+        boxes = brick_boxes(header)
+        streams = chunks(sections["LIDX"], sections["LATT"], len(header["refine.steps"]) * len(boxes))
+        stored = decode_refinement(header, boxes, streams)
     if "PADM" in sections:
-        need(header["volume.padding"] is not None, "a padding mask without padding")
-        stored[read_padding(sections["PADM"], stored.shape)] = header["volume.padding"]
+        pad(header, sections, stored)
+    else:
+        need("PIDX" not in sections, "an index of no padding")
     return lowres, stored
 
 
@@ -364,6 +213,7 @@ def main() -> None:
     args = parser.parse_args()
     with open(args.file, "rb") as stream:
         lowres, stored = decode(stream.read())
+    need(lowres is not None or not args.lowres, "the file has no low-res volume")
     np.save(args.output, lowres if args.lowres else stored)
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import struct
-import zlib
 from typing import Any
 
 import numpy as np
@@ -327,23 +325,11 @@ def to_stored(h: dict[str, Any], k: np.ndarray) -> np.ndarray:
     return bits.astype(f"i{dtype.itemsize}").view(dtype)
 
 
-def decode_refinement(h: dict[str, Any], sections: dict[str, bytes], steps: int | None = None) -> np.ndarray:
-    """Stored values, (z, y, x), without padding, of the first lattice and ``steps`` - 1 stages, or all."""
-    shape, count = h["volume.shape"], len(h["refine.steps"])
-    brick = h["refine.brick"] or shape
-    corners = list(itertools.product(*(range(0, n, edge) for n, edge in zip(shape, brick, strict=True))))
-    need(len(sections["LIDX"]) == 8 * count * len(corners), "index of the refinement")
-    steps = count if steps is None else steps
-    rows = list(struct.iter_unpack("<II", sections["LIDX"]))[: steps * len(corners)]
-    body, streams = Stream(sections["LATT"]), []
-    for length, crc in rows:
-        streams.append(body.take(length))
-        need(zlib.crc32(streams[-1]) == crc, "checksum of a stream")
-    need(steps < count or not body.data, "bytes after the refinement")
-    k = np.zeros(shape, np.int64)
-    for number, corner in enumerate(corners):
-        box = tuple(slice(a, min(a + edge, n)) for a, edge, n in zip(corner, brick, shape, strict=True))
-        k[box] = decode_brick(h, list(k[box].shape), streams[number :: len(corners)])
+def decode_refinement(h: dict[str, Any], boxes: list[tuple[slice, ...]], streams: list[bytes]) -> np.ndarray:
+    """Stored values, (z, y, x), without padding, from the streams of the first lattice and some stages."""
+    k = np.zeros(h["volume.shape"], np.int64)
+    for number, box in enumerate(boxes):
+        k[box] = decode_brick(h, list(k[box].shape), streams[number :: len(boxes)])
     return to_stored(h, k)
 
 

@@ -198,7 +198,7 @@ def test_a_level_that_is_not_there_is_refused(number: object) -> None:
 def test_an_unknown_base_coder_says_so() -> None:
     header, sections = container.read(vector("one-tile"))
     with pytest.raises(UnsupportedFile, match="'av1' is unknown here"):
-        InrvFile.from_sections(replace(header, kind="av1"), sections).lowres()
+        InrvFile.from_sections(replace(header, coder="av1"), sections).lowres()
 
 
 def test_what_the_header_says_is_there_at_once() -> None:
@@ -256,7 +256,7 @@ def test_opening_and_info_read_the_table_and_the_header(name: str) -> None:
 READS = {
     # a file, what is read of it, and sections that this does not need
     "low-res": ("padding-mask", lambda f: f.lowres(), {"PADM"}),
-    "lossless": ("lossless", lambda f: f.read(), {"MASK", "INDX", "WGHT"}),
+    "lossless": ("bounded-behind-networks", lambda f: f.read(), {"MASK", "INDX", "WGHT"}),
     "networks in front": (
         "bounded-behind-networks",
         lambda f: f.read(options=DecodeOptions(quality="base")),
@@ -298,8 +298,8 @@ def test_a_preview_of_a_lossless_file_has_the_proportions_of_a_slice(
 def test_a_box_reads_the_streams_of_its_bricks_and_no_others() -> None:
     data = vector("bricks")
     header, sections = container.read(data)
-    bricks, streams = header.refine_bricks, sections.streams()
-    start, padding = places(data)["LATT"].start, set(places(data)["PADM"])
+    bricks, streams = header.bricks, sections.chunks("LATT")
+    start, padding = places(data)["LATT"].start, set(places(data)["PIDX"]) | set(places(data)["PADM"])
     for index, box in enumerate(bricks):
         stream = Counted(data)
         opened = inrcodec.open(stream)

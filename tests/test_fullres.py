@@ -5,8 +5,10 @@ import pytest
 
 from inrcodec.entropy import padding as padcode
 from inrcodec.format.header import Header
+from inrcodec.format.sections import Sections
 from inrcodec.layers import resample, upsample
 from inrcodec.layers.decode_options import DecodeOptions
+from inrcodec.layers.padding import Padding
 from inrcodec.layers.superres import registry
 from inrcodec.layers.upsample import Upsampling
 from inrcodec.volume.box import lowres_shape
@@ -41,8 +43,9 @@ def header(sr="lanczos", **changes):
 
 
 def decoded(model="lanczos", plain=False, sr_ensemble=1, **how):
-    padding = padcode.decode_bits(padcode.encode_bits(PADDING), SHAPE)
-    whole = Upsampling(header(model, sr_ensemble=sr_ensemble), np.ones(low(model).shape, bool), padding)
+    head = header(model, sr_ensemble=sr_ensemble)
+    padding = Padding(head, Sections({"PADM": padcode.encode_bits(PADDING)}))
+    whole = Upsampling(head, np.ones(low(model).shape, bool), padding)
     return list(whole.slabs(low(model), DecodeOptions(**{"threads": 2} | how), plain=plain))
 
 

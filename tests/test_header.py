@@ -61,7 +61,19 @@ SCALES = replace(
     refine_steps=(1, 1, 1),
     bound=0.0,
 )
-HEADERS = {"plain": PLAIN, "full": FULL, "scales of slices": SCALES}
+ALONE = Header(
+    shape=(1, 20, 24),
+    axes="yx",
+    dtype="int16",
+    affine=np.eye(4),
+    low=0.0,
+    high=9.0,
+    coder="none",
+    refine_axes=(1, 2),
+    refine_steps=(1, 1, 1),
+    brick=(1, 10, 12),
+)
+HEADERS = {"plain": PLAIN, "full": FULL, "scales of slices": SCALES, "image without networks": ALONE}
 WITHOUT_MODEL = {"sr": LANCZOS, "sr_sha256": b"", "sr_noise": 0, "sr_ensemble": 1}
 
 
@@ -91,7 +103,7 @@ def test_bytes_are_canonical(name: str) -> None:
 
 
 def test_header_is_short() -> None:
-    assert len(PLAIN.to_bytes()) < 180 and len(FULL.to_bytes()) < 576  # every field there is
+    assert len(PLAIN.to_bytes()) < 150 and len(FULL.to_bytes()) < 576  # every field there is
 
 
 def test_defaults_are_left_out() -> None:
@@ -136,13 +148,33 @@ def scaled(*pairs: Any, **changes: Any) -> bytes:
     return changed("volume", "slice_rescale", list(pairs), replace(SCALES, **changes))
 
 
+def alone(**groups: Any) -> bytes:
+    """The header of a refinement without networks, and some groups of it changed, or left out."""
+    return messagepack.dumps({k: v for k, v in {**tree(ALONE), **groups}.items() if v is not None})
+
+
 HALVES = [0.5, 0] * 7
 REFUSED: dict[str, tuple[bytes, type[InrvError]]] = {
     "unknown type": (changed("volume", "dtype", "complex64"), UnsupportedFile),
     "object type": (changed("volume", "dtype", "O"), UnsupportedFile),
     "unknown kernel": (changed("lowres", "kernel", "bicubic"), UnsupportedFile),
-    "unknown network": (changed("net", "kind", "wire"), UnsupportedFile),
+    "unknown coder of the low-res volume": (changed("lowres", "coder", "wire"), UnsupportedFile),
     "unknown coder": (changed("net", "method", 0), UnsupportedFile),
+    "axes of a later version": (changed("volume", "axes", "tzyx"), UnsupportedFile),
+    "axes in another order": (changed("volume", "axes", "xyz"), UnsupportedFile),
+    "networks of no low-res volume": (changed("lowres", "coder", "none", SCALES), CorruptFile),
+    "model of no low-res volume": (alone(sr={"window": [0, 5]}), CorruptFile),
+    "quality of no low-res volume": (alone(quality={"lanczos": 30.5}), CorruptFile),
+    "neither low-res volume nor refinement": (alone(refine=None), CorruptFile),
+    "low-res volume without a network": (
+        messagepack.dumps({**tree(PLAIN), "net": {"width": 4}}),
+        CorruptFile,
+    ),
+    "brick of nothing": (changed("volume", "brick", [8, 0, 24]), CorruptFile),
+    "brick beyond the volume": (changed("volume", "brick", [9, 20, 12]), CorruptFile),
+    "brick that is the volume": (changed("volume", "brick", [8, 20, 24]), CorruptFile),
+    "brick without an edge": (changed("volume", "brick", [8, 10]), CorruptFile),
+    "brick that no lattice goes through": (changed("volume", "brick", [8, 10, 5], SCALES), CorruptFile),
     "unknown mask coder": (changed("mask", "method", 2), UnsupportedFile),
     "unknown field": (changed("volume", "colour", 1), CorruptFile),
     "unknown group": (messagepack.dumps({**tree(), "extra": {"a": 1}}), CorruptFile),
@@ -150,13 +182,13 @@ REFUSED: dict[str, tuple[bytes, type[InrvError]]] = {
     "missing field": (messagepack.dumps({**tree(), "range": {"low": 0}}), CorruptFile),
     "empty group": (messagepack.dumps({**tree(), "extra": {}}), CorruptFile),
     "no map": (messagepack.dumps([1, 2]), CorruptFile),
-    "default stated": (changed("volume", "ndim", 3), CorruptFile),
+    "default stated": (changed("volume", "axes", "zyx"), CorruptFile),
     "zero axis": (changed("volume", "shape", [0, 20, 24]), CorruptFile),
     "negative axis": (changed("volume", "shape", [-1, 20, 24]), CorruptFile),
     "two axes": (changed("volume", "shape", [20, 24]), CorruptFile),
     "axis is a float": (changed("volume", "shape", [8.5, 20, 24]), CorruptFile),
     "axis is a bool": (changed("volume", "shape", [True, 20, 24]), CorruptFile),
-    "deep image": (changed("volume", "ndim", 2), CorruptFile),
+    "deep image": (changed("volume", "axes", "yx"), CorruptFile),
     "singular affine": (changed("volume", "affine", [1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 1, 0]), CorruptFile),
     "huge affine": (
         changed("volume", "affine", [1e308, 1e308, 0, 0, 0, 1e308, 0, 0, 0, 0, 1, 0]),
@@ -259,7 +291,7 @@ def test_newer_minor_version_may_have_more_fields() -> None:
 
 FUTURE = {"future": {"a": [1, {"b": 2}]}}
 UNFIT_FOR_ANY_MINOR: dict[str, dict[str, Any]] = {
-    "default stated": {**FUTURE, "volume": {**tree()["volume"], "ndim": 3}},
+    "default stated": {**FUTURE, "volume": {**tree()["volume"], "axes": "zyx"}},
     "default map stated": {**FUTURE, "mask": {**tree()["mask"], "method": 1}},
     "empty known group": {**FUTURE, "encoder": {}},
     "empty unknown group": {**FUTURE, "extra": {}},
@@ -357,7 +389,9 @@ def refined_at(edge: int, **changes: Any) -> Header:
 
 BEYOND: dict[str, Callable[[], Header]] = {
     "axis": lambda: replace(PLAIN, shape=(65_536, 1, 1), factor=(1, 1, 1)),
-    "voxels": lambda: replace(PLAIN, shape=(1025, 1024, 1024)),
+    "voxels": lambda: replace(PLAIN, shape=(65_535, 1025, 1024)),
+    "voxels of a slice": lambda: replace(PLAIN, shape=(8, 8193, 8192)),
+    "voxels of a brick": lambda: replace(PLAIN, shape=(1025, 1024, 1024), factor=(8, 8, 8), cell=(2, 2, 2)),
     "low-res voxels": lambda: replace(PLAIN, shape=(513, 512, 512), factor=(1, 1, 1)),
     "tiles": lambda: replace(
         PLAIN, shape=(256, 512, 513), factor=(1, 1, 1), tiles=(1, 256, 257), width=1, layers=1
@@ -367,13 +401,13 @@ BEYOND: dict[str, Callable[[], Header]] = {
     "weights": lambda: replace(PLAIN, layers=16, width=1024, tiles=(1, 2, 2)),
     "multiply-adds": lambda: replace(PLAIN, shape=(1024, 1024, 1024), factor=(2, 2, 2), width=128),
     "bytes of the refinement": lambda: refined_at(1024, dtype="float32", refine_unit=0.0),
-    "streams of the refinement": lambda: replace(
+    "chunks": lambda: replace(
         PLAIN,
         shape=(512, 512, 512),
         factor=(8, 8, 8),
         cell=(2, 2, 2),
         refine_steps=(1,),
-        refine_edges=(1, 1, 1),
+        brick=(1, 1, 1),
     ),
     "mask cells": lambda: replace(PLAIN, shape=(128, 128, 128), factor=(1, 1, 1)),
 }
@@ -382,12 +416,13 @@ BEYOND: dict[str, Callable[[], Header]] = {
 @pytest.mark.parametrize("case", BEYOND)
 def test_what_is_too_large_is_known_from_the_header(case: str) -> None:
     with pytest.raises(LimitExceeded, match=rf"{case} is \d") as caught:
-        check_header(BEYOND[case]())
+        check_header(BEYOND[case](), padded=True)
     assert isinstance(caught.value.value, int)
 
 
 def test_volume_at_the_ceiling_is_allowed() -> None:
-    check_header(replace(PLAIN, shape=(1024, 1024, 1024), factor=(8, 8, 8), cell=(2, 2, 2)))
+    check_header(replace(PLAIN, shape=(1024, 1024, 1024), factor=(8, 8, 8), cell=(2, 2, 2)), padded=True)
+    check_header(replace(PLAIN, shape=(2048, 2048, 2048), factor=(8, 8, 8), cell=(4, 4, 4)))
     check_header(replace(PLAIN, shape=(512, 512, 512), factor=(1, 1, 1)), masked=False)
     check_header(refined_at(1024))
     check_header(refined_at(512, dtype="float32", refine_unit=0.0))

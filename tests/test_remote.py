@@ -96,7 +96,7 @@ def test_a_box_reads_its_bricks(server):
     box = slice(16, 32), slice(32, 64), slice(0, 32)
     assert np.array_equal(file.read(box), ARRAY[box])
     _, sections = container.read(server.blob)
-    rows, count = sections.streams(), len(file.header.refine_bricks)
+    rows, count = sections.chunks("LATT"), len(file.header.bricks)
     brick = sum(row.length for row in rows[6::count])
     most = brick + len(rows) // count * remote.GAP  # what lies between two ranges is read along
     assert brick - remote.FRONT < sum(server.given) - opened < min(most, 0.5 * len(server.blob))

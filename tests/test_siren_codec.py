@@ -28,7 +28,9 @@ def test_a_box_has_the_bits_of_the_whole(base, low, high, threads):
 
 def test_only_tiles_that_a_box_crosses_are_read(base, monkeypatch):
     read = []
-    monkeypatch.setattr(codec.SirenTiles, "_values", lambda self, k, box: (read.append(k), read_nothing)[1])
+    monkeypatch.setattr(
+        codec.SirenTiles, "_values", lambda self, k, data, box: (read.append(k), read_nothing)[1]
+    )
     read_nothing = (np.empty((0, 3), np.int64), np.empty(0))
     base.read(base.boxes[2])
     assert read == [2]

@@ -6,17 +6,18 @@ Invariant: options decide which values are coded (`admission`), and change no fa
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 from inrcodec.encoder import admission, forecast
 from inrcodec.encoder.forecast import Sample
 from inrcodec.encoder.options import ResolvedOptions
-from inrcodec.entropy.padding import encode_bits
 from inrcodec.errors import CorruptFile, InputError
 from inrcodec.format.fields import LONGEST_TEXT, MOST_ENTRIES, SCALARS, TEXT
+from inrcodec.layers import padding
 from inrcodec.volume import metrics, modality
-from inrcodec.volume.padding import padding_masks
+from inrcodec.volume.bricks import Bricks
 from inrcodec.volume.value_range import Range
 from inrcodec.volume.volume import Volume
 
@@ -27,7 +28,6 @@ class Facts:
 
     volume: Volume  # the source; its modality is settled
     span: Range  # smallest and largest stored value that is signal
-    padding: bytes  # section PADM, the voxels that hold the padding value; empty where there are none
     notices: tuple[str, ...] = ()  # what the user should know about the source
 
     @classmethod
@@ -44,8 +44,7 @@ class Facts:
         refuse_unstorable(volume)
         span = volume.value_range
         known, notices = modality.with_modality(volume, stated)
-        masks = padding_masks(known)
-        return cls(known, span, b"" if masks is None else encode_bits(masks), tuple(notices))
+        return cls(known, span, tuple(notices))
 
     @property
     def peak(self) -> float:
@@ -55,6 +54,13 @@ class Facts:
     @property
     def is_constant(self) -> bool:
         return self.span.low == self.span.high
+
+    @cached_property
+    def padding(self) -> Mapping[str, bytes]:
+        """Section of the voxels that hold the padding value, of a volume that is one brick."""
+        return padding.encode_all(
+            self.volume.array, self.volume.padding, Bricks.of(self.volume.shape, self.volume.shape)
+        )
 
     @cached_property
     def part(self) -> Volume:

@@ -23,7 +23,6 @@ from inrcodec.volume.box import Shape, lowres_shape
 from inrcodec.volume.value_range import unit_rows
 
 CELL = 2  # edge of a mask cell in low-res voxels: on the head 0.5 kB where single voxels cost 1.9 kB (zstd)
-EMPTY_FACTOR = 8  # of a file without networks: the fewest low-res voxels to say nothing about
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,8 +73,5 @@ def downsample(
     return Lowres(values, factor, background, cell, activity.active_cells(values, background, cell))
 
 
-def empty(shape: Shape) -> Lowres:
-    """The low-res volume of a file without networks: nothing of it is active."""
-    z, y, x = (min(EMPTY_FACTOR, n) for n in shape)
-    low = lowres_shape(shape, (z, y, x))
-    return Lowres(np.zeros(low), (z, y, x), 0.0, low, np.zeros((1, 1, 1), np.bool_))
+NONE = Lowres(np.zeros((1, 1, 1)), (1, 1, 1), 0.0, (1, 1, 1), np.zeros((1, 1, 1), np.bool_))
+"""Of a file without networks: nothing of it is active."""

@@ -19,7 +19,7 @@ from inrcodec.errors import TargetNotReached
 from inrcodec.file import InrvFile
 from inrcodec.format.header import LANCZOS, Header
 from inrcodec.layers.decode_options import DecodeOptions
-from inrcodec.layers.upsample import Upsampling, padding_of, with_noise
+from inrcodec.layers.upsample import Padding, Upsampling, with_noise
 from inrcodec.progress import Progress
 from inrcodec.volume.arrays import Float
 
@@ -54,8 +54,8 @@ def refinement(
 ) -> Measured:
     """Decode a file with a refinement, with the networks of a base in front of it or with none."""
     header = replace(plan.header if base is None else base.header, psnr_lanczos=None, **layer.fields)
-    sections = {**(Fitted(plan, None) if base is None else base).sections, **layer.sections}
-    result = Outcome(plan)
+    sections = {**({} if base is None else base.sections), **layer.sections}
+    result = Outcome(plan, header)
     report = None if progress is None else lambda _, done: progress("verify", done)
     how = DecodeOptions(threads=plan.options.threads)
     for slab in InrvFile.from_sections(header, sections).slabs(options=how, progress=report):
@@ -86,9 +86,11 @@ def _upsampled(
     """The header that states the low-res error, and both ways to bring the resolution back."""
     active = plan.lowres.active
     header = with_noise(plan.header, squared_error(lowres, plan.lowres.target, active))
-    lanczos, model = Outcome(plan), None if header.sr == LANCZOS else Outcome(plan)
+    lanczos, model = Outcome(plan, header), None if header.sr == LANCZOS else Outcome(plan, header)
     how = DecodeOptions(threads=plan.options.threads)
-    upsampling = Upsampling(header, active, padding_of(header, sections))
+    upsampling = Upsampling(
+        header, active, Padding.of(header, InrvFile.from_sections(header, sections).sections)
+    )
     for slab in upsampling.slabs(lowres, how, plain=True):
         lanczos.add(slab.start, slab.stop, slab.plain)
         if model is not None:

@@ -25,12 +25,12 @@ from inrcodec.volume.metrics import Errors, WindowErrors
 class Outcome:
     """Errors and digest of one way to decode a file, slab by slab."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, header: Header) -> None:
         facts = plan.facts
         self.source = facts.volume.array
         self.errors = Errors(facts.peak)
         self.windows = WindowErrors(windows.error_windows(plan.options.focus, facts.volume, facts.span))
-        self._digest = Digest()
+        self._digest = Digest(header.bricks)
 
     def add(self, start: int, stop: int, stored: Array) -> None:
         """Take in the decoded slices ``[start, stop)``."""
@@ -40,7 +40,7 @@ class Outcome:
 
     @property
     def digest(self) -> bytes:
-        """BLAKE2b-128 of the decoded volume."""
+        """Of the decoded volume."""
         return self._digest.value
 
 
@@ -69,7 +69,8 @@ class Measured:
     @cached_property
     def blob(self) -> bytes:
         """The file."""
-        return container.pack(list({"HEAD": self.header.to_bytes(), **self.sections}.items()))
+        found = {"HEAD": self.header.to_bytes(), **self.sections}
+        return container.pack([(name, found[name]) for name in container.KNOWN if name in found])
 
     def check(self) -> None:
         """Refuse a file that is larger than was requested, or that no reader would take."""

@@ -13,18 +13,19 @@ from math import prod
 from typing import Any
 
 from inrcodec._version import __version__
+from inrcodec.encoder import networks
 from inrcodec.encoder.facts import Facts
 from inrcodec.encoder.grid_search import Choice
 from inrcodec.encoder.lowres import Lowres
 from inrcodec.encoder.networks import Networks
 from inrcodec.encoder.options import ResolvedOptions
 from inrcodec.format import container, header_checks, limits
-from inrcodec.format.header import LANCZOS, NOISE_STEPS, Header
+from inrcodec.format.header import LANCZOS, NO_CODER, NOISE_STEPS, Header
 from inrcodec.layers.base.siren import companding
 from inrcodec.volume.arrays import Float
 
 # What the header says of the volume as the volume itself says it.
-FROM_VOLUME = ("shape", "affine", "ndim", "rescale", "modality", "unit", "padding", "description")
+FROM_VOLUME = ("shape", "affine", "rescale", "modality", "unit", "padding", "description")
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,33 +45,43 @@ class Plan:
     @cached_property
     def header(self) -> Header:
         """The file's header, without its quality."""
-        volume, span, low, layout = self.facts.volume, self.facts.span, self.lowres, self.networks.layout
+        volume, span = self.facts.volume, self.facts.span
         scales = volume.slice_rescale
-        mask: dict[str, Any] = {} if low.cells is None else {"background": low.background, "cell": low.cell}
         return Header(
             dtype=volume.array.dtype.name,
+            axes="zyx"[3 - volume.ndim :],
             low=span.low,
             high=span.high,
-            factor=low.factor,
-            layers=layout.layers,
-            width=layout.width,
-            omega=layout.omega,
             slice_rescale=() if scales is None else tuple(map(tuple, scales.tolist())),
-            tiles=self.networks.parts,
-            cuts=self.networks.cuts,
-            companding=self.curve,
             version=__version__,
             seed=self.options.seed,
             **{name: getattr(volume, name) for name in FROM_VOLUME},
+            **self._lowres,
+        )
+
+    @property
+    def _lowres(self) -> dict[str, Any]:
+        """Header fields of the low-res volume."""
+        low, layout = self.lowres, self.networks.layout
+        if self.networks is networks.NONE:
+            return {"coder": NO_CODER}
+        mask: dict[str, Any] = {} if low.cells is None else {"background": low.background, "cell": low.cell}
+        return {
+            "factor": low.factor,
+            "layers": layout.layers,
+            "width": layout.width,
+            "omega": layout.omega,
+            "tiles": self.networks.parts,
+            "cuts": self.networks.cuts,
+            "companding": self.curve,
             **mask,
             **self.model,
-        )
+        }
 
     @cached_property
     def masks(self) -> Mapping[str, bytes]:
         """Sections of the active low-res cells and of the padding, where there are any."""
-        padding = {"PADM": self.facts.padding} if self.facts.padding else {}
-        return {**self.lowres.sections, **padding}
+        return {**self.lowres.sections, **self.facts.padding}
 
     @cached_property
     def overhead(self) -> int:

@@ -66,7 +66,7 @@ def for_lowres(facts: Facts, options: ResolvedOptions, grid: Choice, low: Lowres
 
 def without_networks(facts: Facts, options: ResolvedOptions) -> Plan:
     """The plan of a file that a refinement makes alone."""
-    low = lowres.empty(facts.volume.shape)
+    low = lowres.NONE
     return Plan(facts, options, Choice(low.factor, ""), low, (), model_choice.PLAIN, networks.NONE)
 
 

@@ -31,12 +31,12 @@ class Layer:
     """A coded refinement."""
 
     fields: dict[str, Any]  # of the header
-    sections: dict[str, bytes]  # LIDX and LATT
+    sections: dict[str, bytes]  # of the padding, LIDX and LATT
     stored: NDArray[Any]  # (z, y, x), stored values that it decodes to
 
     @property
     def size(self) -> int:
-        """Bytes of both sections."""
+        """Bytes of the sections."""
         return sum(map(len, self.sections.values()))
 
     @property
@@ -71,7 +71,7 @@ class Refiner:
         coding = Coding(scale=scale, lattice=lattice, up=added, padding=self.volume.padding)
         sections, stored = coding.sections(self.volume.array, self.bricks, self.threads, progress)
         fields = {"refine_axes": axes, "refine_steps": lattice.steps, "refine_unit": unit}
-        fields["refine_edges"] = () if len(self.bricks) == 1 else self.bricks.edges
+        fields["brick"] = () if len(self.bricks) == 1 else self.bricks.edges
         return Layer(fields, sections, stored)
 
     @property

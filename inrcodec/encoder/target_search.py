@@ -64,7 +64,7 @@ def forecast(facts: Facts, options: ResolvedOptions) -> Forecasts:
         layer = bounded.with_psnr(facts.part, facts.span, options)
     except (InputError, TargetNotReached):  # no values that a refinement could count
         return Forecasts(grids, networks, None)
-    size = len(facts.padding) + layer.size * facts.volume.shape[0] // facts.part.shape[0]
+    size = layer.size * facts.volume.shape[0] // facts.part.shape[0]
     return Forecasts(grids, networks, size)
 
 

@@ -21,7 +21,7 @@ from inrcodec.format.sections import Sections
 from inrcodec.layers.base.coders import Base, base_of
 from inrcodec.layers.decode_options import REFERENCE, DecodeOptions
 from inrcodec.layers.lattice.layer import STAGE, Refinement
-from inrcodec.layers.upsample import Planes, Upsampling, check_model, padding_of, slabs_of, span_of
+from inrcodec.layers.upsample import Padding, Upsampling, check_model, slabs_of, span_of
 from inrcodec.layers.upsample import Slab as Slab
 from inrcodec.parallel import thread_count
 from inrcodec.progress import Progress, one_stage, shares
@@ -62,9 +62,9 @@ class Decoder:
         return Upsampling(self.header, self.require_base().active, self.padding)
 
     @cached_property
-    def padding(self) -> Planes | None:
+    def padding(self) -> Padding | None:
         """Which voxels hold the padding value."""
-        return padding_of(self.header, self.sections)
+        return Padding.of(self.header, self.sections)
 
     @cached_property
     def levels(self) -> tuple[Level, ...]:
@@ -92,7 +92,7 @@ class Decoder:
     def require_base(self, option: str | None = None, value: object = None) -> Base:
         """The coder of the low-res volume; raises `UsageError` where there is none."""
         if self.base is None:
-            cut = self.missing > 0 or "WGHT" not in self.sections
+            cut = self.missing > 0 or self.header.has_lowres
             cause = "what was read of this file has no networks" if cut else "this file has no networks"
             cause += " and so no low-res volume" if option != "quality" else ""
             remedy = ", or read more bytes" if cut else ""
@@ -215,7 +215,7 @@ class Decoder:
         z, *others = voxels
         rows, columns = (slice(part.start, part.stop, part.step) for part in others)
         for index, plane in zip(z, stored, strict=True):
-            plane[self.padding[index][rows, columns]] = plane.dtype.type(self.header.padding or 0)
+            plane[self.padding.part(index, rows, columns)] = plane.dtype.type(self.header.padding or 0)
 
 
 def contiguous(box: BoxLike, shape: Shape) -> Box | None:

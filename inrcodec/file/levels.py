@@ -81,7 +81,7 @@ def _lattices(header: Header) -> list[int]:
     spacing, or an axis has one brick, do they make one lattice of the volume.
     """
     found, halved = [], set[int]()
-    bricks, axes = header.refine_bricks, header.refine_axes
+    bricks, axes = header.bricks, header.refine_axes
     for steps in range(len(axes), 0, -1):
         spacing = scan.spacing_of(axes[steps - 1 :])
         parts = zip(bricks.edges, bricks.counts, spacing, strict=True)

@@ -132,7 +132,7 @@ class OpenFile:
 
     def digest(self, options: DecodeOptions = REFERENCE) -> bytes:
         """BLAKE2b-128 of the decoded voxels, here and now; the header has the encoder's."""
-        digest = Digest()
+        digest = Digest(self.header.bricks)
         for slab in self._decoder.slabs(None, self._decoder.level(0, options), options):
             digest.add(slab.stored)
         return digest.value

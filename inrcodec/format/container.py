@@ -21,7 +21,7 @@ from inrcodec import validate
 from inrcodec.errors import CorruptFile, LimitExceeded, UnsupportedFile, UsageError
 from inrcodec.format import limits
 from inrcodec.format.header import Header
-from inrcodec.format.sections import STREAM, Entry, Place
+from inrcodec.format.sections import CHUNKED, Entry, Place, row_of
 from inrcodec.format.sections import Sections as Sections
 from inrcodec.format.source import ByteSource, opened
 from inrcodec.format.source import Source as Source
@@ -38,9 +38,8 @@ MAJOR, MINOR = 1, 0
 PREFIX = Struct("<8sHHIQ")  # magic, major, minor, number of sections, bytes of the file
 ENTRY = Struct("<4sQI")  # ID, length, CRC-32
 CHECK = Struct("<I")
-KNOWN = ("HEAD", "MASK", "PADM", "INDX", "WGHT", "LIDX", "LATT")
-GRADUAL = "LATT"  # of use in part: its streams have checksums of their own
-REQUIRED = ("HEAD", "INDX", "WGHT")
+KNOWN = ("HEAD", "MASK", "PIDX", "PADM", "INDX", "WGHT", "LIDX", "LATT")
+GRADUAL = "LATT"  # of use in part, where the end of a file was not read
 _ID = re.compile(r"[A-Za-z][A-Za-z0-9]{3}")
 
 
@@ -143,11 +142,10 @@ def open_sections(source: Source, most: int | str | None = None) -> tuple[Header
     with _named(source):
         table, sections = _sections(opened(source), front)
         stated = {entry.name: entry.length for entry in table.entries}
-        missing = [name for name in REQUIRED if name not in stated]
-        if missing:
-            raise CorruptFile(f"file has no section {missing[0]}", value=missing)
+        if "HEAD" not in stated:
+            raise CorruptFile("file has no section HEAD", value=list(stated))
         header = Header.from_bytes(sections["HEAD"], table.minor)
-        limits.check_header(header, "MASK" in stated)
+        limits.check_header(header, "MASK" in stated, "PADM" in stated)
         _check_fit(header, stated)
         return header, sections
 
@@ -191,17 +189,24 @@ def _named(source: Source) -> Iterator[None]:
 
 def _check_fit(header: Header, lengths: Mapping[str, int]) -> None:
     """Refuse sections that the header does not describe."""
-    tiles, steps = prod(header.tiles), len(header.refine_steps)
-    if lengths["INDX"] != 4 * tiles:
-        length = lengths["INDX"]
-        raise CorruptFile(f"index of {length} bytes does not fit {tiles} tiles", value=length)
-    if not bool(steps) == ("LIDX" in lengths) == ("LATT" in lengths):
-        raise CorruptFile("header and sections differ on whether there is a refinement")
-    if lengths.get("LIDX", 0) != STREAM.size * steps * len(header.refine_bricks):
-        length = lengths["LIDX"]
-        raise CorruptFile(f"index of {length} bytes does not fit the refinement", value=length)
-    if "PADM" in lengths and header.padding is None:
+    steps, bricks, padded = len(header.refine_steps), len(header.bricks), "PADM" in lengths
+    groups = {
+        "low-res volume": (header.has_lowres, ("INDX", "WGHT")),
+        "refinement": (steps > 0, ("LIDX", "LATT")),
+        "padding mask in bricks": (padded and bricks > 1, ("PIDX",)),
+    }
+    for what, (is_there, names) in groups.items():
+        if any((name in lengths) != is_there for name in names):
+            raise CorruptFile(f"header and sections differ on whether there is a {what}", value=names)
+    if "MASK" in lengths and not header.has_lowres:
+        raise CorruptFile("file has a mask of a low-res volume that it has not")
+    if padded and header.padding is None:
         raise CorruptFile("file has a padding mask but no padding value")
+    rows = {"INDX": prod(header.tiles), "LIDX": steps * bricks, "PIDX": bricks}
+    for name, count in rows.items():
+        if name in lengths and lengths[name] != row_of(name, lengths).size * count:
+            length = lengths[name]
+            raise CorruptFile(f"section {name} of {length} bytes does not index {count} chunks", value=length)
 
 
 def _read_table(source: ByteSource, most: int | None) -> Table:
@@ -262,7 +267,8 @@ def _check_entries(entries: list[Entry], total: int) -> None:
         if name[0].isupper() and name not in KNOWN:
             raise UnsupportedFile(f"file needs section {name}, unknown here: update inrcodec", value=name)
     for entry in entries:
-        ceiling = {"HEAD": limits.HEADER, GRADUAL: limits.FILE}.get(entry.name, limits.SECTION)
+        ceiling = limits.FILE if entry.name in CHUNKED else limits.SECTION
+        ceiling = limits.HEADER if entry.name == "HEAD" else ceiling
         limits.check(f"length of section {entry.name}", entry.length, ceiling)
     limits.check("length of the file", total, limits.FILE)
     expected = table_size(len(entries)) + sum(entry.length for entry in entries)

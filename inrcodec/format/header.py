@@ -33,6 +33,7 @@ from inrcodec.format.fields import (
 )
 from inrcodec.format.header_checks import DTYPES as DTYPES
 from inrcodec.format.header_checks import LANCZOS as LANCZOS
+from inrcodec.format.header_checks import NO_CODER as NO_CODER
 from inrcodec.format.header_checks import NOISE_STEPS as NOISE_STEPS
 from inrcodec.volume.box import Shape, lowres_shape
 from inrcodec.volume.bricks import Bricks
@@ -47,37 +48,39 @@ class Header:
     Attributes
     ----------
     shape : (z, y, x)
-        Voxels of the volume.
+        Voxels of the volume; 1 along an axis that it has not.
+    axes, brick : str, tuple of int
+        Axes that the volume has, "zyx" or "yx"; voxels of a brick (z, y, x), empty if the volume is one.
     dtype : str
         NumPy name of the stored type.
     affine : ndarray, (4, 4), float64
         Voxel index (x, y, z, 1) to LPS millimetres.
     low, high : float
         Stored values of -1 and +1 in unit range.
-    factor : (z, y, x)
-        Lanczos factors, 1 ... 8.
+    coder, factor : str, (z, y, x)
+        Coder of the low-res volume, "none" where there is none; Lanczos factors, 1 ... 8.
     layers, width : int
         Hidden layers, and neurons of each.
     tiles, cuts : (tz, ty, tx), tuple of int
         Boxes along each axis; first index of each next box in k-d order.
-    ndim, rescale, slice_rescale, modality, unit, padding, description
+    rescale, slice_rescale, modality, unit, padding, description
         As in `Volume`; no scales of slices are an empty tuple.
     kernel, companding
         Down-sampling; nodes of the curve between low-res values and the networks' (`companding`).
     background, cell, mask_method
         Unit value of inactive voxels, not companded; edges of a mask cell in low-res voxels; coder of MASK.
-    kind, omega, weights_method
-        Network, its frequency, coder of WGHT.
+    omega, weights_method
+        Frequency of the networks, coder of WGHT.
     sr, sr_sha256, sr_window, sr_noise, sr_ensemble
         Super-resolution model, SHA-256 of its weights, physical values of its -1 and +1; noise level of the
         low-res volume, `NOISE_STEPS` to 1 in its window; mirror images whose results are averaged.
-    refine_axes, refine_steps, refine_edges, refine_unit, bound
+    refine_axes, refine_steps, refine_unit, bound
         Axis that each stage of the refinement halves; quantisation steps of its first lattice and of each
-        stage, empty without a refinement; voxels of a brick, empty if the volume is one; stored units of an
-        integer (0: the bits of a float); promised bound of the physical error, if any.
+        stage, empty without a refinement; stored units of an integer (0: the bits of a float); promised bound
+        of the physical error, if any.
     psnr, psnr_lanczos, peak, max_error, digest
         PSNR in dB (inf: lossless), also by Lanczos alone where there is a model; its peak in stored units;
-        largest error in physical units; BLAKE2b-128 of the decoded array (C order, little-endian).
+        largest error in physical units; digest of the decoded bricks (`inrcodec.format.digest`).
     version, seed
         Of the encoder.
     """
@@ -87,12 +90,14 @@ class Header:
     affine: NDArray[np.float64]
     low: float
     high: float
-    factor: Shape
-    layers: int
-    width: int
-    tiles: Shape
-    cuts: tuple[int, ...]
-    ndim: int = 3
+    axes: str = "zyx"
+    brick: tuple[int, ...] = ()
+    coder: str = "siren"
+    factor: Shape = (1, 1, 1)
+    layers: int = 0
+    width: int = 0
+    tiles: Shape = (1, 1, 1)
+    cuts: tuple[int, ...] = ()
     rescale: tuple[float, float] = (1.0, 0.0)
     slice_rescale: tuple[tuple[float, float], ...] = ()
     modality: str = ""
@@ -104,7 +109,6 @@ class Header:
     background: float = 0.0
     cell: Shape = (1, 1, 1)
     mask_method: int = 1
-    kind: str = "siren"
     omega: float = 30.0
     weights_method: int = 1
     sr: str = LANCZOS
@@ -114,7 +118,6 @@ class Header:
     sr_ensemble: int = 1
     refine_axes: tuple[int, ...] = ()
     refine_steps: tuple[int, ...] = ()
-    refine_edges: tuple[int, ...] = ()
     refine_unit: float = 1.0
     bound: float | None = None
     psnr: float = inf
@@ -126,14 +129,24 @@ class Header:
     seed: int = 0
 
     @property
+    def ndim(self) -> int:
+        """Axes of the volume: 2 for an image."""
+        return len(self.axes)
+
+    @property
+    def has_lowres(self) -> bool:
+        """Whether there is a low-res volume; a refinement may stand alone."""
+        return self.coder != NO_CODER
+
+    @property
     def lowres_shape(self) -> Shape:
         """Low-res voxels, (z, y, x): ``ceil(n / factor)``."""
         return lowres_shape(self.shape, self.factor)
 
     @property
-    def refine_bricks(self) -> Bricks:
-        """The bricks of the refinement, each of which is coded by itself."""
-        z, y, x = self.refine_edges or self.shape
+    def bricks(self) -> Bricks:
+        """The bricks of the volume; refinement and padding of each are coded by themselves."""
+        z, y, x = self.brick or self.shape
         return Bricks(self.shape, (z, y, x))
 
     def to_bytes(self) -> bytes:
@@ -147,6 +160,8 @@ class Header:
         tree: dict[str, dict[str, Any]] = {}
         for (group, key), (attribute, kind) in FIELDS.items():
             value = getattr(self, attribute)
+            if attribute == "shape":
+                value = value[3 - self.ndim :]
             if value is not None and not _is_default(attribute, kind, value):
                 tree.setdefault(group, {})[key] = kind.emit(value)
         return messagepack.dumps(tree)
@@ -182,6 +197,7 @@ class Header:
                 values[attribute] = kind.parse(found[name])
             elif attribute not in DEFAULTS:
                 raise CorruptFile(f"header has no {'.'.join(name)}", value=name)
+        values["shape"] = header_checks.shape_of(values["shape"], values.get("axes", "zyx"))
         header = cls(**values)
         header_checks.check(header)
         if header.to_bytes() != messagepack.dumps(_known(tree)):
@@ -193,10 +209,11 @@ MINOR = 0  # minor version of the format that FIELDS describes
 
 # (group, key) in the file -> attribute and type.
 FIELDS: dict[tuple[str, str], tuple[str, Kind]] = {
-    ("volume", "shape"): ("shape", integers(3)),
+    ("volume", "axes"): ("axes", TEXT),
+    ("volume", "shape"): ("shape", integers(None)),
+    ("volume", "brick"): ("brick", integers(None)),
     ("volume", "dtype"): ("dtype", TEXT),
     ("volume", "affine"): ("affine", AFFINE),
-    ("volume", "ndim"): ("ndim", INTEGER),
     ("volume", "rescale"): ("rescale", numbers(2)),
     ("volume", "slice_rescale"): ("slice_rescale", PAIRS),
     ("volume", "modality"): ("modality", TEXT),
@@ -205,6 +222,7 @@ FIELDS: dict[tuple[str, str], tuple[str, Kind]] = {
     ("volume", "about"): ("description", SCALARS),
     ("range", "low"): ("low", NUMBER),
     ("range", "high"): ("high", NUMBER),
+    ("lowres", "coder"): ("coder", TEXT),
     ("lowres", "factor"): ("factor", integers(3)),
     ("lowres", "kernel"): ("kernel", TEXT),
     ("lowres", "companding"): ("companding", integers(None)),
@@ -215,7 +233,6 @@ FIELDS: dict[tuple[str, str], tuple[str, Kind]] = {
     ("net", "width"): ("width", INTEGER),
     ("net", "tiles"): ("tiles", integers(3)),
     ("net", "cuts"): ("cuts", integers(None)),
-    ("net", "kind"): ("kind", TEXT),
     ("net", "omega"): ("omega", NUMBER),
     ("net", "method"): ("weights_method", INTEGER),
     ("sr", "id"): ("sr", TEXT),
@@ -225,7 +242,6 @@ FIELDS: dict[tuple[str, str], tuple[str, Kind]] = {
     ("sr", "ensemble"): ("sr_ensemble", INTEGER),
     ("refine", "axes"): ("refine_axes", integers(None)),
     ("refine", "steps"): ("refine_steps", integers(None)),
-    ("refine", "brick"): ("refine_edges", integers(None)),
     ("refine", "unit"): ("refine_unit", NUMBER),
     ("refine", "bound"): ("bound", NUMBER),
     ("quality", "psnr"): ("psnr", NUMBER),

@@ -7,6 +7,7 @@ Invariant: a header that passes is sound in itself; what is too large is for `li
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import fields
 from itertools import pairwise
 from math import isfinite
 from typing import TYPE_CHECKING
@@ -25,9 +26,16 @@ if TYPE_CHECKING:
 
 DTYPES = tuple(sorted(dtype.name for dtype in volume.DTYPES))
 LANCZOS = "lanczos"
+NO_CODER = "none"  # of a low-res volume that there is not
+AXES = ("zyx", "yx")
 LARGEST_OMEGA = 1000.0
 NOISE_STEPS = 4096  # per 1, which is half of a model's window: half a Hounsfield unit each
 LARGEST_STEP = 1 << 32  # of the refinement's quantisation
+OF_LOWRES = (
+    *("factor", "kernel", "companding", "background", "cell", "mask_method", "layers", "width", "tiles"),
+    *("cuts", "omega", "weights_method", "sr", "sr_sha256", "sr_window", "sr_noise", "sr_ensemble"),
+    *("psnr_lanczos",),
+)
 ONE = 1 << 15  # integer of unit value 1 among the nodes of a companding curve
 MOST = 8  # nodes between the ends of the curve
 
@@ -41,8 +49,9 @@ def check(header: Header) -> None:
     """
     known = {
         "type": (header.dtype, DTYPES),
+        "name of the axes": (header.axes, AXES),
         "kernel": (header.kernel, ("lanczos3",)),
-        "network": (header.kind, ("siren",)),
+        "coder of the low-res volume": (header.coder, ("siren", NO_CODER)),
         "coder of weights": (header.weights_method, (1,)),
         "coder of masks": (header.mask_method, (1,)),
     }
@@ -61,7 +70,8 @@ def check(header: Header) -> None:
 def _impossible(header: Header) -> Iterator[tuple[str, bool]]:
     """Names of fields, and whether their value is out of range."""
     yield "shape", min(header.shape) < 1
-    yield "number of dimensions", header.ndim not in (2, 3) or (header.ndim == 2 and header.shape[0] != 1)
+    yield "shape for its axes", header.ndim == 2 and header.shape[0] != 1
+    yield "brick", bool(header.brick) and not _are_bricks(header)
     yield "affine", is_singular(header.affine[:3, :3])
     yield "rescale", header.rescale[0] == 0
     yield "rescale of slices", bool(header.slice_rescale) and not _scales_slices(header)
@@ -73,11 +83,15 @@ def _impossible(header: Header) -> Iterator[tuple[str, bool]]:
     yield "companding", not is_curve(header.companding)
     yield "background", not -1 <= header.background <= 1
     yield "mask cell", min(header.cell) < 1
-    yield "network", min(header.layers, header.width) < 1 or not 0 < header.omega <= LARGEST_OMEGA
-    yield (
-        "number of tiles",
-        any(not 1 <= t <= n for t, n in zip(header.tiles, header.lowres_shape, strict=True)),
-    )
+    if header.has_lowres:
+        yield "network", min(header.layers, header.width) < 1 or not 0 < header.omega <= LARGEST_OMEGA
+        yield (
+            "number of tiles",
+            any(not 1 <= t <= n for t, n in zip(header.tiles, header.lowres_shape, strict=True)),
+        )
+    else:
+        yield "low-res volume, which it says is not there", _states_lowres(header)
+        yield "volume: there is nothing to decode", not header.refine_steps
     yield "super-resolution hash", (header.sr == LANCZOS) != (header.sr_sha256 == b"")
     yield "super-resolution window", not _has_window(header)
     yield "noise", not 0 <= header.sr_noise <= (0 if header.sr == LANCZOS else NOISE_STEPS)
@@ -85,6 +99,33 @@ def _impossible(header: Header) -> Iterator[tuple[str, bool]]:
     yield "refinement", not _is_refinement(header)
     yield "quality", min(header.peak, header.max_error) < 0
     yield "seed", header.seed < 0
+
+
+def shape_of(lengths: tuple[int, ...], axes: str) -> tuple[int, int, int]:
+    """Voxels along (z, y, x), from those along the axes that a volume has.
+
+    Raises
+    ------
+    UnsupportedFile
+        Axes that this version does not know.
+    CorruptFile
+        Not a length for each.
+    """
+    if axes not in AXES:
+        known = ", ".join(AXES)
+        raise UnsupportedFile(
+            f"axes {axes!r} are unknown to this version ({known}), update inrcodec", value=axes
+        )
+    if len(lengths) != len(axes):
+        raise CorruptFile(f"header has {len(lengths)} lengths for axes {axes!r}", value=lengths)
+    z, y, x = (1, *lengths)[-3:]
+    return z, y, x
+
+
+def _states_lowres(header: Header) -> bool:
+    """Whether a header that has no low-res volume says something of one."""
+    defaults = {f.name: f.default for f in fields(header)}
+    return any(getattr(header, name) != defaults[name] for name in OF_LOWRES)
 
 
 def _scales_slices(header: Header) -> bool:
@@ -103,10 +144,8 @@ def _is_refinement(header: Header) -> bool:
     """Whether the halvings fit the shape, with a step for each and for the first lattice."""
     axes, steps = header.refine_axes, header.refine_steps
     if not steps:
-        return not (axes or header.refine_edges) and header.refine_unit == 1 and header.bound is None
-    if header.refine_edges and not _are_bricks(header):
-        return False
-    halved = [(n, axes.count(k)) for k, n in enumerate(header.refine_edges or header.shape)]
+        return not axes and header.refine_unit == 1 and header.bound is None
+    halved = [(n, axes.count(k)) for k, n in enumerate(header.brick or header.shape)]
     floats = np.dtype(header.dtype).kind == "f"
     return (
         set(axes) <= {0, 1, 2}
@@ -121,7 +160,7 @@ def _is_refinement(header: Header) -> bool:
 
 def _are_bricks(header: Header) -> bool:
     """Whether the edges cut the volume, and every coarser lattice goes through all bricks."""
-    edges, axes = header.refine_edges, header.refine_axes
+    edges, axes = header.brick, header.refine_axes
     if len(edges) != 3 or edges == header.shape:
         return False
     return all(

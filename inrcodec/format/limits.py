@@ -8,6 +8,8 @@ The same numbers are in the specification's chapter on limits.
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
 from math import prod
 from typing import TYPE_CHECKING
 
@@ -16,13 +18,15 @@ from inrcodec.errors import LimitExceeded
 if TYPE_CHECKING:
     from inrcodec.format.header import Header
 
-FILE = 1 << 30  # bytes of a file
-SECTION = 1 << 28  # bytes of a section, stored or decoded
+FILE = 1 << 40  # bytes of a file
+SECTION = 1 << 28  # bytes of a section that is read whole, or of a chunk of one that is not, decoded too
 SECTIONS = 64
 HEADER = 1 << 20  # bytes of the header; 65 536 tiles need 0.2 MiB of cuts
 VALUES = 1 << 17  # keys and values in the header, maps and arrays included: they cost more than their bytes
 DEPTH = 8  # maps and arrays inside each other; version 1.0 uses 3
-VOXELS = 1 << 30
+VOXELS = 1 << 36  # 4 096 x 4 096 x 4 096: never all in memory, see `check_memory`
+SLICE = 1 << 26  # voxels of a slice, of which a few are in memory while a volume is decoded
+BRICK = 1 << 30  # voxels of a brick whose padding or refinement is decoded
 AXIS = 65_535  # voxels along an axis
 LOWRES = 1 << 27  # low-res voxels: 512 x 512 x 512 at factor 1, 1 GiB of float64
 TILES = 65_536
@@ -33,12 +37,12 @@ WEIGHTS = 1 << 24  # of all networks together
 CELLS = 1 << 20  # of the activity mask: its coder is a plain loop
 INTEGERS = 1 << 32  # bytes of a brick's integers, which are all in memory while it is decoded
 FIRST = 1 << 12  # voxels of a brick's first lattice, which is one block
-STREAMS = 1 << 22  # of all bricks together: LIDX has 8 bytes for each
+CHUNKS = 1 << 22  # of a section: its index has 8 bytes for each
 WORK = 1 << 42  # multiply-adds of the low-res decode: a quarter of an hour on one core
 SUPERRES_WORK = 1 << 48  # multiply-adds of the super-resolution, ensemble included: hours on one core
 
 
-def check_header(header: Header, masked: bool = True) -> None:
+def check_header(header: Header, masked: bool = True, padded: bool = False) -> None:
     """Refuse a header that is too large to decode; the work of a model is checked by its card.
 
     Parameters
@@ -47,21 +51,26 @@ def check_header(header: Header, masked: bool = True) -> None:
         Sound in itself (see `Header.from_bytes`).
     masked : bool
         Whether the file has a MASK section.
+    padded : bool
+        Whether it has a PADM section.
 
     Raises
     ------
     LimitExceeded
         The quantity, its value and the ceiling are named.
     """
-    lowres = prod(header.lowres_shape)
+    lowres = prod(header.lowres_shape) if header.has_lowres else 0
     each = network_weights(header.layers, header.width)
     tiles = prod(header.tiles)
-    bricks = header.refine_bricks
+    bricks = header.bricks
+    in_bricks = padded or bool(header.refine_steps)
     first = prod(-(-n // 2 ** header.refine_axes.count(k)) for k, n in enumerate(bricks.edges))
     cells = prod(-(-n // c) for n, c in zip(header.lowres_shape, header.cell, strict=True))
     for name, value, ceiling in (
         ("longest axis", max(header.shape), AXIS),
         ("number of voxels", prod(header.shape), VOXELS),
+        ("number of voxels of a slice", prod(header.shape[1:]), SLICE),
+        ("number of voxels of a brick", prod(bricks.edges) if in_bricks else 0, BRICK),
         ("number of low-res voxels", lowres, LOWRES),
         ("number of tiles", tiles, TILES),
         ("number of hidden layers", header.layers, LAYERS),
@@ -70,7 +79,7 @@ def check_header(header: Header, masked: bool = True) -> None:
         ("number of multiply-adds", lowres * each, WORK),
         ("number of voxels in the first lattice", first if header.refine_steps else 0, FIRST),
         ("number of bytes of the refinement", _integer_bytes(header) * prod(bricks.edges), INTEGERS),
-        ("number of streams of the refinement", len(header.refine_steps) * len(bricks), STREAMS),
+        ("number of chunks", max(len(header.refine_steps), 1) * len(bricks), CHUNKS),
         ("number of mask cells", cells if masked else 0, CELLS),
     ):
         check(name, value, ceiling)
@@ -83,6 +92,24 @@ def _integer_bytes(header: Header) -> int:
     if header.refine_unit == 0:
         return 8 if header.dtype == "float32" else 4
     return 4 if (header.high - header.low) / header.refine_unit < 1 << 31 else 8
+
+
+def check_memory(what: str, count: int) -> None:
+    """Refuse an array of ``count`` bytes that the machine has no memory for.
+
+    Raises
+    ------
+    LimitExceeded
+        Rather than a process that the system ends while it fills the array.
+    """
+    with suppress(ValueError, OSError, AttributeError):  # a system that does not say how much it has
+        there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        if count > there:
+            raise LimitExceeded(
+                f"{what} takes {count / 2**30:.1f} GiB, this machine has {there / 2**30:.1f}: "
+                "read smaller boxes, or decode to a file",
+                value=count,
+            )
 
 
 def check(name: str, value: int, ceiling: int, remedy: str = "split the volume") -> None:

@@ -15,8 +15,13 @@ from zlib import crc32
 from inrcodec.errors import CorruptFile, UsageError
 from inrcodec.format.source import ByteSource
 
-STREAM = Struct("<II")  # row of LIDX: length, CRC-32
-_CHUNK = 1 << 20  # bytes of a section that are held while its checksum is computed
+CHUNKED = {"PADM": "PIDX", "WGHT": "INDX", "LATT": "LIDX"}
+"""Sections whose chunks can be read one by one, and the section with a row for each chunk."""
+
+ROW = Struct("<II")  # length, CRC-32
+SHORT = Struct("<I")  # length, in the index of weights that are read whole
+WHOLE = 1 << 16  # bytes of weights that are read whole: a checksum each would make a small file 1 % larger
+_PIECE = 1 << 20  # bytes of a section that are held while its checksum is computed
 
 
 class Entry(NamedTuple):
@@ -27,12 +32,12 @@ class Entry(NamedTuple):
     crc: int
 
 
-class Stream(NamedTuple):
-    """A row of LIDX: where a stream of the refinement lies in LATT, and its CRC-32."""
+class Chunk(NamedTuple):
+    """Where a chunk lies in its section, and its CRC-32; ``None`` in a section that is read whole."""
 
     start: int
     length: int
-    crc: int
+    crc: int | None
 
 
 class Place(NamedTuple):
@@ -41,6 +46,19 @@ class Place(NamedTuple):
     start: int
     length: int
     entry: Entry
+
+
+def row_of(index: str, lengths: Mapping[str, int]) -> Struct:
+    """The rows of an index, in a file whose sections have these lengths."""
+    return SHORT if index == "INDX" and lengths["WGHT"] <= WHOLE else ROW
+
+
+def index_of(name: str, bodies: Sequence[bytes]) -> bytes:
+    """The index of a section that is made of these chunks."""
+    index, length = CHUNKED[name], sum(map(len, bodies))
+    if row_of(index, {name: length}) is SHORT:
+        return b"".join(SHORT.pack(len(body)) for body in bodies)
+    return b"".join(ROW.pack(len(body), crc32(body)) for body in bodies)
 
 
 class Sections(Mapping[str, bytes]):
@@ -105,41 +123,51 @@ class Sections(Mapping[str, bytes]):
         """Read all that is there, and compare each checksum; raises `CorruptFile`."""
         for name, place in self._places.items():
             crc = 0
-            for start in range(0, place.length, _CHUNK):
-                crc = crc32(self.part(name, start, _CHUNK), crc)
+            for start in range(0, place.length, _PIECE):
+                crc = crc32(self.part(name, start, _PIECE), crc)
             if place.length == place.entry.length and crc != place.entry.crc:
                 raise self._damaged(f"section {name} has a wrong checksum", name)
-        if "LIDX" in self:
-            self.streams()
+        for name in CHUNKED:
+            self.chunks(name)
 
-    def streams(self) -> list[Stream]:
-        """The streams of the refinement that are there from end to end.
+    def chunks(self, name: str) -> list[Chunk]:
+        """The chunks of a section that are there from end to end; none of a section that has no index.
 
         Raises
         ------
         CorruptFile
             The index does not name every byte exactly once.
         """
-        if "LIDX" not in self or "LATT" not in self:
+        index = CHUNKED[name]
+        if index not in self or name not in self:
             return []
-        rows = list(STREAM.iter_unpack(self["LIDX"]))
-        ends = list(accumulate(length for length, _ in rows))
-        place, there = self._places.get("LATT"), self.lengths["LATT"]
-        if (ends[-1] if ends else 0) != (place.entry.length if place else there):
-            raise self._damaged("index and streams of the refinement differ in length", "LIDX")
-        streams = [Stream(end - n, n, crc) for end, (n, crc) in zip(ends, rows, strict=True)]
-        return [row for row in streams if row.start + row.length <= there]
+        place, there = self._places.get(name), self.lengths[name]
+        length = place.entry.length if place else there
+        row = row_of(index, {name: length})
+        if len(self[index]) % row.size:
+            raise self._damaged(f"section {index} has {len(self[index])} bytes, no whole rows", index)
+        rows = [(n, *crc) for n, *crc in row.iter_unpack(self[index])]
+        ends = list(accumulate(n for n, *_ in rows))
+        if (ends[-1] if ends else 0) != length:
+            raise self._damaged(f"the index {index} and its section {name} differ in length", index)
+        found = [
+            Chunk(end - n, n, crc[0] if crc else None) for end, (n, *crc) in zip(ends, rows, strict=True)
+        ]
+        return [chunk for chunk in found if chunk.start + chunk.length <= there]
 
-    def bodies(self, rows: Sequence[Stream]) -> list[bytes]:
-        """Streams of the refinement, read together; raises `CorruptFile`."""
-        if "LATT" in self._bodies or self._source is None:
-            found = [self.part("LATT", row.start, row.length) for row in rows]
+    def bodies(self, name: str, chunks: Sequence[Chunk]) -> list[bytes]:
+        """Chunks of a section, read together; raises `CorruptFile`."""
+        if any(chunk.crc is None for chunk in chunks):
+            whole = self[name]
+            return [whole[chunk.start : chunk.start + chunk.length] for chunk in chunks]
+        if name in self._bodies or self._source is None:
+            found = [self.part(name, chunk.start, chunk.length) for chunk in chunks]
         else:
-            start = self._places["LATT"].start
-            found = self._source.read_many([(start + row.start, row.length) for row in rows])
-        for row, body in zip(rows, found, strict=True):
-            if crc32(body) != row.crc:
-                raise self._damaged("a stream of the refinement has a wrong checksum", row.start)
+            start = self._places[name].start
+            found = self._source.read_many([(start + chunk.start, chunk.length) for chunk in chunks])
+        for chunk, body in zip(chunks, found, strict=True):
+            if crc32(body) != chunk.crc:
+                raise self._damaged(f"a chunk of section {name} has a wrong checksum", chunk.start)
         return found
 
     def close(self) -> None:

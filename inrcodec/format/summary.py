@@ -20,6 +20,7 @@ from inrcodec.volume.description import ALLOCATED, bits_of
 PARTS = {
     "HEAD": "header",
     "MASK": "mask",
+    "PIDX": "padding",
     "PADM": "padding",
     "INDX": "network",
     "WGHT": "network",
@@ -39,7 +40,6 @@ def bytes_by_part(lengths: Mapping[str, int], total: int) -> dict[str, int]:
 
 def facts(header: Header, lengths: Mapping[str, int]) -> dict[str, Any]:
     """Geometry, coding, quality and bytes of a file, in plain types; of networks only where it has any."""
-    has_networks = lengths.get("WGHT", 0) > 0 or not header.refine_steps
     total = container.file_size(lengths)
     voxels = int(np.prod(header.shape))
     psnr_lanczos = header.psnr if header.sr == LANCZOS else header.psnr_lanczos
@@ -59,11 +59,11 @@ def facts(header: Header, lengths: Mapping[str, int]) -> dict[str, Any]:
             "padding": header.padding,
             "range": [header.low, header.high],
         },
-        "codec": (_networks(header) if has_networks else {"network": None})
-        | {"refinement_steps": list(header.refine_steps), "brick": list(header.refine_bricks.edges)},
+        "codec": (_networks(header) if header.has_lowres else {"network": None})
+        | {"refinement_steps": list(header.refine_steps), "brick": list(header.bricks.edges)},
         "quality": {
             "psnr": header.psnr,
-            "psnr_lanczos": psnr_lanczos if has_networks else None,
+            "psnr_lanczos": psnr_lanczos if header.has_lowres else None,
             "peak": header.peak,
             "max_error": header.max_error,
             "bound": header.bound,
@@ -82,7 +82,7 @@ def _networks(header: Header) -> dict[str, Any]:
         "factor": list(header.factor),
         "kernel": header.kernel,
         "companding": _curve(header),
-        "network": header.kind,
+        "network": header.coder,
         "tiles": list(header.tiles),
         "layers": header.layers,
         "width": header.width,

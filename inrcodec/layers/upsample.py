@@ -10,7 +10,7 @@ Nothing of full resolution is held but a few slabs, and the floats of a slice on
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from math import sqrt
@@ -18,12 +18,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from inrcodec.entropy.padding import Planes as Planes
-from inrcodec.entropy.padding import decode_bits
 from inrcodec.errors import CorruptFile, UsageError
 from inrcodec.format.header import LANCZOS, NOISE_STEPS, Header
 from inrcodec.layers import resample
 from inrcodec.layers.decode_options import REFERENCE, DecodeOptions
+from inrcodec.layers.padding import Padding as Padding
 from inrcodec.layers.superres import registry
 from inrcodec.parallel import InterruptiblePool, thread_count
 from inrcodec.validate import did_you_mean
@@ -65,12 +64,12 @@ class Upsampling:
     ----------
     header : of the file.
     active : ndarray, (z, y, x), low-res voxels that are coded; only there a model adds to Lanczos.
-    padding : full-res voxels that hold the padding value, slice by slice, or ``None``.
+    padding : full-res voxels that hold the padding value, or ``None``.
     """
 
     header: Header
     active: Bool
-    padding: Planes | None
+    padding: Padding | None
 
     def support(self, box: Box, options: DecodeOptions = REFERENCE) -> Box:
         """The low-res voxels that a box, which is not empty, depends on."""
@@ -125,10 +124,9 @@ class Upsampling:
 
     def _fill(self, slab: Slab, z: int, lowres: Float, box: Box, layer: Layer | None) -> None:
         """One slice of a slab, a band of rows at a time."""
-        padding = None if self.padding is None else self.padding[z]
         for rows, unit in resample.up_slice(lowres, self.header.factor, self.header.shape, z, box):
             place = z - slab.start, slice(rows.start - box.low[1], rows.stop - box.low[1])
-            padded = None if padding is None else padding[rows, box.slices[2]]
+            padded = None if self.padding is None else self.padding.part(z, rows, box.slices[2])
             if slab.plain is not slab.stored:
                 slab.plain[place] = self._stored(unit, padded)
             if layer is not None:
@@ -237,16 +235,6 @@ def check_model(header: Header, sr: str | None) -> None:
             value=sr,
             option="sr",
         )
-
-
-def padding_of(header: Header, sections: Mapping[str, bytes]) -> Planes | None:
-    """Full-res voxels that hold the padding value; ``None`` where a file has none.
-
-    Raises
-    ------
-    CorruptFile, UnsupportedFile
-    """
-    return decode_bits(sections["PADM"], header.shape) if "PADM" in sections else None
 
 
 def _filled(slab: Slab, filling: list[Future[None]]) -> Slab:

@@ -1,4 +1,4 @@
-"""Coders of the low-res volume, found by the header's ``kind``.
+"""Coders of the low-res volume, found by the header's ``coder``.
 
 In: a header and sections.  Out: a `Base`, which reads any box of the low-res volume.
 Invariant: the bits of a voxel depend on nothing that was read before, beside it, or on how many threads.
@@ -44,19 +44,18 @@ CODERS: dict[str, Callable[[Header, Sections], Base]] = {"siren": SirenTiles}
 
 
 def base_of(header: Header, sections: Sections) -> Base | None:
-    """The low-res volume of a file, or ``None``: a refinement needs none, and may stand alone.
+    """The low-res volume of a file; ``None`` where it, or what was read of it, has none.
 
     Raises
     ------
     UnsupportedFile
         The coder is unknown here.
     """
-    stored = sections.lengths.get("WGHT")
-    if stored is None or (stored == 0 and header.refine_steps):
+    if not header.has_lowres or "WGHT" not in sections:
         return None
-    if header.kind not in CODERS:
+    if header.coder not in CODERS:
         known = ", ".join(CODERS)
         raise UnsupportedFile(
-            f"network {header.kind!r} is unknown here ({known}), update inrcodec", value=header.kind
+            f"coder {header.coder!r} is unknown here ({known}), update inrcodec", value=header.coder
         )
-    return CODERS[header.kind](header, sections)
+    return CODERS[header.coder](header, sections)

@@ -1,6 +1,6 @@
 """The bricks of a volume to the sections of its refinement; the way back is `layer`.
 
-In: stored values, and how they are counted and quantised.  Out: LIDX and LATT, and what they decode to.
+In: stored values, and how they are counted and quantised.  Out: sections, and what they decode to.
 Invariant: each brick is coded by itself, so that threads change no byte.
 """
 
@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
-from zlib import crc32
 
 import numpy as np
 
-from inrcodec.format.sections import STREAM
+from inrcodec.format.sections import index_of
+from inrcodec.layers import padding
 from inrcodec.layers.lattice import codec
 from inrcodec.layers.lattice.codec import Lattice, Source
 from inrcodec.layers.lattice.integers import Scale
@@ -43,7 +43,7 @@ class Coding:
     def sections(
         self, array: Array, bricks: Bricks, threads: int | None = None, progress: Progress | None = None
     ) -> tuple[dict[str, bytes], Array]:
-        """LIDX and LATT of stored values, (z, y, x), and the stored values that they decode to."""
+        """Sections of stored values, (z, y, x), padding too, and the stored values that they decode to."""
         workers = min(thread_count(threads), len(bricks))
         report = shares(progress, STAGE, [prod(brick.shape) for brick in bricks])
         streams: list[list[bytes]] = [[]] * len(bricks)
@@ -57,8 +57,8 @@ class Coding:
         with one_blas_thread():
             mapped(code, range(len(bricks)), workers)
         in_order = [brick[step] for step in range(len(self.lattice.steps)) for brick in streams]
-        rows = b"".join(STREAM.pack(len(s), crc32(s)) for s in in_order)
-        return {"LIDX": rows, "LATT": b"".join(in_order)}, decoded
+        coded = {"LIDX": index_of("LATT", in_order), "LATT": b"".join(in_order)}
+        return {**padding.encode_all(array, self.padding, bricks), **coded}, decoded
 
     def _brick(
         self, array: Array, box: Box, threads: int, report: Report | None

@@ -17,7 +17,7 @@ import numpy as np
 
 from inrcodec.errors import CorruptFile
 from inrcodec.format.header import Header
-from inrcodec.format.sections import Sections, Stream
+from inrcodec.format.sections import Chunk, Sections
 from inrcodec.layers.cache import Cache
 from inrcodec.layers.lattice import codec, scan
 from inrcodec.layers.lattice.codec import Lattice
@@ -53,13 +53,13 @@ class Refinement:
         )
         self.lattice = Lattice(axes=header.refine_axes, steps=header.refine_steps, most=self.scale.most)
 
-        self.bricks = header.refine_bricks
+        self.bricks = header.bricks
         self._decoded = Cache(KEPT)
 
     @cached_property
-    def _streams(self) -> list[Stream]:
+    def _streams(self) -> list[Chunk]:
         """Those that are there; of each step, one for each brick."""
-        return self.sections.streams()
+        return self.sections.chunks("LATT")
 
     @property
     def there(self) -> int:
@@ -177,7 +177,7 @@ class Refinement:
         kept: Array | None = self._decoded.get(key)
         if kept is not None:
             return kept
-        data = self.sections.bodies(self._rows(index, steps))
+        data = self.sections.bodies("LATT", self._rows(index, steps))
         integers = codec.decode(data, self.bricks[index].shape, self.lattice, threads, report, spaced=spaced)
         values = np.empty(integers.shape, self.header.dtype)
         for plane, wide in zip(values, integers, strict=True):  # intermediates are wide: few at a time
@@ -186,7 +186,7 @@ class Refinement:
             self._decoded.put(key, values, values.nbytes)
         return values
 
-    def _rows(self, index: int, steps: int) -> list[Stream]:
+    def _rows(self, index: int, steps: int) -> list[Chunk]:
         """The streams of a brick."""
         return self._streams[index :: len(self.bricks)][:steps]
 

@@ -69,7 +69,7 @@ def html_report(
             decoded=decoded,
             source=original,
             errors=None if original is None else compare(original, decoded),
-            is_equal=digest_of(decoded.array) == file.header.digest,
+            is_equal=digest_of(decoded.array, file.header.bricks) == file.header.digest,
             has_networks=file.decoder.base is not None,
             from_networks=not refined,
             guess="" if refined else _guess(file.header.sr),

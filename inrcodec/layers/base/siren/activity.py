@@ -7,6 +7,7 @@ its neighbours, so that nothing visible is dropped.
 
 import numpy as np
 
+from inrcodec.entropy.mask import decode_mask
 from inrcodec.format.limits import CELLS
 from inrcodec.volume.arrays import Bool, Float
 from inrcodec.volume.box import Shape
@@ -50,6 +51,12 @@ def active_cells(lowres: Float, background: float, cell: Shape) -> Bool | None:
     cells = padded.reshape(z, cell[0], y, cell[1], x, cell[2]).any((1, 3, 5))
     active: Bool = np.asarray(cells, dtype=np.bool_)
     return active if active.mean() < WORTH_IT else None
+
+
+def decoded(mask: bytes | None, cell: Shape, shape: Shape) -> Bool:
+    """Active voxels of a section MASK, or of a file that has none; raises `CorruptFile`."""
+    z, y, x = (-(-n // c) for n, c in zip(shape, cell, strict=True))
+    return active_voxels(None if mask is None else decode_mask(mask, (z, y, x)), cell, shape)
 
 
 def active_voxels(cells: Bool | None, cell: Shape, shape: Shape) -> Bool:

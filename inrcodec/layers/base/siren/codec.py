@@ -8,15 +8,15 @@ Neither torch nor scipy is needed here, so that a preview does not wait for them
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from inrcodec.entropy.mask import decode_mask
 from inrcodec.errors import CorruptFile
 from inrcodec.format.header import Header
+from inrcodec.format.sections import Chunk, Sections, index_of
 from inrcodec.layers.base.siren import activity, companding, siren, tiles, weights
 from inrcodec.layers.base.siren.siren import Layout
 from inrcodec.layers.base.siren.tiles import Tile
@@ -35,8 +35,8 @@ class SirenTiles:
     ----------
     header : Header
         Checked against the limits.
-    sections : mapping of str to bytes
-        ``INDX`` and ``WGHT``, and ``MASK`` where the file has one; others are ignored.
+    sections : Sections
+        With ``INDX`` and ``WGHT``, and ``MASK`` where the file has one; others are ignored.
 
     Attributes
     ----------
@@ -44,7 +44,7 @@ class SirenTiles:
         Low-res voxels along each axis.
     """
 
-    def __init__(self, header: Header, sections: Mapping[str, bytes]) -> None:
+    def __init__(self, header: Header, sections: Sections) -> None:
         self.header, self.sections = header, sections
         self.shape: Shape = lowres_shape(header.shape, header.factor)
         self.layout = Layout(header.layers, header.width, header.omega)
@@ -52,11 +52,7 @@ class SirenTiles:
     @cached_property
     def active(self) -> Bool:
         """Low-res voxels that a network stands for, (z, y, x); the others are background."""
-        cells = None
-        if "MASK" in self.sections:
-            z, y, x = (-(-n // c) for n, c in zip(self.shape, self.header.cell, strict=True))
-            cells = decode_mask(self.sections["MASK"], (z, y, x))
-        return activity.active_voxels(cells, self.header.cell, self.shape)
+        return activity.decoded(self.sections.get("MASK"), self.header.cell, self.shape)
 
     @cached_property
     def boxes(self) -> list[Box]:
@@ -64,13 +60,17 @@ class SirenTiles:
         return tiles.boxes(self.shape, self.header.tiles, self.header.cuts)
 
     @cached_property
-    def streams(self) -> list[bytes]:
-        """The bytes of each tile; none for a box of pure background."""
-        return split(self.sections["INDX"], self.sections["WGHT"], len(self.boxes))
+    def chunks(self) -> list[Chunk]:
+        """Where the bytes of each tile lie; none for a box of pure background."""
+        return self.sections.chunks("WGHT")
 
-    def weights(self, tile: int) -> list[Float]:
+    def streams(self, tiles: Sequence[int]) -> list[bytes]:
+        """The bytes of some tiles, read together; raises `CorruptFile`."""
+        return self.sections.bodies("WGHT", [self.chunks[tile] for tile in tiles])
+
+    def weights(self, stream: bytes) -> list[Float]:
         """The float64 tensors, (in, out), of one tile's network, from its own bytes; raises `CorruptFile`."""
-        codes, integers = weights.read_tile(self.streams[tile], self.layout.sizes)
+        codes, integers = weights.read_tile(stream, self.layout.sizes)
         return weights.dequantize(self.layout, integers, codes)
 
     def read(
@@ -99,24 +99,22 @@ class SirenTiles:
         box = box or Box((0, 0, 0), self.shape)
         out = np.full([b - a for a, b in zip(box.low, box.high, strict=True)], float(self.header.background))
         crossed = [k for k, b in enumerate(self.boxes) if _cross(b, box)]
-        # Decoded once, before the threads.
-        self.active, self.streams  # noqa: B018
+        self.active  # noqa: B018 - decoded once, before the threads
 
-        def fill(k: int) -> None:
-            places, values = self._values(k, box)
+        def fill(k: int, data: bytes) -> None:
+            places, values = self._values(k, data, box)
             out[tuple((places - np.array(box.low)).T)] = values
 
         # One thread a product: the bits then cannot depend on how a BLAS shares the work out.
         with one_blas_thread(), InterruptiblePool(thread_count(threads)) as pool:
-            for done, _ in enumerate(pool.map(fill, crossed), 1):
+            for done, _ in enumerate(pool.map(fill, crossed, self.streams(crossed)), 1):
                 if progress:
                     progress(STAGE, done / len(crossed))
         return out
 
-    def _values(self, k: int, box: Box) -> tuple[NDArray[np.int64], Float]:
+    def _values(self, k: int, data: bytes, box: Box) -> tuple[NDArray[np.int64], Float]:
         """One tile's active voxels in a box, (n, 3), and their values."""
-        data = self.streams[k]
-        tensors = self.weights(k) if data else []  # first: nothing is laid out for a damaged stream
+        tensors = self.weights(data) if data else []  # first: nothing is laid out for a damaged stream
         tile = tiles.tile(self.active, self.boxes[k])
         if (tile is None) != (not data):
             raise CorruptFile(
@@ -148,26 +146,7 @@ def encode(
     """
     streams = map(weights.write_tile, codes, integers)
     each = [next(streams) if tile is not None else b"" for tile in boxes]
-    return {"INDX": np.array([len(s) for s in each], dtype="<u4").tobytes(), "WGHT": b"".join(each)}
-
-
-def split(index: bytes, weights: bytes, count: int) -> list[bytes]:
-    """The streams of ``count`` tiles in ``WGHT``, whose lengths (u32) are in ``INDX``.
-
-    Raises
-    ------
-    CorruptFile
-        The index does not name every byte exactly once.
-    """
-    lengths = np.frombuffer(index[: len(index) // 4 * 4], dtype="<u4").astype(np.int64)
-    if len(index) != 4 * count or lengths.sum() != len(weights):
-        raise CorruptFile(
-            f"the index of {len(index)} bytes names {lengths.sum()} bytes of weights, but there are {count} "
-            f"tiles and {len(weights)} bytes",
-            value=len(index),
-        )
-    ends = lengths.cumsum()
-    return [weights[end - length : end] for end, length in zip(ends.tolist(), lengths.tolist(), strict=True)]
+    return {"INDX": index_of("WGHT", each), "WGHT": b"".join(each)}
 
 
 def _cross(one: Box, other: Box) -> bool:

@@ -1,0 +1,96 @@
+"""The padding mask of a volume, brick by brick: voxels that hold the padding value, both ways.
+
+In: stored values, or the sections PIDX and PADM.  Out: the other, any part of a slice.
+Invariant: only the bricks that a slice's part meets are read and decoded.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from threading import Lock
+
+import numpy as np
+
+from inrcodec.entropy.padding import Planes, decode_bits, encode_bits
+from inrcodec.errors import CorruptFile
+from inrcodec.format.header import Header
+from inrcodec.format.sections import Sections, index_of
+from inrcodec.volume.arrays import Array, Bool
+from inrcodec.volume.box import Box
+from inrcodec.volume.bricks import Bricks
+
+SECTION = "PADM"
+KEPT = 1 << 26  # bytes of decoded masks, a bit a voxel, beside those of the slice at hand
+
+
+class Padding:
+    """The padding of one file; threads may share it."""
+
+    def __init__(self, header: Header, sections: Sections) -> None:
+        self._bricks, self._sections = header.bricks, sections
+        self._kept: OrderedDict[int, Planes | None] = OrderedDict()
+        self._lock = Lock()
+
+    @classmethod
+    def of(cls, header: Header, sections: Sections) -> Padding | None:
+        """The padding of a file; ``None`` where it has none."""
+        return cls(header, sections) if SECTION in sections else None
+
+    def part(self, z: int, rows: slice, columns: slice) -> Bool:
+        """Which voxels of a part of a slice hold the padding value, (y, x); steps too.
+
+        Raises
+        ------
+        CorruptFile, UnsupportedFile
+        """
+        _, height, width = self._bricks.shape
+        box = Box((z, rows.start, columns.start), (z + 1, min(rows.stop, height), min(columns.stop, width)))
+        out = np.zeros(box.shape, np.bool_)
+        for index in self._bricks.meeting(box):
+            planes, brick = self._planes(index), self._bricks[index]
+            if planes is not None:
+                common = brick & box
+                out[common.slices_in(box)] = planes[z - brick.low[0]][common.slices_in(brick)[1:]]
+        part: Bool = out[0, :: rows.step, :: columns.step]
+        return part
+
+    def _planes(self, index: int) -> Planes | None:
+        with self._lock:  # decoded once, whoever is first
+            if index in self._kept:
+                self._kept.move_to_end(index)
+                return self._kept[index]
+            body, shape = self._body(index), self._bricks[index].shape
+            planes = self._kept[index] = decode_bits(body, shape) if body else None
+            layer = self._bricks.counts[1] * self._bricks.counts[2]
+            while len(self._kept) > layer and sum(p.rows.nbytes for p in self._kept.values() if p) > KEPT:
+                self._kept.popitem(last=False)
+            return planes
+
+    def _body(self, index: int) -> bytes:
+        if len(self._bricks) == 1:
+            body = self._sections[SECTION]
+            if not body:
+                raise CorruptFile("padding mask is empty", value=0)
+            return body
+        (body,) = self._sections.bodies(SECTION, [self._sections.chunks(SECTION)[index]])
+        return body
+
+
+def encode(array: Array, padding: float | None) -> bytes:
+    """The mask of one brick, (z, y, x); empty where no voxel holds the padding value."""
+    if padding is None or not any((plane == padding).any() for plane in array):
+        return b""
+    return encode_bits(plane == padding for plane in array)
+
+
+def sections_of(masks: list[bytes]) -> dict[str, bytes]:
+    """The sections of the masks of all bricks, in raster order; none where all are empty."""
+    if not any(masks):
+        return {}
+    index = {"PIDX": index_of(SECTION, masks)} if len(masks) > 1 else {}
+    return {**index, SECTION: b"".join(masks)}
+
+
+def encode_all(array: Array, padding: float | None, bricks: Bricks) -> dict[str, bytes]:
+    """The sections of a volume's padding."""
+    return sections_of([encode(array[brick.slices], padding) for brick in bricks])
