@@ -23,7 +23,7 @@ from inrcodec.layers.lattice import codec, compiled, scan
 from inrcodec.layers.lattice.codec import Lattice, Source
 from inrcodec.layers.lattice.predictor import Predictor
 from inrcodec.native import build, library
-from inrcodec.native.library import SWITCH
+from inrcodec.native.library import SWITCH, Place
 
 CHECKS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-DCHECKED", "-O1", "-w")
 
@@ -134,7 +134,7 @@ def test_arrays_that_do_not_fit_reach_no_kernel():
     kernels = library.kernels()
     tables, contexts = kernels.new_tables(np.ones(library.TABLES, np.int64) * 99), np.zeros(5, np.uint8)
     values, states = np.zeros(5, np.int32), np.ones(1, np.uint64)
-    nothing = np.empty(0, np.uint8)
+    nothing, known = np.empty(0, np.uint8), np.zeros((3, 4, 5), np.int32)
     block = (nothing, nothing, nothing)
     for wrong in (
         lambda: kernels.read(values[:4], contexts, 1, 9, block, states, tables),
@@ -142,12 +142,9 @@ def test_arrays_that_do_not_fit_reach_no_kernel():
         lambda: kernels.read(values.astype(np.int16), contexts, 1, 9, block, states, tables),
         lambda: kernels.read(np.zeros(10, np.int32)[::2], contexts, 1, 9, block, states, tables),
         lambda: kernels.push(states, np.ones(4, np.uint16), np.ones(3, np.uint16)),
-        lambda: kernels.around(
-            np.zeros((3, 4, 5), np.int32), np.array([3, 4, 5, 1, 1, 2, 2, 0]), np.array([999])
-        ),
-        lambda: kernels.around(
-            np.zeros((3, 4, 5), np.int32), np.array([3, 4, 6, 1, 1, 2, 2, 0]), np.array([0])
-        ),
+        lambda: kernels.around(Place(known, known[:, :, 1:].copy(), 2, 0), np.array([999])),
+        lambda: kernels.around(Place(known, known[:, 1:].copy(), 2, 0), np.array([0])),
+        lambda: kernels.around(Place(known, known[:, :, 1:], 2, 0), np.array([0])),
     ):
         with pytest.raises(ValueError, match="do not fit"):
             wrong()

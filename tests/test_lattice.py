@@ -229,7 +229,7 @@ def test_neighbours_are_known_voxels_or_of_earlier_phases(shape):
                 # Where a new axis has one voxel there is no other to mirror at: it shows its own place.
                 if min(fresh.shape[k] for k in stage.others) > 1:
                     mine[...] = rng.integers(100, 10_000, mine.shape)
-            near = neighbours.Neighbourhood(stage, number, volume)
+            near = neighbours.Neighbourhood(stage, number, stage.known(volume), stage.fresh(volume))
             if not stage.phase(fresh, number).size:
                 continue
             rows.append(near.around(slice(0, len(stage.phase(fresh, number)))).rows)
@@ -239,7 +239,7 @@ def test_neighbours_are_known_voxels_or_of_earlier_phases(shape):
 def test_rows_are_twice_a_neighbour_less_the_middle():
     volume = noisy((5, 9, 8))
     stage = scan.Stage(2, (1, 1, 2))
-    near = neighbours.Neighbourhood(stage, 3, volume).around(slice(0, 2))
+    near = neighbours.Neighbourhood(stage, 3, stage.known(volume), stage.fresh(volume)).around(slice(0, 2))
     z, y, x = 1, 4, 3  # the second phase of axis x: odd along z; even along y
     assert stage.phase(stage.fresh(volume), 3)[0, 2, 1] == volume[z, y, x]
     place = 2 * 4 + 1
@@ -259,7 +259,7 @@ def test_where_all_neighbours_are_equal_the_prediction_is_theirs(number):
     """That shortcut must give what the weights of any predictor give."""
     stage = scan.Stage(2, (1, 1, 2))
     volume = np.full((6, 8, 10), 700)
-    near = neighbours.Neighbourhood(stage, number, volume)
+    near = neighbours.Neighbourhood(stage, number, stage.known(volume), stage.fresh(volume))
     rng = np.random.default_rng(number)
     rows = neighbours.rows_of(number)
     scales, weights = rng.integers(-9, 9, rows), rng.integers(-99, 99, (2, rows))
@@ -272,7 +272,7 @@ def test_where_all_neighbours_are_equal_the_prediction_is_theirs(number):
     for place in ((1, 0, 2), (1, 1, 1)):  # a known and a new voxel
         other = volume.copy()
         other[place] = 701
-        near = neighbours.Neighbourhood(stage, 3, other)
+        near = neighbours.Neighbourhood(stage, 3, stage.known(other), stage.fresh(other))
         assert not near.around(slice(0, 1)).is_flat
 
 
@@ -280,7 +280,7 @@ def test_single_precision_is_used_only_where_it_is_exact():
     values = noisy((10, 24, 24))
     stage = list(scan.stages(scan.axes_for(values.shape, (1.0, 1.0, 1.0))))[-1]
     fresh = stage.fresh(values)
-    near = neighbours.Neighbourhood(stage, 2, values)
+    near = neighbours.Neighbourhood(stage, 2, stage.known(values), fresh)
     mine = stage.phase(fresh, 2)
     of = fit(near.around(slice(0, len(mine))), mine.reshape(-1).astype(float), 1, mine.size)
     assert of.kind(4095) is np.float32 and of.kind(2**31) is np.float64

@@ -61,7 +61,7 @@ API void inrv_tables_begin(Tables *tables, const int64_t *initial) {
 API void inrv_tables_start_stage(Tables *tables, const int64_t *initial) {
     for (int c = 0; c < CONTEXTS; c++) {
         for (int k = 0; k < COUNT; k++)
-            tables->weights[c][k] = most_of(tables->weights[c][k] / KEPT, initial[c * COUNT + k]);
+            tables->weights[c][k] = largest(tables->weights[c][k] / KEPT, initial[c * COUNT + k]);
         update(tables, c);
     }
 }

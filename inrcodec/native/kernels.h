@@ -12,13 +12,6 @@
 #endif
 #endif
 
-/* One function for several sets of instructions, of which the loader picks one; whole numbers, so all agree. */
-#if defined(__x86_64__) && defined(__gnu_linux__) && defined(__GNUC__) && !defined(__clang__) && !defined(CHECKED)
-#define FAST __attribute__((target_clones("arch=skylake-avx512", "arch=haswell", "default")))
-#else
-#define FAST
-#endif
-
 #ifdef _MSC_VER
 #define INLINE static __forceinline
 #else
@@ -26,5 +19,5 @@
 #endif
 
 INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
-INLINE int64_t most_of(int64_t a, int64_t b) { return a > b ? a : b; }
+INLINE int64_t largest(int64_t a, int64_t b) { return a > b ? a : b; }
 INLINE int64_t clipped(int64_t a, int64_t low, int64_t high) { return a < low ? low : a > high ? high : a; }

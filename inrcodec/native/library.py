@@ -79,12 +79,52 @@ class Weights:
         _expect(self.thresholds.shape == (CONTEXTS,) and self.bounds.shape == (classes - 1,))
 
 
-class Kernels:
-    """Functions of the library.
+@dataclass(frozen=True, eq=False)
+class Place:
+    """Where the voxels of a phase are.
 
-    ``volume`` is (z, y, x), ``geometry`` the (8,) int64 of its shape, the spacing of the known lattice, the
-    halved axis and the phase.
+    Attributes
+    ----------
+    known, fresh : (z, y, x), known and new voxels of a stage.
+    axis : the one that the stage halves.
+    phase : 0 to 3.
     """
+
+    known: Array
+    fresh: Array
+    axis: int
+    phase: int
+
+    def __post_init__(self) -> None:
+        _expect(self.axis in range(3) and self.phase in range(4))
+        _expect(self.known.ndim == 3 and self.known.size > 0 and self.known.dtype == self.fresh.dtype)
+        along, known = self.fresh.shape[self.axis], list(self.known.shape)
+        _expect(known[self.axis] - 1 <= along <= known[self.axis])
+        known[self.axis] = along
+        _expect(self.fresh.shape == tuple(known))
+
+    @property
+    def geometry(self) -> Ints:
+        """As the kernels read it."""
+        return np.array([*self.known.shape, self.fresh.shape[self.axis], self.axis, self.phase], np.int64)
+
+    @property
+    def neighbours(self) -> int:
+        """Of each voxel."""
+        return (20, 24, 24, 28)[self.phase]
+
+    @property
+    def counts(self) -> list[int]:
+        """The phase's length along each axis."""
+        counts, odd = list(self.fresh.shape), iter(((0, 0), (1, 1), (0, 1), (1, 0))[self.phase])
+        for k in range(3):
+            if k != self.axis:
+                counts[k] = (counts[k] - next(odd) + 1) // 2
+        return counts
+
+
+class Kernels:
+    """Functions of the library."""
 
     def __init__(self, library: CDLL) -> None:
         self.library = library
@@ -95,34 +135,28 @@ class Kernels:
         self.tables_size = int(library.inrv_tables_size())
 
     def predict(
-        self,
-        volume: Array,
-        geometry: Ints,
-        rows: range,
-        model: Weights,
-        most: int,
-        predicted: Array,
-        contexts: Bytes,
+        self, place: Place, rows: range, model: Weights, most: int, predicted: Array, contexts: Bytes
     ) -> None:
         """Predictions and contexts of rows of a phase's first axis, into ``predicted`` and ``contexts``."""
-        neighbours, counts = _counts(geometry)
-        model.check(neighbours)
+        counts = place.counts
+        model.check(place.neighbours)
         size = len(rows) * counts[1] * counts[2]
-        _expect(volume.shape == tuple(geometry[:3]) and 0 <= rows.start <= rows.stop <= counts[0])
-        _expect(len(predicted) == len(contexts) == size and predicted.dtype == volume.dtype)
+        _expect(0 <= rows.start <= rows.stop <= counts[0])
+        _expect(len(predicted) == len(contexts) == size and predicted.dtype == place.known.dtype)
         self._call(
-            "predict", volume, _is_wide(volume), model.is_narrow, geometry, rows.start, rows.stop,
-            model.scales, model.weights, len(model.weights), model.thresholds, model.bounds, most, predicted,
-            contexts,
+            "predict", place.known, place.fresh, _is_wide(predicted), model.is_narrow, place.geometry,
+            rows.start, rows.stop, model.scales, model.weights, len(model.weights), model.thresholds,
+            model.bounds, most, predicted, contexts,
         )  # fmt: skip
 
-    def around(self, volume: Array, geometry: Ints, places: Ints) -> tuple[Float, Float]:
+    def around(self, place: Place, places: Ints) -> tuple[Float, Float]:
         """Middles and rows of the voxels at ``places`` of a phase, see `neighbours.Around`."""
-        neighbours, counts = _counts(geometry)
-        _expect(volume.shape == tuple(geometry[:3]))
-        _expect(places.size == 0 or (int(places.min()) >= 0 and int(places.max()) < prod(counts)))
-        middle, rows = np.empty(len(places)), np.empty((neighbours, len(places)))
-        self._call("around", volume, _is_wide(volume), geometry, places, len(places), middle, rows)
+        _expect(places.size == 0 or (int(places.min()) >= 0 and int(places.max()) < prod(place.counts)))
+        middle, rows = np.empty(len(places)), np.empty((place.neighbours, len(places)))
+        wide = _is_wide(place.known)
+        self._call(
+            "around", place.known, place.fresh, wide, place.geometry, places, len(places), middle, rows
+        )
         return middle, rows
 
     def new_tables(self, initial: Ints) -> Bytes:
@@ -221,19 +255,6 @@ def _argument(value: Array | int | None) -> c_void_p | c_int64:
 def _is_wide(values: Array) -> bool:
     _expect(values.dtype in (np.int32, np.int64))
     return values.dtype == np.int64
-
-
-def _counts(geometry: Ints) -> tuple[int, list[int]]:
-    """Neighbours of the voxels of a phase, and the phase's length along each axis."""
-    _expect(geometry.shape == (8,) and geometry.dtype == np.int64)
-    shape, spacing, (axis, phase) = geometry[:3].tolist(), geometry[3:6].tolist(), geometry[6:].tolist()
-    _expect(min(*shape, *spacing) > 0 and axis in range(3) and phase in range(4))
-    odd = [((0, 0), (1, 1), (0, 1), (1, 0))[phase][k] for k in range(2)]
-    counts = []
-    for k, (n, s) in enumerate(zip(shape, spacing, strict=True)):
-        fresh = -(-(n - s // 2) // s) if k == axis else (-(-n // s) - odd.pop(0) + 1) // 2
-        counts.append(max(0, fresh))
-    return (20, 24, 24, 28)[phase], counts
 
 
 def _expect(holds: bool) -> None:

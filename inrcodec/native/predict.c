@@ -21,41 +21,38 @@ typedef struct {
 } Line;
 
 typedef struct {
-    const void *volume;
+    const void *voxels[2]; /* known and new ones */
+    int64_t extent[2][3];
     int wide; /* voxels of 64 bits */
     int axis, neighbours, lines;
-    int64_t shape[3], spacing[3], step[3], first[3], count[3];
-    int64_t extent[2][3]; /* voxels of the known and of the new lattice */
+    int64_t step[3], first[3], count[3];
     Line line[NEIGHBOURS];
     int line_of[NEIGHBOURS], shift_of[NEIGHBOURS];
 } Place;
 
-/* Where the neighbours of a phase are; `geometry` is shape, spacing, axis, phase. */
-static void place_of(Place *p, const void *volume, int wide, const int64_t *geometry) {
-    int phase = (int)geometry[7], others[2], n = 0;
-    p->volume = volume, p->wide = wide, p->axis = (int)geometry[6], p->lines = 0;
+/* Where the neighbours of a phase are; `geometry` is the shape of the known voxels, the number of new ones along the
+   halved axis, that axis, and the phase. */
+static void place_of(Place *p, const void *known, const void *fresh, int64_t wide, const int64_t *geometry) {
+    int phase = (int)geometry[5], others[2];
+    p->voxels[0] = known, p->voxels[1] = fresh, p->wide = wide != 0, p->axis = (int)geometry[4], p->lines = 0;
     others[0] = p->axis == 0, others[1] = p->axis == 2 ? 1 : 2;
     for (int k = 0; k < 3; k++) {
-        int64_t size = p->shape[k] = geometry[k], spacing = p->spacing[k] = geometry[3 + k];
-        p->extent[0][k] = p->extent[1][k] = (size + spacing - 1) / spacing;
-        p->step[k] = 2, p->first[k] = 0;
-        if (k == p->axis) {
-            p->extent[1][k] = (size - spacing / 2 + spacing - 1) / spacing;
-            p->step[k] = 1;
-        }
+        p->extent[0][k] = geometry[k];
+        p->extent[1][k] = k == p->axis ? geometry[3] : geometry[k];
+        p->step[k] = k == p->axis ? 1 : 2, p->first[k] = 0;
     }
     for (int k = 0; k < 2; k++) p->first[others[k]] = odd_of[phase][k];
     for (int k = 0; k < 3; k++)
-        p->count[k] = most_of(0, (p->extent[1][k] - p->first[k] + p->step[k] - 1) / p->step[k]);
+        p->count[k] = largest(0, (p->extent[1][k] - p->first[k] + p->step[k] - 1) / p->step[k]);
     int begin = phase == 1 ? 4 : 0, end = phase == 0 ? 0 : phase == 2 ? 4 : 8;
     p->neighbours = KNOWN + end - begin;
-    for (; n < p->neighbours; n++) {
-        int offset[3], fresh = n >= KNOWN, l;
-        offset[p->axis] = fresh ? 0 : known_offsets[n][0];
+    for (int n = 0; n < p->neighbours; n++) {
+        int offset[3], is_new = n >= KNOWN, l;
+        offset[p->axis] = is_new ? 0 : known_offsets[n][0];
         for (int k = 0; k < 2; k++)
-            offset[others[k]] = fresh ? sides_and_corners[begin + n - KNOWN][k] : known_offsets[n][1 + k];
+            offset[others[k]] = is_new ? sides_and_corners[begin + n - KNOWN][k] : known_offsets[n][1 + k];
         int along = offset[2] + (int)p->first[2];
-        Line line = {fresh, offset[0], offset[1], p->axis == 2 ? 0 : along & 1};
+        Line line = {is_new, offset[0], offset[1], p->axis == 2 ? 0 : along & 1};
         for (l = 0; l < p->lines; l++)
             if (!memcmp(&p->line[l], &line, sizeof line)) break;
         if (l == p->lines) p->line[p->lines++] = line;
@@ -74,13 +71,15 @@ INLINE int64_t beyond(int64_t index, int64_t n, int fresh) {
 }
 
 /* First voxel of a line, of the row of voxels z, y of the new lattice. */
-static int64_t start_of(const Place *p, const Line *line, int64_t z, int64_t y) {
-    int64_t at[3] = {0, 0, 0};
+INLINE int64_t start_of(const Place *p, const Line *line, int64_t z, int64_t y) {
     const int64_t *extent = p->extent[line->fresh];
-    at[0] = beyond(z + line->z, extent[0], line->fresh) * p->spacing[0];
-    at[1] = beyond(y + line->y, extent[1], line->fresh) * p->spacing[1];
-    if (line->fresh) at[p->axis] += p->spacing[p->axis] / 2;
-    return (at[0] * p->shape[1] + at[1]) * p->shape[2] + at[2];
+    z = beyond(z + line->z, extent[0], line->fresh), y = beyond(y + line->y, extent[1], line->fresh);
+    return (z * extent[1] + y) * extent[2];
+}
+
+INLINE int64_t voxel_at(const Place *p, const Line *line, int64_t at) {
+    const void *voxels = p->voxels[line->fresh];
+    return p->wide ? ((const int64_t *)voxels)[at] : ((const int32_t *)voxels)[at];
 }
 
 typedef struct {
@@ -93,47 +92,73 @@ typedef struct {
 
 #define SUM int32_t
 #define NAME(x) x##_32
+#define TARGET
 #include "predict_tile.h"
 #undef SUM
 #undef NAME
+
 #define SUM int64_t
 #define NAME(x) x##_64
 #include "predict_tile.h"
 #undef SUM
 #undef NAME
+#undef TARGET
+
+#if defined(__x86_64__) && defined(__GNUC__)
+#include <immintrin.h>
+#define SUM int32_t
+#define NAME(x) x##_avx2
+#define TARGET __attribute__((target("avx2")))
+#define AVX2
+#include "predict_tile.h"
+#define HAS_AVX2 __builtin_cpu_supports("avx2")
+#else
+#define HAS_AVX2 0
+#define predict_avx2 predict_32
+#endif
 
 /* Predict rows `first` to `last` of a phase.
 
    thresholds: CONTEXTS, the smallest error of each context, of which the first is not read; bounds: of each class
    but the first. Both are limited to the largest 32-bit number where `narrow` says that all sums stay below it. */
 API void inrv_predict(
-    const void *volume, int64_t wide, int64_t narrow, const int64_t *geometry, int64_t first, int64_t last,
-    const int64_t *scales, const int64_t *weights, int64_t classes, const int64_t *thresholds,
+    const void *known, const void *fresh, int64_t wide, int64_t narrow, const int64_t *geometry, int64_t first,
+    int64_t last, const int64_t *scales, const int64_t *weights, int64_t classes, const int64_t *thresholds,
     const int64_t *bounds, int64_t most, void *predicted, uint8_t *contexts
 ) {
     Place place;
     Model model = {scales, weights, thresholds, bounds, (int)classes, most, predicted, contexts};
-    place_of(&place, volume, wide != 0, geometry);
-    (narrow ? predict_32 : predict_64)(&place, &model, first, last);
+    place_of(&place, known, fresh, wide, geometry);
+    if (!narrow)
+        predict_64(&place, &model, first, last);
+    else if (HAS_AVX2)
+        predict_avx2(&place, &model, first, last);
+    else
+        predict_32(&place, &model, first, last);
 }
 
 /* Twice each neighbour less the middle, and the middle, of voxels given by their places in the phase. */
 API void inrv_around(
-    const void *volume, int64_t wide, const int64_t *geometry, const int64_t *places, int64_t count,
+    const void *known, const void *fresh, int64_t wide, const int64_t *geometry, const int64_t *places, int64_t count,
     double *middle, double *rows
 ) {
     Place place, *p = &place;
-    place_of(p, volume, wide != 0, geometry);
+    place_of(p, known, fresh, wide, geometry);
+    int64_t start[NEIGHBOURS], before = -1;
     for (int64_t k = 0; k < count; k++) {
         int64_t values[NEIGHBOURS] = {0}, x = places[k] % p->count[2], row = places[k] / p->count[2];
-        int64_t y = row % p->count[1] * p->step[1] + p->first[1];
-        int64_t z = row / p->count[1] * p->step[0] + p->first[0];
+        if (row != before)
+            for (int l = 0; l < p->lines; l++)
+                start[l] = start_of(
+                    p, &p->line[l], row / p->count[1] * p->step[0] + p->first[0],
+                    row % p->count[1] * p->step[1] + p->first[1]
+                );
+        before = row;
         for (int n = 0; n < p->neighbours; n++) {
             const Line *line = &p->line[p->line_of[n]];
-            int64_t index = p->axis == 2 ? x + p->shift_of[n] : 2 * (x + p->shift_of[n]) + line->odd;
-            int64_t at = start_of(p, line, z, y);
-            at += beyond(index, p->extent[line->fresh][2], line->fresh) * p->spacing[2];
-            values[n] = p->wide ? ((const int64_t *)volume)[at] : ((const int32_t *)volume)[at];
+            int64_t index = (x + p->shift_of[n]) * p->step[2] + line->odd;
+            index = beyond(index, p->extent[line->fresh][2], line->fresh);
+            values[n] = voxel_at(p, line, start[p->line_of[n]] + index);
         }
         int64_t sum = values[0] + values[1];
         middle[k] = (double)sum;

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
-from math import ceil
+from math import ceil, prod
 from typing import Any
 
 import numpy as np
@@ -73,25 +73,30 @@ def _coder(most: int) -> Coder:
 
 
 class _Coding:
-    """What both directions share: the integers decoded so far, and the coder of their phases."""
+    """What both directions share: the coder of the phases, and the lattice that is known."""
 
     def __init__(self, shape: Shape, lattice: Lattice, threads: int) -> None:
-        self.lattice, self.threads = lattice, threads
-        self.decoded: Array = np.zeros(shape, lattice.dtype)
+        self.shape, self.lattice, self.threads = shape, lattice, threads
+        self.known: Array = np.empty(lowres_shape(shape, scan.spacing_of(lattice.axes)), lattice.dtype)
         self.coder = _coder(lattice.most)
 
-    def first(self) -> tuple[Array, Array, Bytes]:
-        """The first lattice, its predictions and contexts."""
-        first, most = scan.first(self.decoded, self.lattice.axes), self.lattice.most
+    def first(self) -> tuple[Array, Bytes]:
+        """Predictions and contexts of the first lattice."""
+        size, most = self.known.size, self.lattice.most
         context = context_of(np.array([(most + 1) / (16 * self.lattice.steps[0])]))[0]
-        predicted = np.full(first.size, most // 2, self.coder.dtype)
-        return first, predicted, np.full(first.size, context, np.uint8)
+        return np.full(size, most // 2, self.coder.dtype), np.full(size, context, np.uint8)
 
-    def interpolate(self, stage: Stage) -> Array:
-        """The new voxels of a stage, half way between their neighbours until they are decoded."""
-        fresh: Array = stage.fresh(self.decoded)
-        known: Array = np.moveaxis(stage.known(self.decoded), stage.axis, 0)
-        within = np.moveaxis(fresh, stage.axis, 0)
+    def fresh(self, stage: Stage, *, is_coded: bool) -> Array:
+        """The new voxels of a stage, half way between their neighbours if they are not coded.
+
+        Where another axis has one voxel, some are neighbours of themselves before they are decoded.
+        """
+        shape, axis = list(self.known.shape), stage.axis
+        shape[axis] = -(-self.shape[axis] // (stage.spacing[axis] // 2)) - shape[axis]
+        fresh: Array = np.empty(shape, self.known.dtype)
+        if is_coded and min(shape[k] for k in stage.others) > 1:
+            return fresh
+        known, within = np.moveaxis(self.known, axis, 0), np.moveaxis(fresh, axis, 0)
         both = len(known) - 1
         np.subtract(known[1:], known[:both], out=within[:both])
         within[:both] >>= 1
@@ -99,12 +104,21 @@ class _Coding:
         within[both:] = known[both:][: len(within) - both]
         return fresh
 
+    def join(self, stage: Stage, fresh: Array) -> None:
+        """Known and new voxels become the known ones of the next stage."""
+        shape, axis = list(self.known.shape), stage.axis
+        shape[axis] += fresh.shape[axis]
+        joined: Array = np.empty(shape, fresh.dtype)
+        along = np.moveaxis(joined, axis, 0)
+        along[::2], along[1::2] = np.moveaxis(self.known, axis, 0), np.moveaxis(fresh, axis, 0)
+        self.known = joined
+
     def phases(self, stage: Stage, fresh: Array) -> Iterator[tuple[Array, Neighbourhood]]:
         """The voxels of each phase that has any, and their neighbours."""
         for number in range(len(PHASES)):
             phase = stage.phase(fresh, number)
             if phase.size:
-                yield phase, Neighbourhood(stage, number, self.decoded)
+                yield phase, Neighbourhood(stage, number, self.known, fresh)
 
     def predict(self, model: Predictor, phase: Array, near: Neighbourhood, step: int) -> tuple[Array, Bytes]:
         """Predictions and contexts of a phase, slab by slab."""
@@ -156,17 +170,17 @@ class _Encoder(_Coding):
         """Code the first lattice; the number of its voxels."""
         self.blocks.append([])
         axes, dont_care = self.lattice.axes, self.source.dont_care
-        phase, predicted, contexts = self.first()
+        predicted, contexts = self.first()
         ignored = None if dont_care is None else scan.first(dont_care, axes)
-        self._code(phase, scan.first(self.source.values, axes), ignored, (predicted, contexts, b""))
-        return phase.size
+        self._code(self.known, scan.first(self.source.values, axes), ignored, (predicted, contexts, b""))
+        return self.known.size
 
     def encode_stage(self, stage: Stage) -> Iterator[int]:
         """Code the phases of a stage; the number of voxels of each."""
         self.blocks.append([])
         self.background.submit(self.coder.start_stage)  # of a thin brick too, where it has no voxel
         step = self.lattice.steps[len(self.blocks) - 1]
-        fresh, truth = self.interpolate(stage), stage.fresh(self.source.values)
+        fresh, truth = self.fresh(stage, is_coded=True), stage.fresh(self.source.values)
         dont_care = None if self.source.dont_care is None else stage.fresh(self.source.dont_care)
         for phase, near in self.phases(stage, fresh):
             target = stage.phase(truth, near.phase)
@@ -176,6 +190,7 @@ class _Encoder(_Coding):
             predictions = self.predict(model, phase, near, step)
             self._code(phase, target, ignored, (*predictions, model.to_bytes()))
             yield phase.size
+        self.join(stage, fresh)
 
     def _code(
         self, phase: Array, target: Array, ignored: Array | None, predictions: tuple[Array, Bytes, bytes]
@@ -217,7 +232,7 @@ def encode(
                 done += count
                 if progress:
                     progress(done / source.values.size)
-        return encoder.finish(), encoder.decoded
+        return encoder.finish(), encoder.known
 
 
 def decode(
@@ -246,29 +261,29 @@ def decode(
     coding, stages = _Coding(shape, lattice, threads), list(scan.stages(lattice.axes))
     cursor = Cursor(streams[0])
     reader = Reader(cursor.take(*cursor.unpack(LANES)))
-    first, predicted, contexts = coding.first()
+    predicted, contexts = coding.first()
     coding.coder.read(reader.states, read_block(cursor), predicted, contexts, lattice.steps[0])
     cursor.finish()
-    first[...] = predicted.reshape(first.shape)
-    done = first.size
+    coding.known[...] = predicted.reshape(coding.known.shape)
+    done = coding.known.size
     for k, stage in enumerate(stages, 1):
-        fresh = coding.interpolate(stage)
-        if k >= len(streams):
-            continue
-        coding.coder.start_stage()
-        cursor = Cursor(streams[k])
-        for phase, near in coding.phases(stage, fresh):
-            model = Predictor.read(cursor, rows_of(near.phase))
-            predicted, contexts = coding.predict(model, phase, near, lattice.steps[k])
-            coding.coder.read(reader.states, read_block(cursor), predicted, contexts, lattice.steps[k])
-            phase[...] = predicted.reshape(phase.shape)
-            done += phase.size
-            if progress:
-                progress(done / coding.decoded.size)
-        cursor.finish()
+        fresh = coding.fresh(stage, is_coded=k < len(streams))
+        if k < len(streams):
+            coding.coder.start_stage()
+            cursor = Cursor(streams[k])
+            for phase, near in coding.phases(stage, fresh):
+                model = Predictor.read(cursor, rows_of(near.phase))
+                predicted, contexts = coding.predict(model, phase, near, lattice.steps[k])
+                coding.coder.read(reader.states, read_block(cursor), predicted, contexts, lattice.steps[k])
+                phase[...] = predicted.reshape(phase.shape)
+                done += phase.size
+                if progress:
+                    progress(done / prod(shape))
+            cursor.finish()
+        coding.join(stage, fresh)
     if whole:
         reader.finish()
-    return coding.decoded
+    return coding.known
 
 
 def _sample(

@@ -15,7 +15,7 @@ from inrcodec.entropy.interleaved import Words, Writer, damaged
 from inrcodec.entropy.tokens import damaged_bits
 from inrcodec.layers.lattice.neighbours import Around, Neighbourhood
 from inrcodec.layers.lattice.predictor import SHIFT, Predictor
-from inrcodec.native.library import DAMAGED, Kernels, Weights
+from inrcodec.native.library import DAMAGED, Kernels, Place, Weights
 from inrcodec.volume.arrays import Array, Bool, Bytes, Ints
 
 
@@ -38,12 +38,12 @@ class Coder:
         """Predictions and contexts of a range of a phase's first axis, into two arrays."""
         rows = range(part.start, part.stop)
         weights = weights_of(model, step, self.most)
-        self.kernels.predict(near.volume, near.geometry, rows, weights, self.most, predicted, contexts)
+        self.kernels.predict(_place(near), rows, weights, self.most, predicted, contexts)
 
     def around(self, near: Neighbourhood, part: slice, kept: Bool) -> Around:
         """Neighbours of some voxels of a range."""
         places = np.flatnonzero(kept) + part.start * (len(kept) // (part.stop - part.start))
-        return Around(*self.kernels.around(near.volume, near.geometry, places))
+        return Around(*self.kernels.around(_place(near), places))
 
     def read(
         self, states: Words, block: tuple[bytes, Bytes, Bytes], predicted: Array, contexts: Bytes, step: int
@@ -70,6 +70,10 @@ class Coder:
         symbols, rare, bits = self.kernels.tokens(folded, contexts, self.tables)
         self.writer.append(*symbols)
         return rare, bits
+
+
+def _place(near: Neighbourhood) -> Place:
+    return Place(near.known, near.fresh, near.stage.axis, near.phase)
 
 
 def weights_of(model: Predictor, step: int, most: int) -> Weights:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 from math import prod
 from typing import Any
 
@@ -16,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inrcodec.layers.lattice.scan import PHASES, Stage
-from inrcodec.volume.arrays import Array, Ints
+from inrcodec.volume.arrays import Array
 
 Float = NDArray[np.floating[Any]]
 Places = tuple[list[int], list[int], list[int]]  # steps, first indices and counts along (z, y, x)
@@ -69,46 +68,37 @@ class Neighbourhood:
     Parameters
     ----------
     stage, phase : the voxels.
-    volume : (z, y, x); of the stage's new voxels, only earlier phases are read.
+    known, fresh : known and new voxels of the stage; of the new ones, only earlier phases are read.
     """
 
     stage: Stage
     phase: int
-    volume: Array
-
-    @cached_property
-    def known(self) -> Array:
-        """Known voxels of the stage."""
-        return self.stage.known(self.volume)
-
-    @cached_property
-    def fresh(self) -> Array:
-        """New voxels of the stage."""
-        return self.stage.fresh(self.volume)
-
-    @cached_property
-    def geometry(self) -> Ints:
-        """The place of the voxels, for the compiled kernels."""
-        return np.array([*self.volume.shape, *self.stage.spacing, self.stage.axis, self.phase], np.int64)
+    known: Array
+    fresh: Array
 
     def is_flat(self, part: slice) -> bool:
         """Whether all voxels around a range of the phase's first axis are equal."""
         places = self._places(part)
         known = self.known[self._inside(self.known, places, (1, 2))]
-        value = known[0, 0, 0]
-        if not (known == value).all():
+        if not (known == known[0, 0, 0]).all():
             return False
-        return not self.phase or bool((self.fresh[self._inside(self.fresh, places, (0, 0))] == value).all())
+        inside = self._inside(self.fresh, places, (0, 0))
+        for phase in PHASES[: self.phase]:
+            odd = dict(zip(self.stage.others, phase, strict=True))
+            spans = [s if k not in odd else _of_parity(s, odd[k]) for k, s in enumerate(inside)]
+            if not (self.fresh[tuple(spans)] == known[0, 0, 0]).all():
+                return False
+        return True
 
     def around(self, part: slice, dtype: type[np.floating[Any]] = np.float64) -> Around:
         """Neighbours of a range of the phase's first axis, as floats of a type."""
         places = self._places(part)
         known = self._block(self.known, places, (1, 2), _held, dtype)
-        fresh = self._block(self.fresh, places, (0, 0), _mirrored, dtype) if self.phase else known
-        if (known == known.flat[0]).all() and (fresh == known.flat[0]).all():
+        if self.is_flat(part):
             count = prod(places[2])
             nothing = np.broadcast_to(dtype(0), (rows_of(self.phase), count))
             return Around(np.full(count, 2 * dtype(known.flat[0])), nothing, is_flat=True)
+        fresh = self._block(self.fresh, places, (0, 0), _mirrored, dtype) if self.phase else known
         rows = [self._seen(known, offset, 1, places) for offset in KNOWN]
         rows += [self._seen(fresh, offset, 0, places) for offset in NEW[self.phase]]
         differences = np.empty((len(rows), rows[0].size), dtype)
@@ -168,6 +158,11 @@ class Neighbourhood:
             start = rim + along if k == self.stage.axis else REACH + moved[k]
             spans.append(slice(start, start + (count - 1) * step + 1, step))
         return block[tuple(spans)]
+
+
+def _of_parity(span: slice, odd: int) -> slice:
+    """The even or the odd indices of a range."""
+    return slice(span.start + (span.start + odd) % 2, span.stop, 2)
 
 
 def _held(index: int, n: int) -> int:
