@@ -21,7 +21,7 @@ $(INSTALLED): pyproject.toml constraints.txt hatch_build.py $(wildcard inrcodec/
 	touch $@
 
 $(TESTED): $(INSTALLED)
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,dicom,itk,tiff,bench]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,dicom,itk,tiff,zarr,bench]'
 	touch $@
 
 $(DOCUMENTED): $(INSTALLED)

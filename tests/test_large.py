@@ -214,3 +214,78 @@ def test_blocks_hold_all_planes():
     found = list(blocks(iter(SCAN), 4))
     assert [len(block) for block in found] == [4, 4, 1]
     np.testing.assert_array_equal(np.concatenate(found), SCAN)
+
+
+# --- objects of other packages
+
+
+class Indexed:
+    """What has a shape, a dtype and an index, as arrays of h5py have."""
+
+    chunks = None
+
+    def __init__(self, array):
+        self.array, self.shape, self.dtype = array, array.shape, array.dtype
+
+    def __getitem__(self, index):
+        return self.array[index]
+
+
+def of_dask(array):
+    return pytest.importorskip("dask.array").from_array(array, chunks=4)
+
+
+def of_zarr(array):
+    zarr = pytest.importorskip("zarr")
+    return zarr.array(array, chunks=(4,) * array.ndim)
+
+
+def of_xarray(array):
+    dims = ("t", "z", "y", "x")[-array.ndim :]
+    return pytest.importorskip("xarray").DataArray(array, dims=dims, coords={"z": 3.0 * np.arange(9)})
+
+
+OBJECTS = {"indexed": Indexed, "dask": of_dask, "zarr": of_zarr, "xarray": of_xarray}
+
+
+@pytest.mark.parametrize("make", OBJECTS.values(), ids=OBJECTS)
+@pytest.mark.parametrize("chosen", [None, 1])
+def test_a_large_object_is_fetched_late_and_is_the_same(make, chosen, late):
+    source = make(SCAN if chosen is None else FOUR)
+    eager = io.read(source, volume=chosen)
+    late()
+    assert same(eager, io.read(source, volume=chosen))
+
+
+def test_a_late_array_is_a_source(late):
+    late()
+    first = io.read(Indexed(SCAN)).array
+    assert io.read(first, spacing=(3, 2, 1)).array is first
+    assert inrcodec.encode(first, lossless=True) == inrcodec.encode(SCAN, lossless=True)
+
+
+def test_chunks_are_fetched_once_in_a_pass(late):
+    late()
+    asked = []
+
+    class Chunked(Indexed):
+        chunks = (4, 5, 5)
+
+        def __getitem__(self, index):
+            asked.append(index)
+            return super().__getitem__(index)
+
+    volume = io.read(Chunked(SCAN))
+    asked.clear()
+    _ = volume.value_range
+    assert [index[0] for index in asked] == [slice(0, 4), slice(4, 8), slice(8, 9)]
+
+
+def test_what_an_object_raises_is_told_by_its_type(late):
+    class Broken(Indexed):
+        def __getitem__(self, index):
+            raise OSError("the tape is torn")
+
+    late()
+    with pytest.raises(InputError, match="Broken: the tape is torn"):
+        io.read(Broken(SCAN))

@@ -110,7 +110,7 @@ def atomic_folder(path: Location, ours: Ours, force: bool = False) -> Iterator[P
     with _as_write_error(target):
         with scratch(target, Path.mkdir) as folder:
             yield folder
-            for entry in (*folder.iterdir(), folder):
+            for entry in (*folder.rglob("*"), folder):
                 _sync(entry)
             _swap(folder, target, ours, force)
         _sync(target.parent)

@@ -163,7 +163,7 @@ def check_sink(
     """
     form = _sink_format(path)
     _accepted({"template": template}, form.write_options, form.name)
-    if form is DICOM:
+    if form.folder:
         form.call("check_target", path, force, template=template, modality=modality, grid=grid)
     else:
         check_file(path, force)
@@ -201,7 +201,7 @@ def _source_format(path: Path) -> Format:
         raise InputError(f"{path} does not exist, check the path", value=str(path))
     if path.is_dir():
         form = by_ending(path)
-        return form if form is not None and form.plugin else DICOM
+        return form if form is not None and (form.plugin or form.folder) else DICOM
     if path.suffix.lower() == ".inrv":
         raise InputError(f"{path} is compressed already, did you mean to decode it?", value=str(path))
     # Anything else is tried as DICOM, whose files have any name or none: old ones end in .img too.
@@ -217,6 +217,8 @@ def _begins_as_dicom(path: Path) -> bool:
 
 def _sink_format(path: Location) -> Format:
     target, form = Path(path), by_ending(Path(path), sink=True)
+    if form is not None and form.folder:
+        return form
     if str(path).endswith(("/", os.sep)) or target.is_dir() or (form is None and not _ending(target)):
         return DICOM
     if form is not None and form.sink:

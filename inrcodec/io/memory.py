@@ -13,14 +13,17 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from inrcodec.errors import InputError, InrvError, reason
+from inrcodec.errors import InputError
 from inrcodec.io import npy
 from inrcodec.io.choice import chosen_volume
+from inrcodec.io.fetched import fetched, volume_of
+from inrcodec.volume.lazy import LazyArray
 from inrcodec.volume.padding import find_padding
 from inrcodec.volume.volume import LONGEST_MODALITY, Volume
 
 _AXES = "zyx"
 _MILLIMETRES = {"": 1.0, "mm": 1.0, "millimeter": 1.0, "millimetre": 1.0, "cm": 10.0, "m": 1e3, "um": 1e-3}
+_FETCH = ("__array__", "__getitem__")
 _UNEVEN = 1e-3  # of a step: further off, coordinates are not those of a grid
 
 
@@ -56,14 +59,14 @@ def kind_of(source: object) -> Kind:
         It is no array and no image.
     """
     packages = [cls.__module__.partition(".")[0] for cls in type(source).__mro__]
-    if isinstance(source, np.ndarray):
+    if isinstance(source, np.ndarray | LazyArray):
         return _ARRAY
     if isinstance(source, list | tuple):
         return _LISTS
     for package in packages:
         if package in _KINDS:
             return _KINDS[package]
-    if all(hasattr(source, name) for name in ("__array__", "shape", "dtype")):
+    if hasattr(source, "shape") and hasattr(source, "dtype") and any(hasattr(source, n) for n in _FETCH):
         return _LAZY
     name = f"{type(source).__module__}.{type(source).__qualname__}".removeprefix("builtins.")
     cause = f"an object of type {name} is not a volume, pass a path, an array or an image"
@@ -71,17 +74,20 @@ def kind_of(source: object) -> Kind:
 
 
 def from_lazy(source: Any, *, spacing: Sequence[float] | None = None, volume: int | None = None) -> Volume:
-    """Volume of what NumPy can make an array of; of four dimensions only what is chosen is fetched."""
-    index = None
+    """Volume of what NumPy can make an array of; of four dimensions only what is chosen is fetched.
+
+    A large one is fetched box by box, when it is needed.
+    """
+    place: tuple[int, ...] = ()
     if len(source.shape) == 4:
-        index = chosen_volume(volume, source.shape[0], f"an array of shape {tuple(source.shape)}")
+        place = (chosen_volume(volume, source.shape[0], f"an array of shape {tuple(source.shape)}"),)
         volume = None
-    return npy.from_array(_fetched(source, index), spacing=spacing, volume=volume)
+    return npy.from_array(volume_of(source, place), spacing=spacing, volume=volume)
 
 
 def from_lists(source: Any, *, spacing: Sequence[float] | None = None, volume: int | None = None) -> Volume:
     """Volume of nested lists."""
-    return npy.from_array(_fetched(source), spacing=spacing, volume=volume)
+    return npy.from_array(fetched(source), spacing=spacing, volume=volume)
 
 
 def from_torch(source: Any, *, spacing: Sequence[float] | None = None, volume: int | None = None) -> Volume:
@@ -114,7 +120,7 @@ def from_xarray(source: Any, *, volume: int | None = None) -> Volume:
     index = chosen_volume(volume, int(np.prod(sides)), f"an array of dimensions {source.dims}")
     place = dict(zip(others, np.unravel_index(index, sides) if sides else (), strict=True))
     part = source.isel({dim: int(at) for dim, at in place.items()}).transpose(*inner)
-    found = Volume.from_array(_fetched(part), affine=_affine(part, named))
+    found = Volume.from_array(volume_of(part), affine=_affine(part, named))
     modality, unit = (str(source.attrs.get(name) or "") for name in ("modality", "units"))
     modality = modality if len(modality) <= LONGEST_MODALITY and modality.isascii() else ""
     found = found.relabelled(modality=modality, unit="HU" if unit == "HU" else "")
@@ -145,21 +151,6 @@ def _grid(coordinate: Any, axis: str) -> tuple[float, float]:
         cause = f"coordinate {axis} is not evenly spaced, interpolate to a grid or drop it"
         raise InputError(cause, value=axis)
     return float(values[0]), step
-
-
-def _fetched(source: Any, index: int | None = None) -> NDArray[Any]:
-    """The array, or one of its first axis, from wherever it is."""
-    try:
-        part = source if index is None else source[index]
-        array: NDArray[Any] = np.asarray(part.cpu() if callable(getattr(part, "cpu", None)) else part)
-    except InrvError:
-        raise
-    except Exception as error:  # of another package, which may compute, read or refuse a type
-        cause = (
-            f"cannot make an array of {type(source).__module__}.{type(source).__qualname__}: {reason(error)}"
-        )
-        raise InputError(cause, value=type(source)) from error
-    return array
 
 
 def _from_simpleitk(source: Any, **options: Any) -> Volume:

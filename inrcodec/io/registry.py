@@ -48,6 +48,9 @@ class Format:
         Extra of this package that installs what reading needs.
     writer : str
         Package that writing needs, of the same extra.
+    folder : bool
+        Whether it is a folder; its module then has ``check_target(path, force, template=…, modality=…,
+        grid=…)``, which refuses one that could not be written.
     plugin : str
         Name of the entry point that added it; set by this package.
     """
@@ -60,6 +63,7 @@ class Format:
     write_options: tuple[str, ...] = ()
     extra: str = ""
     writer: str = ""
+    folder: bool = False
     plugin: str = ""
 
     def call(self, function: str, *arguments: Any, **options: Any) -> Any:
@@ -92,6 +96,7 @@ DICOM = _own(
     "dicom",
     read_options=("spacing", "series", "volume", "slices"),
     write_options=("template", "modality"),
+    folder=True,
 )
 FORMATS = (
     DICOM,  # a folder, or a file of any other name
@@ -105,6 +110,10 @@ FORMATS = (
     _own("FreeSurfer", "mgh", ".mgz", ".mgh", read_options=_SEVERAL),
     _own("Analyze", "analyze", ".hdr", ".img", sink=False, read_options=_SEVERAL),
     _own("TIFF", "tiff", ".tif", ".tiff", read_options=_ARRAYS, extra="tiff", writer="tifffile"),
+    _own("Zarr", "ome_zarr", ".zarr", read_options=_ARRAYS, extra="zarr", writer="zarr", folder=True),
+    _own(
+        "Zarr in a ZIP file", "ome_zarr", ".zarr.zip", ".ozx", sink=False, read_options=_ARRAYS, extra="zarr"
+    ),
 )
 ENDINGS = {ending: form for form in FORMATS for ending in form.endings}
 

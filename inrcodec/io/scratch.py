@@ -84,9 +84,9 @@ def _settle(aside: Path, target: Path, ours: Callable[[Path], list[Path]]) -> No
 
 
 def discard(aside: Path, names: list[str]) -> None:
-    """Remove files of a folder, and the folder if nobody put others into it meanwhile."""
+    """Remove what a folder holds, and the folder if nobody put anything else into it meanwhile."""
     for name in names:
-        (aside / name).unlink(missing_ok=True)
+        _remove(aside / name)
     with suppress(OSError):
         aside.rmdir()
 
@@ -108,7 +108,7 @@ def _locked(path: Path, *, wait: bool) -> int | None:
 
 
 def _remove(path: Path) -> None:
-    if path.is_dir():
+    if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)

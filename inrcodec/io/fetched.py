@@ -1,0 +1,80 @@
+"""Arrays of other packages, of which parts are fetched: zarr, dask, h5py and whatever is indexed like them.
+
+In: an object with a shape, a dtype and an index.  Out: ndarrays of it, at once or when they are needed.
+Invariant: what another package raises is an `InputError` that names its type.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inrcodec.errors import InputError, InrvError, reason
+from inrcodec.io.large import is_large
+from inrcodec.volume.arrays import Array
+from inrcodec.volume.box import Box
+from inrcodec.volume.checks import checked_array
+from inrcodec.volume.lazy import LazyArray
+
+
+class FetchedArray(LazyArray):
+    """A volume of an array of another package.
+
+    Parameters
+    ----------
+    source : array, (..., z, y, x); it can be pickled, or shared by threads, if the package can do that.
+    place : index along each axis before these three.
+    name : for messages; that of its type by default.
+    """
+
+    def __init__(self, source: Any, place: tuple[int, ...] = (), name: str = "") -> None:
+        z, y, x = (int(n) for n in source.shape[len(place) :])
+        super().__init__((z, y, x), np.dtype(source.dtype), name or name_of(source), _thickness(source, z))
+        self.source, self.place = source, place
+
+    def read(self, box: Box) -> Array:
+        """As `LazyArray.read`."""
+        found = fetched(self.source, (*self.place, *box.slices), self.name)
+        return np.require(found, self.dtype, ["C", "O", "W"])
+
+
+def fetched(source: Any, index: Any = (), name: str = "") -> NDArray[Any]:
+    """An array, or what an index gives of it, from wherever it is; ``name`` is for messages."""
+    try:
+        if index == () and hasattr(source, "shape") and not hasattr(source, "__array__"):
+            index = (slice(None),) * len(source.shape)
+        part = source if index == () else source[index]
+        array: NDArray[Any] = np.asarray(part.cpu() if callable(getattr(part, "cpu", None)) else part)
+    except InrvError:
+        raise
+    except Exception as error:  # of another package, which may compute, read or refuse a type
+        cause = f"cannot make an array of {name or name_of(source)}: {reason(error)}"
+        raise InputError(cause, value=type(source)) from error
+    return array
+
+
+def volume_of(source: Any, place: tuple[int, ...] = (), name: str = "") -> NDArray[Any]:
+    """A volume or image of an array, fetched at once, or when it is needed where it is large."""
+    try:
+        size = np.dtype(source.dtype).itemsize * int(np.prod(source.shape[len(place) :], dtype=np.int64))
+    except TypeError:  # a type that NumPy does not have: what it makes of it shows when it is fetched
+        size = 0
+    if len(source.shape) - len(place) == 3 and is_large(size):
+        return checked_array(FetchedArray(source, place, name))
+    return fetched(source, place, name)
+
+
+def name_of(source: object) -> str:
+    """The name of an object's type, for messages."""
+    return f"{type(source).__module__}.{type(source).__qualname__}"
+
+
+def _thickness(source: Any, count: int) -> int:
+    """Planes of a chunk: zarr's and h5py's are of one shape, dask's may differ."""
+    chunks = getattr(source, "chunks", None)
+    if not isinstance(chunks, tuple) or len(chunks) < 3:
+        return 1
+    depth = max(chunks[-3]) if isinstance(chunks[-3], tuple) else chunks[-3]
+    return max(1, min(int(depth), count))
