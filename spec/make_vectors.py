@@ -56,6 +56,12 @@ def padded() -> NDArray[np.int16]:
     return array
 
 
+def cornered() -> NDArray[np.int16]:
+    array = noisy((9, 20, 20))
+    array[:3, :6, :5] = -2000
+    return array
+
+
 def noisy(shape: tuple[int, int, int]) -> NDArray[np.int16]:
     noise = np.random.default_rng(0).normal(scale=12, size=shape)
     return np.where(blob(shape, 0.6)[0], ct(shape) + np.rint(noise), -1024).astype(np.int16)
@@ -81,6 +87,10 @@ def image() -> NDArray[np.uint16]:
 
 def texture(shape: tuple[int, int, int]) -> NDArray[np.float32]:
     return (0.25 * blob(shape)[1]).astype(np.float32)
+
+
+def half(shape: tuple[int, int, int]) -> NDArray[np.float16]:
+    return (300 * blob(shape)[1]).astype(np.float16)
 
 
 def cases() -> dict[str, Case]:
@@ -159,6 +169,70 @@ def cases() -> dict[str, Case]:
             {"modality": "PT", "slopes": tuple(0.25 + (7 * z % 9) / 16 for z in range(9))},
         ),
         "rare-values": Case("tokens that nobody expects, and many bits", spiky(), {"lossless": True}),
+        "bricks-flat": Case(
+            "bricks of whole slices, the last of a single one",
+            noisy((17, 14, 15)),
+            {"lossless": True, "brick": (8, 16, 16)},
+            hounsfield,
+        ),
+        "bricks-in-plane": Case(
+            "bricks that are cut along x alone, behind networks with a mask; a bound",
+            noisy((6, 20, 40)),
+            {"max_error": 2, "base": True, "brick": (8, 32, 16), "factor": 2, "tiles": (1, 1, 1)},
+            hounsfield,
+        ),
+        "bricks-with-holes": Case(
+            "padding in some of the bricks only",
+            cornered(),
+            {"lossless": True, "brick": 8},
+            {**hounsfield, "padding": -2000},
+        ),
+        "bricks-float16": Case("bits of halves", half((9, 18, 20)), {"lossless": True, "brick": (16, 8, 8)}),
+        "lossless-image": Case("one image, without networks", image(), {"lossless": True}),
+        "lossless-int8": Case("8 bits with a sign", (mr() - 128).astype(np.int8), {"lossless": True}),
+        "lossless-uint16": Case(
+            "16 bits without", (ct((6, 20, 22)) + 1024).astype(np.uint16), {"lossless": True}
+        ),
+        "lossless-int64": Case(
+            "64 bits, around 2^40", noisy((4, 15, 17)).astype(np.int64) * 1000 + 2**40, {"lossless": True}
+        ),
+        "bounded-uint64": Case(
+            "multiples of a step", noisy((4, 15, 17)).astype(np.uint64) + 2**33, {"max_error": 3}
+        ),
+        "bounded-float64": Case(
+            "multiples of a unit, in 64 bits",
+            texture((5, 14, 16)).astype(np.float64) * 1e-5,
+            {"max_error": 1e-9},
+        ),
+        "float64": Case(
+            "networks of 64-bit values",
+            texture((8, 14, 16)).astype(np.float64) * 1e9,
+            {"factor": 2, "tiles": (1, 1, 1)},
+        ),
+        "one-voxel": Case("a single voxel", np.full((1, 1, 1), 5, np.int16), {"lossless": True}),
+        "one-row": Case(
+            "one voxel along two axes",
+            np.arange(77, dtype=np.int16).reshape(1, 1, 77) ** 2,
+            {"lossless": True},
+        ),
+        "falling-slope": Case(
+            "values that fall as the stored ones rise, facts about the source",
+            ct((8, 16, 18)),
+            {"factor": 2, "tiles": (1, 1, 1)},
+            {"modality": "CT", "rescale": (-1.0, 24.0), "description": {"bits": 12, "thickness": 2.5}},
+        ),
+        "many-weights": Case(
+            "weights whose chunks have checksums",
+            ct((24, 48, 56)),
+            {"factor": 1, "tiles": (2, 3, 3), "width": 64, "layers": 3, "steps": 40},
+            hounsfield,
+        ),
+        "model-named": Case(
+            "a super-resolution model, which a Lanczos decoder leaves out",
+            ct((16, 48, 56)),
+            {"factor": 4, "tiles": (1, 1, 1), "sr": "ct-3d-x4", "width": 12},
+            hounsfield,
+        ),
         "factor-1": Case(
             "no reduction", mr()[:6, ::2, ::2].astype(np.int32) * 1000, {"factor": 1, "tiles": (1, 1, 1)}
         ),
@@ -170,7 +244,8 @@ def write(name: str, case: Case) -> None:
     spacing = (3.0, 0.75, 0.75)[-case.array.ndim :]
     words = dict(case.volume)
     slopes = words.pop("slopes", None)
-    volume = inrcodec.Volume.from_array(case.array, spacing=spacing, **words)
+    more = {name: words.pop(name) for name in ("rescale", "description") if name in words}
+    volume = replace(inrcodec.Volume.from_array(case.array, spacing=spacing, **words), **more)
     if slopes is not None:
         volume = replace(volume, slice_rescale=np.stack([slopes, np.zeros(len(slopes))], 1))
     bare = {"lossless", "max_error"} & case.options.keys() and not case.options.get("base")

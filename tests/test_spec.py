@@ -24,7 +24,7 @@ from inrcodec.entropy import padding
 from inrcodec.errors import CorruptFile
 from inrcodec.format import container, limits, messagepack
 from inrcodec.format.fields import Kind
-from inrcodec.format.header import DEFAULTS, FIELDS, Header
+from inrcodec.format.header import DEFAULTS, DTYPES, FIELDS, Header
 from inrcodec.layers.base.siren import weights
 
 SPEC = Path(__file__).parent.parent / "spec"
@@ -282,6 +282,7 @@ def test_vectors_cover_what_they_are_for() -> None:
         "padding-mask",
         "lossless",
         "bricks",
+        "bricks-with-holes",
     }
     refined = {name: header for name, (header, _) in read.items() if header.refine_steps}
     assert {h.refine_unit for h in refined.values()} > {0.0, 1.0} and refined[
@@ -298,9 +299,13 @@ def test_vectors_cover_what_they_are_for() -> None:
     assert tiles["one-tile"] == 1 and tiles["several-tiles"] == 8
     assert read["image-2d"][0].ndim == 2
     assert read["anisotropic"][0].factor == (1, 2, 4) and read["factor-1"][0].factor == (1, 1, 1)
-    assert {"int16", "uint8", "float32", "int8", "uint16", "int32"} <= {
-        header.dtype for header, _ in read.values()
-    }
+    assert {header.dtype for header, _ in read.values()} == set(DTYPES) and len(read) >= 30
+    assert {header.coder for header, _ in read.values()} == {"siren", "none"}
+    assert read["lossless-image"][0].axes == "yx" and not read["lossless-image"][0].has_lowres
+    chunks = {name: sections.chunks("WGHT") for name, (_, sections) in read.items()}
+    assert [name for name, found in chunks.items() if found and found[0].crc is not None] == ["many-weights"]
+    holes = [chunk.length > 0 for chunk in read["bricks-with-holes"][1].chunks("PADM")]
+    assert len(set(holes)) == 2 and read["model-named"][0].sr != "lanczos"
     assert read["constant"][0].low == read["constant"][0].high and read["constant"][1]["WGHT"] == b""
 
 
