@@ -19,7 +19,6 @@ from inrcodec.encoder.options import EncodeKeywords, EncodeOptions, ResolvedOpti
 from inrcodec.encoder.source_options import SOURCE_OPTIONS, SourceOptions
 from inrcodec.file import InrvFile
 from inrcodec.file import Source as FileSource
-from inrcodec.format import summary
 from inrcodec.layers.decode_options import DecodeKeywords, DecodeOptions
 from inrcodec.progress import Progress, Stages
 from inrcodec.validate.rows import lists_keywords
@@ -203,9 +202,8 @@ def open(source: File, max_bytes: int | str | None = None) -> InrvFile:
 
 
 def info(source: File) -> dict[str, Any]:
-    """Header, quality and bytes of a file as plain types; imports neither torch nor scipy."""
-    file = open(source)
-    return summary.facts(file.header, file.sections.lengths)
+    """Header, quality, bytes and cost of a file as plain types; imports neither torch nor scipy."""
+    return open(source).facts
 
 
 def verify(source: File, *, device: str = "cpu", threads: int | None = None) -> dict[str, Any]:

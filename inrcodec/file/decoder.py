@@ -25,7 +25,7 @@ from inrcodec.layers.upsample import Padding, Upsampling, check_model, slabs_of,
 from inrcodec.layers.upsample import Slab as Slab
 from inrcodec.parallel import thread_count
 from inrcodec.progress import Progress, one_stage, shares
-from inrcodec.volume.arrays import Array, Float
+from inrcodec.volume.arrays import Array, Float, empty
 from inrcodec.volume.box import Box, BoxLike, Ranges, Shape, bounds, ranges_of, within
 
 PREVIEW_VOXELS = 1 << 18  # of the refinement's lattice that a preview is made of, at most
@@ -129,7 +129,7 @@ class Decoder:
         self.sections.check_open()
         ranges = ranges_of(box, level.shape)
         around = bounds(ranges)
-        out = np.empty([len(part) for part in ranges], self.header.dtype)
+        out = empty([len(part) for part in ranges], self.header.dtype)
         if around is None:
             return out
         slices, *others = (within(part, low) for part, low in zip(ranges, around.low, strict=True))

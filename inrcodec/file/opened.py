@@ -13,10 +13,11 @@ import numpy as np
 
 from inrcodec.file.decoder import Decoder
 from inrcodec.file.levels import Level
-from inrcodec.format import container
+from inrcodec.format import container, summary
 from inrcodec.format.digest import Digest
 from inrcodec.format.header import Header
 from inrcodec.layers.decode_options import REFERENCE, DecodeOptions
+from inrcodec.layers.superres import registry
 from inrcodec.volume.arrays import Float
 from inrcodec.volume.box import Shape
 
@@ -128,10 +129,15 @@ class OpenFile:
         """The layers of the file, for those who write encoders and decoders."""
         return self._decoder
 
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Geometry, coding, quality, bytes, and what decoding costs, in plain types."""
+        return summary.facts(self.header, self.sections.lengths, registry.work_of(self.header))
+
     # --- whether it is whole
 
     def digest(self, options: DecodeOptions = REFERENCE) -> bytes:
-        """BLAKE2b-128 of the decoded voxels, here and now; the header has the encoder's."""
+        """Of the decoded voxels, here and now; the header has the encoder's."""
         digest = Digest(self.header.bricks)
         for slab in self._decoder.slabs(None, self._decoder.level(0, options), options):
             digest.add(slab.stored)

@@ -1,17 +1,17 @@
 """Ceilings of the format: what a decoder may refuse from the header, before it allocates anything.
 
 In: a header.  Out: nothing, or `LimitExceeded`.
-Invariant: plain arithmetic, no array, no torch.
+Invariant: plain arithmetic; nothing is allocated.
 
 The same numbers are in the specification's chapter on limits.
 """
 
 from __future__ import annotations
 
-import os
-from contextlib import suppress
 from math import prod
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from inrcodec.errors import LimitExceeded
 
@@ -24,7 +24,7 @@ SECTIONS = 64
 HEADER = 1 << 20  # bytes of the header; 65 536 tiles need 0.2 MiB of cuts
 VALUES = 1 << 17  # keys and values in the header, maps and arrays included: they cost more than their bytes
 DEPTH = 8  # maps and arrays inside each other; version 1.0 uses 3
-VOXELS = 1 << 36  # 4 096 x 4 096 x 4 096: never all in memory, see `check_memory`
+VOXELS = 1 << 36  # 4 096 x 4 096 x 4 096: who reads all of them has the memory, see `empty`
 SLICE = 1 << 26  # voxels of a slice, of which a few are in memory while a volume is decoded
 BRICK = 1 << 30  # voxels of a brick whose padding or refinement is decoded
 AXIS = 65_535  # voxels along an axis
@@ -60,7 +60,7 @@ def check_header(header: Header, masked: bool = True, padded: bool = False) -> N
         The quantity, its value and the ceiling are named.
     """
     lowres = prod(header.lowres_shape) if header.has_lowres else 0
-    each = network_weights(header.layers, header.width)
+    each, cost = network_weights(header.layers, header.width), costs(header)
     tiles = prod(header.tiles)
     bricks = header.bricks
     in_bricks = padded or bool(header.refine_steps)
@@ -76,13 +76,24 @@ def check_header(header: Header, masked: bool = True, padded: bool = False) -> N
         ("number of hidden layers", header.layers, LAYERS),
         ("width of a layer", header.width, WIDTH),
         ("number of weights", tiles * each, WEIGHTS),
-        ("number of multiply-adds", lowres * each, WORK),
+        ("number of multiply-adds", cost["multiply_adds"], WORK),
         ("number of voxels in the first lattice", first if header.refine_steps else 0, FIRST),
-        ("number of bytes of the refinement", _integer_bytes(header) * prod(bricks.edges), INTEGERS),
+        ("number of bytes of the refinement", cost["brick_bytes"], INTEGERS),
         ("number of chunks", max(len(header.refine_steps), 1) * len(bricks), CHUNKS),
         ("number of mask cells", cells if masked else 0, CELLS),
     ):
         check(name, value, ceiling)
+
+
+def costs(header: Header) -> dict[str, int]:
+    """What decoding takes, from the header alone: bytes in memory, and multiply-adds of the networks."""
+    lowres = prod(header.lowres_shape) if header.has_lowres else 0
+    return {
+        "volume_bytes": prod(header.shape) * np.dtype(header.dtype).itemsize,
+        "brick_bytes": _integer_bytes(header) * prod(header.bricks.edges),
+        "lowres_bytes": 8 * lowres,
+        "multiply_adds": lowres * network_weights(header.layers, header.width),
+    }
 
 
 def _integer_bytes(header: Header) -> int:
@@ -92,24 +103,6 @@ def _integer_bytes(header: Header) -> int:
     if header.refine_unit == 0:
         return 8 if header.dtype == "float32" else 4
     return 4 if (header.high - header.low) / header.refine_unit < 1 << 31 else 8
-
-
-def check_memory(what: str, count: int) -> None:
-    """Refuse an array of ``count`` bytes that the machine has no memory for.
-
-    Raises
-    ------
-    LimitExceeded
-        Rather than a process that the system ends while it fills the array.
-    """
-    with suppress(ValueError, OSError, AttributeError):  # a system that does not say how much it has
-        there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        if count > there:
-            raise LimitExceeded(
-                f"{what} takes {count / 2**30:.1f} GiB, this machine has {there / 2**30:.1f}: "
-                "read smaller boxes, or decode to a file",
-                value=count,
-            )
 
 
 def check(name: str, value: int, ceiling: int, remedy: str = "split the volume") -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from inrcodec.format import container
+from inrcodec.format import container, limits
 from inrcodec.format.header import LANCZOS, Header
 from inrcodec.format.header_checks import ONE
 from inrcodec.volume.affine import plane_of, spacing_of
@@ -38,8 +38,11 @@ def bytes_by_part(lengths: Mapping[str, int], total: int) -> dict[str, int]:
     return parts | {"container": total - sum(parts.values())}
 
 
-def facts(header: Header, lengths: Mapping[str, int]) -> dict[str, Any]:
-    """Geometry, coding, quality and bytes of a file, in plain types; of networks only where it has any."""
+def facts(header: Header, lengths: Mapping[str, int], superres_work: int | None) -> dict[str, Any]:
+    """Geometry, coding, quality, bytes and cost of a file, in plain types; of networks only where it has any.
+
+    ``superres_work`` is the number of multiply-adds of its super-resolution, where that is known.
+    """
     total = container.file_size(lengths)
     voxels = int(np.prod(header.shape))
     psnr_lanczos = header.psnr if header.sr == LANCZOS else header.psnr_lanczos
@@ -69,6 +72,7 @@ def facts(header: Header, lengths: Mapping[str, int]) -> dict[str, Any]:
             "bound": header.bound,
             "digest": header.digest.hex(),
         },
+        "cost": limits.costs(header) | {"superres_multiply_adds": superres_work},
         "encoder": {"version": header.version, "seed": header.seed},
         "bytes": bytes_by_part(lengths, total) | {"file": total},
         "voxel_bytes": voxel_bytes,

@@ -1,9 +1,15 @@
-"""Names of the array types that most modules use."""
+"""Names of the array types that most modules use, and arrays of a size that a file or a user states."""
 
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from math import prod
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
+
+from inrcodec.errors import LimitExceeded
 
 Array = NDArray[Any]
 Bool = NDArray[np.bool_]
@@ -12,3 +18,23 @@ Float = NDArray[np.float64]
 Float32 = NDArray[np.float32]
 Int32 = NDArray[np.int32]
 Ints = NDArray[np.int64]
+
+
+def empty(shape: Sequence[int], dtype: DTypeLike) -> Array:
+    """`numpy.empty`, for what the machine has memory for.
+
+    Raises
+    ------
+    LimitExceeded
+        It has not: the system would end the process while it fills the array.
+    """
+    count = prod(shape) * np.dtype(dtype).itemsize
+    with suppress(ValueError, OSError, AttributeError):  # a system that does not say how much it has
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        if count > memory:
+            raise LimitExceeded(
+                f"{tuple(shape)} voxels take {count / 2**30:.0f} GiB and this machine has "
+                f"{memory / 2**30:.0f}: read smaller boxes, or decode to a file",
+                value=count,
+            )
+    return np.empty(shape, dtype)

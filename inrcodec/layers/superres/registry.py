@@ -71,6 +71,10 @@ class Manifest:
         """(z, y, x) up-sampling factors."""
         return self.architecture.factor
 
+    def work(self, lowres: Shape, ensemble: int) -> int:
+        """Multiply-adds of a volume, without what its blocks overlap."""
+        return self.architecture.multiply_adds * prod(lowres) * ensemble
+
     def check_work(self, lowres: Shape, ensemble: int) -> None:
         """Refuse a volume that takes too long, from its low-res shape and the mirror images alone.
 
@@ -78,7 +82,7 @@ class Manifest:
         ------
         LimitExceeded
         """
-        work = self.architecture.multiply_adds * prod(lowres) * ensemble
+        work = self.work(lowres, ensemble)
         remedy = "average fewer mirror images (ensemble), use sr 'lanczos'"
         limits.check("number of multiply-adds of the super-resolution", work, limits.SUPERRES_WORK, remedy)
 
@@ -212,6 +216,16 @@ def check_work(header: Header, ensemble: int | None = None) -> None:
     if header.sr != LANCZOS:
         known = matching(header.sr, header.sr_sha256)
         known.check_work(header.lowres_shape, ensemble or header.sr_ensemble)
+
+
+def work_of(header: Header) -> int | None:
+    """Multiply-adds of a file's super-resolution; ``None`` where its model is not installed."""
+    if header.sr == LANCZOS:
+        return 0
+    try:
+        return matching(header.sr, header.sr_sha256).work(header.lowres_shape, header.sr_ensemble)
+    except ModelNotFound:
+        return None
 
 
 def load(model: str, digest: bytes) -> SRDenseNet:

@@ -9,7 +9,6 @@ from os import PathLike
 from pathlib import Path
 
 from inrcodec import api, io, validate
-from inrcodec.format import summary
 from inrcodec.format.digest import digest_of
 from inrcodec.layers.decode_options import DecodeOptions
 from inrcodec.layers.superres import registry
@@ -65,7 +64,7 @@ def html_report(
     return build(
         Contents(
             name=name or (Path(source).name if isinstance(source, str | PathLike) else "volume.inrv"),
-            facts=summary.facts(file.header, file.sections.lengths),
+            facts=file.facts,
             decoded=decoded,
             source=original,
             errors=None if original is None else compare(original, decoded),
