@@ -6,7 +6,9 @@ import errno
 import gc
 import pickle
 import tempfile
+import zlib
 from dataclasses import fields
+from functools import partial
 
 import numpy as np
 import pytest
@@ -62,6 +64,8 @@ def npz(path, array, save=np.savez, **options):
 
 
 def written(path, ending, volume):
+    if ending == ".nrrd":
+        pytest.importorskip("SimpleITK")
     io.write(volume, path.with_name("volume" + ending))
     return path.with_name("volume" + ending), {}
 
@@ -75,8 +79,87 @@ def series(path, ending, chosen):
     return path.with_name("series" + ending), {"volume": chosen}
 
 
+def metaimage(path, *files, channels=1, **fields):
+    """A MetaImage header beside the files of its voxels."""
+    for name, data in files:
+        path.with_name(name).write_bytes(data)
+    names = [name for name, _ in files]
+    about = {
+        "NDims": 3,
+        "DimSize": "11 10 9",
+        "ElementType": "MET_SHORT",
+        "ElementSpacing": "0.5 1 2",
+        "ElementNumberOfChannels": channels,
+        **fields,
+        "ElementDataFile": names[0] if len(names) == 1 else "LIST\n" + "\n".join(names),
+    }
+    about = {"BinaryData": "True"} | about
+    path.with_suffix(".mhd").write_text("".join(f"{name} = {value}\n" for name, value in about.items()))
+    return path.with_suffix(".mhd")
+
+
+def mhd(path, ending, **options):
+    """Voxels behind others, of two channels, in several files, compressed."""
+    raw, msb = SCAN.tobytes(), {"BinaryDataByteOrderMSB": "True"}
+    if ending == "at the end":
+        return metaimage(path, ("a.raw", b"..." + SCAN.astype(">i2").tobytes()), HeaderSize=-1, **msb), {}
+    if ending == "channels":
+        pairs = np.stack([SCAN, SCAN + 1], axis=3).tobytes()
+        return metaimage(path, ("a.raw", pairs), channels=2), {"volume": 1}
+    if ending == "4-D":
+        both = {"NDims": 4, "DimSize": "11 10 9 2", "ElementSpacing": "0.5 1 2 1"}
+        return metaimage(path, ("a.raw", raw + FOUR[1].tobytes()), **both), {"volume": 1}
+    if ending == "slices":
+        return metaimage(path, *((f"{k}.raw", plane.tobytes()) for k, plane in enumerate(SCAN))), {}
+    return metaimage(path, ("a.zraw", zlib.compress(raw)), CompressedData="True"), {}
+
+
+def nrrd(path, ending):
+    """NRRD as other programs write it: plain, in either byte order, in one file or two."""
+    SimpleITK = pytest.importorskip("SimpleITK")
+    image = inrcodec.io.itk.to_simpleitk(CT)
+    target = path.with_name("volume" + ending)
+    SimpleITK.WriteImage(image, str(target), useCompression=ending == ".packed.nrrd")
+    if ending == ".big.nrrd":
+        header, _, voxels = target.read_bytes().partition(b"\n\n")
+        swapped = np.frombuffer(voxels, "<i2").astype(">i2").tobytes()
+        target.write_bytes(header.replace(b"endian: little", b"endian: big") + b"\n\n" + swapped)
+    return target, {}
+
+
+def dicom(path, volume, edit=None):
+    """A series, whose headers may be changed."""
+    import pydicom
+
+    folder = path.with_name("series")
+    io.write(volume, folder)
+    for file in folder.iterdir() if edit else ():
+        header = pydicom.dcmread(file)
+        edit(header)
+        header.save_as(file)
+    return folder, {}
+
+
+def wide(header):
+    header.RescaleSlope, header.RescaleIntercept = "100", "-5"
+
+
+def fractions(header):
+    header.RescaleSlope = "0.5"
+
+
+def padded(header):
+    header.add_new("PixelPaddingValue", "SS", -2000)
+
+
 FOUR = np.stack([SCAN, SCAN + 1])
 CT = Volume(np.where(np.indices(SCAN.shape)[1] < 4, -2000, SCAN).astype(np.int16), TILTED, modality="CT")
+PET = Volume(
+    np.abs(SCAN),
+    np.diag([2.0, 2.0, 3.0, 1.0]),
+    modality="PT",
+    slice_rescale=[[k + 0.5, 0.0] for k in range(9)],
+)
 SOURCES = {
     "npy": lambda path: npy(path, SCAN, spacing=(2, 1, 1)),
     "npy big-endian": lambda path: npy(path, SCAN.astype(">f8")),
@@ -92,6 +175,15 @@ SOURCES = {
     "nii.gz in time": lambda path: series(path, ".nii.gz", 1),
     "mgh": lambda path: written(path, ".mgh", CT),
     "mgz": lambda path: written(path, ".mgz", CT),
+    "mha": lambda path: written(path, ".mha", CT),
+    **{f"mhd {kind}": partial(mhd, ending=kind) for kind in METAIMAGES},
+    "nrrd": lambda path: written(path, ".nrrd", CT),
+    **{f"nrrd {end}": partial(nrrd, ending=end) for end in NRRDS},
+    "dicom": lambda path: dicom(path, CT),
+    "dicom of 32 bits": lambda path: dicom(path, CT, wide),
+    "dicom with fractions": lambda path: dicom(path, CT, fractions),
+    "dicom with padding": lambda path: dicom(path, CT, padded),
+    "dicom of a PET": lambda path: dicom(path, PET),
 }
 
 
@@ -111,7 +203,7 @@ def test_its_file_is_the_same(source, tmp_path, late):
     assert inrcodec.encode(path, lossless=True, **options) == blob
 
 
-@pytest.mark.parametrize("source", ["npy", "nii", "mgh"])
+@pytest.mark.parametrize("source", ["npy", "nii", "mgh", "mhd at the end", "mhd channels", "nrrd .raw.nrrd"])
 def test_plain_voxels_are_not_copied(source, tmp_path, late, folder):
     path, options = SOURCES[source](tmp_path / "volume")
     late()
@@ -119,7 +211,7 @@ def test_plain_voxels_are_not_copied(source, tmp_path, late, folder):
     assert not list(folder.iterdir())
 
 
-@pytest.mark.parametrize("source", ["nii.gz", "npz", "npy Fortran", "npz Fortran"])
+@pytest.mark.parametrize("source", ["nii.gz", "npz", "npy Fortran", "npz Fortran", "mha", "nrrd", "dicom"])
 def test_a_temporary_file_goes_with_its_array(source, tmp_path, late, folder):
     path, options = SOURCES[source](tmp_path / "volume")
     late()
@@ -148,7 +240,7 @@ def flip(path):
     path.write_bytes(data)
 
 
-PACKED = ["npz compressed", "nii.gz", "nii.gz in time"]
+PACKED = ["npz compressed", "nii.gz", "nii.gz in time", "mha", "nrrd"]
 
 
 @pytest.mark.parametrize(

@@ -78,7 +78,7 @@ def placed(array: NDArray[Any], image: Any, name: str) -> Volume:
     affine[:used, :used] = direction * image.GetSpacing()[:used]
     affine[:used, 3] = image.GetOrigin()[:used]
     found = checked_array(array, name)
-    stack = found.reshape(-1, *found.shape[-2:])
+    stack = found[np.newaxis] if found.ndim == 2 else found
     return Volume(array=stack, affine=affine, ndim=found.ndim, padding=find_padding(stack))
 
 

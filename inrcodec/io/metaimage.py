@@ -10,10 +10,11 @@ from __future__ import annotations
 import math
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,9 +23,11 @@ from inrcodec.errors import InputError
 from inrcodec.io.atomic import Location, atomic_write
 from inrcodec.io.choice import chosen_volume
 from inrcodec.io.detached import files_of, inflated
+from inrcodec.io.large import is_large, spooled
 from inrcodec.io.provenance import Provenance
 from inrcodec.io.voxels import MOST_INFLATED, refused
 from inrcodec.volume.checks import checked_array
+from inrcodec.volume.lazy import RawArray
 from inrcodec.volume.padding import find_padding
 from inrcodec.volume.volume import Volume
 
@@ -63,6 +66,10 @@ class _Header:
         order = ">" if self.says("BinaryDataByteOrderMSB", "ElementByteOrderMSB") else "<"
         return np.dtype(f"{order}{_TYPES[name]}")
 
+    def begin(self, length: int, file: Path) -> int:
+        """Where so many bytes of voxels begin in a file: a negative offset says that they are its end."""
+        return self.offset if self.offset >= 0 else max(file.stat().st_size - length, 0)
+
     def says(self, *names: str) -> bool:
         """Whether a field is true."""
         return any(self.fields.get(name, "").lower().startswith(("t", "1")) for name in names)
@@ -98,7 +105,7 @@ def read(source: Location, *, volume: int | None = None) -> Volume:
         affine = _affine(header)
         array = _voxels(path, header, volume)
     found = checked_array(array, str(path))
-    stack = found.reshape(-1, *found.shape[-2:])
+    stack = found[np.newaxis] if found.ndim == 2 else found
     size = sum(file.stat().st_size for file in {path, *header.files})
     return Volume(
         array=stack,
@@ -191,13 +198,32 @@ def _voxels(path: Path, header: _Header, volume: int | None) -> NDArray[Any]:
     needed, packed = math.prod(size) * channels * dtype.itemsize, header.says("CompressedData")
     _check_size(path, header, needed, packed)
     sides = size[:3][::-1]
+    length, channel = math.prod(sides) * channels * dtype.itemsize, index if channels > 1 else 0
+    start = index * length if len(size) == 4 else 0
+
+    def copy(keep: Callable[[int, bytes], object]) -> None:
+        found = _pass(_chunks(header, needed, packed), start, length, keep)
+        if found < needed or (packed and found > needed):
+            cause = f"{path} needs {needed} bytes of voxels and has {found}, get it again"
+            raise InputError(cause, value=found)
+
+    if len(sides) == 3 and is_large(length):
+        z, y, x = sides
+        step, first = channels * dtype.itemsize, channel * dtype.itemsize
+        place = (z, y, x), dtype, (y * x * step, x * step, step)
+        if not packed and len(header.files) == 1:
+            begin = header.begin(needed, header.files[0]) + start + first
+            return checked_array(RawArray(header.files[0], begin, *place, str(path)))
+        copied = partial(_spool, copy)
+        return checked_array(spooled(copied, *place[:2], str(path), place[2], first))
     array = np.empty((*sides, channels), dtype)
-    start = index * array.nbytes if len(size) == 4 else 0
-    found = _fill(array.reshape(-1).view(np.uint8), _chunks(header, needed, packed), start)
-    if found < needed or (packed and found > needed):
-        cause = f"{path} needs {needed} bytes of voxels and has {found}, get it again"
-        raise InputError(cause, value=found)
-    return array[..., index if channels > 1 else 0]
+    target = array.reshape(-1).view(np.uint8)
+
+    def keep(at: int, part: bytes) -> None:
+        target[at : at + len(part)] = np.frombuffer(part, np.uint8)
+
+    copy(keep)
+    return array[..., channel]
 
 
 def _check_size(path: Path, header: _Header, needed: int, packed: bool) -> None:
@@ -212,21 +238,23 @@ def _check_size(path: Path, header: _Header, needed: int, packed: bool) -> None:
 def _chunks(header: _Header, needed: int, packed: bool) -> Iterator[bytes]:
     for file in header.files:
         with file.open("rb") as stream:
-            # A negative length of a file's own header says that the voxels are its end.
-            share = needed // len(header.files)
-            stream.seek(header.offset if header.offset >= 0 else max(file.stat().st_size - share, 0))
+            stream.seek(header.begin(needed // len(header.files), file))
             if packed:
                 yield from inflated(stream)
             while chunk := stream.read(_BLOCK):  # of a compressed one nothing is left
                 yield chunk
 
 
-def _fill(target: NDArray[np.uint8], chunks: Iterator[bytes], start: int) -> int:
-    """Fill an array with the bytes from ``start`` on; returns how many bytes there are in all."""
+def _pass(chunks: Iterator[bytes], start: int, length: int, keep: Callable[[int, bytes], object]) -> int:
+    """Hand on so many bytes from ``start`` on, with their place; returns how many there are in all."""
     at = 0
     for chunk in chunks:
-        low, high = max(start - at, 0), min(start + len(target) - at, len(chunk))
+        low, high = max(start - at, 0), min(start + length - at, len(chunk))
         if low < high:
-            target[at + low - start : at + high - start] = np.frombuffer(chunk[low:high], np.uint8)
+            keep(at + low - start, chunk[low:high])
         at += len(chunk)
     return at
+
+
+def _spool(copy: Callable[[Callable[[int, bytes], object]], None], stream: BinaryIO) -> None:
+    copy(lambda _, part: stream.write(part))

@@ -11,7 +11,7 @@ import math
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +20,11 @@ from inrcodec.errors import InputError
 from inrcodec.io.atomic import Location, atomic_write
 from inrcodec.io.detached import MILLIMETRES, files_of, inflated
 from inrcodec.io.itk import chosen, placed, simpleitk
+from inrcodec.io.large import is_large, spooled
 from inrcodec.io.provenance import Provenance
 from inrcodec.io.voxels import MOST_INFLATED, compressed, refused
+from inrcodec.volume.checks import checked_array
+from inrcodec.volume.lazy import RawArray
 from inrcodec.volume.volume import Volume
 
 _TYPES = {"float32": "float", "float64": "double"}  # integers have NumPy's names
@@ -37,6 +40,13 @@ class _Header:
     offset: int  # of the voxels in the only file; 0 if they are detached
     packing: str  # "raw", "deflate", or "other": text, or voxels after bytes that are skipped
     millimetres: float  # of the header's unit, which ITK takes for millimetres
+    order: str  # of bytes, "<" or ">"; "" if it is not known
+    skips: bool  # whether lines or bytes in front of the voxels are skipped
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the voxels are one run of bytes, or deflated ones, that need no ITK."""
+        return len(self.files) == 1 and not self.skips and self.packing != "other"
 
 
 def read(source: Location, *, volume: int | None = None) -> Volume:
@@ -64,14 +74,18 @@ def read(source: Location, *, volume: int | None = None) -> Volume:
         components = reader.GetNumberOfComponents()
         index = chosen(kind, size, components, str(path), volume)
         bits = re.search(r"(\d+)-bit", kind)
-        _check(path, header, math.prod(size) * components * (int(bits[1]) if bits else 8) // 8)
-        if len(size) == 4:
-            reader.SetExtractSize([*size[:3], 0])
-            reader.SetExtractIndex([0, 0, 0, index])
-        image = reader.Execute()
-        if components > 1:
-            image = itk.VectorIndexSelectionCast(image, index)
-        found = placed(itk.GetArrayFromImage(image), reader, str(path))
+        needed = math.prod(size) * components * (int(bits[1]) if bits else 8) // 8
+        _check(path, header, needed)
+        if len(size) == 3 and components == 1 and is_large(needed) and header.is_plain:
+            found = placed(_late(path, header, size, kind), reader, str(path))
+        else:
+            if len(size) == 4:
+                reader.SetExtractSize([*size[:3], 0])
+                reader.SetExtractIndex([0, 0, 0, index])
+            image = reader.Execute()
+            if components > 1:
+                image = itk.VectorIndexSelectionCast(image, index)
+            found = placed(itk.GetArrayFromImage(image), reader, str(path))
     affine = np.diag([*[header.millimetres] * 3, 1.0]) @ found.affine
     size_on_disk = sum(file.stat().st_size for file in {path, *header.files})
     return replace(found, affine=affine, source_bytes=size_on_disk if volume is None else None)
@@ -140,7 +154,28 @@ def _header_of(path: Path) -> _Header:
         offset=end.end() if named is None and end else 0,
         packing="other" if skips and packing == "deflate" else packing,
         millimetres=lengths.pop(),
+        order={"little": "<", "big": ">"}.get(fields.get("endian", "").lower(), ""),
+        skips=skips,
     )
+
+
+def _late(path: Path, header: _Header, size: tuple[int, ...], kind: str) -> NDArray[Any]:
+    """The voxels of a large file, which are read when they are needed; ``kind`` in SimpleITK's words."""
+    (x, y, z), bits = size, re.search(r"(\d+)-bit (unsigned|signed)?", kind)
+    if bits is None or (int(bits[1]) > 8 and not header.order):
+        raise ValueError(f"its values are {kind}, and their byte order is not said")
+    letter = {"unsigned": "u", "signed": "i"}.get(bits[2], "f")
+    dtype = np.dtype(f"{header.order or '<'}{letter}{int(bits[1]) // 8}")
+    if header.packing == "raw":
+        return checked_array(RawArray(header.files[0], header.offset, (z, y, x), dtype, name=str(path)))
+
+    def fill(stream: BinaryIO) -> None:
+        with header.files[0].open("rb") as file:
+            file.seek(header.offset)
+            for part in inflated(file):
+                stream.write(part)
+
+    return checked_array(spooled(fill, (z, y, x), dtype, str(path)))
 
 
 def _check(path: Path, header: _Header, needed: int) -> None:

@@ -6,9 +6,11 @@ Invariant: no value changes on the way: integers stay exact.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from io import BytesIO
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from math import prod
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import pydicom
@@ -20,6 +22,7 @@ from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 from inrcodec.errors import IncompleteSeries, InputError, MissingExtra, reason
 from inrcodec.io.dicom.files import UNDEFINED
 from inrcodec.io.dicom.frames import Frame
+from inrcodec.io.large import is_large, spooled
 from inrcodec.volume.checks import checked_array
 from inrcodec.volume.padding import confirm_padding, find_padding
 
@@ -51,28 +54,54 @@ def read_pixels(frames: list[Frame], name: str) -> tuple[Array, list[Rescale], f
     whole = all(number.is_integer() and abs(number) < _LARGEST_SCALE for scale in scales for number in scale)
     exact = whole and stored.kind != "f" and stored.itemsize <= 2
     apply = scales != {(1.0, 0.0)} and exact
-    array = checked_array(_stack(frames, np.dtype(np.int16) if apply else stored, apply=apply), name)
+    array = _stack(frames, np.dtype(np.int16) if apply else stored, name, apply=apply)
     rescale = [(1.0, 0.0) if apply else frame.rescale for frame in frames]
     return array, rescale, _padding(frames, array, rescale[0], applied=apply)
 
 
-def _stack(frames: list[Frame], dtype: np.dtype[Any], *, apply: bool) -> Array:
-    array = np.empty((len(frames), *frames[0].shape), dtype=dtype)
-    for place, plane in _planes(frames):
-        frame = frames[place]
-        values = _one_padding_value(plane, frame.header)
-        if not apply:
+def _stack(frames: list[Frame], dtype: np.dtype[Any], name: str, *, apply: bool) -> Array:
+    """Values of all planes, scaled or as they are stored; in a temporary file where they are many."""
+    shape = (len(frames), *frames[0].shape)
+    if not is_large(prod(shape) * dtype.itemsize):
+        array = np.empty(shape, dtype)
+        for place, values in _values(frames, apply=apply):
+            if apply and not _fits(values, array.dtype):
+                array = array.astype(np.int32)
+                _check_fit(values, frames[place])
             array[place] = values
-            continue
-        slope, intercept = frame.rescale
-        wide = values.astype(np.int64) * int(slope) + int(intercept)
-        if not _fits(wide, array.dtype):
-            array = array.astype(np.int32)
-        if not _fits(wide, array.dtype):
-            cause = f"rescaled values {wide.min()} to {wide.max()} of {frame.path} do not fit in 32 bits"
-            raise InputError(cause)
-        array[place] = wide
-    return array
+        return checked_array(array, name)
+
+    def fill(stream: BinaryIO, dtype: np.dtype[Any]) -> None:
+        for place, values in _values(frames, apply=apply):
+            if apply and not _fits(values, dtype):
+                _check_fit(values, frames[place])
+                raise _Wider
+            stream.seek(place * values.size * dtype.itemsize)
+            stream.write(np.ascontiguousarray(values, dtype).data)
+
+    try:
+        late = spooled(partial(fill, dtype=dtype), shape, dtype, name)
+    except _Wider:
+        wide = np.dtype(np.int32)
+        late = spooled(partial(fill, dtype=wide), shape, wide, name)
+    return checked_array(late)
+
+
+class _Wider(Exception):
+    """Values do not fit in 16 bits."""
+
+
+def _values(frames: list[Frame], *, apply: bool) -> Iterator[tuple[int, Array]]:
+    """Place in the stack and values of each plane; integers that are scaled are wide."""
+    for place, plane in _planes(frames):
+        values, (slope, intercept) = _one_padding_value(plane, frames[place].header), frames[place].rescale
+        yield place, values.astype(np.int64) * int(slope) + int(intercept) if apply else values
+
+
+def _check_fit(values: Array, frame: Frame) -> None:
+    if not _fits(values, np.dtype(np.int32)):
+        cause = f"rescaled values {values.min()} to {values.max()} of {frame.path} do not fit in 32 bits"
+        raise InputError(cause)
 
 
 def _fits(values: Array, dtype: np.dtype[Any]) -> bool:
