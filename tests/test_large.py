@@ -154,12 +154,10 @@ def padded(header):
 
 FOUR = np.stack([SCAN, SCAN + 1])
 CT = Volume(np.where(np.indices(SCAN.shape)[1] < 4, -2000, SCAN).astype(np.int16), TILTED, modality="CT")
-PET = Volume(
-    np.abs(SCAN),
-    np.diag([2.0, 2.0, 3.0, 1.0]),
-    modality="PT",
-    slice_rescale=[[k + 0.5, 0.0] for k in range(9)],
-)
+SCALES = [[k + 0.5, 0.0] for k in range(9)]
+PET = Volume(np.abs(SCAN), np.diag([2.0, 2.0, 3.0, 1.0]), modality="PT", slice_rescale=SCALES)
+METAIMAGES = "at the end", "channels", "4-D", "slices", "zip"
+NRRDS = ".raw.nrrd", ".big.nrrd", ".packed.nrrd", ".nhdr"
 SOURCES = {
     "npy": lambda path: npy(path, SCAN, spacing=(2, 1, 1)),
     "npy big-endian": lambda path: npy(path, SCAN.astype(">f8")),
