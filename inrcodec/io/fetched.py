@@ -31,13 +31,21 @@ class FetchedArray(LazyArray):
 
     def __init__(self, source: Any, place: tuple[int, ...] = (), name: str = "") -> None:
         z, y, x = (int(n) for n in source.shape[len(place) :])
-        super().__init__((z, y, x), np.dtype(source.dtype), name or name_of(source), _thickness(source, z))
-        self.source, self.place = source, place
+        depth, height = _chunk(source, z, y)
+        super().__init__((z, y, x), np.dtype(source.dtype), name or name_of(source), depth)
+        self.source, self.place, self.rows = source, place, height
 
     def read(self, box: Box) -> Array:
-        """As `LazyArray.read`."""
-        found = fetched(self.source, (*self.place, *box.slices), self.name)
-        return np.require(found, self.dtype, ["C", "O", "W"])
+        """As `LazyArray.read`; a row of chunks at a time, as packages hold all that they decode."""
+        out = np.empty(box.shape, self.dtype)
+        z, y, x = box.slices
+        start = y.start
+        while start < y.stop:
+            stop = min((start // self.rows + 1) * self.rows, y.stop)
+            index = (*self.place, z, slice(start, stop), x)
+            out[:, start - y.start : stop - y.start] = fetched(self.source, index, self.name)
+            start = stop
+        return out
 
 
 def fetched(source: Any, index: Any = (), name: str = "") -> NDArray[Any]:
@@ -71,10 +79,10 @@ def name_of(source: object) -> str:
     return f"{type(source).__module__}.{type(source).__qualname__}"
 
 
-def _thickness(source: Any, count: int) -> int:
-    """Planes of a chunk: zarr's and h5py's are of one shape, dask's may differ."""
+def _chunk(source: Any, depth: int, height: int) -> tuple[int, int]:
+    """Planes and rows of a chunk: zarr's and h5py's are of one shape, dask's may differ."""
     chunks = getattr(source, "chunks", None)
     if not isinstance(chunks, tuple) or len(chunks) < 3:
-        return 1
-    depth = max(chunks[-3]) if isinstance(chunks[-3], tuple) else chunks[-3]
-    return max(1, min(int(depth), count))
+        return 1, height
+    z, y = (max(edge) if isinstance(edge, tuple) else int(edge) for edge in chunks[-3:-1])
+    return max(1, min(z, depth)), max(1, min(y, height))

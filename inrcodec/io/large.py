@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from itertools import islice
 from math import prod
 from typing import Any, BinaryIO
 from weakref import finalize
@@ -84,16 +85,15 @@ def in_order(array: RawArray) -> LazyArray:
     return spooled(fill, array.shape, array.dtype, array.name)
 
 
-def blocks(planes: Iterable[Array], depth: int) -> Iterable[Array]:
+def blocks(planes: Iterable[Array], depth: int) -> Iterator[Array]:
     """Planes (y, x) as blocks (z, y, x) of ``depth`` planes, the last of fewer."""
-    block: list[Array] = []
-    for plane in planes:
-        block.append(plane)
-        if len(block) == depth:
-            yield np.stack(block)
-            block = []
-    if block:
-        yield np.stack(block)
+    waiting = iter(planes)
+    while (first := next(waiting, None)) is not None:
+        block = np.empty((depth, *first.shape), first.dtype)
+        block[0], count = first, 1
+        for plane in islice(waiting, depth - 1):
+            block[count], count = plane, count + 1
+        yield block[:count]
 
 
 def _no_room(shape: Shape, dtype: np.dtype[Any], name: str, error: BaseException) -> WriteError:

@@ -75,7 +75,10 @@ class LazyArray(ABC):
 
     def __iter__(self) -> Iterator[Array]:
         for z in range(0, len(self), self.thickness):
-            yield from self[z : z + self.thickness]
+            together: Array = self[z : z + self.thickness]
+            for plane in together:  # one that is kept must not keep the others
+                yield plane.copy() if len(together) > 1 else plane
+            del together, plane
 
     def __getitem__(self, index: Index) -> Any:
         parts = index if isinstance(index, tuple) else (index,)

@@ -52,13 +52,13 @@ def write(
             compressors=codec,
             dimension_names=list(names),
         )
-        start = 0
-        for block in blocks(values, usual_edges(volume.shape)[0]):
-            if volume.ndim == 2:
-                array[...] = block[0]
-            else:
-                array[start : start + len(block)] = block
-            start += len(block)
+        if volume.ndim == 2:
+            array[...] = values[0]
+            return
+        depth, height, _ = usual_edges(volume.shape)
+        for number, block in enumerate(blocks(values, depth)):
+            for y in range(0, shape[1], height):  # few chunks at a time, as zarr holds them all
+                array[number * depth : number * depth + len(block), y : y + height] = block[:, y : y + height]
 
 
 def check_target(path: Location, force: bool = False, **_: object) -> None:
