@@ -18,7 +18,7 @@ from inrcodec.errors import UsageError
 from inrcodec.file.levels import Level, levels_of
 from inrcodec.format.header import LANCZOS, Header
 from inrcodec.format.sections import Sections
-from inrcodec.layers.base.coders import Base, base_of
+from inrcodec.layers.base.coders import Base, Field, base_of, field_of
 from inrcodec.layers.decode_options import REFERENCE, DecodeOptions
 from inrcodec.layers.lattice.layer import STAGE, Refinement
 from inrcodec.layers.upsample import Padding, Upsampling, check_model, slabs_of, span_of
@@ -60,6 +60,11 @@ class Decoder:
     def upsampling(self) -> Upsampling:
         """The step from the low-res volume to the stored slices."""
         return Upsampling(self.header, self.require_base().active, self.padding)
+
+    @cached_property
+    def field(self) -> Field:
+        """The networks as a function of the position."""
+        return field_of(self.require_base())
 
     @cached_property
     def padding(self) -> Padding | None:

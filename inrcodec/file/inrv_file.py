@@ -15,9 +15,9 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from inrcodec.file import indexing, parts
 from inrcodec.file import preview as previews
+from inrcodec.file.continuous import Continuous
 from inrcodec.file.decoder import Slab
 from inrcodec.file.late import decoded_late
-from inrcodec.file.opened import OpenFile
 from inrcodec.layers.decode_options import DecodeKeywords, DecodeOptions
 from inrcodec.progress import Progress
 from inrcodec.validate.rows import lists_keywords
@@ -26,7 +26,7 @@ from inrcodec.volume.box import Box, BoxLike, around
 from inrcodec.volume.volume import Volume
 
 
-class InrvFile(OpenFile):
+class InrvFile(Continuous):
     """What is in a file; its voxels are read and decoded on request.
 
     Opening reads and checks the section table and the header.  Every other section is read, and its checksum

@@ -8,6 +8,7 @@ asked for, or is refused.
 from __future__ import annotations
 
 import logging
+import os
 import re
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
@@ -51,6 +52,7 @@ class Remote:
 
     def __init__(self, source: str | RemotePath) -> None:
         self.name = str(source)
+        self._pid = os.getpid()
         with _reached(self.name):
             if isinstance(source, str):
                 self._fs, self._path = import_module("fsspec.core").url_to_fs(source)
@@ -63,6 +65,10 @@ class Remote:
         self._front = self._whole = b""
         if self._size is None or facts.get("partial") is False:
             self._keep(self._fetch([(0, self._size)])[0])
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what was read."""
+        return self.__dict__ | {"_front": b"", "_whole": b""}
 
     def read(self, start: int, length: int) -> bytes:
         """As `ByteSource.read`."""
@@ -109,6 +115,9 @@ class Remote:
 
     def _fetch(self, spans: Sequence[tuple[int, int | None]]) -> list[bytes]:
         with _reached(self.name):
+            if self._pid != os.getpid():  # forked: connections and their threads are the parent's
+                made = type(self._fs)(*self._fs.storage_args, **self._fs.storage_options)
+                self._fs, self._pid = made, os.getpid()
             if len(spans) == 1:
                 start, stop = spans[0]
                 return [bytes(self._fs.cat_file(self._path, start=start or None, end=stop))]

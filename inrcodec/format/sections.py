@@ -82,6 +82,11 @@ class Sections(Mapping[str, bytes]):
         self._bodies, self._source, self._places = dict(bodies), source, dict(places or {})
         self._closed = False
 
+    def __getstate__(self) -> dict[str, object]:
+        """Without the bodies that can be read again."""
+        self.check_open()
+        return self.__dict__ if self._source is None else self.__dict__ | {"_bodies": {}}
+
     @property
     def lengths(self) -> dict[str, int]:
         """Bytes of each section that are there."""

@@ -13,12 +13,11 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from io import BytesIO
 from stat import S_ISREG
 from threading import Lock
-from typing import BinaryIO, Protocol, cast
+from typing import BinaryIO, NoReturn, Protocol, cast
 
-from inrcodec.errors import InputError, reason
+from inrcodec.errors import InputError, UsageError, reason
 from inrcodec.format.remote import Remote, RemotePath, is_remote
 
 Source = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | RemotePath
@@ -75,7 +74,7 @@ def opened(source: Source) -> ByteSource:
         return Remote(cast(RemotePath, source))
     source = cast(str | os.PathLike[str] | bytes | BinaryIO, source)
     if isinstance(source, bytes | bytearray | memoryview):
-        return _Seekable(BytesIO(source), "")
+        return _Memory(bytes(source))
     if not isinstance(source, str | os.PathLike):
         name = str(getattr(source, "name", "the stream"))
         with _readable(name):
@@ -89,6 +88,19 @@ def opened(source: Source) -> ByteSource:
         return _Pipe(open(name, "rb"), name, owned=True)  # a folder is refused here
 
 
+class _Memory(ByteSource):
+    """Bytes in memory."""
+
+    def __init__(self, data: bytes) -> None:
+        self.name, self._data = "", data
+
+    def read(self, start: int, length: int) -> bytes:
+        return self._data[start : start + length]
+
+    def extent(self, most: int) -> int:
+        return min(len(self._data), most)
+
+
 class _File(ByteSource):
     """A regular file, which must not change between two reads."""
 
@@ -96,6 +108,9 @@ class _File(ByteSource):
         self.name = name
         with open(name, "rb") as file:
             self._state = _state(file)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _same_file, (os.path.abspath(self.name), self._state[2:])
 
     def read(self, start: int, length: int) -> bytes:
         with _readable(self.name), open(self.name, "rb") as file:
@@ -110,12 +125,29 @@ class _File(ByteSource):
         return min(self._state[2], most)
 
 
+def _same_file(name: str, expected: tuple[int, int]) -> _File:
+    """A file that another process opened, perhaps on another machine, where its device has another number."""
+    with _readable(name):
+        file = _File(name)
+    if file._state[2:] != expected:
+        raise InputError(f"{name} has changed since it was opened, open it again", value=name)
+    return file
+
+
 def _state(file: BinaryIO) -> tuple[int, int, int, int]:
     state = os.fstat(file.fileno())
     return state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns
 
 
-class _Seekable(ByteSource):
+class _Stream(ByteSource):
+    """What only this process can read."""
+
+    def __reduce__(self) -> NoReturn:
+        cause = f"{self.name} is an open file, which no other process can read: pass its path or its bytes"
+        raise UsageError(cause, value=self.name)
+
+
+class _Seekable(_Stream):
     """A file object; what lies before its position when it came is not part of the file."""
 
     def __init__(self, stream: BinaryIO, name: str) -> None:
@@ -132,7 +164,7 @@ class _Seekable(ByteSource):
             return min(self._stream.seek(0, os.SEEK_END) - self._origin, most)
 
 
-class _Pipe(ByteSource):
+class _Pipe(_Stream):
     """A stream that cannot be rewound: what was read is kept."""
 
     def __init__(self, stream: BinaryIO, name: str, *, owned: bool = False) -> None:

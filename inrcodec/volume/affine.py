@@ -75,7 +75,7 @@ def spacing_of(affine: Affine) -> tuple[float, float, float]:
     return z, y, x
 
 
-def coarser(affine: Affine, factor: Shape) -> Affine:
+def coarser(affine: Affine, factor: tuple[float, float, float]) -> Affine:
     """The affine of the low-res grid: voxels larger by `factor` (z, y, x), centred on what they cover."""
     z, y, x = factor
     scale = np.diag([x, y, z, 1.0])

@@ -7,15 +7,20 @@ Invariant: the bits of a voxel depend on nothing that was read before, beside it
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from inrcodec.errors import UnsupportedFile
 from inrcodec.format.header import Header
 from inrcodec.format.sections import Sections
 from inrcodec.layers.base.siren.codec import SirenTiles
+from inrcodec.layers.base.siren.field import Field as SirenField
+from inrcodec.layers.base.siren.field import Frame as Frame
 from inrcodec.progress import Progress
 from inrcodec.volume.arrays import Bool, Float
 from inrcodec.volume.box import Box, Shape
+
+if TYPE_CHECKING:
+    import torch
 
 
 class Base(Protocol):
@@ -40,6 +45,16 @@ class Base(Protocol):
         """
 
 
+class Field(Protocol):
+    """The low-res volume between its voxels."""
+
+    def values(self, index: Float, threads: int | None = None) -> Float:
+        """Values, (n,), float64, in [-1, 1], at positions (z, y, x) in low-res voxels, (n, 3)."""
+
+    def values_and_slopes(self, index: Float, threads: int | None = None) -> tuple[Float, Float]:
+        """Values, and their derivatives along (z, y, x) per low-res voxel, (n, 3)."""
+
+
 CODERS: dict[str, Callable[[Header, Sections], Base]] = {"siren": SirenTiles}
 
 
@@ -59,3 +74,18 @@ def base_of(header: Header, sections: Sections) -> Base | None:
             f"coder {header.coder!r} is unknown here ({known}), update inrcodec", value=header.coder
         )
     return CODERS[header.coder](header, sections)
+
+
+def module_of(field: Field, frame: Frame) -> torch.nn.Module:
+    """A field as a torch module, of float64."""
+    from inrcodec.layers.base.siren.module import SirenModule  # which needs torch
+
+    assert isinstance(field, SirenField)
+    return SirenModule(field, frame)
+
+
+def field_of(base: Base) -> Field:
+    """A coder as a continuous function; raises `UnsupportedFile` where it is none."""
+    if not isinstance(base, SirenTiles):
+        raise UnsupportedFile("the low-res volume of this file is no continuous field: use order 1 or 3")
+    return SirenField(base)

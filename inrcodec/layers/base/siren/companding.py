@@ -31,6 +31,14 @@ def expand(nodes: Nodes, companded: Float) -> Float:
     return _mapped(nodes[1::2], nodes[0::2], companded) if nodes else companded
 
 
+def slope_of_expand(nodes: Nodes, companded: Float) -> Float:
+    """Derivative of `expand`; at a node that of what follows it."""
+    if not nodes:
+        return np.ones_like(companded)
+    x, y = _axes(nodes[1::2], nodes[0::2])
+    return (np.diff(y) / np.diff(x))[np.searchsorted(x[1:-1], companded, side="right")]
+
+
 def curve(low: float, high: float) -> Nodes:
     """The curve for a window of values.
 
@@ -53,7 +61,13 @@ def curve(low: float, high: float) -> Nodes:
 
 def _mapped(source: Sequence[int], target: Sequence[int], values: Float) -> Float:
     """Values along the curve from ``source`` nodes to ``target`` nodes; the ends are added here."""
-    x, y = (np.array([-ONE, *axis, ONE], dtype=np.float64) / ONE for axis in (source, target))
+    x, y = _axes(source, target)
     slope = np.diff(y) / np.diff(x)
     part = np.searchsorted(x[1:-1], values, side="right")
     return y[part] + (values - x[part]) * slope[part]
+
+
+def _axes(source: Sequence[int], target: Sequence[int]) -> tuple[Float, Float]:
+    """Both coordinates of all nodes, the ends among them."""
+    x, y = (np.array([-ONE, *axis, ONE], dtype=np.float64) / ONE for axis in (source, target))
+    return x, y

@@ -106,6 +106,23 @@ def decode(layout: Layout, weights: Sequence[Float], tile: Tile, rows: slice | N
     return np.clip(out[start - begin : stop - begin], -1.0, 1.0)
 
 
+def evaluate(layout: Layout, weights: Sequence[Float], x: Float, *, slopes: bool = False) -> Float:
+    """One tile's network at any coordinates, (n, 3).
+
+    Returns
+    -------
+    ndarray, float64, not clipped: (n, 1), or (n, 4) with the derivatives along the three coordinates.
+    """
+    if not slopes:
+        return _network(layout, weights, x)[:, None]
+    h, tangents = x, np.broadcast_to(np.eye(3)[:, None], (3, len(x), 3))
+    for weight, bias in zip(weights[:-2:2], weights[1:-2:2], strict=True):
+        phase = layout.omega * (h @ weight + bias)
+        tangents = layout.omega * np.cos(phase) * (tangents @ weight)
+        h = np.sin(phase)
+    return np.concatenate([h @ weights[-2] + weights[-1], (tangents @ weights[-2])[..., 0].T], 1)
+
+
 def _network(layout: Layout, weights: Sequence[Float], x: Float) -> Float:
     h = x
     for weight, bias in zip(weights[:-2:2], weights[1:-2:2], strict=True):
