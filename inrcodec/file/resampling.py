@@ -17,7 +17,7 @@ from inrcodec.file.opened import OpenFile
 from inrcodec.file.sampling import Samples
 from inrcodec.format.header import Header
 from inrcodec.progress import Progress
-from inrcodec.volume.affine import Grid, checked_affine, coarser, spacing_of
+from inrcodec.volume.affine import Grid, checked_affine, coarser, moved, spacing_of
 from inrcodec.volume.arrays import Array, Bool, Float, Ints
 from inrcodec.volume.box import Box
 from inrcodec.volume.bricks import USUAL, Bricks
@@ -140,15 +140,13 @@ class Resampling:
         """Where the voxels of a box of the grid lie in the file, (n, 3), (z, y, x) in its voxels."""
         axes = (np.arange(a, b, dtype=np.float64) for a, b in zip(box.low, box.high, strict=True))
         z, y, x = (part.reshape(-1) for part in np.meshgrid(*axes, indexing="ij"))
-        columns = np.stack([x, y, z], 1) @ self.to_source[:3, :3].T + self.to_source[:3, 3]
-        return np.asarray(columns[:, ::-1])
+        return moved(np.stack([x, y, z], 1), self.to_source)[:, ::-1]
 
     def _meeting(self, brick: Box) -> Box:
         """A box of the grid that holds all voxels that may lie in a brick of the file."""
         ends = np.array([np.array(brick.low) - 1, brick.high])[:, ::-1]
         corners = np.array(list(product(*ends.T)), np.float64)
-        inverse = np.linalg.inv(self.to_source)
-        found = (corners @ inverse[:3, :3].T + inverse[:3, 3])[:, ::-1]
+        found = moved(corners, np.linalg.inv(self.to_source))[:, ::-1]
         low = np.clip(np.floor(found.min(0)), 0, self.grid.shape).astype(int)
         high = np.clip(np.ceil(found.max(0)) + 1, low, self.grid.shape).astype(int)
         (z, y, x), (zz, yy, xx) = low.tolist(), high.tolist()

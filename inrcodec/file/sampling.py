@@ -19,7 +19,7 @@ from inrcodec.layers.base.coders import Frame
 from inrcodec.layers.decode_options import DecodeOptions
 from inrcodec.layers.interpolate import REACH, below, interpolate
 from inrcodec.layers.upsample import span_of
-from inrcodec.volume.affine import coarser
+from inrcodec.volume.affine import coarser, moved
 from inrcodec.volume.arrays import Array, Bool, Float, Ints
 from inrcodec.volume.box import Box, Shape
 from inrcodec.volume.bricks import USUAL, Bricks
@@ -176,8 +176,7 @@ def positions(points: ArrayLike) -> Float:
 
 def voxels_of(points: Float, affine: Float) -> Float:
     """LPS mm, (n, 3), to voxels (z, y, x)."""
-    inverse = np.linalg.inv(affine)
-    return np.asarray(points @ inverse[:3, :3].T + inverse[:3, 3])[:, ::-1]
+    return moved(points, np.linalg.inv(affine))[:, ::-1]
 
 
 def per_mm(slopes: Float, affine: Float) -> Float:

@@ -89,6 +89,13 @@ def spread(affine: Affine, step: Shape) -> Affine:
     return np.asarray(affine @ np.diag([x, y, z, 1.0]))
 
 
+def moved(points: Affine, affine: Affine) -> Affine:
+    """Points, (n, 3), through an affine, each to the same bits alone and among others."""
+    x, y, z = points.T
+    columns = [row[0] * x + row[1] * y + row[2] * z + row[3] for row in affine[:3]]
+    return np.stack(columns, 1)
+
+
 def is_placed(affine: Affine, description: Mapping[str, object] = MappingProxyType({})) -> bool:
     """Whether an affine says how a volume lies in the patient.
 
