@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -89,7 +89,7 @@ def spread(affine: Affine, step: Shape) -> Affine:
     return np.asarray(affine @ np.diag([x, y, z, 1.0]))
 
 
-def moved(points: Affine, affine: Affine) -> Affine:
+def moved(points: Affine, affine: NDArray[np.floating[Any]]) -> Affine:
     """Points, (n, 3), through an affine, each to the same bits alone and among others."""
     x, y, z = points.T
     columns = [row[0] * x + row[1] * y + row[2] * z + row[3] for row in affine[:3]]
