@@ -43,6 +43,9 @@ class Decoder:
     def __init__(self, header: Header, sections: Sections) -> None:
         self.header, self.sections = header, sections
 
+    def __reduce__(self) -> tuple[type[Decoder], tuple[Header, Sections]]:
+        return type(self), (self.header, self.sections)  # nothing that was decoded
+
     # --- what there is
 
     @cached_property

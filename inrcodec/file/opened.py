@@ -36,12 +36,6 @@ class OpenFile:
         file._decoder = Decoder(header, container.Sections(sections))
         return file
 
-    def __getstate__(self) -> tuple[Header, container.Sections]:
-        return self.header, self.sections
-
-    def __setstate__(self, state: tuple[Header, container.Sections]) -> None:
-        self._decoder = Decoder(*state)
-
     def __enter__(self) -> Self:
         return self
 
