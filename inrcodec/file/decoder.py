@@ -77,7 +77,7 @@ class Decoder:
     @cached_property
     def levels(self) -> tuple[Level, ...]:
         """The grids that the volume can be read at, the full one first."""
-        return levels_of(self.header, lowres=self.base is not None)
+        return levels_of(self.header)
 
     @property
     def missing(self) -> int:
@@ -178,11 +178,42 @@ class Decoder:
         z, y, x = (within(part, low) for part, low in zip(ranges, around.low, strict=True))
         return values[z, y, x]
 
+    def bytes_needed(self, box: BoxLike, level: Level, options: DecodeOptions = REFERENCE) -> int:
+        """Bytes of all sections but HEAD that a read of a box takes from the file."""
+        self.sections.check_open()
+        around = bounds(ranges_of(box, level.shape))
+        if around is None:
+            return 0
+        if level.kind == "lowres":
+            return self.require_base().bytes_needed(around)
+        if level.kind == "lattice":
+            refinement, steps = self._require_refinement(level), level.steps
+            around = refinement.voxels_of(around, steps)
+            needed = refinement.bytes_needed(around, steps)
+        elif self.uses_refinement(options) and self.refinement is not None:
+            needed = self.refinement.bytes_needed(around, self._steps(options))
+        else:
+            options = _of_preview(options)
+            needed = self.require_base().bytes_needed(self.upsampling.support(around, options))
+        return needed + (self.padding.bytes_needed(around) if self.padding is not None else 0)
+
+    def _steps(self, options: DecodeOptions) -> int | None:
+        """Steps of the refinement that are decoded, at most."""
+        if options.quality != "preview" or self.refinement is None:
+            return None
+        return self.refinement.within(PREVIEW_VOXELS)
+
+    def _require_refinement(self, level: Level) -> Refinement:
+        if self.refinement is None:
+            cause = "what was read of this file has no refinement: read more bytes"
+            raise UsageError(cause, value=level, option="level")
+        return self.refinement
+
     def _slabs(self, box: Box, options: DecodeOptions, progress: Progress | None) -> Iterator[Slab]:
         if not self.uses_refinement(options) or self.refinement is None:
             yield from self._upsampled(box, options, progress)
             return
-        steps = self.refinement.within(PREVIEW_VOXELS) if options.quality == "preview" else None
+        steps = self._steps(options)
         rows = list(self.refinement.bricks.rows(box, thread_count(options.threads)))
         report = shares(progress, STAGE, [row.shape[0] for row in rows])
         for number, row in enumerate(rows):
@@ -193,8 +224,7 @@ class Decoder:
             yield from slabs_of(stored, row.low[0])
 
     def _upsampled(self, box: Box, options: DecodeOptions, progress: Progress | None) -> Iterator[Slab]:
-        if options.quality == "preview":
-            options = replace(options, sr=LANCZOS)
+        options = _of_preview(options)
         base, upsampling = self.require_base(), self.upsampling
         needed = upsampling.support(box, options)
         lowres = np.empty(base.shape)  # memory is taken only where it is filled
@@ -207,10 +237,9 @@ class Decoder:
 
     def _lattice(self, box: Box, level: Level, options: DecodeOptions, progress: Progress | None) -> Array:
         """Every so many voxels of a refinement; ``box`` counts them."""
-        if self.refinement is None:
-            cause = "what was read of this file has no refinement: read more bytes"
-            raise UsageError(cause, value=level, option="level")
-        stored = self.refinement.lattice_points(box, level.steps, threads=options.threads, progress=progress)
+        stored = self._require_refinement(level).lattice_points(
+            box, level.steps, threads=options.threads, progress=progress
+        )
         axes = zip(box.low, box.high, level.factor, strict=True)
         z, y, x = (range(a * step, b * step, step) for a, b, step in axes)
         self._restore_padding(stored, (z, y, x))
@@ -220,10 +249,16 @@ class Decoder:
         """Set the padding value where a mask says so, in stored values of some full-res voxels."""
         if self.padding is None:
             return
-        z, *others = voxels
-        rows, columns = (slice(part.start, part.stop, part.step) for part in others)
+        z, y, x = voxels
+        rows, columns = slice(y.start, y[-1] + 1), slice(x.start, x[-1] + 1)
         for index, plane in zip(z, stored, strict=True):
-            plane[self.padding.part(index, rows, columns)] = plane.dtype.type(self.header.padding or 0)
+            padded = self.padding.part(index, rows, columns)[:: y.step, :: x.step]
+            plane[padded] = plane.dtype.type(self.header.padding or 0)
+
+
+def _of_preview(options: DecodeOptions) -> DecodeOptions:
+    """What a preview means for networks: no model."""
+    return replace(options, sr=LANCZOS) if options.quality == "preview" else options
 
 
 def contiguous(box: BoxLike, shape: Shape) -> Box | None:

@@ -177,6 +177,37 @@ class InrvFile(Continuous):
         chosen = DecodeOptions.of(options, keywords)
         yield from self._decoder.slabs(box, self._decoder.level(level, chosen), chosen, progress)
 
+    @lists_keywords(DecodeOptions)
+    def bytes_needed(
+        self,
+        box: BoxLike = None,
+        level: int = 0,
+        *,
+        options: DecodeOptions | None = None,
+        **keywords: Unpack[DecodeKeywords],
+    ) -> int:
+        """Bytes of the file that :meth:`read` takes for a box, of a file of which nothing was read yet.
+
+        Of the bricks, tiles and masks that the box needs, and of their indexes; without the section table and
+        the header, which opening reads.  Only the indexes are read to find out, and the mask of the networks,
+        if there is a model.  Over a network short gaps between chunks are read along, up to 16 kB each.
+
+        Parameters
+        ----------
+        box, level, options : as for :meth:`read`.
+        {keywords}
+
+        Examples
+        --------
+        >>> import numpy as np, inrcodec
+        >>> noise = np.random.default_rng(0).integers(0, 4000, (16, 64, 64), np.uint16)
+        >>> file = inrcodec.open(inrcodec.encode(noise, lossless=True, brick=(8, 32, 32)))
+        >>> file.bytes_needed((slice(0, 8), slice(32), slice(32))) < 0.15 * file.bytes_needed()
+        True
+        """
+        chosen = DecodeOptions.of(options, keywords)
+        return self._decoder.bytes_needed(box, self._decoder.level(level, chosen), chosen)
+
     def __getitem__(self, index: indexing.Key) -> Array:
         """Stored values, as the same index gives of the decoded array: integers, slices and ``...``."""
         slices, dropped = indexing.parsed(index, self.shape)

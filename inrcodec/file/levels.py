@@ -58,16 +58,11 @@ class Level:
         return f"Level({self.kind}, shape={self.shape}, spacing=({spacing}))"
 
 
-def levels_of(header: Header, *, lowres: bool) -> tuple[Level, ...]:
-    """The levels of a file, the full resolution first, then by their voxels; of two alike the low-res one.
-
-    Parameters
-    ----------
-    lowres : whether the file has networks.
-    """
+def levels_of(header: Header) -> tuple[Level, ...]:
+    """The levels of a file, the full resolution first, then by their voxels; of two alike the low-res one."""
     full = Level(kind="full", shape=header.shape, factor=(1, 1, 1), affine=header.affine)
     coarse = [_lattice(header, steps) for steps in _lattices(header)]
-    if lowres:
+    if header.has_lowres:
         affine = coarser(header.affine, header.factor)
         low = Level(kind="lowres", shape=header.lowres_shape, factor=header.factor, affine=affine)
         coarse = sorted([low, *coarse], key=lambda level: -prod(level.shape))

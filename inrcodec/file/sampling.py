@@ -93,7 +93,7 @@ class Samples:
     def _interpolated(self, index: Float, order: int, slopes: bool) -> tuple[Float, Float]:
         """By bricks, so that memory is that of one, and each is decoded once."""
         shape = self.header.shape
-        edges = np.minimum(self.header.refine_bricks.edges, USUAL)
+        edges = np.minimum(self.header.bricks.edges, USUAL)
         cells = self.cells(index, order)
         values, grown = np.empty(len(index)), np.empty((len(index), 3 if slopes else 0))
         for rows in _groups(cells // edges, shape, edges):

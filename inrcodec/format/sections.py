@@ -175,6 +175,12 @@ class Sections(Mapping[str, bytes]):
                 raise self._damaged(f"a chunk of section {name} has a wrong checksum", chunk.start)
         return found
 
+    def bytes_needed(self, name: str, chunks: Sequence[Chunk]) -> int:
+        """Bytes of chunks of a section, and of its index; all of the section where it is read whole."""
+        whole = any(chunk.crc is None for chunk in chunks)
+        length = self.lengths[name] if whole else sum(chunk.length for chunk in chunks)
+        return self.lengths.get(CHUNKED[name], 0) + length
+
     def close(self) -> None:
         """Forget what was read, and read no more."""
         if self._source is not None:

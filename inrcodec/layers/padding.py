@@ -54,6 +54,13 @@ class Padding:
         part: Bool = out[0, :: rows.step, :: columns.step]
         return part
 
+    def bytes_needed(self, box: Box) -> int:
+        """Bytes of the sections that the padding of a box is read from."""
+        if len(self._bricks) == 1:
+            return self._sections.lengths[SECTION]
+        chunks = self._sections.chunks(SECTION)
+        return self._sections.bytes_needed(SECTION, [chunks[k] for k in self._bricks.meeting(box)])
+
     def _planes(self, index: int) -> Planes | None:
         with self._lock:  # decoded once, whoever is first
             if index in self._kept:

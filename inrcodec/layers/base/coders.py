@@ -44,6 +44,9 @@ class Base(Protocol):
         CorruptFile
         """
 
+    def bytes_needed(self, box: Box) -> int:
+        """Bytes of the sections that a box is read from; indexes are read for that, if they were not."""
+
 
 class Field(Protocol):
     """The low-res volume between its voxels."""

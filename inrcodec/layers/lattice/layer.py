@@ -117,9 +117,7 @@ class Refinement:
         ndarray, (z, y, x); where a cut file lacks some of these steps, points between are interpolated.
         """
         count, spacing = self._count(steps), self._spacing(steps)
-        axes = zip(box.low, box.high, spacing, self.shape, strict=True)
-        (z, zz), (y, yy), (x, xx) = ((a * step, min(b * step, n)) for a, b, step, n in axes)
-        met = self.bricks.meeting(Box((z, y, x), (zz, yy, xx)))
+        met = self.bricks.meeting(self.voxels_of(box, steps))
 
         def decoded(index: int, threads: int, report: Report | None, asked: int) -> tuple[Box, Array]:
             brick = self.bricks[index]
@@ -130,6 +128,18 @@ class Refinement:
             return _points(brick, spacing), values
 
         return self._filled(box, met, decoded, threads, progress)
+
+    def voxels_of(self, box: Box, steps: int) -> Box:
+        """The voxels of a box that counts points of the lattice of the first steps."""
+        axes = zip(box.low, box.high, self._spacing(steps), self.shape, strict=True)
+        (z, zz), (y, yy), (x, xx) = ((a * step, min(b * step, n)) for a, b, step, n in axes)
+        return Box((z, y, x), (zz, yy, xx))
+
+    def bytes_needed(self, box: Box, steps: int | None = None) -> int:
+        """Bytes of the sections that a box, of voxels, is read from."""
+        count = self._count(steps)
+        rows = [row for index in self.bricks.meeting(box) for row in self._rows(index, count)]
+        return self.sections.bytes_needed("LATT", rows)
 
     def _count(self, steps: int | None) -> int:
         """How many steps are decoded of so many; raises `CorruptFile` where not even one is there."""

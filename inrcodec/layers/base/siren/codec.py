@@ -112,6 +112,11 @@ class SirenTiles:
                     progress(STAGE, done / len(crossed))
         return out
 
+    def bytes_needed(self, box: Box) -> int:
+        """Bytes of the sections that a box of low-res voxels is read from."""
+        crossed = [self.chunks[k] for k, tile in enumerate(self.boxes) if _cross(tile, box)]
+        return self.sections.lengths.get("MASK", 0) + self.sections.bytes_needed("WGHT", crossed)
+
     def _values(self, k: int, data: bytes, box: Box) -> tuple[NDArray[np.int64], Float]:
         """One tile's active voxels in a box, (n, 3), and their values."""
         tensors = self.weights(data) if data else []  # first: nothing is laid out for a damaged stream

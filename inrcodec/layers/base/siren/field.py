@@ -10,6 +10,7 @@ it is the background.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -65,18 +66,22 @@ class Field:
             part[self.coder.active[box.slices]] = number
         return owners
 
-    def network(self, number: int) -> Network:
-        """The network of a tile that owns voxels; raises `CorruptFile`."""
-        found = self._networks.get(number)
-        if found is None:
-            tensors, tile = (
-                self.coder.weights(number),
-                tiles.tile(self.coder.active, self.coder.boxes[number]),
-            )
+    def networks(self, numbers: Collection[int]) -> dict[int, Network]:
+        """The networks of tiles that own voxels, those that are not known yet read together.
+
+        Raises
+        ------
+        CorruptFile
+            The bytes of a tile are damaged.
+        """
+        unknown = sorted(set(numbers) - self._networks.keys())
+        for number, stream in zip(unknown, self.coder.streams(unknown), strict=True):
+            tensors = self.coder.weights(stream)
+            tile = tiles.tile(self.coder.active, self.coder.boxes[number])
             assert tile is not None
-            found = Network(tensors, tile.centre.astype(np.float64), tile.extent.astype(np.float64))
-            self._networks[number] = found
-        return found
+            centre, extent = tile.centre.astype(np.float64), tile.extent.astype(np.float64)
+            self._networks[number] = Network(tensors, centre, extent)
+        return {number: self._networks[number] for number in numbers}
 
     def values(self, index: Float, threads: int | None = None) -> Float:
         """Values at positions, which are (n, 3): (z, y, x) in low-res voxels, 0 the centre of the first.
@@ -103,12 +108,11 @@ class Field:
             for k in range(0, len(rows), CHUNK)
             if number >= 0
         ]
-        for number in {number for number, _ in work}:  # before the threads
-            self.network(number)
+        networks = self.networks({number for number, _ in work})  # before the threads
 
         def fill(task: tuple[int, np.ndarray[tuple[int], np.dtype[np.int64]]]) -> None:
             number, rows = task
-            network = self.network(number)
+            network = networks[number]
             found = siren.evaluate(
                 self.coder.layout,
                 network.tensors,

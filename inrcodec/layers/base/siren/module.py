@@ -37,7 +37,7 @@ class SirenModule(nn.Module):
         super().__init__()
         header, numbers = field.coder.header, np.unique(field.owners)
         self.omega, self.frame_scale, self.frame_offset = header.omega, frame.scale, frame.offset
-        found = [field.network(int(number)) for number in numbers if number >= 0]
+        found = list(field.networks([int(number) for number in numbers if number >= 0]).values())
         self.networks = nn.ModuleList(
             nn.ParameterList(nn.Parameter(torch.tensor(t)) for t in network.tensors) for network in found
         )
