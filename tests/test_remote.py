@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import multiprocessing
+import os
+import pickle
 import re
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -100,6 +103,56 @@ def test_a_box_reads_its_bricks(server):
     brick = sum(row.length for row in rows[6::count])
     most = brick + len(rows) // count * remote.GAP  # what lies between two ranges is read along
     assert brick - remote.FRONT < sum(server.given) - opened < min(most, 0.5 * len(server.blob))
+
+
+@pytest.mark.parametrize("level", [0, 1])
+@pytest.mark.parametrize("box", [(slice(8, 16), slice(17, 31), slice(0, 9)), slice(5, 6)])
+def test_bytes_needed_are_those_that_go_over_the_wire(server, monkeypatch, level, box):
+    monkeypatch.setattr(remote, "FRONT", 600)  # table and header; nothing else is read along
+    monkeypatch.setattr(remote, "GAP", 0)
+    asked = inrcodec.open(server.url)
+    server.given.clear()
+    needed = asked.bytes_needed(box, level)
+    index = sum(server.given)
+    assert index == asked.sections.lengths["LIDX"]
+    file = inrcodec.open(server.url)
+    server.given.clear()
+    file.read(box, level)
+    assert sum(server.given) == needed > index
+    server.given.clear()
+    file.read(box, level)
+    assert not server.given  # remembered
+
+
+def test_a_file_behind_a_url_is_pickled_as_its_url(server):
+    file = inrcodec.open(server.url)
+    file.read(slice(0, 1))
+    data = pickle.dumps(file)
+    assert len(data) < 4000
+    assert np.array_equal(pickle.loads(data).read(slice(3, 4)), ARRAY[3:4])
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_a_forked_child_has_a_connection_of_its_own(server):
+    file = inrcodec.open(server.url)
+    file.read(slice(0, 1))
+    context = multiprocessing.get_context("fork")
+    receiver, sender = context.Pipe(duplex=False)
+    child = context.Process(target=lambda: sender.send(file.read(slice(20, 21))))
+    child.start()
+    assert receiver.poll(60), "the child hangs"
+    assert np.array_equal(receiver.recv(), ARRAY[20:21])
+    child.join(20)
+
+
+def test_a_connection_that_breaks_off_while_a_box_is_read_costs_that_box(server):
+    file = inrcodec.open(server.url)
+    server.stops_after = 100
+    with pytest.raises((InputError, CorruptFile), match="head"):
+        file.read(slice(0, 1))
+    server.stops_after = None
+    assert np.array_equal(file.read(slice(0, 1)), ARRAY[:1])
 
 
 def test_a_whole_file_comes_back(server, tmp_path):
