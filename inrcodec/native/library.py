@@ -19,7 +19,7 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
-from inrcodec.volume.arrays import Array, Bytes, Float, Ints
+from inrcodec.volume.arrays import Array, Bytes, Float, Float32, Ints
 
 Halves = NDArray[np.uint16]
 Words = NDArray[np.uint64]
@@ -149,10 +149,10 @@ class Kernels:
             model.bounds, most, predicted, contexts,
         )  # fmt: skip
 
-    def around(self, place: Place, places: Ints) -> tuple[Float, Float]:
+    def around(self, place: Place, places: Ints) -> tuple[Float, Float32]:
         """Middles and rows of the voxels at ``places`` of a phase, see `neighbours.Around`."""
         _expect(places.size == 0 or (int(places.min()) >= 0 and int(places.max()) < prod(place.counts)))
-        middle, rows = np.empty(len(places)), np.empty((place.neighbours, len(places)))
+        middle, rows = np.empty(len(places)), np.empty((place.neighbours, len(places)), np.float32)
         wide = _is_wide(place.known)
         self._call(
             "around", place.known, place.fresh, wide, place.geometry, places, len(places), middle, rows

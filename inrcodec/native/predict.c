@@ -137,31 +137,41 @@ API void inrv_predict(
         predict_32(&place, &model, first, last);
 }
 
+/* Neighbour n of the voxel at an index of a row, which is twice it where x is not halved. */
+INLINE int64_t neighbour(const Place *p, int n, int64_t start, int64_t index) {
+    const Line *line = &p->line[p->line_of[n]];
+    int64_t extent = p->extent[line->fresh][2];
+    index += p->shift_of[n] * p->step[2] + line->odd;
+    if (index < 0 || index >= extent) index = beyond(index, extent, line->fresh);
+    return voxel_at(p, line, start + index);
+}
+
 /* Twice each neighbour less the middle, and the middle, of voxels given by their places in the phase. */
 API void inrv_around(
     const void *known, const void *fresh, int64_t wide, const int64_t *geometry, const int64_t *places, int64_t count,
-    double *middle, double *rows
+    double *middle, float *rows
 ) {
     Place place, *p = &place;
     place_of(p, known, fresh, wide, geometry);
-    int64_t start[NEIGHBOURS], before = -1;
-    for (int64_t k = 0; k < count; k++) {
-        int64_t values[NEIGHBOURS] = {0}, x = places[k] % p->count[2], row = places[k] / p->count[2];
-        if (row != before)
-            for (int l = 0; l < p->lines; l++)
-                start[l] = start_of(
-                    p, &p->line[l], row / p->count[1] * p->step[0] + p->first[0],
-                    row % p->count[1] * p->step[1] + p->first[1]
-                );
-        before = row;
-        for (int n = 0; n < p->neighbours; n++) {
-            const Line *line = &p->line[p->line_of[n]];
-            int64_t index = (x + p->shift_of[n]) * p->step[2] + line->odd;
-            index = beyond(index, p->extent[line->fresh][2], line->fresh);
-            values[n] = voxel_at(p, line, start[p->line_of[n]] + index);
+    for (int64_t begin = 0, end = 0; begin < count; begin = end) { /* voxels of one row */
+        int64_t row = places[begin] / p->count[2], first = row * p->count[2], start[NEIGHBOURS] = {0};
+        while (end < count && places[end] >= first && places[end] < first + p->count[2]) end++;
+        for (int n = 0; n < p->neighbours; n++)
+            start[n] = start_of(
+                p, &p->line[p->line_of[n]], row / p->count[1] * p->step[0] + p->first[0],
+                row % p->count[1] * p->step[1] + p->first[1]
+            );
+        for (int64_t k = begin; k < end; k++) {
+            int64_t x = (places[k] - first) * p->step[2];
+            int64_t before = neighbour(p, 0, start[0], x), behind = neighbour(p, 1, start[1], x);
+            middle[k] = (double)(before + behind);
+            rows[k] = (float)(before - behind);
+            rows[count + k] = (float)(behind - before);
         }
-        int64_t sum = values[0] + values[1];
-        middle[k] = (double)sum;
-        for (int n = 0; n < p->neighbours; n++) rows[n * count + k] = (double)(2 * values[n] - sum);
+        for (int n = 2; n < p->neighbours; n++)
+            for (int64_t k = begin; k < end; k++) {
+                int64_t x = (places[k] - first) * p->step[2];
+                rows[n * count + k] = (float)(2 * neighbour(p, n, start[n], x) - (int64_t)middle[k]);
+            }
     }
 }

@@ -295,13 +295,14 @@ def _sample(
     chosen = [int((k + 0.5) * len(parts) / count) for k in range(count)]
     every = max(1, sum(target[parts[k]].size for k in chosen) // SAMPLED)
     flat = all(near.is_flat(parts[k]) for k in chosen)  # nothing to fit to: one voxel is as good as all
-    arounds, truths = [], []
-    for k in chosen[:1] if flat else chosen:
-        truth = target[parts[k]].reshape(-1)
-        kept = np.arange(truth.size) % (truth.size if flat else every) == 0
+    chosen = chosen[:1] if flat else chosen
+    kept, truths = [], []
+    for part in (parts[k] for k in chosen):
+        truth = target[part].reshape(-1)
+        kept.append(np.zeros(truth.size, bool))
+        kept[-1][:: truth.size if flat else every] = True
         if ignored is not None:
-            kept &= ~ignored[parts[k]].reshape(-1)
-        arounds.append(coder.around(near, parts[k], kept))
-        truths.append(truth[kept].astype(np.float64))
-    rows = np.ascontiguousarray(np.concatenate([around.rows for around in arounds], 1))
-    return Around(np.concatenate([around.middle for around in arounds]), rows, flat), np.concatenate(truths)
+            kept[-1] &= ~ignored[part].reshape(-1)
+        truths.append(truth[kept[-1]].astype(np.float64))
+    around = coder.around(near, [parts[k] for k in chosen], kept)
+    return replace(around, is_flat=flat), np.concatenate(truths)

@@ -40,10 +40,11 @@ class Coder:
         weights = weights_of(model, step, self.most)
         self.kernels.predict(_place(near), rows, weights, self.most, predicted, contexts)
 
-    def around(self, near: Neighbourhood, part: slice, kept: Bool) -> Around:
-        """Neighbours of some voxels of a range."""
-        places = np.flatnonzero(kept) + part.start * (len(kept) // (part.stop - part.start))
-        return Around(*self.kernels.around(_place(near), places))
+    def around(self, near: Neighbourhood, parts: list[slice], kept: list[Bool]) -> Around:
+        """Neighbours of some voxels of ranges, in single precision."""
+        rows = len(kept[0]) // (parts[0].stop - parts[0].start)
+        places = [np.flatnonzero(k) + part.start * rows for part, k in zip(parts, kept, strict=True)]
+        return Around(*self.kernels.around(_place(near), np.concatenate(places)))
 
     def read(
         self, states: Words, block: tuple[bytes, Bytes, Bytes], predicted: Array, contexts: Bytes, step: int

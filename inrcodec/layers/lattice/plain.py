@@ -47,10 +47,14 @@ class Coder:
         values, contexts[...] = model.predict(near.around(part, model.kind(self.most)), step)
         values.clip(0, self.most, out=predicted)
 
-    def around(self, near: Neighbourhood, part: slice, kept: Bool) -> Around:
-        """Neighbours of some voxels of a range, which are not all equal."""
-        found = near.around(part)
-        return Around(found.middle[kept], found.rows[:, kept], found.is_flat)
+    def around(self, near: Neighbourhood, parts: list[slice], kept: list[Bool]) -> Around:
+        """Neighbours of some voxels of ranges, in single precision."""
+        middles, rows = [], []
+        for part, those in zip(parts, kept, strict=True):
+            found = near.around(part)
+            middles.append(found.middle[those])
+            rows.append(found.rows[:, those].astype(np.float32))
+        return Around(np.concatenate(middles), np.ascontiguousarray(np.concatenate(rows, 1)))
 
     def read(
         self, states: Words, block: tuple[bytes, Bytes, Bytes], predicted: Array, contexts: Bytes, step: int

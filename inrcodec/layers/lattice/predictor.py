@@ -29,6 +29,7 @@ Float = NDArray[np.floating[Any]]
 SHIFT = 7  # bits of a weight behind the point
 CLASSES = 8
 ROWS = 6000  # voxels per class, at least
+FEW = 1 << 13  # voxels that what all classes share is fitted to
 LARGEST = 1 << 14  # magnitude of a weight
 SCALES = 127  # magnitude of a weight of the expected error
 RIDGE = 1e-3  # regularisation, relative to the mean energy of a neighbour
@@ -97,7 +98,7 @@ class Predictor:
 
 
 def fit(around: Around, truth: Float, step: int, count: int, threads: int = 1) -> Predictor:
-    """Least squares on a sample of a phase.
+    """Least squares on a sample of a phase, in single precision: weights are coarser.
 
     Parameters
     ----------
@@ -105,28 +106,36 @@ def fit(around: Around, truth: Float, step: int, count: int, threads: int = 1) -
     step : quantisation step.
     count : voxels of the whole phase.
     """
-    rows, left = around.rows, 2 * truth - around.middle
+    rows, left = around.rows, (2 * truth - around.middle).astype(np.float32)
     if not len(left):  # all of the sample is padding
         nothing = np.zeros(len(rows), np.int64)
         return Predictor(nothing, 0, nothing[:0], nothing[None])
     if around.is_flat:  # nothing to predict from
         scales, exponent = _whole(np.zeros(len(rows)))
         return Predictor(scales, exponent, scales[:0], 0 * scales[None])
-    first = _solved(rows, left, np.ones_like(left))
-    off = np.abs(left - first @ rows) / 2
+    some = np.s_[..., :: max(1, len(left) // FEW)]
+    few, left_of_few = np.ascontiguousarray(rows[some]), left[some]
+    first = _solved(few, left_of_few)
+    off, few = np.abs(left_of_few - first.astype(np.float32) @ few) / 2, np.abs(few)
+    trust = 1 / (off.mean() + few.mean(0) + np.float32(1e-9))
+    scales, exponent = _whole(_solved(few * trust, off * trust))
     size = np.abs(rows)
-    scales, exponent = _whole(_solved(size, off, 1 / np.square(off.mean() + size.mean(0) + 1e-9)))
-    expected = scales.astype(np.float64) @ size * 2.0**exponent
-    contexts = context_of(expected / step).astype(np.int64)
+    expected = (scales.astype(np.float32) @ size).astype(np.float64) * 2.0**exponent
+    contexts = context_of(expected / step)
     classes = min(CLASSES, max(1, count // ROWS))
-    bounds = np.unique(np.quantile(contexts, np.arange(1, classes) / classes).astype(np.int64) + 1)
+    ranks = (len(left) - 1) * np.arange(1, classes) // classes
+    bounds = np.unique(np.cumsum(np.bincount(contexts)).searchsorted(ranks, side="right") + 1)
     bounds = bounds[bounds < FAR]
-    of = np.searchsorted(bounds, contexts, side="right")
-    trust = 1 / np.square(np.maximum(expected, 0) + 1)
+    of = np.searchsorted(bounds, np.arange(FAR), side="right").astype(np.uint8).take(contexts)
+    order = np.argsort(of, kind="stable")
+    ends = np.cumsum(np.bincount(of, minlength=len(bounds) + 1))
+    trust = (1 / (np.maximum(expected, 0) + 1)).astype(np.float32)[order]
+    sorted_rows, sorted_left = rows.take(order, 1), left[order] * trust
+    sorted_rows *= trust
 
     def weights_of(k: int) -> Ints:
-        mine = of == k
-        found = _solved(rows[:, mine], left[mine], trust[mine], first)
+        mine = slice(ends[k - 1] if k else 0, ends[k])
+        found = _solved(sorted_rows[:, mine], sorted_left[mine], first)
         whole: Ints = np.rint(found * 2**SHIFT).clip(-LARGEST, LARGEST).astype(np.int64)
         return whole
 
@@ -134,11 +143,10 @@ def fit(around: Around, truth: Float, step: int, count: int, threads: int = 1) -
     return Predictor(scales, exponent, bounds, np.array(weights))
 
 
-def _solved(rows: Float, left: Float, trust: Float, near: Float | None = None) -> Float:
-    """Weighted least squares, regularised towards ``near``."""
+def _solved(rows: Float, left: Float, near: Float | None = None) -> Float:
+    """Least squares, regularised towards ``near``."""
     near = np.zeros(len(rows)) if near is None else near
-    weighted = rows * trust
-    gram, right = weighted @ rows.T, weighted @ left
+    gram, right = (rows @ rows.T).astype(np.float64), (rows @ left).astype(np.float64)
     ridge = RIDGE * np.diag(gram) + 1e-9
     return np.asarray(np.linalg.solve(gram + np.diag(ridge), right + ridge * near))
 
