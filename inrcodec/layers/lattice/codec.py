@@ -122,20 +122,20 @@ class _Coding:
 
     def predict(self, model: Predictor, phase: Array, near: Neighbourhood, step: int) -> tuple[Array, Bytes]:
         """Predictions and contexts of a phase, slab by slab."""
-        row = phase[0].size
+        row, predict = phase[0].size, self.coder.predictions(model, near, step)
         predicted, contexts = np.empty(phase.size, self.coder.dtype), np.empty(phase.size, np.uint8)
 
         def fill(part: slice) -> None:
             flat = slice(part.start * row, part.stop * row)
-            self.coder.predict(model, near, part, step, predicted[flat], contexts[flat])
+            predict(part, predicted[flat], contexts[flat])
 
-        mapped(fill, slabs(phase), self.threads)
+        mapped(fill, slabs(phase, self.coder.slabs * SLAB), self.threads)
         return predicted, contexts
 
 
-def slabs(phase: Array) -> list[slice]:
-    """Ranges of a phase's first axis."""
-    length = max(1, SLAB // max(1, phase[0].size))
+def slabs(phase: Array, voxels: int | None = None) -> list[slice]:
+    """Ranges of a phase's first axis, of about so many voxels."""
+    length = max(1, (voxels or SLAB) // max(1, phase[0].size))
     return [slice(a, min(a + length, len(phase))) for a in range(0, len(phase), length)]
 
 

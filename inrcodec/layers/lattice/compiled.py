@@ -14,6 +14,7 @@ from inrcodec.entropy.adaptive import FAR, LOWEST, STEPS, initial_weights
 from inrcodec.entropy.interleaved import Words, Writer, damaged
 from inrcodec.entropy.tokens import damaged_bits
 from inrcodec.layers.lattice.neighbours import Around, Neighbourhood
+from inrcodec.layers.lattice.plain import Predictions
 from inrcodec.layers.lattice.predictor import SHIFT, Predictor
 from inrcodec.native.library import DAMAGED, Kernels, Place, Weights
 from inrcodec.volume.arrays import Array, Bool, Bytes, Ints
@@ -21,6 +22,8 @@ from inrcodec.volume.arrays import Array, Bool, Bytes, Ints
 
 class Coder:
     """Predicts and codes the phases of one brick; see `plain.Coder`, whose methods these are."""
+
+    slabs = 8  # nothing as large is held: a call takes time too
 
     def __init__(self, most: int, kernels: Kernels) -> None:
         self.most, self.kernels = most, kernels
@@ -32,13 +35,15 @@ class Coder:
         """Forget most of what the tables have counted."""
         self.kernels.start_stage(self.tables, initial_weights())
 
-    def predict(
-        self, model: Predictor, near: Neighbourhood, part: slice, step: int, predicted: Array, contexts: Bytes
-    ) -> None:
-        """Predictions and contexts of a range of a phase's first axis, into two arrays."""
-        rows = range(part.start, part.stop)
-        weights = weights_of(model, step, self.most)
-        self.kernels.predict(_place(near), rows, weights, self.most, predicted, contexts)
+    def predictions(self, model: Predictor, near: Neighbourhood, step: int) -> Predictions:
+        """Predictions and contexts of a phase, as a function of a range of its first axis."""
+        place, weights = _place(near), weights_of(model, step, self.most)
+
+        def predict(part: slice, predicted: Array, contexts: Bytes) -> None:
+            rows = range(part.start, part.stop)
+            self.kernels.predict(place, rows, weights, self.most, predicted, contexts)
+
+        return predict
 
     def around(self, near: Neighbourhood, parts: list[slice], kept: list[Bool]) -> Around:
         """Neighbours of some voxels of ranges, in single precision."""

@@ -6,6 +6,7 @@ Invariant: whole numbers, in floats wide enough for all their sums: exact in any
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,8 @@ from inrcodec.entropy.interleaved import BlockReader, Words, Writer, pieces
 from inrcodec.layers.lattice.neighbours import Around, Neighbourhood
 from inrcodec.layers.lattice.predictor import Predictor
 from inrcodec.volume.arrays import Array, Bool, Bytes, Ints
+
+Predictions = Callable[[slice, Array, Bytes], None]  # of a range, into two arrays
 
 
 class Coder:
@@ -28,9 +31,11 @@ class Coder:
     Attributes
     ----------
     dtype : of predictions.
+    slabs : that are predicted at a time.
     """
 
     dtype: type[np.signedinteger[Any]] = np.int64
+    slabs = 1
 
     def __init__(self, most: int) -> None:
         self.most = most
@@ -40,12 +45,15 @@ class Coder:
         """Forget most of what the tables have counted."""
         self.tables.start_stage()
 
-    def predict(
-        self, model: Predictor, near: Neighbourhood, part: slice, step: int, predicted: Array, contexts: Bytes
-    ) -> None:
-        """Predictions and contexts of a range of a phase's first axis, into two arrays."""
-        values, contexts[...] = model.predict(near.around(part, model.kind(self.most)), step)
-        values.clip(0, self.most, out=predicted)
+    def predictions(self, model: Predictor, near: Neighbourhood, step: int) -> Predictions:
+        """Predictions and contexts of a phase, as a function of a range of its first axis."""
+        kind = model.kind(self.most)
+
+        def predict(part: slice, predicted: Array, contexts: Bytes) -> None:
+            values, contexts[...] = model.predict(near.around(part, kind), step)
+            values.clip(0, self.most, out=predicted)
+
+        return predict
 
     def around(self, near: Neighbourhood, parts: list[slice], kept: list[Bool]) -> Around:
         """Neighbours of some voxels of ranges, in single precision."""
