@@ -305,4 +305,8 @@ def _sample(
             kept[-1] &= ~ignored[part].reshape(-1)
         truths.append(truth[kept[-1]].astype(np.float64))
     around = coder.around(near, [parts[k] for k in chosen], kept)
-    return replace(around, is_flat=flat), np.concatenate(truths)
+    differ, truth = around.rows.any(0), np.concatenate(truths)
+    if differ.all():
+        return around, truth
+    # The others say nothing of the weights, and would crowd the classes.
+    return Around(around.middle[differ], around.rows.compress(differ, 1)), truth[differ]

@@ -102,15 +102,12 @@ def fit(around: Around, truth: Float, step: int, count: int, threads: int = 1) -
 
     Parameters
     ----------
-    truth : (n,), values of the voxels.
+    around, truth : n voxels whose neighbours differ, and their values, (n,).
     step : quantisation step.
     count : voxels of the whole phase.
     """
     rows, left = around.rows, (2 * truth - around.middle).astype(np.float32)
-    if not len(left):  # all of the sample is padding
-        nothing = np.zeros(len(rows), np.int64)
-        return Predictor(nothing, 0, nothing[:0], nothing[None])
-    if around.is_flat:  # nothing to predict from
+    if not len(left):  # all of the sample is flat, or padding
         scales, exponent = _whole(np.zeros(len(rows)))
         return Predictor(scales, exponent, scales[:0], 0 * scales[None])
     some = np.s_[..., :: max(1, len(left) // FEW)]
