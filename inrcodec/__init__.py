@@ -28,6 +28,9 @@ _HOMES = {
     "open": "api",
     "plan": "api",
     "verify": "api",
+    "decode_tree": "collection.tree",
+    "encode_tree": "collection.tree",
+    "verify_tree": "collection.tree",
     "CorruptFile": "errors",
     "FitFailed": "errors",
     "IncompleteSeries": "errors",
@@ -59,6 +62,7 @@ if TYPE_CHECKING:
         plan,
         verify,
     )
+    from inrcodec.collection.tree import decode_tree, encode_tree, verify_tree
     from inrcodec.encoder.ledger import EncodeReport
     from inrcodec.encoder.options import EncodeOptions
     from inrcodec.errors import (
@@ -102,13 +106,16 @@ __all__ = [
     "WriteError",
     "__version__",
     "decode",
+    "decode_tree",
     "decode_volume",
     "encode",
     "encode_file",
+    "encode_tree",
     "info",
     "open",
     "plan",
     "verify",
+    "verify_tree",
 ]
 
 

@@ -7,8 +7,11 @@ from inrcodec.io.atomic import atomic_write, check_file
 from inrcodec.io.formats import (
     Source,
     check_sink,
+    format_of,
     is_dicom,
+    parts,
     read,
+    read_series,
     refuse_modality,
     refuse_other_ending,
     write,
@@ -17,5 +20,6 @@ from inrcodec.io.large import is_large
 from inrcodec.io.provenance import Provenance
 from inrcodec.io.registry import Format
 
-__all__ = ["Format", "Provenance", "Source", "atomic_write", "check_file", "check_sink", "is_dicom"]
-__all__ += ["is_large", "read", "refuse_modality", "refuse_other_ending", "write"]
+__all__ = ["Format", "Provenance", "Source", "atomic_write", "check_file", "check_sink", "format_of"]
+__all__ += ["is_dicom", "is_large", "parts", "read", "read_series", "refuse_modality", "refuse_other_ending"]
+__all__ += ["write"]

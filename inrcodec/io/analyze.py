@@ -55,6 +55,11 @@ def read(source: Location, *, volume: int | None = None) -> Volume:
     return found if volume is not None else replace(found, source_bytes=size)
 
 
+def parts(path: Path) -> tuple[Path, ...]:
+    """The files of a volume; raises `InputError` where one is missing."""
+    return _pair(path)
+
+
 def _pair(path: Path) -> tuple[Path, Path]:
     endings = (".hdr", ".img") if path.suffix.islower() else (".HDR", ".IMG")
     header, voxels = (path.with_suffix(ending) for ending in endings)

@@ -94,6 +94,33 @@ def read(
 
 
 @overheard()
+def read_series(files: Sequence[Location], *, spacing: Sequence[float] | None = None) -> Volume:
+    """Volume of the files of one DICOM series; no others are looked at. Errors are those of `read`."""
+    whole: Volume = DICOM.call("read", list(files), spacing=spacing)
+    return whole
+
+
+def parts(path: Path) -> tuple[Path, ...]:
+    """All files of the volume that a file of another format than DICOM names; itself if it does not say."""
+    form = by_ending(path)
+    if form is not None and form.detached:
+        with suppress(OSError, ValueError, InputError):
+            found: tuple[Path, ...] = form.call("parts", path)
+            return found
+    if path.is_dir():
+        return tuple(sorted(file for file in path.rglob("*") if file.is_file()))
+    return (path,)
+
+
+def format_of(path: Path) -> Format | None:
+    """The format by which a file or folder is a volume alone; None for what may be DICOM, or is nothing."""
+    form = by_ending(path)
+    if form is None or (path.is_dir() and not form.plugin):
+        return None
+    return None if ".img" in form.endings and _begins_as_dicom(path) else form
+
+
+@overheard()
 def write(
     volume: Volume,
     path: Location,

@@ -123,6 +123,11 @@ def _vector(values: NDArray[np.float64]) -> str:
     return f"({','.join(repr(float(value)) for value in values)})"
 
 
+def parts(path: Path) -> tuple[Path, ...]:
+    """The files of a volume; raises `ValueError`, `OSError` or `InputError` for a header without them."""
+    return (path, *(file for file in _header_of(path).files if file != path))
+
+
 def _header_of(path: Path) -> _Header:
     with path.open("rb") as stream:
         start = stream.read(_LONGEST)

@@ -51,6 +51,8 @@ class Format:
     folder : bool
         Whether it is a folder; its module then has ``check_target(path, force, template=…, modality=…,
         grid=…)``, which refuses one that could not be written.
+    detached : bool
+        Whether voxels may lie in other files; its module lists them by ``parts(path)``.
     plugin : str
         Name of the entry point that added it; set by this package.
     """
@@ -64,6 +66,7 @@ class Format:
     extra: str = ""
     writer: str = ""
     folder: bool = False
+    detached: bool = False
     plugin: str = ""
 
     def call(self, function: str, *arguments: Any, **options: Any) -> Any:
@@ -104,11 +107,11 @@ FORMATS = (
     _own("NumPy", "npy", ".npy", read_options=_ARRAYS),
     _own("NumPy archive", "npy", ".npz", sink=False, read_options=_ARRAYS),
     _own("NRRD", "nrrd", ".nrrd", read_options=_SEVERAL, extra="itk"),
-    _own("NRRD in two files", "nrrd", ".nhdr", sink=False, read_options=_SEVERAL, extra="itk"),
+    _own("NRRD in two files", "nrrd", ".nhdr", sink=False, detached=True, read_options=_SEVERAL, extra="itk"),
     _own("MetaImage", "metaimage", ".mha", read_options=_SEVERAL),
-    _own("MetaImage in two files", "metaimage", ".mhd", sink=False, read_options=_SEVERAL),
+    _own("MetaImage in two files", "metaimage", ".mhd", sink=False, detached=True, read_options=_SEVERAL),
     _own("FreeSurfer", "mgh", ".mgz", ".mgh", read_options=_SEVERAL),
-    _own("Analyze", "analyze", ".hdr", ".img", sink=False, read_options=_SEVERAL),
+    _own("Analyze", "analyze", ".hdr", ".img", sink=False, detached=True, read_options=_SEVERAL),
     _own("TIFF", "tiff", ".tif", ".tiff", read_options=_ARRAYS, extra="tiff", writer="tifffile"),
     _own("Zarr", "ome_zarr", ".zarr", read_options=_ARRAYS, extra="zarr", writer="zarr", folder=True),
     _own(

@@ -10,15 +10,18 @@ import logging
 import os
 import socket
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from inrcodec.errors import InputError, MissingExtra, UsageError, reason
 from inrcodec.parallel import thread_count
 
 if TYPE_CHECKING:
     from distributed import Client
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
 
 THREADS = "INRCODEC_THREADS"  # in the environment of a worker
 WAIT = 10  # seconds in which a scheduler has to answer
@@ -69,6 +72,18 @@ def task_threads() -> int:
     """Threads that a task may use, asked in the task: what the worker's environment says, else one."""
     named = os.environ.get(THREADS, "")
     return int(named) if named.isdecimal() and int(named) else 1
+
+
+def finished(
+    client: Client, function: Callable[[Task], Result], tasks: Sequence[Task]
+) -> Iterator[tuple[Task, Result | BaseException]]:
+    """Tasks as they are done, each with its result, or the error that it ended with."""
+    from distributed import as_completed
+
+    submitted = {client.submit(function, task, pure=False): task for task in tasks}
+    for future in as_completed(list(submitted)):
+        error = future.exception()
+        yield submitted.pop(future), future.result() if error is None else error
 
 
 def _reach(scheduler: str) -> None:

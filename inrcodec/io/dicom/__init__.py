@@ -6,6 +6,7 @@ Invariant: a series is read completely and in its own order, or refused with the
 from __future__ import annotations
 
 from collections.abc import Sequence
+from os import PathLike
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,7 @@ __all__ = ["check_target", "read", "write"]
 
 
 def read(
-    source: Location,
+    source: Location | Sequence[Location],
     *,
     spacing: Sequence[float] | None = None,
     series: str | None = None,
@@ -36,11 +37,13 @@ def read(
 ) -> Volume:
     """Volume of a DICOM series, as `inrcodec.io.read`.
 
-    `slices` counts the planes in their order in space; what is left out need not be evenly spaced or whole.
+    Of several files those are read, and no others. `slices` counts the planes in their order in space; what
+    is left out need not be evenly spaced or whole.
     `spacing` is for images that state none.
     """
-    path = Path(source)
-    found = find_images(path)
+    files = None if isinstance(source, str | PathLike) else [Path(file) for file in source]
+    path = files[0].parent if files else Path(source)  # type: ignore[arg-type]
+    found = find_images(files or path)
     images, left_out = choose_series(found, series)
     every_frame = frames_of(images, spacing)
     notices = (*_choices(path, found, images), *found.notices, *left_out)

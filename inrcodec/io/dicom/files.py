@@ -11,7 +11,7 @@ import gzip
 import logging
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -138,20 +138,20 @@ class _Damage(Exception):
     """Why a file that should be an image is none."""
 
 
-def find_images(source: Path) -> Found:
-    """Headers of all images in a folder (with its subfolders), in one file, or beside a DICOMDIR.
+def find_images(source: Path | Sequence[Path]) -> Found:
+    """Headers of all images in a folder (with its subfolders), in one file or several, or beside a DICOMDIR.
 
     Raises `InputError` without any image; as `IncompleteSeries` if there are only damaged ones.
     """
-    if not source.exists():
+    found = Found()
+    if not isinstance(source, Path):
+        paths, source = list(source), source[0].parent
+    elif not source.exists():
         raise InputError(f"{source} does not exist, check the path", value=str(source))
-    folder = source.parent if source.name.upper() == "DICOMDIR" else source
-    found, others = Found(), []
-    paths = list(_walk(folder, found)) if folder.is_dir() else [folder]
-    for path in paths:
-        if not _open(path, found):
-            others.append(path)
-    _check_others(others, found)
+    else:
+        folder = source.parent if source.name.upper() == "DICOMDIR" else source
+        paths = list(_walk(folder, found)) if folder.is_dir() else [folder]
+    examine(paths, found)
     if not found.images and found.damaged:
         raise found.damaged[0].error()
     if not found.images:
@@ -168,6 +168,11 @@ def find_images(source: Path) -> Found:
             value=str(source),
         )
     return found
+
+
+def examine(paths: Iterable[Path], found: Found) -> None:
+    """Put every file where it belongs in what was found."""
+    _check_others([path for path in paths if not _open(path, found)], found)
 
 
 def _walk(folder: Path, found: Found) -> Iterator[Path]:

@@ -8,14 +8,53 @@ from __future__ import annotations
 
 import filecmp
 import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from inrcodec.errors import IncompleteSeries, InputError
-from inrcodec.io.dicom.files import Found, Image
+from inrcodec.io.dicom.files import Found, Image, examine
 
 _LISTED = 5
 
+
+@dataclass(frozen=True)
+class Series:
+    """The files of a series."""
+
+    number: str  # digits, "" without one
+    files: tuple[Path, ...]
+
+
 logger = logging.getLogger(__name__)
+
+
+def series_in(files: Sequence[Path]) -> list[Series]:
+    """All series among the files of a folder, by UID; each with the damaged files that may be of it.
+
+    Empty files are nothing where there is no image.
+    """
+    found = Found()
+    examine(files, found)
+    numbers = {
+        image.series: number if (number := str(image.header.get("SeriesNumber") or "")).isdecimal() else ""
+        for image in found.images
+    }
+    known = {*numbers, *(uid for _, uid in found.without_pixels), *(file.series for file in found.damaged)}
+    members: dict[str, set[Path]] = {uid: set() for uid in sorted(known)}
+    for image in found.images:
+        members[image.series].add(image.path)
+    for path, uid in found.without_pixels:
+        members[uid].add(path)
+    lost = {file.path for file in found.damaged if not file.series}
+    if "" not in numbers:  # else they are among the images without a UID
+        members.pop("", None)
+    if not members:
+        lost = {path for path in lost if not path.is_file() or path.stat().st_size}
+        members = {"": set()} if lost else {}
+    for file in found.damaged:
+        members.get(file.series, set()).add(file.path)
+    return [Series(numbers.get(uid, ""), tuple(sorted(paths | lost))) for uid, paths in members.items()]
 
 
 def choose_series(found: Found, requested: str | None = None) -> tuple[list[Image], list[str]]:
