@@ -23,7 +23,8 @@ and the command line its flag (``--steps: 0 is not possible, …``).
     ├─ TargetNotReached        11   the target ratio, size or quality was not met
     └─ FitFailed               11   the networks did not converge
 
-The exit code of an interrupt (``KeyboardInterrupt``) is 130; 8 is unassigned.
+The exit code of an interrupt (``KeyboardInterrupt``) is 130, of a collection of which some inputs failed 12;
+8 is unassigned.
 """
 
 from __future__ import annotations

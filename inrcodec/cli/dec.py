@@ -10,9 +10,12 @@ import argparse
 from collections.abc import Sequence
 
 from inrcodec.cli.arguments import Parser, given
-from inrcodec.cli.exits import run
+from inrcodec.cli.exits import OK, run
+from inrcodec.cli.info import DIFFERS, MACHINE
 from inrcodec.cli.progress import StageBar
 from inrcodec.cli.stdio import input_bytes, put_json, refuse_same_file, refuse_stream, say
+from inrcodec.cli.trees import GROUP, add_cluster, add_collection, is_collection, report, require, sources_of
+from inrcodec.errors import UsageError
 from inrcodec.layers.decode_options import OPTIONS, DecodeOptions
 from inrcodec.report.text import facts
 from inrcodec.validate import BYTES
@@ -26,9 +29,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 def parser() -> Parser:
     """The parser of `inrv-dec`."""
     made = Parser("inrv-dec", "Decompress an .inrv file.")
-    made.add("input", metavar="FILE.inrv", help="file to read; - is standard input")
+    made.add("input", nargs="?", metavar="FILE.inrv", help="file to read; - is standard input")
     made.add(
         "output",
+        nargs="?",
         metavar="OUTPUT",
         help=".nii.gz, .npy, .nrrd, .mha, .tif …; a folder for a DICOM series",
     )
@@ -40,13 +44,27 @@ def parser() -> Parser:
     made.add("--template", group=dicom, main=True, metavar="DIR", help=template)
     modality = "CT, MR …, of a series whose file does not say it"
     made.add("--modality", group=dicom, metavar="TERM", help=modality)
+    add_collection(made, "all files")
+    kind = "of the outputs: an ending, or 'dicom' for a folder each (default: .nii.gz)"
+    made.add("--format", group=GROUP, metavar="ENDING", help=kind)
+    add_cluster(made, "decode the files of a collection")
+    test = "check checksums and digest, write nothing"
+    made.add("-t", "--test", group="output", main=True, action="store_true", help=test)
     made.add_manners()
     return made
 
 
-def _decode(args: argparse.Namespace) -> None:
+def _decode(args: argparse.Namespace) -> int:
     options = DecodeOptions(**given(args, OPTIONS))
     options.check_device()
+    if args.test:
+        return _test(args)
+    if is_collection(args):
+        return _decode_all(args)
+    for name in ("jobs", "scheduler"):
+        if getattr(args, name) is not None:
+            raise UsageError("is for a collection: one file is decoded in this process", option=name)
+    require(args, input="FILE.inrv", output="OUTPUT")
     refuse_stream(args.output, "a volume is written to a file or folder")
     refuse_same_file(args.input, args.output)
     from inrcodec.collection.decode import decode_file
@@ -67,3 +85,63 @@ def _decode(args: argparse.Namespace) -> None:
     if args.json:
         put_json(result)
     say(facts(result), quiet=args.quiet or args.json)
+    return OK
+
+
+def _decode_all(args: argparse.Namespace) -> int:
+    tree = sources_of(args)
+    from inrcodec.collection.tree import decode_tree, refuse_of_one
+
+    refuse_of_one({"template": args.template})
+    named = {} if args.format is None else {"format": args.format}
+    return report(
+        args,
+        lambda bar: decode_tree(
+            tree,
+            args.output_dir_mirror,
+            modality=args.modality,
+            max_bytes=args.max_bytes,
+            manifest=args.manifest,
+            force=args.force,
+            jobs=args.jobs,
+            scheduler=args.scheduler,
+            progress=bar,
+            **named,
+            **given(args, OPTIONS),
+        ),
+    )
+
+
+def _test(args: argparse.Namespace) -> int:
+    """Check a file or a tree: every checksum, and the digest of what is decoded."""
+    machine = given(args, MACHINE)
+    others = [
+        name for name in ("format", "max_bytes", "template", "modality") if getattr(args, name) is not None
+    ]
+    for name in [*given(args, {**OPTIONS}), *others]:
+        if name not in machine:
+            raise UsageError("has no meaning for a test, which decodes all of a file", option=name)
+    if is_collection(args):
+        tree = sources_of(args, writes=False)
+        from inrcodec.collection.tree import verify_tree
+
+        return report(
+            args,
+            lambda bar: verify_tree(tree, jobs=args.jobs, scheduler=args.scheduler, progress=bar, **machine),
+        )
+    require(args, input="FILE.inrv")
+    if args.output is not None:
+        raise UsageError(f"{args.output} is one argument too many: a test writes nothing", value=args.output)
+    source = input_bytes(args.input)
+    from inrcodec import api
+
+    result = {"input": args.input, **api.verify(source, **machine)}
+    if args.json:
+        put_json(result)
+    say(
+        f"{args.input}: {'whole' if result['ok'] else 'all checksums are right'}",
+        quiet=args.quiet or args.json,
+    )
+    if not result["ok"]:
+        say(f"note: {DIFFERS.format(version=api.info(source)['encoder']['version'])}")
+    return OK

@@ -10,11 +10,13 @@ import argparse
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from inrcodec.cli.arguments import STREAM, Parser, given
-from inrcodec.cli.exits import run
+from inrcodec.cli.exits import OK, run
 from inrcodec.cli.progress import StageBar
 from inrcodec.cli.stdio import STDOUT, put_json, refuse_same_file, refuse_stream, refuse_terminal, say
+from inrcodec.cli.trees import add_cluster, add_collection, is_collection, report, require, sources_of
 from inrcodec.encoder.options import OPTIONS
 from inrcodec.encoder.source_options import SOURCE_OPTIONS
 from inrcodec.errors import UsageError
@@ -31,17 +33,23 @@ def main(argv: Sequence[str] | None = None) -> int:
 def parser() -> Parser:
     """The parser of `inrv-enc`."""
     made = Parser("inrv-enc", "Compress a CT or MR volume.")
-    made.add("input", metavar="INPUT", help="DICOM folder or file, .nii.gz, .npy, .nrrd, .mha, .tif …")
-    made.add("output", metavar="OUTPUT.inrv", help="file to write; - is standard output")
+    source = "DICOM folder or file, .nii.gz, .npy, .nrrd, .mha, .tif …"
+    made.add("input", nargs="?", metavar="INPUT", help=source)
+    made.add("output", nargs="?", metavar="OUTPUT.inrv", help="file to write; - is standard output")
     made.add_rows(ROWS)
+    add_cluster(made, "encode")
+    add_collection(made, "all volumes")
     plan = "show the plan, its bytes and seconds; write nothing"
     made.add("--dry-run", group="output", main=True, action="store_true", help=plan)
     made.add_manners()
     return made
 
 
-def _encode(args: argparse.Namespace) -> None:
+def _encode(args: argparse.Namespace) -> int:
     keywords = given(args, ROWS)
+    if is_collection(args):
+        return _encode_all(args, keywords)
+    require(args, input="INPUT", output="OUTPUT.inrv")
     refuse_stream(args.input, "a volume is read from a file or folder")
     if not args.dry_run:
         _check_output(args)
@@ -52,13 +60,35 @@ def _encode(args: argparse.Namespace) -> None:
         if args.json:
             put_json(plan)
         say(plan_text(plan, ROWS), quiet=args.quiet or args.json)
-        return
+        return OK
     with _resume_hint(args), StageBar(quiet=args.quiet, verbose=args.verbose) as bar:
         target = STDOUT if args.output == STREAM else args.output
         report = api.encode_file(args.input, target, force=args.force, progress=bar, **keywords)
     if args.json:
         put_json(report.to_dict())
     say(report_text(report, args.output, verbose=args.verbose), quiet=args.quiet or args.json)
+    return OK
+
+
+def _encode_all(args: argparse.Namespace, keywords: dict[str, Any]) -> int:
+    if args.dry_run:
+        raise UsageError("a plan is of one source: name one, and an output", option="dry_run")
+    tree = sources_of(args)
+    from inrcodec.collection.tree import encode_tree
+
+    return report(
+        args,
+        lambda bar: encode_tree(
+            tree,
+            args.output_dir_mirror,
+            manifest=args.manifest,
+            force=args.force,
+            jobs=args.jobs,
+            scheduler=args.scheduler,
+            progress=bar,
+            **keywords,
+        ),
+    )
 
 
 @contextmanager

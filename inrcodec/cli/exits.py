@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 OK = 0
 UNEXPECTED = 1
+SOME_FAILED = 12
 
 EXITS: tuple[tuple[int, str], ...] = (
     (OK, "ok"),
@@ -49,6 +50,7 @@ EXITS: tuple[tuple[int, str], ...] = (
     (9, "super-resolution model missing or changed"),
     (10, "incomplete series: missing, duplicate or inconsistent slices"),
     (11, "target not reached, or the fit did not converge; nothing is written"),
+    (SOME_FAILED, "some inputs of a collection failed; the others are done"),
     (EXIT_INTERRUPTED, "interrupted; no output is written"),
 )
 
@@ -128,7 +130,7 @@ def _report(parser: Parser, error: BaseException, source: str, *, verbose: bool)
 
 def _verdict(parser: Parser, error: BaseException, source: str) -> tuple[int, str]:
     if isinstance(error, KeyboardInterrupt):
-        return EXIT_INTERRUPTED, "interrupted, no output was written"
+        return EXIT_INTERRUPTED, str(error) or "interrupted, no output was written"
     if isinstance(error, InrvError):
         return error.exit_code, f"error: {_at_fault(parser, error, source)}{error.message}"
     if is_disk_full(error) or (isinstance(error, OSError) and error.errno in _REFUSED):

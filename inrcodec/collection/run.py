@@ -21,8 +21,7 @@ from inrcodec.errors import WriteError
 from inrcodec.io.scratch import clear
 from inrcodec.plugins.dask import cluster, finished
 from inrcodec.progress import Progress
-
-SOME_FAILED = 12
+from inrcodec.validate import MAX_THREADS, integer
 
 
 @dataclass
@@ -41,11 +40,6 @@ class Summary:
     failed: list[Row] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
     manifest: str = ""
-
-    @property
-    def exit_code(self) -> int:
-        """0, or 12 where some inputs failed."""
-        return SOME_FAILED if self.failed else 0
 
     def to_dict(self) -> dict[str, Any]:
         """Plain types, for JSON."""
@@ -77,6 +71,7 @@ def collect(
     jobs, scheduler : of `plugins.dask.cluster`; with neither, or one job, all is done in this process.
     progress : called with "check", then the command, and the fraction that is done.
     """
+    jobs = None if jobs is None else integer("jobs", jobs, 1, MAX_THREADS)
     summary = Summary(notices=list(notices), manifest="" if manifest is None else str(manifest))
     report = progress or (lambda stage, fraction: None)
     with ExitStack() as stack:
@@ -112,6 +107,7 @@ def collect(
         finally:
             for task in left:
                 _discard(task)
+            _prune(ready)  # now that no task makes a folder
     return summary
 
 
@@ -214,7 +210,7 @@ def _publish(task: Task, manifest: Manifest) -> None:
 
 
 def _discard(task: Task) -> None:
-    """Remove what a task left, and the folders that were made for it alone."""
+    """Remove what a task left."""
     if not task.output:
         return
     clear(task.staged)
@@ -222,8 +218,13 @@ def _discard(task: Task) -> None:
         task.staged.unlink(missing_ok=True)
     else:
         shutil.rmtree(task.staged, ignore_errors=True)
-    folder = task.target.parent
-    with suppress(OSError):
-        while folder != task.out:
-            folder.rmdir()  # not where something is in it
-            folder = folder.parent
+
+
+def _prune(tasks: Sequence[Task]) -> None:
+    """Remove the folders that hold no output in the end."""
+    for task in tasks:
+        folder = task.target.parent
+        with suppress(OSError):
+            while task.output and folder != task.out:
+                folder.rmdir()  # not where something is in it
+                folder = folder.parent

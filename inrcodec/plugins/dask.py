@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from inrcodec.errors import InputError, MissingExtra, UsageError, reason
 from inrcodec.parallel import thread_count
+from inrcodec.validate import MAX_THREADS, integer
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -44,12 +45,13 @@ def cluster(jobs: int | None = None, scheduler: str | None = None) -> Iterator[C
     MissingExtra
         Dask or its distributed scheduler is not installed.
     UsageError
-        Both are given, or the address is malformed.
+        The number is not from 1 to 1,024; both are given, or the address is malformed.
     InputError
         No scheduler answers there.
     """
     if jobs is not None and scheduler is not None:
         raise UsageError("a cluster that runs has its own workers", value=jobs, option=("jobs", "scheduler"))
+    jobs = None if jobs is None else integer("jobs", jobs, 1, MAX_THREADS)
     try:
         from distributed import Client
     except ImportError as error:
@@ -81,7 +83,7 @@ def finished(
     from distributed import as_completed
 
     submitted = {client.submit(function, task, pure=False): task for task in tasks}
-    for future in as_completed(list(submitted)):
+    for future in as_completed(list(submitted), loop=client.loop):
         error = future.exception()
         yield submitted.pop(future), future.result() if error is None else error
 
