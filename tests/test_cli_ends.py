@@ -195,8 +195,16 @@ def test_a_file_beyond_the_limits_ends_with_6(tiny, capfd, monkeypatch):
     assert code == 6, err
 
 
+def test_a_collection_of_which_some_failed_ends_with_12(tmp_path, capfd):
+    for name, values in (("good", [[1.0, 2.0]]), ("bad", [[1.0, np.nan]])):
+        np.save(tmp_path / f"{name}.npy", np.array(values))
+    code, out, err = run("enc -r {} --output-dir-mirror {}/out --lossless", tmp_path, capfd)
+    assert (code, out) == (12, "")
+    assert "bad.npy: " in err and (tmp_path / "out" / "good.inrv").exists()
+
+
 def test_every_code_of_the_table_is_tested():
-    tested = {code for code, *_ in ENDS} | {code for _, code, _ in FAILURES} | {6}
+    tested = {code for code, *_ in ENDS} | {code for _, code, _ in FAILURES} | {6, exits.SOME_FAILED}
     assert tested == {code for code, _ in exits.EXITS}
 
 

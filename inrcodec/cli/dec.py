@@ -10,12 +10,20 @@ import argparse
 from collections.abc import Sequence
 
 from inrcodec.cli.arguments import Parser, given
+from inrcodec.cli.check import check
 from inrcodec.cli.exits import OK, run
-from inrcodec.cli.info import DIFFERS, MACHINE
 from inrcodec.cli.progress import StageBar
 from inrcodec.cli.stdio import input_bytes, put_json, refuse_same_file, refuse_stream, say
-from inrcodec.cli.trees import GROUP, add_cluster, add_collection, is_collection, report, require, sources_of
-from inrcodec.errors import UsageError
+from inrcodec.cli.trees import (
+    GROUP,
+    add_cluster,
+    add_collection,
+    is_collection,
+    refuse_cluster,
+    report,
+    require,
+    sources_of,
+)
 from inrcodec.layers.decode_options import OPTIONS, DecodeOptions
 from inrcodec.report.text import facts
 from inrcodec.validate import BYTES
@@ -58,12 +66,10 @@ def _decode(args: argparse.Namespace) -> int:
     options = DecodeOptions(**given(args, OPTIONS))
     options.check_device()
     if args.test:
-        return _test(args)
+        return check(args, given(args, OPTIONS))
     if is_collection(args):
         return _decode_all(args)
-    for name in ("jobs", "scheduler"):
-        if getattr(args, name) is not None:
-            raise UsageError("is for a collection: one file is decoded in this process", option=name)
+    refuse_cluster(args)
     require(args, input="FILE.inrv", output="OUTPUT")
     refuse_stream(args.output, "a volume is written to a file or folder")
     refuse_same_file(args.input, args.output)
@@ -110,38 +116,3 @@ def _decode_all(args: argparse.Namespace) -> int:
             **given(args, OPTIONS),
         ),
     )
-
-
-def _test(args: argparse.Namespace) -> int:
-    """Check a file or a tree: every checksum, and the digest of what is decoded."""
-    machine = given(args, MACHINE)
-    others = [
-        name for name in ("format", "max_bytes", "template", "modality") if getattr(args, name) is not None
-    ]
-    for name in [*given(args, {**OPTIONS}), *others]:
-        if name not in machine:
-            raise UsageError("has no meaning for a test, which decodes all of a file", option=name)
-    if is_collection(args):
-        tree = sources_of(args, writes=False)
-        from inrcodec.collection.tree import verify_tree
-
-        return report(
-            args,
-            lambda bar: verify_tree(tree, jobs=args.jobs, scheduler=args.scheduler, progress=bar, **machine),
-        )
-    require(args, input="FILE.inrv")
-    if args.output is not None:
-        raise UsageError(f"{args.output} is one argument too many: a test writes nothing", value=args.output)
-    source = input_bytes(args.input)
-    from inrcodec import api
-
-    result = {"input": args.input, **api.verify(source, **machine)}
-    if args.json:
-        put_json(result)
-    say(
-        f"{args.input}: {'whole' if result['ok'] else 'all checksums are right'}",
-        quiet=args.quiet or args.json,
-    )
-    if not result["ok"]:
-        say(f"note: {DIFFERS.format(version=api.info(source)['encoder']['version'])}")
-    return OK

@@ -58,6 +58,13 @@ def is_collection(args: argparse.Namespace) -> bool:
     return False
 
 
+def refuse_cluster(args: argparse.Namespace) -> None:
+    """Refuse the flags of a cluster for one file."""
+    for name in ("jobs", "scheduler"):
+        if getattr(args, name) is not None:
+            raise UsageError("is for a collection: one file is decoded in this process", option=name)
+
+
 def require(args: argparse.Namespace, **places: str) -> None:
     """Refuse a single source without its arguments, as the parser does."""
     missing = [metavar for name, metavar in places.items() if getattr(args, name) is None]

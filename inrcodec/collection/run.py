@@ -143,6 +143,8 @@ def _done_before(task: Task, manifest: Manifest) -> Row | None:
         if stamp_of(files) != row["source_stamp"] and digest_of(files) != row["source_digest"]:
             return None
         if _holds(task.target, row):
+            if task.staged.exists():  # of a run that was killed
+                _discard(task)
             return row
         if _holds(task.staged, row):
             _publish(task, manifest)
@@ -159,11 +161,11 @@ def _refusal(task: Task, manifest: Manifest, force: bool) -> WriteError | None:
     """Why an output may not be replaced: it is neither of this manifest nor forced."""
     if not os.path.lexists(task.target):
         return None
-    if task.target.is_dir() != (task.ending == "/"):
+    if task.target.is_dir() != task.folder:
         kind = "folder" if task.target.is_dir() else "file"
         return WriteError(f"{task.target} is a {kind}, move it away", value=str(task.target))
     row = manifest.rows.get((task.command, task.output))
-    if task.ending == "/" and (row is None or not _holds(task.target, row)):
+    if task.folder and (row is None or not _holds(task.target, row)):
         empty = not any(task.target.iterdir())
         cause = f"{task.target} holds something else than was written there, move it away"
         return None if empty else WriteError(cause, value=str(task.target))
@@ -199,7 +201,7 @@ def _is_known(row: Row, manifest: Manifest) -> bool:
 
 def _publish(task: Task, manifest: Manifest) -> None:
     """Put the output in its place; a folder that is there was found to be the one that was written."""
-    if task.ending != "/":
+    if not task.folder:
         os.replace(task.staged, task.target)
         return
     old = task.staged.with_name(task.staged.name + ".old")

@@ -147,7 +147,7 @@ def _volumes_in(folder: Path, paths: list[Path], name: str) -> Iterator[Source]:
 
 def _volume_at(path: Path, name: str) -> Source:
     if io.format_of(path) is None and path.suffix.lower() != SUFFIX:
-        return Source(name, path, (path,), _stem(name), is_series=True)
+        return Source(name, path, (path,), _stem(path, name), is_series=True)
     return _of_file(path, name, io.parts(path))
 
 
@@ -162,15 +162,18 @@ def _file_at(path: Path, name: str) -> Source:
 
 
 def _of_file(path: Path, name: str, files: tuple[Path, ...]) -> Source:
-    return Source(name, path, files, _stem(name))
+    return Source(name, path, files, _stem(path, name))
 
 
-def _stem(name: str) -> str:
-    """A name without its ending, of which `.nii.gz` is one."""
-    path = PurePosixPath(name)
-    short = path.name[: -len(path.suffix)] if path.suffix and not path.suffix[1:].isdecimal() else path.name
-    short = short[:-4] if short.lower().endswith(".nii") and path.suffix.lower() == ".gz" else short
-    return str(path.with_name(short or path.name))
+def _stem(path: Path, name: str) -> str:
+    """A name without its ending."""
+    form, lower = io.format_of(path), name.lower()
+    ending = max((end for end in (form.endings if form else ()) if lower.endswith(end)), key=len, default="")
+    own = PurePosixPath(name)
+    if not ending and not own.suffix[1:].isdecimal():  # digits are part of a UID
+        ending = own.suffix
+    short = own.name[: len(own.name) - len(ending)]
+    return str(own.with_name(short or own.name))
 
 
 def _name_in_list(path: Path) -> str:

@@ -43,7 +43,8 @@ class Task:
     ----------
     command : "encode", "decode" or "verify".
     output : its path relative to `out`, as in the manifest; "" where nothing is written.
-    ending : of the output; "/" for a folder.
+    ending : of the output; "/" for the folder of a series.
+    folder : whether the output is a folder.
     options : keywords of the command.
     on_cluster : whether others compute on this machine too.
     """
@@ -53,6 +54,7 @@ class Task:
     out: Path = Path()
     output: str = ""
     ending: str = ""
+    folder: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
     on_cluster: bool = False
 
@@ -106,6 +108,8 @@ def failure(error: BaseException) -> Row:
         code, text = error.exit_code, str(error)
     elif isinstance(error, MemoryError):
         code, text = UNEXPECTED, "out of memory, free some or use fewer jobs"
+    elif isinstance(error, FileNotFoundError) and error.filename is not None:
+        code, text = InputError.exit_code, f"{error.filename} does not exist, check the path"
     elif isinstance(error, OSError) and error.filename is not None:
         code, text = InputError.exit_code, f"cannot read {error.filename}: {reason(error)}"
     else:

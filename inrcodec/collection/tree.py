@@ -188,6 +188,7 @@ def _collected(
             folder,
             source.stem + ending.rstrip("/"),
             ending,
+            command == "decode" and io.is_folder(f"x{ending}"),
             options,
             on_cluster=_on_cluster(jobs, scheduler),
         )

@@ -9,6 +9,7 @@ from inrcodec.io.formats import (
     check_sink,
     format_of,
     is_dicom,
+    is_folder,
     parts,
     read,
     read_series,
@@ -21,5 +22,14 @@ from inrcodec.io.provenance import Provenance
 from inrcodec.io.registry import Format
 
 __all__ = ["Format", "Provenance", "Source", "atomic_write", "check_file", "check_sink", "format_of"]
-__all__ += ["is_dicom", "is_large", "parts", "read", "read_series", "refuse_modality", "refuse_other_ending"]
+__all__ += [
+    "is_dicom",
+    "is_folder",
+    "is_large",
+    "parts",
+    "read",
+    "read_series",
+    "refuse_modality",
+    "refuse_other_ending",
+]
 __all__ += ["write"]

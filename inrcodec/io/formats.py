@@ -115,7 +115,7 @@ def parts(path: Path) -> tuple[Path, ...]:
 def format_of(path: Path) -> Format | None:
     """The format by which a file or folder is a volume alone; None for what may be DICOM, or is nothing."""
     form = by_ending(path)
-    if form is None or (path.is_dir() and not form.plugin):
+    if form is None or (path.is_dir() and not (form.plugin or form.folder)):
         return None
     return None if ".img" in form.endings and _begins_as_dicom(path) else form
 
@@ -201,6 +201,11 @@ def check_sink(
 def is_dicom(path: Location) -> bool:
     """Whether `write` would write DICOM; raises `UsageError` for an ending that nothing is written for."""
     return _sink_format(path) is DICOM
+
+
+def is_folder(path: Location) -> bool:
+    """Whether `write` would make a folder; raises `UsageError` for an ending that nothing is written for."""
+    return _sink_format(path).folder
 
 
 def refuse_modality(path: Location, modality: str | None) -> None:
