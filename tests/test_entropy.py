@@ -16,6 +16,7 @@ from inrcodec.entropy import laplace as entropy
 from inrcodec.entropy import mask as maskcode
 from inrcodec.entropy import padding
 from inrcodec.errors import CorruptFile, UnsupportedFile
+from inrcodec.native.library import SWITCH
 
 RNG = np.random.default_rng(7)
 SCALES = (0.05, 0.3, 1.0, 4.5, 15.9, 17.0, 120.0, 2000.0)
@@ -258,7 +259,8 @@ class Counted(bytes):
 
 @pytest.fixture
 def looks(monkeypatch: pytest.MonkeyPatch) -> type[Counted]:
-    """Counts the symbols and cells that are decoded."""
+    """Counts the symbols and cells that are decoded, in the plain path."""
+    monkeypatch.setenv(SWITCH, "0")
     table, code = entropy.table, maskcode._Reader.code
 
     def counted_code(self: Any, probability: int, bit: int) -> int:

@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import inrcodec
+from inrcodec.entropy import mask
 from inrcodec.entropy.adaptive import context_of
 from inrcodec.errors import CorruptFile
 from inrcodec.layers.lattice import codec, compiled, scan
@@ -128,6 +129,27 @@ def test_damaged_streams_are_the_same_error_or_the_same_voxels(data):
         del stream[data.draw(st.integers(0, len(stream) - 1)) :]
     plain, fast = both_ways(lambda: codec.decode([bytes(s) for s in damaged], shape, lattice))
     assert plain == fast if isinstance(plain, str) else np.array_equal(plain, fast)
+
+
+@given(
+    st.tuples(st.integers(1, 5), st.integers(1, 24), st.integers(1, 24)),
+    st.integers(0, 2**32),
+    st.sampled_from([0.0, 0.01, 0.5]),
+    st.binary(max_size=2),
+)
+def test_masks_are_the_same_bytes_and_the_same_damage_is_seen(shape, seed, noise, flips):
+    rng = np.random.default_rng(seed)
+    z, y, x = np.ogrid[tuple(slice(0, n) for n in shape)]
+    cells = (z - 1) ** 2 + (y - shape[1] / 2) ** 2 + (x - shape[2] / 2) ** 2 < rng.integers(1, 200)
+    cells ^= rng.random(shape) < noise
+    plain, fast = both_ways(lambda: mask.encode_mask(cells))
+    assert plain == fast
+    damaged = bytearray(plain)
+    for flip in flips[: len(damaged)]:
+        damaged[flip % len(damaged)] ^= 1 << flip % 8
+    for data in (plain, bytes(damaged), plain[:-1]):
+        first, second = both_ways(lambda data=data: mask.decode_mask(data, shape))
+        assert first == second if isinstance(first, str) else np.array_equal(first, second)
 
 
 def test_arrays_that_do_not_fit_reach_no_kernel():
@@ -251,6 +273,12 @@ def mutate(seconds):
                 stream[rng.integers(len(stream))] = rng.choice([0, 1, 127, 255, rng.integers(256)])
             with suppress(CorruptFile):
                 codec.decode([bytes(s) for s in damaged], shape, lattice)
+        cells = rng.random(shape) < rng.choice([0.1, 0.9])
+        data = bytearray(mask.encode_mask(cells))
+        assert np.array_equal(mask.decode_mask(bytes(data), shape), cells)
+        data[rng.integers(len(data)) :] = rng.bytes(rng.integers(9))
+        with suppress(CorruptFile):
+            mask.decode_mask(bytes(data), shape)
 
 
 def _sound():

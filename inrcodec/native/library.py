@@ -19,7 +19,7 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
-from inrcodec.volume.arrays import Array, Bytes, Float, Float32, Ints
+from inrcodec.volume.arrays import Array, Bytes, Float, Float32, Int32, Ints
 
 Halves = NDArray[np.uint16]
 Words = NDArray[np.uint64]
@@ -28,7 +28,9 @@ FOLDER = Path(__file__).parent
 LIBRARY = FOLDER / "kernels.library"
 SWITCH = "INRCODEC_KERNELS"  # environment variable: 0 selects the plain path
 DAMAGED, WRONG_BITS = -1, -2  # what `Kernels.read` found
-MOST_NEIGHBOURS, CLASSES, CONTEXTS, TABLES = 28, 8, 56, (112, 152)
+CLASSES, CONTEXTS, TABLES = 8, 56, (112, 152)
+MASK_TABLES = 128 + (1 << 14) + 5119 + 5 * ((1 << 10) + (1 << 16))
+MASK_STATES = sum(1 << bits for bits in (8, 14, 20, 10, 11))
 
 
 def kernels() -> Kernels | None:
@@ -130,7 +132,7 @@ class Kernels:
         self.library = library
         for name in ("predict", "around", "tables_begin", "tables_start_stage", "quantise", "tokens"):
             getattr(library, f"inrv_{name}").restype = None
-        for name in ("read", "push", "tables_size"):
+        for name in ("read", "push", "mask", "tables_size"):
             getattr(library, f"inrv_{name}").restype = c_int64
         self.tables_size = int(library.inrv_tables_size())
 
@@ -238,6 +240,37 @@ class Kernels:
         words = np.empty(4 * count, np.uint8)
         written = self._call("push", states, len(states), frequency, start, count, words)
         return words[4 * (count - written) :].tobytes()
+
+    def mask(
+        self,
+        known: Bytes,
+        z: int,
+        data: Bytes | None,
+        state: Ints,
+        tables: Int32,
+        states: Int32,
+        sizes: Ints,
+    ) -> bytes | None:
+        """Code a slice of a boolean grid, in place; see `mask.c`.
+
+        Parameters
+        ----------
+        data : what is read; ``None`` writes.
+
+        Returns
+        -------
+        What was written; ``None`` where the data ended before.
+        """
+        depth, height, width = (n - pad for n, pad in zip(known.shape, (2, 4, 4), strict=True))
+        _expect(0 <= z < depth and state.shape == (51,) and tables.shape == (MASK_TABLES,))
+        _expect(sizes.shape == (5,) and len(states) == sizes.sum() == MASK_STATES)
+        out = np.empty(0 if data is not None else 4 * height * width, np.uint8)
+        size = 0 if data is None else len(data)
+        reads = data is not None
+        found = self._call(
+            "mask", known, z, height, width, reads, data, size, out, state, tables, states, sizes
+        )
+        return None if found < 0 else out[:found].tobytes()
 
     def _call(self, name: str, *args: Array | int | None) -> int:
         found = getattr(self.library, f"inrv_{name}")(*map(_argument, args))
