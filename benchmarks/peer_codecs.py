@@ -184,6 +184,16 @@ def jpegls(stack: Stack, bound: int = 0) -> list[bytes]:
     return _planes(stack, lambda p: imagecodecs.jpegls_encode(p, most))
 
 
+def jpegxl_plane(data: bytes) -> Stack:
+    """A slice of :func:`jpegxl_lossless`."""
+    return imagecodecs.jpegxl_decode(data, numthreads=1)
+
+
+def jpegls_plane(data: bytes) -> Stack:
+    """A slice of :func:`jpegls`."""
+    return imagecodecs.jpegls_decode(data)
+
+
 def sz3_encode(stack: Stack, bound: float) -> bytes:
     """Of the volume, no value off by more than ``bound``."""
     return bytes(imagecodecs.sz3_encode(stack.astype(np.float32), mode=imagecodecs.SZ3.MODE.ABS, abs=bound))

@@ -5,7 +5,8 @@
 Sections: ``lossless`` (JPEG XL of effort 7 and JPEG-LS, slice by slice), ``near`` (bounds of 2, 8 and 32
 against SZ3, JPEG-LS and SPERR at the same bound), ``psnr`` (40 to 55 dB against SPERR at the same PSNR,
 interpolated between its two nearest rates), ``promise`` (every volume at every bound, threads, instruction
-sets, and the NumPy decoder of the specification on a part), ``speed`` and ``preview``.
+sets, and the NumPy decoder of the specification on a part), ``speed`` (beside JPEG XL and JPEG-LS in the same
+run; and a box of a file) and ``preview``.
 
 Values are clipped to 12 bits where they are CT.  Integer bounds leave half a unit below the next one, so SZ3
 and SPERR are given the bound plus 0.49 and rounded; that the peers keep it is checked.  The peers need the
@@ -16,9 +17,12 @@ import argparse
 import os
 import subprocess
 import sys
+from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from time import monotonic
+from typing import Any
 
 import numpy as np
 import peer_codecs
@@ -35,13 +39,16 @@ from shared import (
     with_report,
 )
 
+import inrcodec
 from inrcodec import Volume, api, io
 from inrcodec._version import __version__
+from inrcodec.volume.box import Box
 from inrcodec.volume.metrics import peak_of, psnr
 
 BOUNDS = (2, 8, 32)
 LADDER = (40.0, 42.5, 45.0, 47.5, 50.0, 52.5, 55.0)
-LEAST_SPEED, PREVIEW_SECONDS, PREVIEW_BYTES = 5.0, 1.5, 64_000
+LEAST_SPEED, BOX_SECONDS, ROUNDS = {"encode": 30.0, "decode": 40.0}, 0.15, 3
+PREVIEW_SECONDS, PREVIEW_BYTES = 1.5, 64_000
 SECOND = (slice(0, 12), slice(0, 40), slice(0, 40))  # of the middle, for the slow decoder
 INSTRUCTIONS = (
     {},
@@ -49,6 +56,11 @@ INSTRUCTIONS = (
     {"OPENBLAS_CORETYPE": "Nehalem", "NPY_DISABLE_CPU_FEATURES": "AVX2 FMA3"},
 )
 DIGEST = "import sys, inrcodec; print(inrcodec.verify(sys.argv[1], threads=int(sys.argv[2]))['digest'])"
+
+LOSSLESS_PEERS = {
+    "JPEG XL": (peer_codecs.jpegxl_lossless, peer_codecs.jpegxl_plane),
+    "JPEG-LS": (peer_codecs.jpegls, peer_codecs.jpegls_plane),
+}
 
 Named = list[tuple[str, Volume]]
 
@@ -165,21 +177,56 @@ def _beyond_in_the_second_decoder(volume: Volume, bound: int) -> int:
 
 
 def speed(volumes: Named, args: argparse.Namespace) -> Section:
-    """Million voxels a second, lossless, without reading and writing."""
+    """Million voxels a second, lossless, without reading and writing; beside the peers on one thread.
+
+    Ours and theirs take turns, so that a busy machine slows all of them alike.
+    """
+    peer_codecs.require()
     figures = []
     for name, volume in volumes:
-        encoded, decoded = [], []
-        for _ in range(3):
+        stack, _ = peer_codecs.stack_of(volume)
+        millions = volume.array.size / 1e6
+        blob, rates = b"", Rates(millions)
+        for _ in range(ROUNDS):
             blob, report = with_report(volume, lossless=True, threads=args.threads)
-            encoded.append(volume.array.size / report.seconds["refine"] / 1e6)
+            rates.found["encode"].append(millions / report.seconds["refine"])
+            rates.take("decode", api.decode, blob, threads=args.threads)
+            rates.take("decode, one thread", api.decode, blob, threads=1)
+            _, report = with_report(volume, lossless=True, threads=1)
+            rates.found["encode, one thread"].append(millions / report.seconds["refine"])
+            for peer, (encode, decode) in LOSSLESS_PEERS.items():
+                planes = rates.take(f"encode {peer}", encode, stack)
+                rates.take(f"decode {peer}", lambda *planes, one=decode: [*map(one, planes)], *planes)
+            box = Box((0, 0, 0), volume.array.shape) & Box((0, 64, 64), (64, 128, 128))
+            opened = inrcodec.open(blob)
             start = monotonic()
-            api.decode(blob, threads=args.threads)
-            decoded.append(volume.array.size / (monotonic() - start) / 1e6)
-        for what, rates in (("encode", encoded), ("decode", decoded)):
-            figures.append(
-                Figure(name=f"{name}, {what}", value=median(rates), unit="Mvoxels/s", least=LEAST_SPEED)
-            )
+            opened.read(box)
+            rates.found["box"].append(monotonic() - start)
+        found = {key: median(values) for key, values in rates.found.items()}
+        for what in ("encode", "decode"):
+            least = LEAST_SPEED[what]
+            figures.append(Figure(name=f"{name}, {what}", value=found[what], unit="Mvoxels/s", least=least))
+            for peer in LOSSLESS_PEERS:
+                ours, theirs = found[f"{what}, one thread"], found[f"{what} {peer}"]
+                words = f"{ours:.1f} and {theirs:.1f} Mvoxels/s on one thread"
+                figures.append(Figure(name=f"{name}, {what} time / {peer}", value=theirs / ours, note=words))
+        figures.append(Figure(name=f"{name}, a box of 64^3", value=found["box"], unit="s", most=BOX_SECONDS))
     return Section(figures)
+
+
+class Rates:
+    """Million voxels a second by what was timed."""
+
+    def __init__(self, millions: float) -> None:
+        self.millions = millions
+        self.found: dict[str, list[float]] = defaultdict(list)
+
+    def take(self, name: str, work: Callable[..., Any], *args: Any, **options: Any) -> Any:
+        """The result of ``work``, which is timed."""
+        start = monotonic()
+        result = work(*args, **options)
+        self.found[name].append(self.millions / (monotonic() - start))
+        return result
 
 
 def preview(volumes: Named, args: argparse.Namespace) -> Section:
