@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from itertools import pairwise
 
 import numpy as np
@@ -95,7 +96,7 @@ def test_a_late_volume_is_the_same(which, box, request):
     file = inrcodec.open(request.getfixturevalue(which))
     eager, late = (file.volume(box, late=late) for late in (False, True))
     assert isinstance(late.array, LazyArray)
-    for array in (late.array, np.stack(list(late.array))):
+    for array in (late.array, np.stack(list(late.array)), pickle.loads(pickle.dumps(late.array))):
         np.testing.assert_array_equal(array, eager.array)
     np.testing.assert_array_equal(late.array[2:9, ::3, 4], eager.array[2:9, ::3, 4])
     for name in ("shape", "spacing", "rescale", "padding", "modality", "description"):

@@ -94,7 +94,8 @@ def _listed(
         found = []
         for path in map(Path, tree):
             name = _name_in_list(path)
-            found += _walk(path, name, out, within, notices) if path.is_dir() else [at(path, name)]
+            searched = path.is_dir() and io.format_of(path) is None
+            found += _walk(path, name, out, within, notices) if searched else [at(path, name)]
     if not found:
         raise InputError(f"nothing to do in {tree}: no source is there", value=str(tree))
     return Listing(tuple(_named_apart(found, notices)), tuple(notices))

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inrcodec.errors import InputError
+from inrcodec.volume.arrays import Array
 from inrcodec.volume.checks import value_check
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ def is_narrow(low: float, high: float) -> bool:
     return width < NARROWEST_WINDOW * max(abs(low), abs(high))
 
 
-def sampled(values: Float) -> Float:
+def sampled(values: Array) -> Array:
     """All values, flat, or an even sample where there are many: for percentiles."""
     flat = values.reshape(-1)
     return flat[:: flat.size // SAMPLE | 1]
@@ -145,7 +146,8 @@ def window_of(volume: Volume) -> tuple[float, float]:
     it: about the same for a volume and for a part of it that holds the same tissue.
     """
     span = volume.value_range
-    values = sampled(unit_part(volume, span, (slice(None, None, -(-volume.shape[0] // WINDOW_SLICES)),)))
+    stored = sampled(volume.array[:: -(-volume.shape[0] // WINDOW_SLICES)])
+    values = _unit_values(stored, volume, span)
     values = values if volume.rescale[0] > 0 else -values  # from the lowest physical value up
     reach = min(2.0, HEADROOM * (float(np.percentile(values, 99.9)) + 1))
     lowest, highest = span.physical(volume.rescale)
@@ -159,7 +161,10 @@ def unit_rows(volume: Volume, span: Range, z: int, rows: slice = slice(None)) ->
 
 def unit_part(volume: Volume, span: Range, place: tuple[int | slice, ...]) -> Float:
     """A part of a volume in [-1, 1], with padding filled by the lowest physical value (air, in CT)."""
-    stored = volume.array[place]
+    return _unit_values(volume.array[place], volume, span)
+
+
+def _unit_values(stored: Array, volume: Volume, span: Range) -> Float:
     unit = span.to_unit(stored)
     if volume.padding is not None:
         unit[stored == volume.padding] = -1.0 if volume.rescale[0] > 0 else 1.0
