@@ -189,10 +189,10 @@ def _is_required_flag(action: argparse.Action) -> bool:
 
 
 def _with_negative_ends(words: Sequence[str]) -> list[str]:
-    """Join ``--focus -160:240`` into one word: argparse takes the second for an option."""
+    """Join ``--focus -160:240`` into one word: argparse takes the second for an option; ``--box`` alike."""
     joined: list[str] = []
     for word in words:
-        if joined and joined[-1] == "--focus" and WINDOW.match(word):
+        if joined and joined[-1] in ("--focus", "--box") and WINDOW.match(word):
             joined[-1] += f"={word}"
         else:
             joined.append(word)

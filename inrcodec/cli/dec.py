@@ -24,7 +24,7 @@ from inrcodec.cli.trees import (
     require,
     sources_of,
 )
-from inrcodec.layers.decode_options import OPTIONS, DecodeOptions
+from inrcodec.layers.decode_options import OPTIONS, PART_OPTIONS, DecodeOptions, PartOptions
 from inrcodec.report.text import facts
 from inrcodec.validate import BYTES
 
@@ -45,6 +45,7 @@ def parser() -> Parser:
         help=".nii.gz, .npy, .nrrd, .mha, .tif …; a folder for a DICOM series",
     )
     made.add_rows(OPTIONS)
+    made.add_rows(PART_OPTIONS)
     version, dicom = OPTIONS["quality"].group, "DICOM"
     start = "read the first bytes only: a coarser version"
     made.add("--max-bytes", group=version, main=True, type=BYTES.parse, metavar="BYTES", help=start)
@@ -64,9 +65,10 @@ def parser() -> Parser:
 
 def _decode(args: argparse.Namespace) -> int:
     options = DecodeOptions(**given(args, OPTIONS))
+    part = PartOptions(**given(args, PART_OPTIONS))
     options.check_device()
     if args.test:
-        return check(args, given(args, OPTIONS))
+        return check(args, given(args, {**OPTIONS, **PART_OPTIONS}))
     if is_collection(args):
         return _decode_all(args)
     refuse_cluster(args)
@@ -85,6 +87,8 @@ def _decode(args: argparse.Namespace) -> int:
             template=args.template,
             modality=args.modality,
             force=args.force,
+            box=part.box,
+            level=part.level,
         )
     seconds = {stage: round(spent, 3) for stage, spent in bar.seconds.items()}
     result = {"output": args.output, **written, "lowres": options.lowres, "seconds": seconds}
@@ -98,7 +102,7 @@ def _decode_all(args: argparse.Namespace) -> int:
     tree = sources_of(args)
     from inrcodec.collection.tree import decode_tree, refuse_of_one
 
-    refuse_of_one({"template": args.template})
+    refuse_of_one({"template": args.template, **given(args, PART_OPTIONS)})
     named = {} if args.format is None else {"format": args.format}
     return report(
         args,

@@ -7,13 +7,15 @@ Invariant: what can be refused is refused before a voxel is decoded.
 from __future__ import annotations
 
 from dataclasses import replace
+from math import prod
 from typing import Any
 
 from inrcodec import api, io
+from inrcodec.file.parts import grid_of, voxels_of
 from inrcodec.layers.decode_options import DecodeOptions
 from inrcodec.progress import Progress
 from inrcodec.report.provenance import statement
-from inrcodec.volume.affine import Grid
+from inrcodec.volume.box import BoxLike
 from inrcodec.volume.modality import parse_modality, reconcile
 
 
@@ -27,6 +29,8 @@ def decode_file(
     template: str | None = None,
     modality: str | None = None,
     force: bool = False,
+    box: BoxLike = None,
+    level: int = 0,
 ) -> dict[str, Any]:
     """Decode and write a volume, whole or not at all.
 
@@ -36,6 +40,7 @@ def decode_file(
     target, template, force : as for `inrcodec.io.write`.
     modality : str, optional
         Of a DICOM series whose file does not say it.
+    box, level : as for :meth:`inrcodec.InrvFile.volume`.
 
     Returns
     -------
@@ -44,12 +49,13 @@ def decode_file(
     requested = parse_modality(modality)
     io.refuse_modality(target, requested)
     file = api.open(source, max_bytes)
-    file.decoder.check_options(options)
+    found = file.decoder.level(level, options)
     stated = reconcile(file.header.modality, requested)
-    grid = Grid(file.affine, file.shape)
+    ranges = voxels_of(box, found)
+    grid = grid_of(found, ranges)
     io.check_sink(target, force, template=template, modality=stated, grid=grid)
-    late = io.is_large(file.nbytes)
-    volume = file.volume(late=late, options=options, progress=progress)
+    late = io.is_large(prod(grid.shape) * file.dtype.itemsize) and all(part.step == 1 for part in ranges)
+    volume = file.volume(box, level, late=late, options=options, progress=progress)
     if not late:
         progress("write", 0.0)
     io.write(
@@ -57,7 +63,7 @@ def decode_file(
         target,
         template=template,
         force=force,
-        provenance=statement(target, volume, file, options),
+        provenance=statement(target, volume, file, options, found),
     )
     progress("write", 1.0)
     return {

@@ -22,7 +22,7 @@ from inrcodec.layers.decode_options import DecodeKeywords, DecodeOptions
 from inrcodec.progress import Progress
 from inrcodec.validate.rows import lists_keywords
 from inrcodec.volume.arrays import Array, Float
-from inrcodec.volume.box import Box, BoxLike, around
+from inrcodec.volume.box import Box, BoxLike
 from inrcodec.volume.volume import Volume
 
 
@@ -254,8 +254,7 @@ class InrvFile(Continuous):
         >>> file.box_mm((1, 2, 4), (3, 5, 8))
         Box(low=(1, 4, 2), high=(4, 11, 7))
         """
-        found = self._decoder.level(level)
-        return around(found.affine, found.shape, low, high)
+        return parts.box_mm(self._decoder.level(level), low, high)
 
     def lowres(
         self, box: BoxLike = None, *, threads: int | None = None, progress: Progress | None = None

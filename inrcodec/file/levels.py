@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from inrcodec.format.header import Header
 from inrcodec.layers.lattice import scan
@@ -52,6 +52,15 @@ class Level:
     def spacing(self) -> tuple[float, float, float]:
         """Distance between neighbouring voxels along (z, y, x), in mm."""
         return spacing_of(self.affine)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Kind, shape and spacing in plain types."""
+        return {
+            "kind": self.kind,
+            "shape": list(self.shape),
+            "spacing": [round(edge, 9) for edge in self.spacing],
+        }
 
     def __repr__(self) -> str:
         spacing = ", ".join(f"{edge:.6g}" for edge in self.spacing)

@@ -131,8 +131,9 @@ class OpenFile:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """Geometry, coding, quality, bytes, and what decoding costs, in plain types."""
-        return summary.facts(self.header, self.sections.lengths, registry.work_of(self.header))
+        """Geometry, coding, quality, bytes, levels, and what decoding costs, in plain types."""
+        found = summary.facts(self.header, self.sections.lengths, registry.work_of(self.header))
+        return found | {"levels": [level.facts for level in self.levels]}
 
     # --- whether it is whole
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from inrcodec.errors import UsageError
 from inrcodec.file.levels import Level
 from inrcodec.format.header import Header
-from inrcodec.volume.affine import Affine, spread
+from inrcodec.volume.affine import Affine, Grid, box_around, spread
 from inrcodec.volume.arrays import Array
-from inrcodec.volume.box import BoxLike, Ranges, ranges_of
+from inrcodec.volume.box import Box, BoxLike, Ranges, ranges_of
 from inrcodec.volume.description import facts_from, facts_of_any_grid
 from inrcodec.volume.volume import Volume
 
@@ -26,6 +27,17 @@ def voxels_of(box: BoxLike, level: Level) -> Ranges:
     if not all(ranges):
         raise UsageError(f"{box!r} holds no voxel of {level.shape}", value=box, option="box")
     return ranges
+
+
+def box_mm(level: Level, low: ArrayLike, high: ArrayLike) -> Box:
+    """The smallest box of a level around a cuboid in LPS mm; raises `UsageError` where it lies outside."""
+    return box_around(level.affine, level.shape, low, high)
+
+
+def grid_of(level: Level, ranges: Ranges) -> Grid:
+    """Where some voxels of a level lie."""
+    z, y, x = map(len, ranges)
+    return Grid(_affine_of(level.affine, ranges), (z, y, x))
 
 
 def volume_of(header: Header, array: Array, level: Level, ranges: Ranges) -> Volume:

@@ -10,10 +10,11 @@ parser, help and manual follow.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from re import compile
 from typing import Literal, TypeAlias, TypedDict, get_args
 
 from inrcodec import validate
-from inrcodec.validate import SWITCH, choice
+from inrcodec.validate import SWITCH, Kind, choice
 from inrcodec.validate.rows import check_all, lists_keywords, refuse_unknown, row, table
 
 Precision: TypeAlias = Literal["float32", "bfloat16"]
@@ -21,7 +22,30 @@ Quality: TypeAlias = Literal["full", "base", "preview"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 QUALITIES: tuple[Quality, ...] = get_args(Quality)
 
-VERSION, MODEL, MACHINE = "version of the volume", "super-resolution", "machine"
+VERSION, PART = "version of the volume", "part of the volume"
+MODEL, MACHINE = "super-resolution", "machine"
+_RANGE = compile(r"(-?\d+)?(:(-?\d+)?(:(-?\d+)?)?)?")
+
+
+def _box(name: str, value: object) -> tuple[slice, ...]:
+    """``"10:20,:,64:128"`` or slices."""
+    parts = value.split(",") if isinstance(value, str) else value
+    parts = [parts] if isinstance(parts, slice) else list(parts) if isinstance(parts, list | tuple) else []
+    slices = [_range(part) if isinstance(part, str) else part for part in parts]
+    met = 0 < len(slices) <= 3 and all(isinstance(part, slice) and part.step != 0 for part in slices)
+    validate.require(met, name, value, "up to three ranges A:B or A:B:STEP, such as 10:20,:,64:128")
+    return tuple(part for part in slices if isinstance(part, slice))
+
+
+def _range(word: str) -> slice | None:
+    """A range of whole numbers, or one of them; ``None`` for another word."""
+    word = word.strip()
+    if not word or _RANGE.fullmatch(word) is None:
+        return None
+    ends = [int(end) if end else None for end in word.split(":")]
+    if len(ends) == 1 and ends[0] is not None:
+        return slice(ends[0], ends[0] + 1 or None)
+    return slice(*ends)
 
 
 class DecodeKeywords(TypedDict, total=False):
@@ -116,5 +140,36 @@ class DecodeOptions:
         validate.check_device(self.device)
 
 
-OPTIONS = table(DecodeOptions)
+@lists_keywords()
+@dataclass(frozen=True, kw_only=True)
+class PartOptions:
+    """Which part of a file is decoded.
+
+    Parameters
+    ----------
+    {keywords}
+    """
+
+    box: tuple[slice, ...] | None = row(
+        None,
+        Kind("", _box, metavar="Z,Y,X"),
+        "a box of voxels, such as 10:20,:,64:128",
+        PART,
+        detail="ranges along z, y and x as Python has them, steps too; what is left out is whole",
+        otherwise="all",
+        main=True,
+    )
+    level: int = row(
+        0,
+        validate.whole(0, 99, "a number that inrv-info lists"),
+        "a coarser grid of the file",
+        PART,
+        detail="0 is the full resolution; a box counts voxels of the level",
+    )
+
+    def __post_init__(self) -> None:
+        check_all(self)
+
+
+OPTIONS, PART_OPTIONS = table(DecodeOptions), table(PartOptions)
 REFERENCE = DecodeOptions()  # what a file is measured by

@@ -8,16 +8,15 @@ Invariant: an affine that passed the check can be inverted, whatever the unit of
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import product
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from inrcodec.errors import InputError
-
-if TYPE_CHECKING:
-    from inrcodec.volume.box import Shape
+from inrcodec.errors import InputError, UsageError
+from inrcodec.volume.box import Box, Shape
 
 Affine = NDArray[np.float64]
 
@@ -94,6 +93,42 @@ def moved(points: Affine, affine: NDArray[np.floating[Any]]) -> Affine:
     x, y, z = points.T
     columns = [row[0] * x + row[1] * y + row[2] * z + row[3] for row in affine[:3]]
     return np.stack(columns, 1)
+
+
+def box_around(affine: Affine, shape: Shape, low: ArrayLike, high: ArrayLike) -> Box:
+    """The smallest box of a grid around a cuboid in millimetres, of which the grid's edge cuts off the rest.
+
+    Parameters
+    ----------
+    affine : ndarray, (4, 4), voxel index (x, y, z, 1) to LPS mm.
+    shape : voxels of the grid along (z, y, x).
+    low, high : array_like, (3,), LPS mm
+        Two opposite corners of the cuboid.
+
+    Raises
+    ------
+    UsageError
+        The cuboid lies outside the grid, or corners are not three finite numbers.
+    """
+    try:
+        corners = np.stack([np.asarray(corner, np.float64) for corner in (low, high)])
+    except (TypeError, ValueError):
+        corners = np.empty(0)
+    if corners.shape != (2, 3) or not np.isfinite(corners).all():
+        cause = f"{low!r} and {high!r} are not corners: pass three finite numbers (L, P, S) each, in mm"
+        raise UsageError(cause, value=(low, high), option="box")
+    eight = np.array(list(product(*corners.T)))
+    index = (np.linalg.inv(affine) @ np.column_stack([eight, np.ones(8)]).T)[2::-1]  # z, y, x
+    # A voxel reaches half a step around its centre; rounding must not add one that is only touched.
+    edges = np.array([index.min(1), index.max(1)]).round(6) + 0.5
+    first, stop = np.floor(edges[0]), np.ceil(edges[1])
+    stop = np.maximum(stop, first + 1)
+    if (stop <= 0).any() or (first >= shape).any():
+        cause = f"from {corners[0].tolist()} to {corners[1].tolist()} mm is outside the volume"
+        raise UsageError(cause, value=(low, high), option="box")
+    first, stop = np.maximum(first, 0), np.minimum(stop, shape)
+    (z, y, x), (zz, yy, xx) = first.astype(int).tolist(), stop.astype(int).tolist()
+    return Box((z, y, x), (zz, yy, xx))
 
 
 def is_placed(affine: Affine, description: Mapping[str, object] = MappingProxyType({})) -> bool:

@@ -7,13 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import product
-
-import numpy as np
-from numpy.typing import ArrayLike
 
 from inrcodec.errors import UsageError
-from inrcodec.volume.affine import Affine
 
 Shape = tuple[int, int, int]
 """Lengths, factors or an index along (z, y, x)."""
@@ -110,42 +105,6 @@ def run_of(slices: slice | None, count: int) -> range:
         cause = f"{text} is not a run of some of {count} slices, counted from 0"
         raise UsageError(cause, value=slices, option="slices")
     return kept
-
-
-def around(affine: Affine, shape: Shape, low: ArrayLike, high: ArrayLike) -> Box:
-    """The smallest box of a grid around a cuboid in millimetres, of which the grid's edge cuts off the rest.
-
-    Parameters
-    ----------
-    affine : ndarray, (4, 4), voxel index (x, y, z, 1) to LPS mm.
-    shape : voxels of the grid along (z, y, x).
-    low, high : array_like, (3,), LPS mm
-        Two opposite corners of the cuboid.
-
-    Raises
-    ------
-    UsageError
-        The cuboid lies outside the grid, or corners are not three finite numbers.
-    """
-    try:
-        corners = np.stack([np.asarray(corner, np.float64) for corner in (low, high)])
-    except (TypeError, ValueError):
-        corners = np.empty(0)
-    if corners.shape != (2, 3) or not np.isfinite(corners).all():
-        cause = f"{low!r} and {high!r} are not corners: pass three finite numbers (L, P, S) each, in mm"
-        raise UsageError(cause, value=(low, high), option="box")
-    eight = np.array(list(product(*corners.T)))
-    index = (np.linalg.inv(affine) @ np.column_stack([eight, np.ones(8)]).T)[2::-1]  # z, y, x
-    # A voxel reaches half a step around its centre; rounding must not add one that is only touched.
-    edges = np.array([index.min(1), index.max(1)]).round(6) + 0.5
-    first, stop = np.floor(edges[0]), np.ceil(edges[1])
-    stop = np.maximum(stop, first + 1)
-    if (stop <= 0).any() or (first >= shape).any():
-        cause = f"from {corners[0].tolist()} to {corners[1].tolist()} mm is outside the volume"
-        raise UsageError(cause, value=(low, high), option="box")
-    first, stop = np.maximum(first, 0), np.minimum(stop, shape)
-    (z, y, x), (zz, yy, xx) = first.astype(int).tolist(), stop.astype(int).tolist()
-    return Box((z, y, x), (zz, yy, xx))
 
 
 def bounds(ranges: Ranges) -> Box | None:
