@@ -550,7 +550,9 @@ def test_parts_that_are_not_there_are_refused(
     assert cause in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("words", [("-r", "OUT", "--output-dir-mirror", "OUT/there"), ("--test", "OUT/a.inrv")])
+@pytest.mark.parametrize(
+    "words", [("-r", "OUT", "--output-dir-mirror", "OUT/there"), ("--test", "OUT/a.inrv")]
+)
 def test_a_box_is_of_one_file_that_is_written(
     blob: bytes, tmp_path: Path, words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:

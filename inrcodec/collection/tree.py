@@ -25,7 +25,7 @@ from inrcodec.progress import Progress
 from inrcodec.validate.rows import lists_keywords, refuse_unknown
 from inrcodec.volume.modality import parse_modality
 
-OF_ONE = ("series", "volume", "slices", "resume", "template")
+OF_ONE = ("series", "volume", "slices", "resume", "template", "box", "level")
 """Options that mean something for one source only."""
 
 DICOM = "dicom"
