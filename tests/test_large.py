@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import gc
+import os
 import pickle
 import tempfile
 import zlib
@@ -284,12 +285,15 @@ def test_values_are_checked_before_they_are_coded(tmp_path, late):
         inrcodec.encode(path, lossless=True)
 
 
-def test_a_full_disk_is_told(folder):
+@pytest.mark.parametrize(
+    ("number", "words"), [(errno.ENOSPC, "no space left on device"), (errno.EFBIG, "file too large")]
+)
+def test_a_full_disk_is_told(number, words, folder):
     def fill(stream):
         stream.write(b"abc")
-        raise OSError(errno.ENOSPC, "No space left on device")
+        raise OSError(number, os.strerror(number))
 
-    with pytest.raises(WriteError, match=r"scan\.nii\.gz needs 54 bytes .* no space left on device.*TMPDIR"):
+    with pytest.raises(WriteError, match=rf"scan\.nii\.gz needs 54 bytes .* {words}.*TMPDIR"):
         spooled(fill, (3, 3, 3), np.dtype(np.int16), "scan.nii.gz")
     assert not list(folder.iterdir())
 

@@ -6,6 +6,7 @@ Invariant: a temporary file is gone when its array is, and belongs to the proces
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
@@ -63,7 +64,7 @@ def spooled(
             fill(stream)
     except BaseException as error:
         os.unlink(path)
-        if is_disk_full(error):
+        if is_disk_full(error) or getattr(error, "errno", None) == errno.EFBIG:
             raise _no_room(shape, dtype, name, error) from error
         raise
     array = RawArray(path, offset, shape, dtype, strides, name)
