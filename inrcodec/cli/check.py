@@ -10,10 +10,11 @@ import argparse
 from collections.abc import Mapping
 from typing import Any
 
+from inrcodec.cli.cluster import refuse_cluster
 from inrcodec.cli.exits import OK
 from inrcodec.cli.info import DIFFERS, MACHINE
 from inrcodec.cli.stdio import input_bytes, put_json, say
-from inrcodec.cli.trees import is_collection, refuse_cluster, report, require, sources_of
+from inrcodec.cli.trees import is_collection, report, require, sources_of
 from inrcodec.errors import UsageError
 
 

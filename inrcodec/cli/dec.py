@@ -11,15 +11,14 @@ from collections.abc import Sequence
 
 from inrcodec.cli.arguments import Parser, given
 from inrcodec.cli.check import check
+from inrcodec.cli.cluster import add_cluster, refuse_cluster
 from inrcodec.cli.exits import OK, run
 from inrcodec.cli.progress import StageBar
 from inrcodec.cli.stdio import input_bytes, put_json, refuse_same_file, refuse_stream, say
 from inrcodec.cli.trees import (
     GROUP,
-    add_cluster,
     add_collection,
     is_collection,
-    refuse_cluster,
     report,
     require,
     sources_of,

@@ -13,10 +13,11 @@ from contextlib import contextmanager
 from typing import Any
 
 from inrcodec.cli.arguments import STREAM, Parser, given
+from inrcodec.cli.cluster import add_cluster, refuse_cluster
 from inrcodec.cli.exits import OK, run
 from inrcodec.cli.progress import StageBar
 from inrcodec.cli.stdio import STDOUT, put_json, refuse_same_file, refuse_stream, refuse_terminal, say
-from inrcodec.cli.trees import add_cluster, add_collection, is_collection, report, require, sources_of
+from inrcodec.cli.trees import add_collection, is_collection, report, require, sources_of
 from inrcodec.encoder.options import OPTIONS
 from inrcodec.encoder.source_options import SOURCE_OPTIONS
 from inrcodec.errors import UsageError
@@ -49,6 +50,7 @@ def _encode(args: argparse.Namespace) -> int:
     keywords = given(args, ROWS)
     if is_collection(args):
         return _encode_all(args, keywords)
+    refuse_cluster(args)
     require(args, input="INPUT", output="OUTPUT.inrv")
     refuse_stream(args.input, "a volume is read from a file or folder")
     if not args.dry_run:

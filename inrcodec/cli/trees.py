@@ -18,7 +18,6 @@ from inrcodec.cli.exits import SOME_FAILED
 from inrcodec.cli.progress import StageBar
 from inrcodec.cli.stdio import put_json, say
 from inrcodec.errors import InputError, UsageError, reason
-from inrcodec.validate import THREADS
 
 if TYPE_CHECKING:
     from inrcodec.collection.run import Summary
@@ -38,15 +37,6 @@ def add_collection(made: Parser, sources: str) -> None:
     add("--manifest", metavar="FILE", help="what was done (default: OUT/inrcodec-manifest.jsonl)")
 
 
-def add_cluster(made: Parser, what: str) -> None:
-    """Add the flags of a cluster; `what` is done by its processes."""
-    add = partial(made.add, group="machine")
-    jobs = f"processes that {what}; they share the cores (1 to 1,024; needs the extra 'dask')"
-    add("--jobs", type=THREADS.parse, metavar="N", help=jobs)
-    address = "address of a Dask scheduler whose workers do it, such as tcp://host:8786"
-    add("--scheduler", metavar="ADDRESS", help=address)
-
-
 def is_collection(args: argparse.Namespace) -> bool:
     """Whether a collection is meant; refuses flags that need one."""
     if args.recursive or args.filelist is not None:
@@ -56,13 +46,6 @@ def is_collection(args: argparse.Namespace) -> bool:
             cause = "is for a collection: add -r and name a folder as input, or --filelist"
             raise UsageError(cause, value=getattr(args, name), option=name)
     return False
-
-
-def refuse_cluster(args: argparse.Namespace) -> None:
-    """Refuse the flags of a cluster for one file."""
-    for name in ("jobs", "scheduler"):
-        if getattr(args, name) is not None:
-            raise UsageError("is for a collection: one file is decoded in this process", option=name)
 
 
 def require(args: argparse.Namespace, **places: str) -> None:

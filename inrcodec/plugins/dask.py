@@ -111,6 +111,7 @@ def _local(jobs: int) -> Iterator[Client]:
 
     threads = max(1, thread_count(None) // jobs)
     with (
+        _silence("distributed"),
         tempfile.TemporaryDirectory(prefix="inrcodec-", ignore_cleanup_errors=True) as folder,
         LocalCluster(
             n_workers=jobs,
@@ -126,3 +127,15 @@ def _local(jobs: int) -> Iterator[Client]:
         Client(workers, set_as_default=False) as client,
     ):
         yield client
+
+
+@contextmanager
+def _silence(name: str) -> Iterator[None]:
+    """Nothing from a logger, nor from those below it, whoever listens."""
+    logger = logging.getLogger(name)
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
