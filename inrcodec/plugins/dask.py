@@ -25,6 +25,7 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 THREADS = "INRCODEC_THREADS"  # in the environment of a worker
+UNINTERRUPTED = "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)"  # Ctrl-C is for who started it
 WAIT = 10  # seconds in which a scheduler has to answer
 
 
@@ -123,6 +124,7 @@ def _local(jobs: int) -> Iterator[Client]:
             memory_limit=0,  # dask's own limit stops or ends workers that hold most of the memory
             local_directory=folder,
             env={THREADS: str(threads)},
+            preload=[UNINTERRUPTED],
         ) as workers,
         Client(workers, set_as_default=False) as client,
     ):
