@@ -269,6 +269,9 @@ def test_the_module_learns_and_keeps_its_state() -> None:
     other.load_state_dict(module.state_dict())
     assert torch.equal(other(points), module(points))
     assert module(points[:0]).shape == (0,)
+    beyond = torch.full((2, 3), 1e4, dtype=torch.float64, requires_grad=True)
+    module(beyond).sum().backward()
+    assert not beyond.grad.any()
 
 
 def test_a_file_without_networks_is_no_field(smooth: tuple[np.ndarray, InrvFile]) -> None:

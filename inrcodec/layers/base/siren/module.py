@@ -68,14 +68,12 @@ class SirenModule(nn.Module):
         owners = self.owners[cells[:, 0], cells[:, 1], cells[:, 2]]
         inside = ((index >= self.low) & (index <= self.high)).all(1)
         owners = torch.where(inside, owners, len(self.networks))
-        order, parts = [], []
+        order, parts = [], [index[:0, 0]]  # tied to the points, also where no network is met
         for number in torch.unique(owners).tolist():
             rows = torch.nonzero(owners == number)[:, 0]
             order.append(rows)
             parts.append(self._values(number, index[rows]))
-        if not parts:
-            return index.new_empty(0)
-        return torch.cat(parts)[torch.argsort(torch.cat(order))]
+        return torch.cat(parts)[torch.argsort(torch.cat(order))] if order else parts[0]
 
     def _values(self, number: int, index: Tensor) -> Tensor:
         """Physical values of one tile's positions, of the background (-1) or beyond (the last)."""
