@@ -16,7 +16,7 @@ import pytest
 
 import inrcodec
 from inrcodec import io
-from inrcodec.errors import InputError, UsageError, WriteError
+from inrcodec.errors import InputError, InrvError, UsageError, WriteError
 from inrcodec.io import large
 from inrcodec.io.large import blocks, spooled
 from inrcodec.volume.lazy import LazyArray
@@ -253,6 +253,32 @@ def test_what_is_broken_is_refused_and_leaves_nothing(source, broken, tmp_path, 
         io.read(path, **options)
     gc.collect()
     assert not list(folder.iterdir())
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    "source", ["npy", "npy 4-D Fortran", "nii in time", "mhd channels", "nrrd .big.nrrd"]
+)
+def test_broken_headers_are_read_or_refused_alike(source, tmp_path, monkeypatch):
+    def found(limit):
+        monkeypatch.setattr(large, "LARGE", limit)
+        try:
+            volume = io.read(path, **options)
+            return volume.value_range, volume.affine.tolist(), np.asarray(volume.array).tolist()
+        except InrvError:
+            return None
+
+    path, options = SOURCES[source](tmp_path / "volume")
+    sound, rng, refused = path.read_bytes(), np.random.default_rng(6), 0
+    for _ in range(60):
+        broken = bytearray(sound)
+        for at in rng.integers(0, min(len(sound), 400), 2):
+            broken[at] = rng.integers(0, 256)
+        path.write_bytes(broken)
+        eager = found(1 << 28)
+        assert found(1) == eager
+        refused += eager is None
+    assert 0 < refused < 60
 
 
 def test_options_are_refused_as_ever(tmp_path, late):

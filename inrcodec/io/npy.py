@@ -24,6 +24,7 @@ from inrcodec.volume.lazy import LazyArray, RawArray
 from inrcodec.volume.padding import find_padding
 from inrcodec.volume.volume import Volume
 
+_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 _BLOCK = 1 << 20  # bytes that are inflated at a time
 
 
@@ -144,8 +145,7 @@ def _read(path: Path, volume: int | None) -> tuple[NDArray[Any] | LazyArray, int
 def _header_of(path: Path) -> _Header | None:
     """Of a file with one array of numbers; `_load` says what is wrong with another."""
     with suppress(Exception), _array_of(path) as stream:
-        major, _ = np.lib.format.read_magic(stream)
-        read = {1: np.lib.format.read_array_header_1_0, 2: np.lib.format.read_array_header_2_0}[major]
+        read = _HEADERS[np.lib.format.read_magic(stream)]
         shape, fortran, dtype = read(stream)
         return None if dtype.hasobject else _Header(shape, fortran, dtype, stream.tell())
     return None
