@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -338,8 +339,9 @@ def test_a_source_that_changes_while_it_is_read_is_an_error(tree, out, monkeypat
 
 @pytest.mark.parametrize("place", ["before the row", "before the name", "after it"])
 @pytest.mark.parametrize("earlier", [False, True])
-def test_a_run_that_dies_at_any_moment_is_continued(tree, out, place, earlier, monkeypatch):
-    """`earlier`: outputs with other options are there, and are replaced."""
+@pytest.mark.parametrize("tidies", [False, True])
+def test_a_run_that_dies_at_any_moment_is_continued(tree, out, place, earlier, tidies, monkeypatch):
+    """`earlier`: outputs with other options are there, and are replaced. `tidies`: it is not kill -9."""
     if earlier:
         inrcodec.encode_tree(tree, out, max_error=9)
     append, publish, deaths = Manifest.append, runs._publish, []
@@ -361,7 +363,8 @@ def test_a_run_that_dies_at_any_moment_is_continued(tree, out, place, earlier, m
     with monkeypatch.context() as patch:
         patch.setattr(Manifest, "append", appended)
         patch.setattr(runs, "_publish", published)
-        patch.setattr(runs, "_discard", lambda task: None)  # nothing tidies up after kill -9
+        if not tidies:
+            patch.setattr(runs, "_discard", lambda task: None)
         with pytest.raises(KeyboardInterrupt):
             encode(tree, out)
     assert deaths and not encode(tree, out).failed
@@ -520,6 +523,34 @@ def test_rows_of_a_manifest_name_no_file_to_touch(tree, out):
     before = victim.read_bytes()
     encode(tree, out, force=True)
     assert victim.read_bytes() == before
+
+
+@pytest.mark.parametrize("step", range(4))
+def test_a_folder_that_is_replaced_survives_a_kill(tree, out, tmp_path, step, monkeypatch):
+    encode([tree / "a.npy"], out)
+    files, back = [next(out.rglob("a.inrv"))], tmp_path / "back"
+    inrcodec.decode_tree(files, back, format="dicom")
+    count = []
+
+    def dying(do):
+        def done(*places, **keywords):
+            if any(".staged" in str(place) for place in places):
+                if len(count) == step:
+                    raise KeyboardInterrupt
+                count.append(places)
+            do(*places, **keywords)
+
+        return done
+
+    with monkeypatch.context() as patch:
+        patch.setattr("inrcodec.collection.run.os.rename", dying(os.rename))
+        patch.setattr("inrcodec.collection.run.shutil.rmtree", dying(shutil.rmtree))
+        with pytest.raises(KeyboardInterrupt):
+            inrcodec.decode_tree(files, back, format="dicom", ensemble=1)
+    for ensemble in (1, 2):
+        failed = inrcodec.decode_tree(files, back, format="dicom", ensemble=ensemble).failed
+        assert not [row["error"] for row in failed]
+    assert len({path.parent for path in back.rglob("*.dcm")}) == 1
 
 
 # --- back, and checks

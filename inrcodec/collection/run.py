@@ -100,8 +100,8 @@ def collect(
         try:
             with closing(_rows(ready, jobs, scheduler)) as rows:
                 for task, row in rows:
+                    left.remove(task)  # first: with its row, what it staged is of worth
                     _keep(task, row, kept, summary)
-                    left.remove(task)
                     count += 1
                     report(task.command, count / len(tasks))
         finally:
@@ -205,6 +205,7 @@ def _publish(task: Task, manifest: Manifest) -> None:
         os.replace(task.staged, task.target)
         return
     old = task.staged.with_name(task.staged.name + ".old")
+    shutil.rmtree(old, ignore_errors=True)  # of a run that was killed
     with suppress(FileNotFoundError):
         os.rename(task.target, old)
     os.rename(task.staged, task.target)
