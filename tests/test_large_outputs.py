@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -14,9 +15,14 @@ import inrcodec
 from inrcodec import io
 from inrcodec.cli.dec import main
 from inrcodec.errors import UsageError
+from inrcodec.file import InrvFile
+from inrcodec.format import container
 from inrcodec.io import large
+from inrcodec.layers import upsample
+from inrcodec.layers.base.siren.codec import SirenTiles
 from inrcodec.layers.decode_options import DecodeOptions
 from inrcodec.layers.lattice.layer import Refinement
+from inrcodec.layers.superres import registry
 from inrcodec.volume.box import Box
 from inrcodec.volume.bricks import Bricks
 from inrcodec.volume.lazy import Changed, LazyArray
@@ -88,6 +94,30 @@ def test_progress_of_slabs_rises_to_one(bricked):
     assert {stage for stage, _ in seen} == {"refine"}
     assert [part for _, part in seen] == sorted(part for _, part in seen)
     assert seen[-1][1] == pytest.approx(1)
+
+
+@pytest.fixture(scope="module")
+def layered():
+    """A file of four layers of blocks that names a super-resolution model."""
+    ramp = np.add.outer(np.arange(200), np.add.outer(np.arange(40), np.arange(36))).astype(np.int16) * 9
+    header, sections = container.read(inrcodec.encode(ramp - 900, factor=4, steps=5, sr="lanczos"))
+    model = registry.manifest("ct-3d-x4")
+    fields = {"sr": model.id, "sr_sha256": bytes.fromhex(model.sha256), "sr_window": model.window}
+    return InrvFile.from_sections(replace(header, **fields), sections)
+
+
+@pytest.mark.parametrize("sr", [None, "lanczos"])
+@pytest.mark.parametrize("box", [None, (slice(5, 190), slice(7, 30), slice(3, 20))], ids=["all", "box"])
+def test_networks_are_evaluated_in_parts(sr, box, layered, monkeypatch):
+    whole, read, seen, said = layered.read(box, sr=sr), SirenTiles.read, [], []
+    monkeypatch.setattr(SirenTiles, "read", lambda self, b, **o: (seen.append(b), read(self, b, **o))[1])
+    monkeypatch.setattr(upsample, "PART", 13 * 10 * 9)
+    slabs = list(layered.slabs(box, sr=sr, progress=lambda stage, part: said.append((stage, part))))
+    np.testing.assert_array_equal(np.concatenate([slab.stored for slab in slabs]), whole)
+    assert len(seen) == 4
+    assert max(part.shape[0] for part in seen) <= 13 + 2 * 3  # and what it sees around it
+    assert [part for _, part in said] == sorted(part for _, part in said)
+    assert said[-1][1] == 1
 
 
 @pytest.mark.parametrize("box", [None, slice(3, 15), (slice(7, 19), slice(2, 9), slice(1, -1))], ids=repr)

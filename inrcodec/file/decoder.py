@@ -226,14 +226,17 @@ class Decoder:
     def _upsampled(self, box: Box, options: DecodeOptions, progress: Progress | None) -> Iterator[Slab]:
         options = _of_preview(options)
         base, upsampling = self.require_base(), self.upsampling
-        needed = upsampling.support(box, options)
-        lowres = np.empty(base.shape)  # memory is taken only where it is filled
-        lowres[needed.slices] = base.read(needed, threads=options.threads, progress=progress)
         stage = "upsample" if (options.sr or self.header.sr) == LANCZOS else "superres"
-        for slab in upsampling.slabs(lowres, options, box=box):
-            yield slab
-            if progress:
-                progress(stage, (slab.stop - box.low[0]) / box.shape[0])
+        parts = list(upsampling.parts(box, options))
+        for part in parts:
+            needed = upsampling.support(part, options)
+            lowres = np.empty(base.shape)  # memory is taken only where it is filled
+            report = progress if len(parts) == 1 else None  # one stage alone where they alternate
+            lowres[needed.slices] = base.read(needed, threads=options.threads, progress=report)
+            for slab in upsampling.slabs(lowres, options, box=part):
+                yield slab
+                if progress:
+                    progress(stage, (slab.stop - box.low[0]) / box.shape[0])
 
     def _lattice(self, box: Box, level: Level, options: DecodeOptions, progress: Progress | None) -> Array:
         """Every so many voxels of a refinement; ``box`` counts them."""

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 
 SLAB = 16  # full-res slices handed out at a time
+PART = 1 << 23  # low-res voxels that are decoded at a time, about
 AHEAD = 1  # slabs that are computed while one is in use
 
 
@@ -81,6 +82,25 @@ class Upsampling:
         from inrcodec.layers.superres import upsampler
 
         return upsampler.support(self.active, box, header.factor, taps)
+
+    def parts(self, box: Box, options: DecodeOptions = REFERENCE) -> Iterator[Box]:
+        """A full-res box in parts along z that depend on about `PART` low-res voxels each.
+
+        They end where layers of a model's blocks do, so that none is computed twice.
+        """
+        depth, rows, columns = self.header.lowres_shape
+        thickness = 1
+        if self._model(options) != LANCZOS:
+            from inrcodec.layers.superres import upsampler
+
+            thickness = upsampler.spans_of(depth)[0].stop
+        layers = max(1, PART // (rows * columns * thickness))
+        step = layers * thickness * self.header.factor[0]
+        (z, *low), (stop, *high) = box.low, box.high
+        while z < stop:
+            end = min((z // step + 1) * step, stop)
+            yield Box((z, low[0], low[1]), (end, high[0], high[1]))
+            z = end
 
     def slabs(
         self,
