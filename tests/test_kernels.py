@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import inrcodec
-from inrcodec.entropy import mask
+from inrcodec.entropy import laplace, mask
 from inrcodec.entropy.adaptive import context_of
 from inrcodec.errors import CorruptFile
 from inrcodec.layers.lattice import codec, compiled, scan
@@ -152,6 +152,29 @@ def test_masks_are_the_same_bytes_and_the_same_damage_is_seen(shape, seed, noise
         assert first == second if isinstance(first, str) else np.array_equal(first, second)
 
 
+@given(
+    st.lists(st.tuples(st.integers(0, 255), st.integers(0, 40)), min_size=1, max_size=4),
+    st.integers(0, 2**32),
+    st.binary(max_size=2),
+)
+def test_weights_are_the_same_and_the_same_damage_is_seen(tensors, seed, flips):
+    rng = np.random.default_rng(seed)
+    spreads, counts = zip(*tensors, strict=True)
+    scales = [2.0 ** ((spread - 72) / 16) * rng.choice([0.1, 1, 40]) for spread in spreads]
+    values = [
+        np.rint(rng.laplace(size=n) * s).clip(-(2**31) + 1, 2**31 - 1).astype(np.int32)
+        for n, s in zip(counts, scales, strict=True)
+    ]
+    sound = laplace.encode_weights(values, spreads)
+    damaged = bytearray(sound)
+    for flip in flips:
+        damaged[flip % len(damaged)] ^= 1 << flip % 8
+    for data in (sound, bytes(damaged), sound[:-1], sound + b"\0"):
+        first, second = both_ways(lambda data=data: laplace.decode_weights(data, counts, spreads))
+        same = first == second if isinstance(first, str) else all(map(np.array_equal, first, second))
+        assert same and (data is not sound or all(map(np.array_equal, second, values)))
+
+
 def test_arrays_that_do_not_fit_reach_no_kernel():
     kernels = library.kernels()
     tables, contexts = kernels.new_tables(np.ones(library.TABLES, np.int64) * 99), np.zeros(5, np.uint8)
@@ -273,6 +296,12 @@ def mutate(seconds):
                 stream[rng.integers(len(stream))] = rng.choice([0, 1, 127, 255, rng.integers(256)])
             with suppress(CorruptFile):
                 codec.decode([bytes(s) for s in damaged], shape, lattice)
+        weights = np.rint(rng.laplace(size=99) * 10.0 ** rng.integers(9)).astype(np.int32)
+        spread = laplace.best_spread(weights)
+        data = bytearray(laplace.encode_weights([weights], [spread]))
+        data[rng.integers(len(data)) :] = rng.bytes(rng.integers(60))
+        with suppress(CorruptFile):
+            laplace.decode_weights(bytes(data), [99], [spread])
         cells = rng.random(shape) < rng.choice([0.1, 0.9])
         data = bytearray(mask.encode_mask(cells))
         assert np.array_equal(mask.decode_mask(bytes(data), shape), cells)

@@ -13,13 +13,14 @@ from __future__ import annotations
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from inrcodec.errors import CorruptFile
-from inrcodec.volume.arrays import Int32
+from inrcodec.native.library import kernels
+from inrcodec.volume.arrays import Bytes, Int32, Ints
 
 SCALE_BITS = 16  # frequencies of a table sum to 2^16: the tail of b = 16 still has whole counts
 SLOT_MASK = (1 << SCALE_BITS) - 1
@@ -76,6 +77,11 @@ class Table:
     values: list[int]
     edge: int
     shift: int
+
+    @cached_property
+    def compiled(self) -> tuple[Bytes, Ints]:
+        """The symbol of each slot; frequency, start and value of each symbol."""
+        return np.frombuffer(self.lookup, np.uint8), np.array([self.freq, self.start, self.values], np.int64)
 
 
 def survival(code: int) -> int:
@@ -240,7 +246,19 @@ class _Reader:
             )
 
     def tensor(self, count: int, coding: Table) -> Int32:
-        """Read ``count`` values. The plain loop holds all in locals: it is the decoder's innermost."""
+        """Read ``count`` values."""
+        compiled = kernels()
+        if compiled is not None:
+            place = np.array([self.position, self.state], np.int64)
+            data = np.frombuffer(self.data or b"\0", np.uint8)
+            values = compiled.weights(data, place, count, *coding.compiled, coding.edge, coding.shift)
+            if values is not None:
+                self.position, self.state = place.tolist()
+                return values
+        return self._plain(count, coding)  # which says what is wrong, too
+
+    def _plain(self, count: int, coding: Table) -> Int32:
+        """The same loop in Python, which holds all in locals: it is the decoder's innermost."""
         data, end, lookup, freq, start = self.data, len(self.data), coding.lookup, coding.freq, coding.start
         low, mask, bits = STATE_LOW, SLOT_MASK, SCALE_BITS
         position, state = self.position, self.state

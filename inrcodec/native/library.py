@@ -132,7 +132,7 @@ class Kernels:
         self.library = library
         for name in ("predict", "around", "tables_begin", "tables_start_stage", "quantise", "tokens"):
             getattr(library, f"inrv_{name}").restype = None
-        for name in ("read", "push", "mask", "tables_size"):
+        for name in ("read", "push", "mask", "weights", "tables_size"):
             getattr(library, f"inrv_{name}").restype = c_int64
         self.tables_size = int(library.inrv_tables_size())
 
@@ -240,6 +240,26 @@ class Kernels:
         words = np.empty(4 * count, np.uint8)
         written = self._call("push", states, len(states), frequency, start, count, words)
         return words[4 * (count - written) :].tobytes()
+
+    def weights(
+        self, data: Bytes, place: Ints, count: int, lookup: Bytes, symbols: Ints, edge: int, shift: int
+    ) -> Int32 | None:
+        """Values of a tensor, see `weights.c`; ``None`` where the stream is damaged.
+
+        Parameters
+        ----------
+        place : position and state of the reader, which are moved.
+        symbols : (3, n), frequency, start and value of each.
+        """
+        _expect(len(lookup) == 1 << 16 and symbols.ndim == 2 and len(symbols) == 3)
+        _expect(0 <= int(place[0]) <= len(data) and int(lookup.max()) < symbols.shape[1] and 0 <= shift <= 16)
+        values = np.empty(count, np.int32)
+        freq, start, of_symbols = symbols
+        damaged = self._call(
+            "weights", data, len(data), place, count, lookup, freq, start, of_symbols, len(freq), edge, shift,
+            values,
+        )  # fmt: skip
+        return None if damaged else values
 
     def mask(
         self,
