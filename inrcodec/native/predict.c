@@ -104,7 +104,7 @@ typedef struct {
 #undef NAME
 #undef TARGET
 
-#if defined(__x86_64__) && defined(__GNUC__)
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(NO_VECTORS)
 #include <immintrin.h>
 #define SUM int32_t
 #define NAME(x) x##_avx2
