@@ -13,6 +13,7 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from dicom_maker import AXIAL, dataset, ramp, save, write_series
 
@@ -426,13 +427,23 @@ def test_twenty_series_with_three_bad_ones_killed_and_interrupted(tmp_path, out)
     assert inrcodec.verify_tree(out).failed == []
 
 
-def test_two_processes_write_the_bytes_of_one(tree, out, tmp_path):
-    (tree / "a.npy").unlink()
+def test_two_processes_one_of_them_killed_write_the_bytes_of_one(tree, out, tmp_path):
     (tree / "bad.nii").write_bytes(b"no volume")
     options = {"factor": 2, "tiles": (1, 1, 1), "width": 8, "steps": 60, "sr": "lanczos"}
     one = inrcodec.encode_tree(tree, out, **options)
-    two = inrcodec.encode_tree(tree, tmp_path / "two", jobs=2, **options)
-    assert outputs(out) == outputs(tmp_path / "two") and len(one.done) == 2
+    killed = []
+
+    def kill(stage, fraction):
+        workers = [
+            p for p in psutil.Process().children() if any("spawn_main" in word for word in p.cmdline())
+        ]
+        if stage == "encode" and not killed and workers:
+            killed.append(workers[0].pid)
+            workers[0].kill()
+
+    two = inrcodec.encode_tree(tree, tmp_path / "two", jobs=2, progress=kill, **options)
+    assert killed
+    assert outputs(out) == outputs(tmp_path / "two") and len(one.done) == len(two.done) == 3
     assert [row["error"] for row in one.failed] == [row["error"] for row in two.failed]
 
 

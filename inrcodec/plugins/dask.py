@@ -113,7 +113,6 @@ def _local(jobs: int) -> Iterator[Client]:
     threads = max(1, thread_count(None) // jobs)
     with (
         _silence("distributed"),
-        tempfile.TemporaryDirectory(prefix="inrcodec-", ignore_cleanup_errors=True) as folder,
         LocalCluster(
             n_workers=jobs,
             threads_per_worker=1,
@@ -122,7 +121,7 @@ def _local(jobs: int) -> Iterator[Client]:
             dashboard_address="127.0.0.1:0",
             silence_logs=logging.CRITICAL,
             memory_limit=0,  # dask's own limit stops or ends workers that hold most of the memory
-            local_directory=folder,
+            local_directory=tempfile.gettempdir(),  # where Dask itself clears away what killed workers left
             env={THREADS: str(threads)},
             preload=[UNINTERRUPTED],
         ) as workers,
