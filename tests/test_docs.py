@@ -65,6 +65,7 @@ def test_flags_that_the_pages_name_exist(option_tables):
     }
     for name in (
         "cli",
+        "collections",
         "how-it-works",
         "index",
         "limitations",
