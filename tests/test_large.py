@@ -19,7 +19,7 @@ from inrcodec import io
 from inrcodec.errors import InputError, InrvError, UsageError, WriteError
 from inrcodec.io import large
 from inrcodec.io.large import blocks, spooled
-from inrcodec.volume.lazy import LazyArray
+from inrcodec.volume.lazy import LazyArray, RawArray
 from inrcodec.volume.volume import Volume
 
 TILTED = np.array([[0.5, 0, 0, -10], [0, 0.5, 0.3, 20], [0, 0, 2, 30], [0, 0, 0, 1]])
@@ -360,12 +360,18 @@ def of_zarr(array):
     return zarr.array(array, chunks=(4,) * array.ndim)
 
 
+def of_h5py(array):
+    h5py = pytest.importorskip("h5py")
+    file = h5py.File("in-memory", "w", driver="core", backing_store=False)
+    return file.create_dataset("volume", data=array, chunks=(1, 4, 4, 4)[-array.ndim :])
+
+
 def of_xarray(array):
     dims = ("t", "z", "y", "x")[-array.ndim :]
     return pytest.importorskip("xarray").DataArray(array, dims=dims, coords={"z": 3.0 * np.arange(9)})
 
 
-OBJECTS = {"indexed": Indexed, "dask": of_dask, "zarr": of_zarr, "xarray": of_xarray}
+OBJECTS = {"indexed": Indexed, "dask": of_dask, "zarr": of_zarr, "h5py": of_h5py, "xarray": of_xarray}
 
 
 @pytest.mark.parametrize("make", OBJECTS.values(), ids=OBJECTS)
@@ -375,6 +381,21 @@ def test_a_large_object_is_fetched_late_and_is_the_same(make, chosen, late):
     eager = io.read(source, volume=chosen)
     late()
     assert same(eager, io.read(source, volume=chosen))
+
+
+@pytest.mark.parametrize("order", "CF")
+def test_a_mapped_file_is_read_from_the_file(order, tmp_path, late, folder):
+    path, _ = npy(tmp_path / "volume", np.asarray(SCAN.astype(">i2"), order=order))
+    mapped = np.load(path, mmap_mode="r")
+    eager = io.read(mapped)
+    late()
+    assert same(eager, io.read(mapped))
+    changed = np.load(path, mmap_mode="c")
+    changed[2] += 1  # in memory alone
+    for other in (changed, mapped[2:]):
+        volume = io.read(other)
+        assert type(volume.array) is not RawArray
+        np.testing.assert_array_equal(volume.array, other)
 
 
 def test_a_late_array_is_a_source(late):

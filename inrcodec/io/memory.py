@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from mmap import mmap
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -17,7 +18,8 @@ from inrcodec.errors import InputError
 from inrcodec.io import npy
 from inrcodec.io.choice import chosen_volume
 from inrcodec.io.fetched import fetched, volume_of
-from inrcodec.volume.lazy import LazyArray
+from inrcodec.io.large import in_order, is_large
+from inrcodec.volume.lazy import LazyArray, RawArray
 from inrcodec.volume.padding import find_padding
 from inrcodec.volume.volume import LONGEST_MODALITY, Volume
 
@@ -83,6 +85,18 @@ def from_lazy(source: Any, *, spacing: Sequence[float] | None = None, volume: in
         place = (chosen_volume(volume, source.shape[0], f"an array of shape {tuple(source.shape)}"),)
         volume = None
     return npy.from_array(volume_of(source, place), spacing=spacing, volume=volume)
+
+
+def from_ndarray(source: Any, *, spacing: Sequence[float] | None = None, volume: int | None = None) -> Volume:
+    """Volume of an array in memory; a large file that is mapped, and not changed, is read when it is needed.
+
+    Pages of a mapped file would count as memory of the process, all of them in the end.
+    """
+    mapped = isinstance(source, np.memmap) and source.mode == "r" and isinstance(source.base, mmap)
+    if mapped and source.ndim == 3 and source.filename and is_large(source.nbytes):
+        place = source.shape, source.dtype, source.strides
+        source = in_order(RawArray(source.filename, source.offset, *place))
+    return npy.from_array(source, spacing=spacing, volume=volume)
 
 
 def from_lists(source: Any, *, spacing: Sequence[float] | None = None, volume: int | None = None) -> Volume:
@@ -166,7 +180,7 @@ def _from_nibabel(source: Any, **options: Any) -> Volume:
 
 
 _OPTIONS = ("spacing", "volume")
-_ARRAY = Kind("an array", npy.from_array, _OPTIONS)
+_ARRAY = Kind("an array", from_ndarray, _OPTIONS)
 _LISTS = Kind("an array", from_lists, _OPTIONS)
 _LAZY = Kind("an array", from_lazy, _OPTIONS)
 _KINDS = {
