@@ -58,7 +58,7 @@ def measured(this: Plan) -> str:
     assert networks is not None
     decoder = InrvFile.from_sections(this.header, sections)
     squares = np.square((decoder.lowres() - this.lowres.target) / 2)  # of the range
-    rings = rings_of(decoder.base.boxes, decoder.lowres_shape, decoder.base.active)
+    rings = rings_of(decoder.decoder.base.boxes, decoder.lowres_shape, decoder.decoder.base.active)
     at, rest = (squares[rings[name]] for name in ("at a cut", "elsewhere"))
     seam = at.mean() / rest.mean() if at.size else float("nan")
     size, layout = len(sections["WGHT"]), networks.layout

@@ -62,9 +62,9 @@ def pipeline(volume: Volume, decoder: InrvFile, decoded: np.ndarray, z: int, siz
     shape, low_shape = (" × ".join(map(str, s)) for s in (volume.shape, decoder.lowres_shape))
     panel(axes[0], volume.array[z][rows, columns], SHOWN, f"source\n{shape}")
     panel(axes[1], to_hu(clean[low_z])[small], SHOWN, f"→ low-res (Lanczos)\n{low_shape}")
-    tiles = f"{len(decoder.base.boxes)} SIRENs of {header.layers} × {header.width}"
+    tiles = f"{len(decoder.decoder.base.boxes)} SIRENs of {header.layers} × {header.width}"
     panel(axes[2], to_hu(clean[low_z])[small], SHOWN, f"→ {tiles}\nthe file: {size:,} bytes")
-    for box in decoder.base.boxes:
+    for box in decoder.decoder.base.boxes:
         if box.low[0] <= low_z < box.high[0]:
             corner = (box.low[2] - small[1].start - 0.5, box.low[1] - small[0].start - 0.5)
             sides = (box.high[2] - box.low[2], box.high[1] - box.low[1])

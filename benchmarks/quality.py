@@ -86,10 +86,10 @@ def seam_errors(made: Encoding) -> dict[str, float]:
     """
     decoder = made.decoder
     squares = np.square(decoder.lowres() - lowres_of(made.volume, made.report.factor))
-    rings = rings_of(decoder.base.boxes, decoder.lowres_shape, decoder.base.active)
+    rings = rings_of(decoder.decoder.base.boxes, decoder.lowres_shape, decoder.decoder.base.active)
     present = {name: ring for name, ring in rings.items() if ring.any()}
     means = {name: float(squares[ring].mean()) for name, ring in present.items()}
-    return means | {"share": 100 * float(rings["at a cut"].sum() / decoder.base.active.sum())}
+    return means | {"share": 100 * float(rings["at a cut"].sum() / decoder.decoder.base.active.sum())}
 
 
 def rings_of(boxes: list[Box], shape: tuple[int, int, int], active: Bool) -> Mapping[str, Bool]:

@@ -171,12 +171,12 @@ def judge(result: Result, volume: Volume, blob: bytes) -> None:
     result.psnr = 10 * log10(4 / max(float(np.square(clean - decoded).mean()), 1e-12))
     # What the networks see: a focus moves errors out of its window, and that is no fault.
     clean, decoded = (companding.compress(header.companding, values) for values in (clean, decoded))
-    active = decoder.base.active
+    active = decoder.decoder.base.active
     if not active.any():  # nothing but background
         return
     result.error = float(np.square(clean - decoded)[active].mean())
     result.visible = VISIBLE * amplitude(clean[active]) ** 2
-    for k, box in enumerate(decoder.base.boxes):
+    for k, box in enumerate(decoder.decoder.base.boxes):
         tile = tiles.tile(active, box)
         if tile is None:
             result.errors.append(0.0)
@@ -187,7 +187,12 @@ def judge(result: Result, volume: Volume, blob: bytes) -> None:
         result.errors.append(error)
         result.variances.append(variance)
         offence = wrong_with(error, truth, tile, result.visible)
-        if offence and np.isfinite(error) and error < variance and len(truth) < decoder.base.layout.weights:
+        if (
+            offence
+            and np.isfinite(error)
+            and error < variance
+            and len(truth) < decoder.decoder.base.layout.weights
+        ):
             result.excused += 1
         elif offence:
             result.offences.append(f"tile {k} {offence}: {error:.3g} of {variance:.3g}")

@@ -468,6 +468,25 @@ def test_many_threads_get_the_same_bits(kind: str, request: pytest.FixtureReques
             assert np.array_equal(found, whole[box])
 
 
+@given(order=st.lists(st.tuples(st.sampled_from(["a", "b", "c"]), st.sampled_from([1, 2])), max_size=5))
+@settings(max_examples=5, deadline=None)
+def test_what_is_remembered_of_networks_is_of_the_same_options(
+    with_model: bytes, order: list[tuple[str, int]]
+) -> None:
+    boxes = {"a": slice(3, 4), "b": (ALL, slice(30, 34), slice(40, 44)), "c": (slice(0, 9), slice(60, 72))}
+    file = inrcodec.open(with_model)
+    for name, ensemble in [*order, ("a", 1), ("a", 2)]:
+        found = file.read(boxes[name], ensemble=ensemble, threads=2)
+        index = boxes[name] if isinstance(boxes[name], tuple) else (boxes[name],)
+        assert np.array_equal(found, with_ensemble(with_model, ensemble)[index])
+    assert not np.array_equal(with_ensemble(with_model, 1), with_ensemble(with_model, 2))
+
+
+@cache
+def with_ensemble(data: bytes, ensemble: int) -> np.ndarray:
+    return inrcodec.open(data).read(ensemble=ensemble, threads=2)
+
+
 def test_a_cache_keeps_what_was_used_last_within_its_bytes() -> None:
     cache = Cache(10)
     for key in "abc":

@@ -115,8 +115,11 @@ def test_a_box_costs_the_tiles_and_blocks_that_it_needs(
         (corner, replace(THREADS, sr="lanczos"), 1, 0),
     ):
         counts |= {"tiles": 0, "blocks": 0}
-        with_model.read(box, options=options)
+        fresh = InrvFile.from_sections(with_model.header, with_model.sections)
+        fresh.read(box, options=options)
         assert counts == {"tiles": tiles, "blocks": blocks}
+        fresh.read(box, options=options)
+        assert counts["blocks"] == blocks  # remembered
 
 
 @pytest.mark.parametrize("name", ["several-tiles", "lossless"])

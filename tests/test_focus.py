@@ -195,7 +195,7 @@ def test_everything_after_the_networks_sees_linear_values(files_by_focus):
     raw = InrvFile.from_sections(replace(header, companding=()), sections).lowres()
     linear = companding.expand(header.companding, raw)
     assert not np.array_equal(linear, raw)
-    assert np.array_equal(whole, np.where(decoder.base.active, linear, header.background))
+    assert np.array_equal(whole, np.where(decoder.decoder.base.active, linear, header.background))
     assert inrcodec.verify(blob, threads=2)["digest"] == "equal"
 
 

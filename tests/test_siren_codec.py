@@ -16,7 +16,7 @@ def base():
     z, y, x = np.ogrid[-1:1:8j, -1:1:20j, -1:1:24j]
     array = (1000 * np.exp(-9 * (z**2 + y**2 + (x - 0.5) ** 2))).astype(np.int16)
     blob = inrcodec.encode(array, factor=2, tiles=(1, 2, 3), width=6, steps=10, sr="lanczos", threads=1)
-    return inrcodec.open(blob).base
+    return inrcodec.open(blob).decoder.base
 
 
 @pytest.mark.parametrize(("low", "high"), BOXES)

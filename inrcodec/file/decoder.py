@@ -62,7 +62,7 @@ class Decoder:
     @cached_property
     def upsampling(self) -> Upsampling:
         """The step from the low-res volume to the stored slices."""
-        return Upsampling(self.header, self.require_base().active, self.padding)
+        return Upsampling.of_file(self.header, self.require_base().active, self.padding)
 
     @cached_property
     def field(self) -> Field:

@@ -18,14 +18,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from inrcodec.errors import CorruptFile, UsageError
+from inrcodec.errors import CorruptFile
 from inrcodec.format.header import LANCZOS, NOISE_STEPS, Header
 from inrcodec.layers import resample
+from inrcodec.layers.cache import Cache
 from inrcodec.layers.decode_options import REFERENCE, DecodeOptions
 from inrcodec.layers.padding import Padding as Padding
 from inrcodec.layers.superres import registry
+from inrcodec.layers.superres.registry import check_model as check_model
 from inrcodec.parallel import InterruptiblePool, thread_count
-from inrcodec.validate import did_you_mean
 from inrcodec.volume.arrays import Array, Bool, Float
 from inrcodec.volume.box import Box
 from inrcodec.volume.value_range import Range
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 SLAB = 16  # full-res slices handed out at a time
 PART = 1 << 23  # low-res voxels that are decoded at a time, about
+BLOCKS = 1 << 26  # bytes of super-resolution that are kept: a layer of blocks of 512 x 512 voxels
 AHEAD = 1  # slabs that are computed while one is in use
 
 
@@ -66,11 +68,18 @@ class Upsampling:
     header : of the file.
     active : ndarray, (z, y, x), low-res voxels that are coded; only there a model adds to Lanczos.
     padding : full-res voxels that hold the padding value, or ``None``.
+    kept : blocks that are remembered, of one and the same low-res volume.
     """
 
     header: Header
     active: Bool
     padding: Padding | None
+    kept: Cache | None = None
+
+    @classmethod
+    def of_file(cls, header: Header, active: Bool, padding: Padding | None) -> Upsampling:
+        """For the one low-res volume that a file has: its blocks are remembered."""
+        return cls(header, active, padding, Cache(BLOCKS))
 
     def support(self, box: Box, options: DecodeOptions = REFERENCE) -> Box:
         """The low-res voxels that a box, which is not empty, depends on."""
@@ -208,6 +217,7 @@ class Upsampling:
             noise_of(self.header),
             options.precision,
             options.ensemble or self.header.sr_ensemble,
+            self.kept,
         )
 
 
@@ -244,17 +254,6 @@ def with_noise(header: Header, error: float) -> Header:
         return replace(header, sr_noise=0)
     low, high = window_of(header)
     return replace(header, sr_noise=min(round(sqrt(error) * 2 / (high - low) * NOISE_STEPS), NOISE_STEPS))
-
-
-def check_model(header: Header, sr: str | None) -> None:
-    """Refuse any model but the file's own, or none; raises `UsageError`."""
-    if sr not in (None, LANCZOS, header.sr):
-        near = did_you_mean(sr, {LANCZOS, header.sr})
-        raise UsageError(
-            f"{sr!r} is not the file's model, which is {header.sr!r}{near}; leave it out, or use 'lanczos'",
-            value=sr,
-            option="sr",
-        )
 
 
 def _filled(slab: Slab, filling: list[Future[None]]) -> Slab:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from inrcodec import validate
-from inrcodec.errors import ModelNotFound, reason
+from inrcodec.errors import ModelNotFound, UsageError, reason
 from inrcodec.format import limits
 from inrcodec.format.header import LANCZOS as LANCZOS
 from inrcodec.format.header import Header
@@ -266,3 +266,14 @@ def load(model: str, digest: bytes) -> SRDenseNet:
         raise ModelNotFound(
             f"the weights of model {model!r} are not of its card's architecture", value=model
         ) from error
+
+
+def check_model(header: Header, sr: str | None) -> None:
+    """Refuse any model but the file's own, or none; raises `UsageError`."""
+    if sr not in (None, LANCZOS, header.sr):
+        near = did_you_mean(sr, {LANCZOS, header.sr})
+        raise UsageError(
+            f"{sr!r} is not the file's model, which is {header.sr!r}{near}; leave it out, or use 'lanczos'",
+            value=sr,
+            option="sr",
+        )

@@ -18,6 +18,7 @@ from itertools import combinations, product
 import numpy as np
 import torch
 
+from inrcodec.layers.cache import Cache
 from inrcodec.layers.decode_options import Precision
 from inrcodec.layers.superres.network import SRDenseNet
 from inrcodec.parallel import InterruptiblePool, torch_pool
@@ -67,6 +68,7 @@ class Upsampler:
     noise : noise level of ``low``, its root mean square error; an input of networks with a noise map.
     precision : of the network's arithmetic; its weights are converted.
     ensemble : mirror images whose residuals are averaged, see :func:`residual_of`.
+    kept : blocks of the same volume that are remembered.
     """
 
     def __init__(
@@ -79,12 +81,14 @@ class Upsampler:
         noise: float = 0.0,
         precision: Precision = "float32",
         ensemble: int = 1,
+        kept: Cache | None = None,
     ) -> None:
         self.factor, self.device, self.threads = network.arch.factor, device, threads
         self.dtype = getattr(torch, precision)
         self.network = laid_out(network, device).to(self.dtype)
         self.halo = halo_of(network)
         self.low, self.active, self.noise, self.ensemble = low, active, noise, ensemble
+        self.kept, self.way = kept, (device, precision, ensemble)
 
     def layers(self, box: Box | None = None) -> Iterator[Layer]:
         """The residual, a layer after the other; the next is computed while one is in use.
@@ -104,9 +108,19 @@ class Upsampler:
     def _layer(self, z: slice, box: Box | None, pool: InterruptiblePool) -> Layer:
         fz, fy, fx = self.factor
         places = places_in(self.active, z, box, self.factor)
-        residuals = pool.map(self._block, places)
+        residuals = pool.map(self._known, places)
         blocks = [((y.start * fy, x.start * fx), r) for (_, y, x), r in zip(places, residuals, strict=True)]
         return Layer(z.start * fz, z.stop * fz, blocks)
+
+    def _known(self, place: Place) -> Float32:
+        """The residual of a block, computed or remembered."""
+        key = self.way, *((part.start, part.stop) for part in place)
+        found: Float32 | None = None if self.kept is None else self.kept.get(key)
+        if found is None:
+            found = self._block(place)
+            if self.kept is not None:
+                self.kept.put(key, found, found.nbytes)
+        return found
 
     @torch.no_grad()
     def _block(self, place: Place) -> Float32:

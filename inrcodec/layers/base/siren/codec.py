@@ -48,6 +48,7 @@ class SirenTiles:
         self.header, self.sections = header, sections
         self.shape: Shape = lowres_shape(header.shape, header.factor)
         self.layout = Layout(header.layers, header.width, header.omega)
+        self._kept = siren.memory()
 
     @cached_property
     def active(self) -> Bool:
@@ -134,7 +135,8 @@ class SirenTiles:
         if not len(inside):
             return np.empty((0, 3), dtype=np.int64), np.empty(0)
         first = int(inside[0])
-        values = siren.decode(self.layout, tensors, tile, slice(first, int(inside[-1]) + 1))
+        rows = slice(first, int(inside[-1]) + 1)
+        values = siren.decode(self.layout, tensors, tile, rows, self._kept, k)
         values = companding.expand(self.header.companding, values[inside - first])
         return tile.index[inside].astype(np.int64), values
 

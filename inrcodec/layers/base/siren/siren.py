@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from inrcodec.layers.base.siren.tiles import Tile
+from inrcodec.layers.cache import Cache
 from inrcodec.volume.arrays import Float
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 
 OMEGA = 30.0  # SIREN's reference value; the paper states none
+KEPT = 1 << 25  # bytes of decoded chunks that are kept: 4 million low-res voxels
 CHUNK = 4096  # rows of a product while decoding: its activations stay within a core's cache
 
 
@@ -81,7 +83,19 @@ def tensors(layout: Layout, flat: Tensor) -> list[Tensor]:
     return [p.view(-1, n, m) for p, (n, m) in zip(pieces, layout.shapes, strict=True)]
 
 
-def decode(layout: Layout, weights: Sequence[Float], tile: Tile, rows: slice | None = None) -> Float:
+def memory() -> Cache:
+    """Room for the chunks of one file."""
+    return Cache(KEPT)
+
+
+def decode(
+    layout: Layout,
+    weights: Sequence[Float],
+    tile: Tile,
+    rows: slice | None = None,
+    kept: Cache | None = None,
+    number: int = 0,
+) -> Float:
     """One tile's voxels in float64.
 
     Parameters
@@ -90,6 +104,7 @@ def decode(layout: Layout, weights: Sequence[Float], tile: Tile, rows: slice | N
         One (in, out) for each tensor of ``layout.shapes``.
     rows : slice, optional
         Of the tile's active voxels, in raster order; by default all.
+    kept, number : chunks that are remembered, under the number of the tile.
 
     Returns
     -------
@@ -98,12 +113,22 @@ def decode(layout: Layout, weights: Sequence[Float], tile: Tile, rows: slice | N
     start, stop, _ = (rows or slice(None)).indices(len(tile.index))
     begin = start - start % CHUNK
     out = np.empty(max(0, -(-(stop - begin) // CHUNK)) * CHUNK)
-    x = np.zeros((CHUNK, 3))
     for k in range(0, len(out), CHUNK):
-        chunk = tile.coordinates(slice(begin + k, begin + k + CHUNK))
-        x[: len(chunk)] = chunk
-        out[k : k + CHUNK] = _network(layout, weights, x)
+        values = None if kept is None else kept.get((number, begin + k))
+        if values is None:
+            values = _chunk(layout, weights, tile, begin + k)
+            if kept is not None:
+                kept.put((number, begin + k), values, values.nbytes)
+        out[k : k + CHUNK] = values
     return np.clip(out[start - begin : stop - begin], -1.0, 1.0)
+
+
+def _chunk(layout: Layout, weights: Sequence[Float], tile: Tile, first: int) -> Float:
+    """The voxels of a chunk, and what its last rows hold where a tile has no more."""
+    x = np.zeros((CHUNK, 3))
+    coordinates = tile.coordinates(slice(first, first + CHUNK))
+    x[: len(coordinates)] = coordinates
+    return _network(layout, weights, x)
 
 
 def evaluate(layout: Layout, weights: Sequence[Float], x: Float, *, slopes: bool = False) -> Float:
