@@ -8,8 +8,12 @@ In: sources and options.  Out: bytes, arrays, volumes, reports.  Invariant: no a
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from io import BytesIO
 from os import PathLike
-from typing import Any, Protocol, TypeAlias, Unpack
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, Unpack
 
 from numpy.typing import NDArray
 
@@ -23,6 +27,9 @@ from inrcodec.layers.decode_options import DecodeKeywords, DecodeOptions
 from inrcodec.progress import Progress, Stages
 from inrcodec.validate.rows import lists_keywords
 from inrcodec.volume.volume import Volume
+
+if TYPE_CHECKING:
+    from inrcodec.encoder.options import Tasks
 
 Source: TypeAlias = io.Source
 File: TypeAlias = FileSource
@@ -69,10 +76,9 @@ def encode(
     >>> assert decoded.shape == ramp.shape and decoded.dtype == ramp.dtype
     """
     about, resolved = _resolved(options, keywords)
-    blob, _ = _encoded(source, about, resolved, progress)
-    if resolved.checkpoint is not None:
-        resolved.checkpoint.discard()
-    return blob
+    file = BytesIO()
+    _encode(source, about, resolved, progress, lambda write: write(file))
+    return file.getvalue()
 
 
 @lists_keywords(SourceOptions, EncodeOptions)
@@ -83,9 +89,12 @@ def encode_file(
     force: bool = False,
     options: EncodeOptions | None = None,
     progress: Progress | None = None,
+    tasks: Tasks | None = None,
     **keywords: Unpack[EncodeKeywords],
 ) -> EncodeReport:
     """Encode a volume to a file, which is written whole or not at all.
+
+    A source that is read lazily, and what it is encoded to, may be larger than memory.
 
     Parameters
     ----------
@@ -94,6 +103,9 @@ def encode_file(
     force : bool
         Replace an existing target.
     options, progress : as for :func:`encode`.
+    tasks : optional
+        What computes the parts of the volume; threads of this process by default, for a cluster see
+        :func:`inrcodec.dask.encode`.
     {keywords}
 
     Raises
@@ -103,17 +115,17 @@ def encode_file(
     """
     path = target if isinstance(target, str | PathLike) else None
     about, resolved = _resolved(options, keywords, path)
+    if tasks is not None:
+        resolved = replace(resolved, tasks=tasks)
     if path is not None:
         io.refuse_other_ending(path)
         io.check_file(path, force)
-    blob, report = _encoded(source, about, resolved, progress)
-    if isinstance(target, str | PathLike):
-        io.atomic_write(target, blob, force=force)
-    else:
-        target.write(blob)
-    if resolved.checkpoint is not None:
-        resolved.checkpoint.discard()
-    return report
+        resolved = replace(resolved, scratch=os.path.dirname(os.path.realpath(path)))
+        return _encode(
+            source, about, resolved, progress, lambda write: io.atomic_write(path, write, force=force)
+        )
+    assert not isinstance(target, str | PathLike)
+    return _encode(source, about, resolved, progress, lambda write: write(target))
 
 
 @lists_keywords(SourceOptions, EncodeOptions)
@@ -238,12 +250,21 @@ def _read(source: Source, about: SourceOptions) -> Volume:
     return io.read(source, **about.reading)
 
 
-def _encoded(
-    source: Source, about: SourceOptions, options: ResolvedOptions, progress: Progress | None
-) -> tuple[bytes, EncodeReport]:
+def _encode(
+    source: Source,
+    about: SourceOptions,
+    options: ResolvedOptions,
+    progress: Progress | None,
+    sink: Callable[[Callable[[Writable], None]], object],
+) -> EncodeReport:
+    """Encode; ``sink`` is given what writes the file."""
     from inrcodec.encoder import pipeline
 
     stages = Stages(progress)
     volume = _read(source, about)
     stages("read", 1.0)
-    return pipeline.encode(volume, about.modality, options, stages)
+    write, report = pipeline.encode(volume, about.modality, options, stages)
+    sink(write)
+    if options.checkpoint is not None:
+        options.checkpoint.discard()
+    return report

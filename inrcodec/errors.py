@@ -29,7 +29,9 @@ The exit code of an interrupt (``KeyboardInterrupt``) is 130, of a collection of
 
 from __future__ import annotations
 
+import copyreg
 import errno
+from typing import Any
 
 EXIT_INTERRUPTED = 130
 
@@ -62,6 +64,10 @@ class InrvError(Exception):
     ) -> None:
         super().__init__(message)
         self.message, self.value, self.option = message, value, option
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled as it is, for another process: nothing is put into the message a second time."""
+        return copyreg.__newobj__, (type(self), *self.args), vars(self)  # type: ignore[attr-defined]
 
     @property
     def options(self) -> tuple[str, ...]:

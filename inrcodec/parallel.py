@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, contextmanager
 from threading import Barrier, Lock, Thread
 from typing import Any, TypeVar
@@ -46,9 +46,7 @@ class InterruptiblePool(ThreadPoolExecutor):
         def results() -> Iterator[Result]:
             try:
                 for future in futures:
-                    while not future.done():
-                        wait([future], timeout=PULSE)
-                    yield future.result()
+                    yield awaited(future)
             finally:
                 for future in futures:
                     future.cancel()
@@ -58,6 +56,13 @@ class InterruptiblePool(ThreadPoolExecutor):
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         interrupted = kind is not None and issubclass(kind, KeyboardInterrupt)
         self.shutdown(wait=not interrupted, cancel_futures=kind is not None)
+
+
+def awaited(future: Future[Result]) -> Result:
+    """The result of a task, or its error; an interrupt is seen while it is waited for."""
+    while not future.done():
+        wait([future], timeout=PULSE)
+    return future.result()
 
 
 def mapped(fn: Callable[[Task], Result], tasks: Sequence[Task], threads: int) -> list[Result]:

@@ -20,6 +20,7 @@ STOREYS = (
     ("__main__",),
     ("cli",),
     ("collection",),  # runs the verbs for many sources, on a cluster of `plugins`
+    ("dask",),
     ("plugins", "training"),
     ("report",),
     ("api",),

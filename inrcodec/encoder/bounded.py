@@ -1,7 +1,7 @@
 """Refinements that keep a promise: a bound of the error, nothing lost, or a PSNR.
 
 In: a volume and the promise.  Out: a layer.
-Invariant: what is promised was decoded from the layer and compared with the source.
+Invariant: a bound was found by decoding; a PSNR is that of the encoder, until `measure` decodes.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from sys import float_info
 
 import numpy as np
 
+from inrcodec.encoder.layer import Layer as Layer
 from inrcodec.encoder.options import ResolvedOptions
-from inrcodec.encoder.refiner import Layer as Layer
 from inrcodec.encoder.refiner import Refiner
 from inrcodec.errors import InputError, TargetNotReached, UsageError
 from inrcodec.progress import Progress
@@ -75,7 +75,7 @@ def _within(refiner: Refiner, bound: float, progress: Progress | None) -> Layer:
         return refiner.code(0.0, [1], progress=progress)
     for share in UNITS:
         layer = refiner.code(min(share * bound, float_info.max), [1], progress=progress)
-        if refiner.errors(layer).largest <= bound:
+        if layer.outcome.errors.largest <= bound:
             return layer
     most = max(abs(refiner.span.low), abs(refiner.span.high))
     raise UsageError(
@@ -102,17 +102,18 @@ def _refuse_two_zeros(volume: Volume, bound: float) -> None:
 def with_psnr(
     volume: Volume, span: Range, options: ResolvedOptions, progress: Progress | None = None
 ) -> Layer:
-    """The smallest of a few layers that reach ``options.psnr``, in dB."""
+    """The smallest of a few layers that reach ``options.psnr``, in dB; it was not decoded yet."""
     assert options.psnr is not None
     psnr, floats = options.psnr, volume.array.dtype.kind == "f"
-    peak = metrics.peak_of(float(span.low), float(span.high), volume.array.dtype) or 1.0
     refiner = Refiner(volume, span, options)
+    peak = metrics.peak_of(float(span.low), float(span.high), volume.array.dtype) or 1.0
     unit = ((span.high - span.low) / LEVELS or 1.0) if floats else 1.0
     step = max(1.0, sqrt(12) * peak / 10 ** (psnr / 20) / unit)  # of a uniform error
     best, tried = None, list[tuple[float, float]]()  # dB of a step, and of the PSNR that it reaches
     for _ in range(ATTEMPTS):
-        layer = refiner.code(unit, [step / DECAY**k for k in range(COARSER)], ROUNDING, progress)
-        reached = refiner.errors(layer, peak).psnr
+        finer = [step / DECAY**k for k in range(COARSER)]
+        layer = refiner.code(unit, finer, ROUNDING, progress, trial=True)
+        reached = layer.outcome.errors.psnr
         if reached >= psnr and (best is None or layer.size < best.size):
             best = layer
         if psnr <= reached <= psnr + CLOSE or layer.is_exact:

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
+from inrcodec.encoder import fit_groups
 from inrcodec.encoder.fit import loop
 from inrcodec.encoder.plan import Plan
+from inrcodec.encoder.tasks import Threads
 from inrcodec.layers.base.siren import codec
-from inrcodec.progress import Progress
+from inrcodec.progress import Progress, shares
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +39,11 @@ class Fitted:
 
 
 def fit(plan: Plan, progress: Progress | None = None, start: Fitted | None = None) -> Fitted:
-    """Fit all tiles, perhaps from a fit of the same tiles, of any width: half of the steps serve then."""
+    """Fit all tiles, perhaps from a fit of the same tiles, of any width: half of the steps serve then.
+
+    Very many tiles are fitted in groups, each with its share of the bytes and of the time, one after the
+    other or by the workers of a cluster: the groups follow from the tiles alone, whoever fits them.
+    """
     options, warm = plan.options, None if start is None else start.networks
     present = [t for t in plan.networks.tiles if t is not None]
     if not present:
@@ -56,5 +63,11 @@ def fit(plan: Plan, progress: Progress | None = None, start: Fitted | None = Non
         time_budget=options.time_budget,
         checkpoint=options.checkpoint,
     )
-    values = [plan.targets(tuple(t.index.T)) for t in present]
-    return Fitted(plan, loop.fit(plan.networks.layout, present, values, settings, progress, warm))
+    groups = fit_groups.groups_of(present, settings, warm)
+    here = options.checkpoint is not None  # which is a file of this machine
+    tasks = Threads(options.threads) if here else options.tasks
+    work = partial(fit_groups.fit, plan.networks.layout, plan.curve)
+    reports = shares(progress, "fit", [group.voxels for group in groups])
+    boxes = [group.box for group in groups]
+    found = tasks.map(work, plan.lowres.target, boxes, groups, reports, at_once=1)
+    return Fitted(plan, fit_groups.joined(list(found)))

@@ -93,10 +93,10 @@ class EncodeReport:
 
 def report(found: Measured, seconds: Mapping[str, float]) -> EncodeReport:
     """The report of a file that is about to be written."""
-    header, plan, total = found.header, found.plan, len(found.blob)
+    header, plan, total = found.header, found.plan, found.size
     volume, scale = plan.facts.volume, abs(header.rescale[0])
     lowres = found.result.windows if found.lowres is None else found.lowres.windows
-    lengths = {"HEAD": len(header.to_bytes()), **{name: len(body) for name, body in found.sections.items()}}
+    lengths = {name: len(body) for name, body in found.all_sections}
     return EncodeReport(
         **{name: getattr(header, name) for name in FROM_HEADER},
         source_bytes=volume.source_bytes,

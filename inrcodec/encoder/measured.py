@@ -1,6 +1,6 @@
 """A file that is ready to be written, and how far it is from its source.
 
-In: decoded slices, and a decoded low-res volume.  Out: errors, digest, and `Measured`.
+In: a plan, sections, and what they decode to.  Out: `Measured`.
 Invariant: every PSNR states its peak.
 """
 
@@ -9,39 +9,25 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 
+from inrcodec.encoder.outcome import Outcome
 from inrcodec.encoder.plan import Plan
 from inrcodec.errors import TargetNotReached
 from inrcodec.format import container
-from inrcodec.format.digest import Digest
+from inrcodec.format.container import Body
 from inrcodec.format.header import Header
 from inrcodec.volume import metrics, windows
-from inrcodec.volume.arrays import Array, Bool, Float
-from inrcodec.volume.metrics import Errors, WindowErrors
+from inrcodec.volume.arrays import Bool, Float
+from inrcodec.volume.metrics import WindowErrors
 
 
-class Outcome:
-    """Errors and digest of one way to decode a file, slab by slab."""
+class Writable(Protocol):
+    """What takes the bytes of a file, such as an open binary file."""
 
-    def __init__(self, plan: Plan, header: Header) -> None:
-        facts = plan.facts
-        self.source = facts.volume.array
-        self.errors = Errors(facts.peak)
-        self.windows = WindowErrors(windows.error_windows(plan.options.focus, facts.volume, facts.span))
-        self._digest = Digest(header.bricks)
-
-    def add(self, start: int, stop: int, stored: Array) -> None:
-        """Take in the decoded slices ``[start, stop)``."""
-        self.errors.add(self.source[start:stop], stored)
-        self.windows.add(self.source[start:stop], stored)
-        self._digest.add(stored)
-
-    @property
-    def digest(self) -> bytes:
-        """Of the decoded volume."""
-        return self._digest.value
+    def write(self, data: bytes, /) -> object: ...
 
 
 @dataclass(frozen=True)
@@ -59,7 +45,7 @@ class Measured:
 
     plan: Plan
     header: Header  # final: it states what was measured
-    sections: Mapping[str, bytes]  # all others
+    sections: Mapping[str, Body]  # all others
     result: Outcome  # what the decoder gives
     lanczos: Outcome  # the same without the super-resolution model; ``result`` itself where there is none
     model: Outcome | None  # with the model that was tried, whether it is used or not
@@ -67,22 +53,32 @@ class Measured:
     notices: tuple[str, ...]  # what the user should know
 
     @cached_property
-    def blob(self) -> bytes:
-        """The file."""
-        found = {"HEAD": self.header.to_bytes(), **self.sections}
-        return container.pack([(name, found[name]) for name in container.KNOWN if name in found])
+    def all_sections(self) -> list[tuple[str, Body]]:
+        """HEAD and all others, in their order."""
+        found: dict[str, Body] = {"HEAD": self.header.to_bytes(), **self.sections}
+        return [(name, found[name]) for name in container.KNOWN if name in found]
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file."""
+        return container.size(self.all_sections)
+
+    def write(self, file: Writable) -> None:
+        """Write the file, a chunk at a time."""
+        for chunk in container.chunks(self.all_sections):
+            file.write(chunk)
 
     def check(self) -> None:
         """Refuse a file that is larger than was requested, or that no reader would take."""
         size = self.plan.size
-        if size is not None and len(self.blob) > size:
+        if size is not None and self.size > size:
             raise TargetNotReached(
-                f"the file has {len(self.blob)} bytes, more than the {size} requested; "
+                f"the file has {self.size} bytes, more than the {size} requested; "
                 f"request {self.plan.options.more_bytes}, or allow a larger factor or more steps",
-                value=len(self.blob),
+                value=self.size,
                 option=self.plan.options.limits_bytes,
             )
-        container.read(self.blob)
+        container.check(self.all_sections)
 
     @property
     def psnr(self) -> float:

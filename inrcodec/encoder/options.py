@@ -40,6 +40,7 @@ from inrcodec.volume.windows import Focus
 
 if TYPE_CHECKING:
     from inrcodec.encoder.fit.checkpoint import Checkpoint
+    from inrcodec.encoder.tasks import Tasks as Tasks
 
 __all__ = [
     "OPTIONS",
@@ -328,6 +329,8 @@ class EncodeOptions:
         UsageError, ModelNotFound
             There is no such device or model here.
         """
+        from inrcodec.encoder.tasks import Threads  # imports NumPy, for those who need it
+
         validate.check_device(self.device)
         self._check_model()
         preset = PRESETS[self.preset]
@@ -340,6 +343,7 @@ class EncodeOptions:
             "steps_given": self.steps is not None,
             "max_error": 0.0 if self.lossless else self.max_error,
             "checkpoint": self._checkpoint(),
+            "tasks": Threads(self.threads),
         }
         filled = {f.name: getattr(preset, f.name) for f in fields(Settings) if values[f.name] is None}
         return ResolvedOptions(**values | filled)

@@ -1,16 +1,17 @@
 """One encoding, from a volume to a file: facts, plan, fit, measure.
 
-In: a volume and resolved options.  Out: the bytes of a file, and its report.
+In: a volume and resolved options.  Out: what writes the file, and its report.
 Invariant: each step is its own module's; here they only follow each other.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from inrcodec.encoder import back_projection, bounded, fitted, ledger, measure, planner, target_search
 from inrcodec.encoder.facts import Facts
-from inrcodec.encoder.measured import Measured
+from inrcodec.encoder.measured import Measured, Writable
 from inrcodec.encoder.options import ResolvedOptions
 from inrcodec.progress import Progress, Stages
 from inrcodec.volume.volume import Volume
@@ -22,11 +23,11 @@ NARROW = 1.0
 
 def encode(
     volume: Volume, stated: str | None, options: ResolvedOptions, stages: Stages
-) -> tuple[bytes, ledger.EncodeReport]:
+) -> tuple[Callable[[Writable], None], ledger.EncodeReport]:
     """Encode a volume; ``stated`` is its modality, where the source does not say it."""
     found = _measured(Facts.admitted(volume, stated, options), options, stages)
     found.check()
-    return found.blob, ledger.report(found, stages.seconds)
+    return found.write, ledger.report(found, stages.seconds)
 
 
 def _measured(facts: Facts, options: ResolvedOptions, progress: Progress) -> Measured:

@@ -39,7 +39,7 @@ def make(
 
 def on_grid(facts: Facts, options: ResolvedOptions, grid: Choice, progress: Progress | None = None) -> Plan:
     """Decide on mask, model and networks for a grid."""
-    return for_lowres(facts, options, grid, lowres.downsample(facts, grid.factor, options.threads, progress))
+    return for_lowres(facts, options, grid, lowres.downsample(facts, grid.factor, options.tasks, progress))
 
 
 def for_lowres(facts: Facts, options: ResolvedOptions, grid: Choice, low: Lowres) -> Plan:

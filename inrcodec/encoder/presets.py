@@ -16,6 +16,7 @@ from inrcodec.volume.windows import Focus
 
 if TYPE_CHECKING:
     from inrcodec.encoder.fit.checkpoint import Checkpoint
+    from inrcodec.encoder.tasks import Tasks
 
 __all__ = ["PRESETS", "Preset", "ResolvedOptions", "Settings", "Triple", "by_preset"]
 
@@ -80,6 +81,8 @@ class ResolvedOptions(Settings):
     threads: int | None
     time_budget: float | None
     checkpoint: Checkpoint | None
+    tasks: Tasks  # where the parts of the volume are computed
+    scratch: str | None = None  # folder for what is too large for memory; without one, memory must do
 
     @property
     def limits_bytes(self) -> str | None:

@@ -1,59 +1,43 @@
 """The encoder of the refinement layer: quantisation steps to a coded layer.
 
-In: a volume and quantisation steps.  Out: header fields, sections, and the voxels that they decode to.
-Invariant: the voxels of a layer are those that its sections decode to.
+In: a volume and quantisation steps.  Out: header fields, sections, and what they decode to.
+Invariant: a layer that is not a trial was decoded, brick by brick.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
 
-from numpy.typing import NDArray
-
+from inrcodec.encoder.layer import BrickTasks, Layer
 from inrcodec.encoder.presets import ResolvedOptions
 from inrcodec.format import limits
 from inrcodec.format.header_checks import LARGEST_STEP
+from inrcodec.format.spool import Spool
 from inrcodec.layers.lattice import scan
 from inrcodec.layers.lattice.bricks import Coding
 from inrcodec.layers.lattice.codec import Lattice
 from inrcodec.layers.lattice.integers import Scale
 from inrcodec.progress import Progress
-from inrcodec.volume.bricks import Bricks
-from inrcodec.volume.metrics import Errors
 from inrcodec.volume.value_range import Range
 from inrcodec.volume.volume import Volume
-
-
-@dataclass(frozen=True, eq=False)
-class Layer:
-    """A coded refinement."""
-
-    fields: dict[str, Any]  # of the header
-    sections: dict[str, bytes]  # of the padding, LIDX and LATT
-    stored: NDArray[Any]  # (z, y, x), stored values that it decodes to
-
-    @property
-    def size(self) -> int:
-        """Bytes of the sections."""
-        return sum(map(len, self.sections.values()))
-
-    @property
-    def is_exact(self) -> bool:
-        """Whether no voxel is quantised."""
-        return bool(max(self.fields["refine_steps"]) == 1)
 
 
 class Refiner:
     """Codes layers of one volume, whose smallest and largest value but for the padding is ``span``."""
 
     def __init__(self, volume: Volume, span: Range, options: ResolvedOptions) -> None:
-        self.volume, self.span, self.threads = volume, span, options.threads
-        self.bricks = Bricks.of(volume.shape, options.brick)
+        self.volume, self.span, self.scratch = volume, span, options.scratch
+        self.tasks = BrickTasks.of(volume, span, options)
+        self.bricks = self.tasks.bricks
 
     def code(
-        self, unit: float, steps: Sequence[float], up: float = 0.5, progress: Progress | None = None
+        self,
+        unit: float,
+        steps: Sequence[float],
+        up: float = 0.5,
+        progress: Progress | None = None,
+        *,
+        trial: bool = False,
     ) -> Layer:
         """A layer.
 
@@ -62,6 +46,7 @@ class Refiner:
         unit : stored units of an integer; 0 codes the bits of floats.
         steps : quantisation steps of the levels, the finest first; the last is for all coarser ones.
         up : share of a step that is added to a magnitude before it is divided; 0.5 rounds to nearest.
+        trial : whether it is one of several, of which `Layer.checked` decodes the one that is taken.
         """
         scale = Scale(self.volume.array.dtype, self.span.low, self.span.high, unit)
         scale.check()
@@ -69,10 +54,11 @@ class Refiner:
         lattice = Lattice(axes=axes, steps=_by_stage(axes, steps), most=scale.most)
         added = tuple(int(up * s) for s in lattice.steps)
         coding = Coding(scale=scale, lattice=lattice, up=added, padding=self.volume.padding)
-        sections, stored = coding.sections(self.volume.array, self.bricks, self.threads, progress)
+        spool = Spool(len(lattice.steps), self.scratch)
+        masks, found = self.tasks.coded(coding, spool, trial, progress)
         fields = {"refine_axes": axes, "refine_steps": lattice.steps, "refine_unit": unit}
         fields["brick"] = () if len(self.bricks) == 1 else self.bricks.edges
-        return Layer(fields, sections, stored)
+        return Layer(fields, coding, self.tasks, spool, masks, found, trial)
 
     @property
     def _incomparable(self) -> tuple[int, ...]:
@@ -83,12 +69,6 @@ class Refiner:
         """
         scaled = self.volume.slice_rescale is not None and self.bricks.edges[0] <= limits.FIRST
         return (0,) if scaled else ()
-
-    def errors(self, layer: Layer, peak: float = 1.0) -> Errors:
-        """Errors of a layer, in stored units."""
-        errors = Errors(peak)
-        errors.add(self.volume.array, layer.stored)
-        return errors
 
 
 def _by_stage(axes: Sequence[int], steps: Sequence[float]) -> tuple[int, ...]:

@@ -82,10 +82,10 @@ def smallest(facts: Facts, options: ResolvedOptions, progress: Progress | None =
         if forecasts.refinement is None:
             raise
         return _refined(facts, options, forecasts, None, progress)
-    if len(found.blob) < most * CLEARLY_SMALLER:
+    if found.size < most * CLEARLY_SMALLER:
         return found
     refined = _refined(facts, options, forecasts, found, progress)
-    return min(found, refined, key=lambda m: len(m.blob))
+    return min(found, refined, key=lambda m: m.size)
 
 
 def _refined(
@@ -99,7 +99,7 @@ def _refined(
     layer = bounded.with_psnr(facts.volume, facts.span, options, progress)
     found = measure.refinement(planner.without_networks(facts, options), layer, progress=progress)
     if networks is not None:
-        took = f"take {len(networks.blob):,} bytes"
+        took = f"take {networks.size:,} bytes"
     elif forecasts.favours_networks:
         took = "do not reach it in as many"
     elif forecasts.networks is not None:
@@ -162,7 +162,7 @@ class _Search:
                 if not self.attempts:
                     raise
                 break
-            reached, took = attempt.psnr, len(attempt.blob)
+            reached, took = attempt.psnr, attempt.size
             self.best = max(self.best, reached)
             if reached == inf:  # one value: no size is too small
                 break
@@ -173,7 +173,7 @@ class _Search:
                 break
             size = round(min(max(needed, took / LARGEST_STEP), took * LARGEST_STEP))
         enough = [a for a in self.attempts if a.psnr >= self.psnr]
-        return min(enough, key=lambda m: len(m.blob), default=None)
+        return min(enough, key=lambda m: m.size, default=None)
 
     def _attempt(self, size: int | None) -> Measured:
         """Fit to a size, from the attempt before; the first takes the size that it comes to."""
@@ -196,14 +196,14 @@ class _Search:
         share = max(total - cost, 1e-3 * total) / max(low, 1e-15)  # of the low-res error that is seen
         wanted = (10 ** (-(self.psnr + SPARE) / 10) - cost) / share
         more = -10 * log10(max(wanted, 1e-15)) - _lowres(attempt)  # dB of the low-res volume
-        return float(len(attempt.blob) * 10 ** (more / self._slope()))
+        return float(attempt.size * 10 ** (more / self._slope()))
 
     def _slope(self) -> float:
         """Decibels of low-res PSNR for ten times the bytes, from the last two attempts."""
         if len(self.attempts) < 2:
             return SLOPE
         a, b = self.attempts[-2:]
-        decades = log10(len(b.blob) / len(a.blob))
+        decades = log10(b.size / a.size)
         if abs(decades) < 0.02:
             return SLOPE
         return min(max((_lowres(b) - _lowres(a)) / decades, GENTLEST), STEEPEST)

@@ -41,8 +41,8 @@ def refinement(facts: Facts, options: ResolvedOptions) -> float:
     _coding_seconds(facts, options, 1)  # imports
     once, more = _coding_seconds(facts, options, few), _coding_seconds(facts, options, some)
     each = max(more - once, 0.0) / max(some - few, 1)
-    trials = TRIALS if options.max_error is None else 1
-    return (more + each * (depth - some)) * (1 + 1 / trials)
+    verify = 1 + 1 / TRIALS if options.max_error is None else 1  # what keeps a bound was verified
+    return (more + each * (depth - some)) * verify
 
 
 def _coding_seconds(facts: Facts, options: ResolvedOptions, slices: int) -> float:

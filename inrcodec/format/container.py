@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from math import prod
 from struct import Struct
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 from zlib import crc32
 
 from inrcodec import validate
@@ -25,6 +25,7 @@ from inrcodec.format.sections import CHUNKED, Entry, Place, row_of
 from inrcodec.format.sections import Sections as Sections
 from inrcodec.format.source import ByteSource, opened
 from inrcodec.format.source import Source as Source
+from inrcodec.format.spool import Spool
 
 MAGIC = b"\x89INRV\r\n\x1a"  # not UTF-8, shows text-mode damage, ends a listing: the PNG spirit
 # What transfers in text mode make of it: line ends changed either way, the high bit cleared, or the first
@@ -42,6 +43,8 @@ KNOWN = ("HEAD", "MASK", "PIDX", "PADM", "INDX", "WGHT", "LIDX", "LATT")
 GRADUAL = "LATT"  # of use in part, where the end of a file was not read
 _ID = re.compile(r"[A-Za-z][A-Za-z0-9]{3}")
 
+Body: TypeAlias = bytes | Spool
+
 
 class Table(NamedTuple):
     """What precedes the first section."""
@@ -51,12 +54,12 @@ class Table(NamedTuple):
     entries: list[Entry]
 
 
-def pack(sections: Sequence[tuple[str, bytes]]) -> bytes:
+def pack(sections: Sequence[tuple[str, Body]]) -> bytes:
     """A file of sections.
 
     Parameters
     ----------
-    sections : sequence of (str, bytes)
+    sections : sequence of (str, bytes or Spool)
         IDs and bodies, HEAD first. An ID is a letter and three letters or digits; a lower-case first
         letter says that a reader may skip the section.
 
@@ -65,12 +68,39 @@ def pack(sections: Sequence[tuple[str, bytes]]) -> bytes:
     >>> list(unpack(pack([("HEAD", b"..."), ("note", b"hello")])))
     ['HEAD', 'note']
     """
+    return b"".join(chunks(sections))
+
+
+def chunks(sections: Sequence[tuple[str, Body]]) -> Iterator[bytes]:
+    """The bytes that `pack` makes of the same sections, one piece after the other."""
     head = PREFIX.pack(MAGIC, MAJOR, MINOR, len(sections), size(sections))
-    head += b"".join(ENTRY.pack(name.encode(), len(body), crc32(body)) for name, body in sections)
-    return b"".join([head, CHECK.pack(crc32(head)), *(body for _, body in sections)])
+    head += b"".join(ENTRY.pack(*entry) for entry in _entries(sections))
+    yield head + CHECK.pack(crc32(head))
+    for _, body in sections:
+        if isinstance(body, Spool):
+            yield from body
+        else:
+            yield body
 
 
-def size(sections: Sequence[tuple[str, bytes]]) -> int:
+def check(sections: Sequence[tuple[str, Body]]) -> None:
+    """Refuse sections that no reader would take, with the errors of `open_sections`."""
+    entries = [Entry(name.decode(), length, crc) for name, length, crc in _entries(sections)]
+    _check_entries(entries, size(sections))
+    head = sections[0][1]
+    assert isinstance(head, bytes)
+    _check_header(Header.from_bytes(head), {entry.name: entry.length for entry in entries})
+
+
+def _entries(sections: Sequence[tuple[str, Body]]) -> list[tuple[bytes, int, int]]:
+    """The rows of the table."""
+    return [
+        (name.encode(), len(body), body.crc if isinstance(body, Spool) else crc32(body))
+        for name, body in sections
+    ]
+
+
+def size(sections: Sequence[tuple[str, Body]]) -> int:
     """Bytes of the file that `pack` makes of the same sections, without making it.
 
     Examples
@@ -145,8 +175,7 @@ def open_sections(source: Source, most: int | str | None = None) -> tuple[Header
         if "HEAD" not in stated:
             raise CorruptFile("file has no section HEAD", value=list(stated))
         header = Header.from_bytes(sections["HEAD"], table.minor)
-        limits.check_header(header, "MASK" in stated, "PADM" in stated)
-        _check_fit(header, stated)
+        _check_header(header, stated)
         return header, sections
 
 
@@ -187,8 +216,9 @@ def _named(source: Source) -> Iterator[None]:
         raise
 
 
-def _check_fit(header: Header, lengths: Mapping[str, int]) -> None:
-    """Refuse sections that the header does not describe."""
+def _check_header(header: Header, lengths: Mapping[str, int]) -> None:
+    """Refuse a header beyond the limits, and sections that it does not describe."""
+    limits.check_header(header, "MASK" in lengths, "PADM" in lengths)
     steps, bricks, padded = len(header.refine_steps), len(header.bricks), "PADM" in lengths
     groups = {
         "low-res volume": (header.has_lowres, ("INDX", "WGHT")),

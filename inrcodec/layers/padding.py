@@ -14,12 +14,13 @@ import numpy as np
 from inrcodec.entropy.padding import Planes, decode_bits, encode_bits
 from inrcodec.errors import CorruptFile
 from inrcodec.format.header import Header
-from inrcodec.format.sections import Sections, index_of
+from inrcodec.format.sections import CHUNKED, Sections, index_of
 from inrcodec.volume.arrays import Array, Bool
 from inrcodec.volume.box import Box
 from inrcodec.volume.bricks import Bricks
 
 SECTION = "PADM"
+SECTIONS = (CHUNKED[SECTION], SECTION)
 KEPT = 1 << 26  # bytes of decoded masks, a bit a voxel, beside those of the slice at hand
 
 

@@ -47,6 +47,7 @@ def down(
     shape: Shape,
     factor: Shape,
     *,
+    part: slice = slice(None),
     threads: int = 1,
     progress: Callable[[float], None] | None = None,
 ) -> Float:
@@ -58,16 +59,20 @@ def down(
         Rows of the full-res slice at index ``z``; called from any thread.
     shape : full-res (z, y, x).
     factor : (z, y, x), each >= 1.
+    part : low-res slices that are computed, all by default; only the slices of their `reach` are called for.
     threads : slices at a time.
     progress : called with the fraction that is done.
 
     Returns
     -------
-    ndarray, (z, y, x), float64, of shape ``lowres_shape(shape, factor)``.
+    ndarray, (z, y, x), float64, of shape ``lowres_shape(shape, factor)`` or those slices of it.
     """
-    low = np.zeros(lowres_shape(shape, factor))
+    whole = lowres_shape(shape, factor)
+    first, stop, _ = part.indices(whole[0])
+    low = np.zeros((stop - first, *whole[1:]))
     slices, rows, columns = (_matrix(_taps_down(n, f), n) for n, f in zip(shape, factor, strict=True))
-    users = slices.T.tocsr()
+    users = slices[first:stop].T.tocsr()
+    sources = reach(shape[0], factor[0], part)
 
     def small(z: int) -> Float:
         narrow = np.concatenate([(columns @ rows_at(z, band).T).T for band in bands(0, shape[1], shape[2])])
@@ -75,14 +80,20 @@ def down(
         return plane
 
     with InterruptiblePool(threads) as pool:
-        for first in range(0, shape[0], BATCH):
-            batch = range(first, min(first + BATCH, shape[0]))
+        for begin in range(sources.start, sources.stop, BATCH):
+            batch = range(begin, min(begin + BATCH, sources.stop))
             for z, plane in zip(batch, pool.map(small, batch), strict=True):
                 for i, weight in _taps_of(users, z):
                     low[i] += weight * plane
             if progress:
-                progress(batch.stop / shape[0])
+                progress((batch.stop - sources.start) / len(sources))
     return low
+
+
+def reach(n: int, factor: int, part: slice = slice(None)) -> range:
+    """The full-res indices, of ``n``, that low-res indices of an axis are made of; all by default."""
+    taps = _taps_down(n, factor)[part]
+    return range(taps[0][0][0], taps[-1][-1][0] + 1)
 
 
 def up(lowres: Float, factor: Shape, shape: Shape, start: int = 0, stop: int | None = None) -> Float:

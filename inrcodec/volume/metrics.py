@@ -51,6 +51,11 @@ class Errors:
             difference /= self.peak or 1.0
             self.squares += float(np.square(difference, out=difference).sum())
 
+    def __add__(self, other: "Errors") -> "Errors":
+        """Of the voxels of both, against one peak."""
+        largest = max(self.largest, other.largest)
+        return Errors(self.peak, self.count + other.count, self.squares + other.squares, largest)
+
     @property
     def mse(self) -> float:
         """Mean squared error, relative to the peak."""
@@ -87,6 +92,12 @@ class WindowErrors:
                 self.counts[name] = self.counts.get(name, 0) + int(np.count_nonzero(inside))
                 relative = errors[inside] / (high - low)
                 self.sums[name] = self.sums.get(name, 0.0) + float(relative.sum())
+
+    def __add__(self, other: "WindowErrors") -> "WindowErrors":
+        """Of the voxels of both, in the same windows."""
+        counts = {n: self.counts.get(n, 0) + other.counts.get(n, 0) for n in self.windows}
+        sums = {n: self.sums.get(n, 0.0) + other.sums.get(n, 0.0) for n in self.windows}
+        return WindowErrors(self.windows, counts, sums)
 
     @property
     def means(self) -> dict[str, float]:

@@ -147,7 +147,7 @@ def window_of(volume: Volume) -> tuple[float, float]:
     """
     span = volume.value_range
     stored = sampled(volume.array[:: -(-volume.shape[0] // WINDOW_SLICES)])
-    values = _unit_values(stored, volume, span)
+    values = filled_unit(stored, span, volume.padding, volume.rescale[0])
     values = values if volume.rescale[0] > 0 else -values  # from the lowest physical value up
     reach = min(2.0, HEADROOM * (float(np.percentile(values, 99.9)) + 1))
     lowest, highest = span.physical(volume.rescale)
@@ -160,12 +160,13 @@ def unit_rows(volume: Volume, span: Range, z: int, rows: slice = slice(None)) ->
 
 
 def unit_part(volume: Volume, span: Range, place: tuple[int | slice, ...]) -> Float:
-    """A part of a volume in [-1, 1], with padding filled by the lowest physical value (air, in CT)."""
-    return _unit_values(volume.array[place], volume, span)
+    """A part of a volume in [-1, 1], padding filled as in `filled_unit`."""
+    return filled_unit(volume.array[place], span, volume.padding, volume.rescale[0])
 
 
-def _unit_values(stored: Array, volume: Volume, span: Range) -> Float:
+def filled_unit(stored: NDArray[np.generic], span: Range, padding: float | None, slope: float) -> Float:
+    """Stored values in [-1, 1], with padding filled by the lowest physical value (air, in CT)."""
     unit = span.to_unit(stored)
-    if volume.padding is not None:
-        unit[stored == volume.padding] = -1.0 if volume.rescale[0] > 0 else 1.0
+    if padding is not None:
+        unit[stored == padding] = -1.0 if slope > 0 else 1.0
     return unit

@@ -20,6 +20,7 @@ from inrcodec.format.header import Header
 from inrcodec.format.sections import Chunk, Sections
 from inrcodec.layers.cache import Cache
 from inrcodec.layers.lattice import codec, scan
+from inrcodec.layers.lattice.bricks import stored_of
 from inrcodec.layers.lattice.codec import Lattice
 from inrcodec.layers.lattice.integers import Scale
 from inrcodec.parallel import mapped, one_blas_thread, thread_count
@@ -189,9 +190,7 @@ class Refinement:
             return kept
         data = self.sections.bodies("LATT", self._rows(index, steps))
         integers = codec.decode(data, self.bricks[index].shape, self.lattice, threads, report, spaced=spaced)
-        values = np.empty(integers.shape, self.header.dtype)
-        for plane, wide in zip(values, integers, strict=True):  # intermediates are wide: few at a time
-            plane[...] = self.scale.stored(wide)
+        values = stored_of(integers, self.scale)
         if asked * values.nbytes <= KEPT:
             self._decoded.put(key, values, values.nbytes)
         return values

@@ -1,0 +1,62 @@
+"""A brick of the refinement: coded, decoded as a reader would, and compared.
+
+In: the stored values of a brick.  Out: its streams, and how far what they decode to is from it.
+Invariant: whatever is said of a brick was decoded from its streams, unless it is one of several trials.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from inrcodec.encoder.outcome import Outcome
+from inrcodec.format import digest
+from inrcodec.layers.lattice.bricks import Coding
+from inrcodec.parallel import one_blas_thread
+from inrcodec.progress import Report
+from inrcodec.volume.arrays import Array
+
+
+@dataclass(frozen=True)
+class Brick:
+    """What came of a brick."""
+
+    streams: list[bytes]
+    mask: bytes  # of its padding
+    outcome: Outcome
+    digest: bytes  # of the decoded brick; none of a trial
+
+
+def coded(
+    coding: Coding,
+    nothing: Outcome,
+    trial: bool,
+    values: Array,
+    _: None,
+    threads: int,
+    report: Report | None,
+) -> Brick:
+    """Code a brick; of a trial, what the encoder takes it to decode to is compared."""
+    half = None if report is None else lambda done: report(done if trial else done / 2)
+    mask = coding.mask(values)
+    with one_blas_thread():
+        streams, decoded = coding.encode(values, threads, half)
+    if trial:
+        return Brick(streams, mask, nothing.of(values, decoded), b"")
+    del decoded
+    rest = None if report is None else lambda done: report(0.5 + done / 2)
+    return checked(coding, nothing, values, (streams, mask), threads, rest)
+
+
+def checked(
+    coding: Coding,
+    nothing: Outcome,
+    values: Array,
+    given: tuple[list[bytes], bytes],
+    threads: int,
+    report: Report | None,
+) -> Brick:
+    """Decode a brick from its streams and its padding mask."""
+    streams, mask = given
+    with one_blas_thread():
+        decoded = coding.decode(streams, values.shape, mask, threads, report)
+    return Brick(streams, mask, nothing.of(values, decoded), digest.of_brick(decoded))

@@ -1,0 +1,154 @@
+"""Parts of a volume on the workers of a Dask cluster, and volumes that are Dask arrays.
+
+In: a client.  Out: `Workers`, which computes what `encoder.tasks.Threads` would compute here.
+Invariant: what a worker that ends was to compute is computed again, and only a few parts for each worker are
+on their way at a time.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import repeat
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from inrcodec.encoder.tasks import AHEAD, Function, Reports, silent
+from inrcodec.format.header import Header
+from inrcodec.plugins.dask import task_threads
+from inrcodec.volume.arrays import Array
+from inrcodec.volume.box import Box, Shape
+from inrcodec.volume.bricks import usual_edges
+from inrcodec.volume.lazy import LazyArray
+
+if TYPE_CHECKING:
+    import dask.array as da
+    from distributed import Client, Future
+
+Result = TypeVar("Result")
+
+AGAIN = 10  # times that a part is computed again that ended its workers, or was lost with them
+
+
+class Blocks(LazyArray):
+    """An array of Dask as an array that is read when it is needed.
+
+    Parameters
+    ----------
+    blocks : (z, y, x).
+    client : whose workers compute it.
+    """
+
+    def __init__(self, blocks: da.Array, client: Client) -> None:
+        super().__init__(blocks.shape, blocks.dtype, "the array", thickness=blocks.chunks[0][0])
+        self.blocks, self.client = blocks, client
+
+    def read(self, box: Box) -> Array:
+        """As `LazyArray.read`."""
+        found: Array = self.future(box).result()
+        return found
+
+    def future(self, box: Box) -> Future[Array]:
+        """The voxels of a box, on a worker."""
+        found: Future[Array] = self.client.compute(self.blocks[box.slices].astype(self.dtype))  # type: ignore[no-untyped-call]
+        return found
+
+
+@dataclass(frozen=True)
+class Workers:
+    """The workers of a cluster, for `encoder.tasks`."""
+
+    client: Client
+
+    def map(
+        self,
+        function: Function[Any, Result],
+        array: Array,
+        boxes: Sequence[Box],
+        given: Iterable[Any] = repeat(None),
+        reports: Reports = silent,
+        *,
+        at_once: int | None = None,
+    ) -> Iterator[Result]:
+        """See `encoder.tasks.Tasks.map`.
+
+        A lazy array of a file is read by the workers, of other arrays a block is sent to them.  A worker has
+        the threads that its cluster gave it, whatever ``at_once`` says.
+        """
+        begun: deque[_Part] = deque()
+        try:
+            for number, what in zip(range(len(boxes)), given, strict=False):
+                begun.append(_Part(self.client, function, array, boxes[number], what, reports(number)))
+                if len(begun) >= AHEAD * self._count:
+                    yield begun.popleft().result()
+            while begun:
+                yield begun.popleft().result()
+        finally:
+            for part in begun:
+                part.cancel()
+
+    @property
+    def _count(self) -> int:
+        """Parts that are computed at a time; clusters may grow meanwhile."""
+        threads: dict[str, int] = self.client.nthreads()  # type: ignore[no-untyped-call]
+        return max(1, sum(threads.values()))
+
+
+class _Part:
+    """One part on its way."""
+
+    def __init__(
+        self, client: Client, function: Function[Any, Any], array: Array, box: Box, given: Any, report: Any
+    ) -> None:
+        self.client, self.function, self.given, self.report = client, function, given, report
+        self.array, self.box = array, box
+        self.future = self._submitted()
+
+    def _submitted(self) -> Future[Any]:
+        """A future whose inputs are those of its graph: nothing that only one worker holds."""
+        import dask
+
+        values: Any = self.array
+        box: Box | None = self.box
+        if isinstance(self.array, Blocks):
+            values, box = self.array.future(self.box), None
+        elif not isinstance(self.array, LazyArray):
+            values, box = np.ascontiguousarray(self.array[self.box.slices]), None
+        with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 TB"}):  # a block is large
+            return self.client.submit(_run, self.function, values, box, self.given, pure=False)
+
+    def result(self) -> Any:
+        """What came of it; computed again where workers ended under it."""
+        from distributed import KilledWorker
+
+        for left in reversed(range(AGAIN)):
+            try:
+                found = self.future.result()
+            except KilledWorker:
+                if not left:
+                    raise
+                self.future = self._submitted()
+            else:
+                break
+        if self.report is not None:
+            self.report(1.0)
+        return found
+
+    def cancel(self) -> None:
+        """Give it up."""
+        self.future.cancel()  # type: ignore[no-untyped-call]
+
+
+def _run(function: Function[Any, Result], values: Any, box: Box | None, given: Any) -> Result:
+    """A part, on a worker."""
+    return function(values if box is None else values[box.slices], given, task_threads(), None)
+
+
+def chunks(header: Header, shape: Shape) -> Shape:
+    """Voxels of a chunk at a level: those of a brick, where bricks are decoded one by one."""
+    edges = header.bricks.edges if header.refine_steps else usual_edges(header.shape)
+    # The level's voxels are about evenly spread over the volume.
+    z, y, x = (max(1, -(-e * n // whole)) for e, n, whole in zip(edges, shape, header.shape, strict=True))
+    return z, y, x

@@ -1,0 +1,113 @@
+"""Volumes on a Dask cluster: the file of one process, also where workers end; and files as arrays of Dask."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+
+import numpy as np
+import pytest
+
+import inrcodec
+import inrcodec.dask
+from inrcodec.errors import InputError, MissingExtra, UsageError
+from inrcodec.plugins.dask import cluster
+
+da = pytest.importorskip("dask.array")
+
+
+@pytest.fixture(scope="module")
+def client():
+    with cluster(2) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def array():
+    rng = np.random.default_rng(0)
+    found = np.add.outer(np.add.outer(np.arange(24), np.arange(40)), np.arange(50)) * 9
+    return (found + rng.integers(0, 9, found.shape)).astype(np.int16)
+
+
+@pytest.fixture(scope="module")
+def blob(array):
+    return inrcodec.encode(array, lossless=True, brick=16)
+
+
+def encoded(source, path, client, **options):
+    report = inrcodec.dask.encode(source, path, client, force=True, **options)
+    assert report.file_bytes == path.stat().st_size
+    return path.read_bytes()
+
+
+def test_any_source_gives_the_file_of_one_process(tmp_path, client, array, blob):
+    np.save(tmp_path / "a.npy", array)
+    blocks = da.from_array(array, chunks=(7, 40, 25))
+    for source in (array, tmp_path / "a.npy", blocks, blocks.persist(scheduler=client)):
+        assert encoded(source, tmp_path / "a.inrv", client, lossless=True, brick=16) == blob
+
+
+def test_geometry_comes_with_an_array_of_dask(tmp_path, client, array):
+    options = {"spacing": (3.0, 1.0, 1.0), "max_error": 2, "brick": 16}
+    found = encoded(da.from_array(array, chunks=16), tmp_path / "a.inrv", client, **options)
+    assert found == inrcodec.encode(array, **options)
+    assert inrcodec.open(found).spacing == (3.0, 1.0, 1.0)
+
+
+def test_networks_are_those_of_one_process(tmp_path, client, array):
+    options = {"factor": 2, "tiles": (1, 1, 2), "width": 10, "steps": 60, "sr": "lanczos"}
+    assert encoded(array, tmp_path / "a.inrv", client, **options) == inrcodec.encode(array, **options)
+
+
+def test_an_image_and_values_that_are_refused(tmp_path, client, array):
+    assert encoded(da.from_array(array[0]), tmp_path / "a.inrv", client, lossless=True) == inrcodec.encode(
+        array[0], lossless=True
+    )
+    wrong = da.from_array(np.where(np.eye(16, dtype=bool), np.nan, np.ones((4, 16, 16))), chunks=8)
+    with pytest.raises(InputError, match="NaN"):
+        inrcodec.dask.encode(wrong, tmp_path / "b.inrv", client, max_error=1)
+    with pytest.raises(UsageError, match="brick"):
+        inrcodec.dask.encode(array, tmp_path / "b.inrv", client, lossless=True, brick=7)
+    assert not (tmp_path / "b.inrv").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
+def test_a_killed_worker_costs_time_and_no_byte(tmp_path, client, array, blob):
+    (victim, *_) = client.run(os.getpid).values()
+    killed = []
+
+    def kill(stage, fraction):
+        if stage == "refine" and fraction > 0.1 and not killed:
+            killed.append(os.kill(victim, signal.SIGKILL))
+
+    assert encoded(array, tmp_path / "a.inrv", client, lossless=True, brick=16, progress=kill) == blob
+    assert killed
+
+
+def test_a_file_is_an_array_of_dask(tmp_path, client, array, blob):
+    path = tmp_path / "a.inrv"
+    path.write_bytes(blob)
+    found = inrcodec.dask.open(path)
+    assert found.shape == array.shape and found.dtype == array.dtype and found.chunksize == (16, 16, 16)
+    assert np.array_equal(found[3:20, :, ::7].compute(scheduler=client), array[3:20, :, ::7])
+    assert np.array_equal(found.compute(scheduler="sync"), array)
+    coarse = inrcodec.dask.open(path, 1)
+    assert np.array_equal(coarse.compute(scheduler="threads"), inrcodec.open(path).read(level=1))
+    assert found.name == inrcodec.dask.open(path).name != coarse.name
+    with pytest.raises(UsageError):
+        inrcodec.dask.open(path, 99)
+
+
+def test_without_a_client_there_is_a_cluster_for_the_while(tmp_path, array, blob, monkeypatch):
+    monkeypatch.setattr(inrcodec.dask, "cluster", lambda: cluster(1))
+    assert encoded(array, tmp_path / "a.inrv", None, lossless=True, brick=16) == blob
+
+
+def test_without_dask_the_extra_is_named(tmp_path, array, monkeypatch):
+    for name in ("distributed", "dask.array", "dask"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(MissingExtra, match=r"inrcodec\[dask\]"):
+        inrcodec.dask.encode(array, tmp_path / "a.inrv", lossless=True)
+    with pytest.raises(MissingExtra, match=r"inrcodec\[dask\]"):
+        inrcodec.dask.open(tmp_path / "a.inrv")
