@@ -60,13 +60,9 @@ class BrickTasks:
         spool : takes their streams.
         trial : whether they are not decoded from them yet.
         """
-        work, reports = (
-            partial(brick_tasks.coded, coding, self.nothing, trial),
-            self._reports(REFINE, progress),
-        )
-        found = self.tasks.map(
-            work, self.volume.array, list(self.bricks), reports=self._reports(REFINE, progress)
-        )
+        reports = self._reports(REFINE, progress)
+        work = partial(brick_tasks.coded, coding, self.nothing, trial)
+        found = self.tasks.map(work, self.volume.array, list(self.bricks), reports=reports)
         masks: list[bytes] = []
 
         def kept() -> Iterator[Brick]:
