@@ -21,6 +21,7 @@ from inrcodec.encoder.fit.loop import FitSettings, FittedTiles
 from inrcodec.encoder.outcome import Outcome
 from inrcodec.encoder.tasks import AHEAD, Threads, silent
 from inrcodec.errors import InrvError, MissingExtra, TargetNotReached
+from inrcodec.format import spool
 from inrcodec.format.spool import IN_MEMORY, Spool
 from inrcodec.layers import resample
 from inrcodec.layers.base.siren.siren import Layout
@@ -30,7 +31,7 @@ from inrcodec.volume.box import Box
 from inrcodec.volume.lazy import RawArray
 from inrcodec.volume.value_range import Range
 
-PROMISES = [{"lossless": True}, {"max_error": 3}, {"psnr": 50.0}]
+PROMISES = [{"lossless": True}, {"max_error": 3}, {"psnr": 56.0, "steps": 5}]
 NOTHING = repeat(None)
 NETWORKS = {"factor": 2, "tiles": (1, 2, 3), "width": 10, "steps": 120, "sr": "lanczos"}
 
@@ -209,7 +210,6 @@ def test_few_parts_share_the_threads_and_large_ones_take_all():
 def held(array, folder, **options):
     """Bytes that encoding a volume on disk takes at most."""
     volume = volume_of(on_disk(array, folder))
-    inrcodec.encode_file(volume, folder / "v.inrv", threads=1, force=True, **options)  # imports
     tracemalloc.start()
     try:
         inrcodec.encode_file(volume, folder / "v.inrv", threads=1, force=True, **options)
@@ -218,24 +218,25 @@ def held(array, folder, **options):
         tracemalloc.stop()
 
 
-def test_a_larger_volume_takes_no_more_memory(tmp_path):
-    small = ramp((16, 64, 64))
-    large = np.concatenate([small] * 4)
-    assert large.nbytes - small.nbytes > 300_000
-    few, many = (held(array, tmp_path, lossless=True, brick=16) for array in (small, large))
-    assert many - few < 0.1 * (large.nbytes - small.nbytes)
+def test_a_larger_volume_takes_no_more_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(spool, "IN_MEMORY", 1)
+    small = ramp((128, 64, 64))
+    large = np.concatenate([small] * 3)
+    few, many = (held(array, tmp_path, lossless=True, brick=64) for array in (small, large))
+    # What garbage is collected later depends on bricks, not on voxels; one copy of the volume would be 1.
+    assert many - few < 0.3 * (large.nbytes - small.nbytes)
 
 
 def test_what_is_large_is_spooled_to_files_without_a_name(tmp_path):
-    spool, rng = Spool(2, str(tmp_path)), np.random.default_rng(0)
+    made, rng = Spool(2, str(tmp_path)), np.random.default_rng(0)
     bricks = [[rng.bytes(10), rng.bytes(IN_MEMORY // 2)] for _ in range(4)]
     for streams in bricks:
-        spool.add(streams)
+        made.add(streams)
     assert list(tmp_path.iterdir()) == []
-    assert [spool.streams(k) for k in (3, 0, 1)] == [bricks[k] for k in (3, 0, 1)]
+    assert [made.streams(k) for k in (3, 0, 1)] == [bricks[k] for k in (3, 0, 1)]
     whole = b"".join(streams[step] for step in range(2) for streams in bricks)
-    assert b"".join(spool) == whole and len(spool) == len(whole)
-    assert len(spool.index) == 8 * 8
+    assert b"".join(made) == whole and len(made) == len(whole)
+    assert len(made.index) == 8 * 8
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits the size of files")
