@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import inrcodec
 from inrcodec import Volume
-from inrcodec.encoder import fit_groups, lowres, plan
+from inrcodec.encoder import facts, fit_groups, lowres
 from inrcodec.encoder.fit.loop import FitSettings, FittedTiles
 from inrcodec.encoder.outcome import Outcome
 from inrcodec.encoder.tasks import AHEAD, Threads, silent
@@ -94,7 +94,8 @@ def test_networks_take_the_same_bytes_from_disk_or_memory_and_wherever_they_are_
     array, elsewhere = ramp((24, 40, 44)), Elsewhere()
     monkeypatch.setattr(fit_groups, "TILES", 2)
     monkeypatch.setattr(lowres, "SLAB", 4 * 40 * 44)
-    monkeypatch.setattr(plan, "ONE_BRICK", 1000)
+    monkeypatch.setattr(facts, "ONE_BRICK", 1000)
+    monkeypatch.setattr(facts, "LAYER", 8)
     blob = inrcodec.encode(volume_of(array), size=3000, **NETWORKS)
     assert written(on_disk(array, tmp_path), tmp_path / "a.inrv", size=3000, threads=1, **NETWORKS) == blob
     assert written(array, tmp_path / "b.inrv", size=3000, tasks=elsewhere, **NETWORKS) == blob
@@ -105,7 +106,8 @@ def test_networks_take_the_same_bytes_from_disk_or_memory_and_wherever_they_are_
 def test_bricks_of_networks_change_the_header_and_no_voxel(monkeypatch):
     volume = volume_of(ramp((24, 40, 44)))
     one = inrcodec.encode(volume, **NETWORKS)
-    monkeypatch.setattr(plan, "ONE_BRICK", 1000)
+    monkeypatch.setattr(facts, "ONE_BRICK", 1000)
+    monkeypatch.setattr(facts, "LAYER", 8)
     several = inrcodec.encode(volume, **NETWORKS)
     opened, other = inrcodec.open(several), inrcodec.open(one)
     assert len(opened.header.bricks) > 1 == len(other.header.bricks)

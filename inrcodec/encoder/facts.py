@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from math import prod
 
 from inrcodec.encoder import admission, forecast
 from inrcodec.encoder.forecast import Sample
@@ -20,6 +21,10 @@ from inrcodec.volume import metrics, modality
 from inrcodec.volume.bricks import Bricks
 from inrcodec.volume.value_range import Range
 from inrcodec.volume.volume import Volume
+
+ONE_BRICK = 1 << 26  # voxels of a volume that is one brick of networks: 256 slices of 512 x 512
+LARGEST_BRICK = 1 << 29  # voxels of a brick of networks, whose source is in memory while it is compared
+LAYER = 64  # slices: a layer of super-resolution at factor 4, which a thinner brick would share with others
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,10 +62,17 @@ class Facts:
 
     @cached_property
     def padding(self) -> Mapping[str, bytes]:
-        """Section of the voxels that hold the padding value, of a volume that is one brick."""
-        return padding.encode_all(
-            self.volume.array, self.volume.padding, Bricks.of(self.volume.shape, self.volume.shape)
-        )
+        """Sections of the voxels that hold the padding value, where networks stand alone."""
+        return padding.encode_all(self.volume.array, self.volume.padding, self.bricks)
+
+    @property
+    def bricks(self) -> Bricks:
+        """The bricks of networks that stand alone: one, or slabs of a volume that is large."""
+        shape, area = self.volume.shape, prod(self.volume.shape[1:])
+        if prod(shape) <= ONE_BRICK:
+            return Bricks.of(shape, shape)
+        depth = max(1, ONE_BRICK // area // LAYER * LAYER, min(LAYER, LARGEST_BRICK // area))
+        return Bricks.of(shape, (depth, *shape[1:]))
 
     @cached_property
     def part(self) -> Volume:

@@ -66,7 +66,9 @@ class Plan:
         if self.networks is networks.NONE:
             return {"coder": NO_CODER}
         mask: dict[str, Any] = {} if low.cells is None else {"background": low.background, "cell": low.cell}
+        bricks = self.facts.bricks
         return {
+            "brick": () if len(bricks) == 1 else bricks.edges,
             "factor": low.factor,
             "layers": layout.layers,
             "width": layout.width,

@@ -40,8 +40,13 @@ class Digest:
     @property
     def value(self) -> bytes:
         """Of all slices of the volume."""
+        return combined(self.bricks)
+
+    @property
+    def bricks(self) -> list[bytes]:
+        """Of each brick, once all slices were taken in."""
         self._end_layer()
-        return combined(self._done)
+        return self._done
 
     def _places(self) -> list[tuple[slice, slice, slice]]:
         _, rows, columns = self._bricks.counts
