@@ -49,7 +49,7 @@ def coded(monkeypatch):
 
 def searched(monkeypatch, size):
     """A search whose networks reach the PSNR in so many bytes, whatever they are."""
-    found = SimpleNamespace(blob=bytes(size), notices=())
+    found = SimpleNamespace(size=size, notices=())
     monkeypatch.setattr(target_search, "_by_networks", lambda *args: found)
     return found
 
@@ -69,7 +69,7 @@ def test_networks_that_are_not_clearly_smaller_are_held_against_a_refinement(fac
     monkeypatch.setattr(target_search, "forecast", lambda *args: known)
     networks = searched(monkeypatch, size)
     found = target_search.smallest(facts, options())
-    assert len(found.blob) <= len(networks.blob)
+    assert found.size <= networks.size
     assert found is networks or found.psnr >= 30.0
 
 
@@ -130,7 +130,7 @@ def test_a_time_budget_holds_for_the_whole_search(facts, monkeypatch):
 
     def measured(fit, progress=None):
         lowres = SimpleNamespace(psnr_target=30.0)
-        return SimpleNamespace(psnr=29.0, blob=bytes(1000), lowres=lowres, notices=())
+        return SimpleNamespace(psnr=29.0, size=1000, lowres=lowres, notices=())
 
     monkeypatch.setattr(target_search, "monotonic", lambda: clock[0])
     monkeypatch.setattr(fitted, "fit", fit)
