@@ -311,13 +311,13 @@ def mutate(seconds):
         weights = np.rint(rng.laplace(size=99) * 10.0 ** rng.integers(9)).astype(np.int32)
         spread = laplace.best_spread(weights)
         data = bytearray(laplace.encode_weights([weights], [spread]))
-        data[rng.integers(len(data)) :] = rng.bytes(rng.integers(60))
+        data[rng.integers(len(data) + 1) :] = rng.bytes(rng.integers(60))
         with suppress(CorruptFile):
             laplace.decode_weights(bytes(data), [99], [spread])
         cells = rng.random(shape) < rng.choice([0.1, 0.9])
         data = bytearray(mask.encode_mask(cells))
         assert np.array_equal(mask.decode_mask(bytes(data), shape), cells)
-        data[rng.integers(len(data)) :] = rng.bytes(rng.integers(9))
+        data[rng.integers(len(data) + 1) :] = rng.bytes(rng.integers(9))
         with suppress(CorruptFile):
             mask.decode_mask(bytes(data), shape)
 
