@@ -212,6 +212,16 @@ def test_slices_with_scales_of_their_own_are_read_late():
     np.testing.assert_array_equal(late.physical(), eager.physical())
 
 
+def test_a_volume_is_taken_into_memory_once():
+    lazy = Volume(Chunked(ct()), np.eye(4), padding=-2000)
+    held = lazy.in_memory()
+    assert type(held.array) is np.ndarray
+    assert (held.in_memory(), held.padding) == (held, -2000)
+    np.testing.assert_array_equal(held.array, ct())
+    with pytest.raises(InputError, match="12 NaN"):
+        Volume.from_array(Chunked(np.full((3, 2, 2), np.nan))).in_memory()
+
+
 def test_a_part_of_a_volume_is_not_read():
     array = Chunked(values())
     part = Volume(array, np.eye(4)).part(slice(1, 4))

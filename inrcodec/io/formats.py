@@ -9,12 +9,10 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import numpy as np
 from numpy.typing import NDArray
 
 from inrcodec.errors import InputError, MissingExtra, UsageError
@@ -157,7 +155,7 @@ def write(
     form = _sink_format(path)
     options = _accepted({"template": template}, form.write_options, form.name)
     if form.plugin:  # which knows of plain arrays alone
-        volume = replace(volume, array=np.asarray(volume.array))
+        volume = volume.in_memory()
     form.call("write", volume, path, force=force, provenance=provenance, **options)
 
 

@@ -175,10 +175,9 @@ def to_unit(volume: Volume, offset: float = 0.0) -> Float32:
     if low == high:
         raise InputError(f"the volume is {low:g} everywhere, leave it out", value=low)
     slope, intercept = volume.rescale
-    stored = np.asarray(volume.array)
-    physical = stored.astype(np.float32) * np.float32(slope) + np.float32(intercept + offset)
+    physical = volume.array.astype(np.float32) * np.float32(slope) + np.float32(intercept + offset)
     if volume.padding is not None:
-        physical[stored == volume.padding] = low
+        physical[volume.array == volume.padding] = low
     above = np.clip(physical, low, high) - np.float32(low)
     unit: Float32 = above * np.float32(2 / (high - low)) - np.float32(1)
     return unit
@@ -207,7 +206,7 @@ def _split_in_two(path: Path, options: TrainOptions) -> Dataset:
 def load(path: Path, options: TrainOptions) -> Float32:
     """A volume in [-1, 1] of the window of the model."""
     name, modality = options.names[path], options.modality
-    volume = io.read(path).uniform()
+    volume = io.read(path).in_memory().uniform()
     if volume.modality not in ("", modality):
         raise InputError(
             f"{name} is {volume.modality}, the model is for {modality}: leave it out", value=volume.modality

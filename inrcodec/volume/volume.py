@@ -234,6 +234,11 @@ class Volume:
             values[z : z + 1] = scaling(self.array[z : z + 1], z)
         return values
 
+    def in_memory(self) -> Volume:
+        """The same with its voxels in memory, for what needs all of them more than once."""
+        late = isinstance(self.array, LazyArray)
+        return replace(self, array=np.asarray(self.array)) if late else self
+
     def uniform(self) -> Volume:
         """The same values on one scale: physical ones where slices have their own scales, else this volume.
 

@@ -56,7 +56,7 @@ def html_report(
     validate.check_device(device)
     options = DecodeOptions(device=device, threads=threads)
     file = api.open(source)
-    original = None if reference is None else io.read(reference, series=series)
+    original = None if reference is None else io.read(reference, series=series).in_memory()
     if original is not None:
         plots.require()
     decoded = file.volume(options=options)

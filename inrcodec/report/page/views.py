@@ -74,7 +74,7 @@ class Turn:
     def seen(self, array: NDArray[Any]) -> NDArray[Any]:
         """A view with axes S, P and L, ascending."""
         flips = tuple(slice(None, None, sign) for sign in self.signs)
-        return np.asarray(array).transpose(self.order)[flips]
+        return array.transpose(self.order)[flips]
 
     def index(self, axis: int, place: int, n: int) -> int:
         """In the array, of a place along one of the axes S, P and L."""
@@ -83,13 +83,12 @@ class Turn:
 
 def ends_of(volume: Volume) -> tuple[float, float]:
     """The lowest and the highest physical value."""
-    ends = [(float(plane.min()), float(plane.max())) for plane in volume.array]
-    return Range(min(low for low, _ in ends), max(high for _, high in ends)).physical(volume.rescale)
+    return Range(float(volume.array.min()), float(volume.array.max())).physical(volume.rescale)
 
 
 def usual_of(volume: Volume) -> tuple[float, float]:
     """Where nearly all physical values are, padding left out."""
-    flat = np.asarray(volume.array).reshape(-1)
+    flat = volume.array.reshape(-1)
     sample = flat[:: -(-flat.size // SAMPLE)]
     if volume.padding is not None:
         inside = sample[sample != volume.padding]
