@@ -617,7 +617,7 @@ def test_a_test_finds_a_flipped_byte(tree, out, capsys):
         ("enc -r - --output-dir-mirror {out}", "a tree is a folder"),
         ("dec -r {tree} --output-dir-mirror {out} --template {tree}", "--template: is for one source"),
         ("dec x.inrv x.npy --format npy", "--format: is for a collection"),
-        ("dec x.inrv x.npy --jobs 2", "--jobs: is for a collection"),
+        ("dec x.inrv x.npy --jobs 2", "--jobs: one file is decoded in this process"),
         ("dec -t x.inrv x.npy", "a test writes nothing"),
         ("dec -t -r {tree} --output-dir-mirror {out}", "nothing is written by a test"),
         ("dec -t x.inrv --lowres", "--lowres: has no meaning for a test"),

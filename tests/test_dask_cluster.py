@@ -6,8 +6,11 @@ import os
 import socket
 import sys
 
+import numpy as np
 import pytest
 
+import inrcodec
+from inrcodec.cli import enc
 from inrcodec.errors import InputError, MissingExtra, UsageError
 from inrcodec.plugins.dask import cluster, task_threads
 
@@ -65,3 +68,26 @@ def test_without_dask_the_extra_is_named(monkeypatch):
 def test_the_environment_of_a_worker_says_the_threads_of_a_task(monkeypatch, named, threads):
     monkeypatch.setenv("INRCODEC_THREADS", named)
     assert task_threads() == threads
+
+
+def test_one_volume_is_encoded_by_a_cluster_to_the_same_file(client, tmp_path, capsys):
+    np.save(tmp_path / "in.npy", np.arange(16**3, dtype=np.int16).reshape(16, 16, 16) % 77)
+    words = [str(tmp_path / "in.npy"), "--lossless", "--brick", "8"]
+    address = client.scheduler.address
+    assert enc.main([words[0], str(tmp_path / "one.inrv"), *words[1:]]) == 0
+    assert enc.main([words[0], str(tmp_path / "two.inrv"), *words[1:], "--scheduler", address]) == 0
+    assert (tmp_path / "one.inrv").read_bytes() == (tmp_path / "two.inrv").read_bytes()
+    assert enc.main([words[0], str(tmp_path / "three.inrv"), "--dry-run", "--scheduler", address]) == 2
+    assert "--scheduler: a plan is made in this process" in capsys.readouterr().err
+
+
+def test_a_collection_is_done_by_a_cluster_that_runs(client, tmp_path):
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    for name in ("a", "b"):
+        np.save(tree / f"{name}.npy", np.eye(9, dtype=np.int16))
+    address = client.scheduler.address
+    assert len(inrcodec.encode_tree(tree, tmp_path / "out", scheduler=address, lossless=True).done) == 2
+    assert len(inrcodec.verify_tree(tmp_path / "out", scheduler=address).done) == 2
+    back = inrcodec.decode_tree(tmp_path / "out", tmp_path / "back", format="npy", scheduler=address)
+    assert len(back.done) == 2 and (np.load(tmp_path / "back" / "a.npy") == np.eye(9)).all()

@@ -32,7 +32,7 @@ def check(args: argparse.Namespace, options: Mapping[str, Any]) -> int:
             args,
             lambda bar: verify_tree(tree, jobs=args.jobs, scheduler=args.scheduler, progress=bar, **options),
         )
-    refuse_cluster(args)
+    refuse_cluster(args, "one file is tested")
     require(args, input="FILE.inrv")
     if args.output is not None:
         raise UsageError(f"{args.output} is one argument too many: a test writes nothing", value=args.output)

@@ -7,7 +7,10 @@ Invariant: without these flags, and with one job, everything is done in this pro
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
+from typing import Any
 
 from inrcodec.cli.arguments import Parser
 from inrcodec.errors import UsageError
@@ -23,8 +26,23 @@ def add_cluster(made: Parser, what: str) -> None:
     add("--scheduler", metavar="ADDRESS", help=address)
 
 
-def refuse_cluster(args: argparse.Namespace) -> None:
-    """Refuse the flags of a cluster for one file."""
+@contextmanager
+def encoder(args: argparse.Namespace) -> Iterator[Callable[..., Any]]:
+    """What encodes one volume, as `api.encode_file` does: this process, or a cluster that lives as long."""
+    from inrcodec import api
+
+    if args.scheduler is None and args.jobs in (None, 1):
+        yield api.encode_file
+        return
+    from inrcodec import dask
+    from inrcodec.plugins.dask import cluster
+
+    with cluster(args.jobs, args.scheduler) as client:
+        yield partial(dask.encode, client=client)
+
+
+def refuse_cluster(args: argparse.Namespace, what: str) -> None:
+    """Refuse the flags of a cluster for what is done without one."""
     for name in ("jobs", "scheduler"):
         if getattr(args, name) is not None:
-            raise UsageError("is for a collection: one file is done in this process", option=name)
+            raise UsageError(f"{what} in this process: leave it out", option=name)

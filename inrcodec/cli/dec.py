@@ -70,7 +70,7 @@ def _decode(args: argparse.Namespace) -> int:
         return check(args, given(args, {**OPTIONS, **PART_OPTIONS}))
     if is_collection(args):
         return _decode_all(args)
-    refuse_cluster(args)
+    refuse_cluster(args, "one file is decoded")
     require(args, input="FILE.inrv", output="OUTPUT")
     refuse_stream(args.output, "a volume is written to a file or folder")
     refuse_same_file(args.input, args.output)

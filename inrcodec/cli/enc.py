@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from inrcodec.cli.arguments import STREAM, Parser, given
-from inrcodec.cli.cluster import add_cluster, refuse_cluster
+from inrcodec.cli.cluster import add_cluster, encoder, refuse_cluster
 from inrcodec.cli.exits import OK, run
 from inrcodec.cli.progress import StageBar
 from inrcodec.cli.stdio import STDOUT, put_json, refuse_same_file, refuse_stream, refuse_terminal, say
@@ -50,7 +50,6 @@ def _encode(args: argparse.Namespace) -> int:
     keywords = given(args, ROWS)
     if is_collection(args):
         return _encode_all(args, keywords)
-    refuse_cluster(args)
     require(args, input="INPUT", output="OUTPUT.inrv")
     refuse_stream(args.input, "a volume is read from a file or folder")
     if not args.dry_run:
@@ -58,14 +57,16 @@ def _encode(args: argparse.Namespace) -> int:
     from inrcodec import api
 
     if args.dry_run:
+        refuse_cluster(args, "a plan is made")
         plan = api.plan(args.input, **keywords) | {"options": keywords}
         if args.json:
             put_json(plan)
         say(plan_text(plan, ROWS), quiet=args.quiet or args.json)
         return OK
-    with _resume_hint(args), StageBar(quiet=args.quiet, verbose=args.verbose) as bar:
+    bar = StageBar(quiet=args.quiet, verbose=args.verbose)
+    with _resume_hint(args), encoder(args) as encode, bar:
         target = STDOUT if args.output == STREAM else args.output
-        report = api.encode_file(args.input, target, force=args.force, progress=bar, **keywords)
+        report = encode(args.input, target, force=args.force, progress=bar, **keywords)
     if args.json:
         put_json(report.to_dict())
     say(report_text(report, args.output, verbose=args.verbose), quiet=args.quiet or args.json)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -80,21 +80,7 @@ def collect(
             summary.notices.append(
                 f"the last line of {kept.path} was cut off by an interrupt: its source is done again"
             )
-        todo = []
-        for number, task in enumerate(tasks, 1):
-            row = None if kept is None else _done_before(task, kept)
-            if row is not None:
-                summary.skipped.append(row)
-            else:
-                todo.append(task)
-            report("check", number / len(tasks))
-        ready = []
-        for task in todo:
-            refused = None if kept is None else _refusal(task, kept, force)
-            if refused is None:
-                ready.append(task)
-            else:
-                _keep(task, task.row | _NOTHING | failure(refused), kept, summary)
+        ready = list(tasks) if kept is None else list(_to_do(tasks, kept, force, summary, report))
         count = len(summary.skipped) + len(summary.failed)
         left = set(ready)
         try:
@@ -109,6 +95,21 @@ def collect(
                 _discard(task)
             _prune(ready)  # now that no task makes a folder
     return summary
+
+
+def _to_do(
+    tasks: Sequence[Task], manifest: Manifest, force: bool, summary: Summary, report: Progress
+) -> Iterator[Task]:
+    """Tasks that are neither done nor refused; the others go to the summary."""
+    for number, task in enumerate(tasks, 1):
+        row = _done_before(task, manifest)
+        if row is not None:
+            summary.skipped.append(row)
+        elif refused := _refusal(task, manifest, force):
+            _keep(task, task.row | _NOTHING | failure(refused), manifest, summary)
+        else:
+            yield task
+        report("check", number / len(tasks))
 
 
 _NOTHING = {"source_stamp": "", "source_digest": "", "output_bytes": 0, "output_digest": "", "seconds": 0.0}
