@@ -6,6 +6,7 @@ Invariant: whole numbers alone.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -83,31 +84,28 @@ def _place(near: Neighbourhood) -> Place:
 
 
 def weights_of(model: Predictor, step: int, most: int) -> Weights:
-    """A predictor as the kernels read it.
-
-    A context begins where the expected error passes a quarter of an octave.  Whole sums pass it at a whole
-    number, and rounded division of doubles says the same: sums, and quarters times step, are below 2^53.
-    """
+    """A predictor as the kernels read it."""
     largest = max(int(np.abs(w).sum()) for w in (model.scales, *model.weights)) + (1 << SHIFT)
     narrow = 2 * most * largest + (2 << SHIFT) < 1 << 31
-    ceiling = (1 << 31) - 1 if narrow else 1 << 62
-    thresholds = [0]
-    for context in range(1, FAR):
-        quarters, power = (STEPS + context % STEPS) * step, context // STEPS + LOWEST - 2 - model.exponent
-        least = quarters << power if power >= 0 else -(-quarters >> -power)
-        thresholds.append(min(least, ceiling))
-    bounds = [_at(thresholds, int(bound), ceiling) for bound in model.bounds]
+    least = _least(step, model.exponent, (1 << 31) - 1 if narrow else 1 << 62)
     return Weights(
         np.ascontiguousarray(model.scales, np.int64),
         np.ascontiguousarray(model.weights, np.int64),
-        np.array(thresholds, np.int64),
-        np.array(bounds, np.int64),
+        least[:FAR],
+        least[np.minimum(model.bounds, FAR)],
         narrow,
     )
 
 
-def _at(thresholds: list[int], context: int, ceiling: int) -> int:
-    """The smallest sum of a context: all sums are above that of the first, and below those that are not."""
-    if context == 0:
-        return -ceiling
-    return thresholds[context] if context < FAR else ceiling
+@lru_cache(maxsize=256)
+def _least(step: int, exponent: int, ceiling: int) -> Ints:
+    """The smallest whole sum of each context: all are above that of the first, and below that of one more.
+
+    A context begins where the expected error passes a quarter of an octave.  Whole sums pass it at a whole
+    number, and rounded division of doubles says the same: sums, and quarters times step, are below 2^53.
+    """
+    least = [-ceiling]
+    for context in range(1, FAR):
+        quarters, power = (STEPS + context % STEPS) * step, context // STEPS + LOWEST - 2 - exponent
+        least.append(min(quarters << power if power >= 0 else -(-quarters >> -power), ceiling))
+    return np.array([*least, ceiling], np.int64)
