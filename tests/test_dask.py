@@ -11,6 +11,7 @@ import pytest
 
 import inrcodec
 import inrcodec.dask
+from inrcodec.cli import enc
 from inrcodec.errors import InputError, MissingExtra, UsageError
 from inrcodec.plugins.dask import cluster
 
@@ -102,6 +103,13 @@ def test_a_file_is_an_array_of_dask(tmp_path, client, array, blob):
 def test_without_a_client_there_is_a_cluster_for_the_while(tmp_path, array, blob, monkeypatch):
     monkeypatch.setattr(inrcodec.dask, "cluster", lambda: cluster(1))
     assert encoded(array, tmp_path / "a.inrv", None, lossless=True, brick=16) == blob
+
+
+def test_a_command_encodes_one_volume_on_a_cluster(tmp_path, client, array, blob):
+    np.save(tmp_path / "a.npy", array)
+    words = [str(tmp_path / "a.npy"), str(tmp_path / "a.inrv"), "--lossless", "--brick", "16", "-q"]
+    assert enc.main([*words, "--scheduler", client.scheduler.address]) == 0
+    assert (tmp_path / "a.inrv").read_bytes() == blob
 
 
 def test_without_dask_the_extra_is_named(tmp_path, array, monkeypatch):
