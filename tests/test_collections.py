@@ -232,6 +232,21 @@ def test_a_list_comes_from_standard_input_and_absolute_paths_lose_their_root(tre
     assert set(outputs(out)) == {f"{tree}/a.inrv".lstrip("/")}
 
 
+def test_what_is_listed_twice_is_done_once(tree, out):
+    summary = encode([tree, tree / "sub", tree / "a.npy", tree / "." / "a.npy"], out)
+    assert len(summary.done) == 3 and not summary.notices
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are bytes on Linux alone")
+def test_a_name_that_is_no_text_is_a_name(tree, out):
+    name = os.fsdecode(b"\xff.npy")
+    put_npy(tree / name)
+    (tree / os.fsdecode(b"\xfe.nii")).write_bytes(b"no volume")
+    first = encode(tree, out)
+    assert name in {row["source"] for row in first.done} and len(first.failed) == 1
+    assert len(encode(tree, out).skipped) == 4
+
+
 def test_a_path_that_climbs_is_refused(tree, out):
     with pytest.raises(UsageError, match="outside of the outputs' folder"):
         encode([tree / "sub" / ".." / ".." / "x.npy"], out)

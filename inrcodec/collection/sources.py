@@ -192,7 +192,7 @@ def _posix(*parts: str) -> str:
 
 def _named_apart(found: Iterable[Source], notices: list[str]) -> Iterator[Source]:
     """Sources with names of their own: those that would share one keep their endings, or get a number."""
-    listed = sorted(found, key=lambda source: (source.name, source.series, source.files))
+    listed = sorted(set(found), key=lambda source: (source.name, source.series, source.files))
     shared = Counter(source.stem.casefold() for source in listed)
     taken: set[str] = set()
     for source in listed:
