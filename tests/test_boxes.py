@@ -487,6 +487,16 @@ def with_ensemble(data: bytes, ensemble: int) -> np.ndarray:
     return inrcodec.open(data).read(ensemble=ensemble, threads=2)
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_a_lock_that_a_thread_holds_while_it_forks_stops_no_child(blob: bytes) -> None:
+    file, box = inrcodec.open(blob), (slice(3, 9), slice(10, 20), slice(4, 20))
+    expected = asked(file, box)
+    assert file.decoder.refinement is not None and file.decoder.padding is not None
+    with file.decoder.refinement._decoded._lock, file.decoder.padding._lock:  # as another thread would
+        assert in_a_child(file, box) == expected
+
+
 def test_a_cache_keeps_what_was_used_last_within_its_bytes() -> None:
     cache = Cache(10)
     for key in "abc":

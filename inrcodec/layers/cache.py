@@ -10,7 +10,7 @@ import os
 from collections import OrderedDict
 from collections.abc import Hashable
 from threading import Lock
-from typing import Any
+from typing import Any, Protocol
 from weakref import WeakSet
 
 
@@ -25,7 +25,7 @@ class Cache:
     def __init__(self, most: int) -> None:
         self.most = most
         self.forget()
-        _CACHES.add(self)
+        forgets_after_fork(self)
 
     def get(self, key: Hashable) -> Any:
         """The value of a key, or ``None``."""
@@ -55,13 +55,24 @@ class Cache:
         return Cache, (self.most,)
 
 
-_CACHES: WeakSet[Cache] = WeakSet()
+class Forgetful(Protocol):
+    """What remembers behind a lock."""
+
+    def forget(self) -> None:
+        """Begin anew, with a lock that nobody holds."""
+
+
+_KNOWN: WeakSet[Forgetful] = WeakSet()
+
+
+def forgets_after_fork(one: Forgetful) -> None:
+    """Make it forget in a forked child: a thread of the parent may have held its lock, in mid-change."""
+    _KNOWN.add(one)
 
 
 def _after_fork() -> None:
-    """A thread of the parent may have held a lock, in the middle of a change."""
-    for cache in list(_CACHES):
-        cache.forget()
+    for one in list(_KNOWN):
+        one.forget()
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork

@@ -15,6 +15,7 @@ from inrcodec.entropy.padding import Planes, decode_bits, encode_bits
 from inrcodec.errors import CorruptFile
 from inrcodec.format.header import Header
 from inrcodec.format.sections import CHUNKED, Sections, index_of
+from inrcodec.layers.cache import forgets_after_fork
 from inrcodec.volume.arrays import Array, Bool
 from inrcodec.volume.box import Box
 from inrcodec.volume.bricks import Bricks
@@ -29,6 +30,11 @@ class Padding:
 
     def __init__(self, header: Header, sections: Sections) -> None:
         self._bricks, self._sections = header.bricks, sections
+        self.forget()
+        forgets_after_fork(self)
+
+    def forget(self) -> None:
+        """Begin anew, with a lock that nobody holds."""
         self._kept: OrderedDict[int, Planes | None] = OrderedDict()
         self._lock = Lock()
 
