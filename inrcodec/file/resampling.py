@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import product
 from math import prod
+from threading import Lock
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from inrcodec.errors import UsageError
 from inrcodec.file.opened import OpenFile
 from inrcodec.file.sampling import Samples
 from inrcodec.format.header import Header
+from inrcodec.parallel import mapped, thread_count
 from inrcodec.progress import Progress
 from inrcodec.volume.affine import Grid, checked_affine, coarser, moved, spacing_of
 from inrcodec.volume.arrays import Array, Bool, Float, Ints
@@ -112,16 +114,29 @@ class Resampling:
         small = prod(shape) * np.dtype(self.header.dtype).itemsize <= WHOLE
         bricks = Bricks.of(shape, shape if small else USUAL)
         for done, brick in enumerate(bricks, 1):
-            around, stored = self.samples.around(np.array([brick.low, brick.high]) - [[0], [1]], order), None
-            for box in _slabs(self._meeting(brick)):
-                index = self._index(box)
-                mine = self.samples.inside(index) & _within(self.samples.cells(index, order), brick)
-                if mine.any():
-                    stored = self.samples.stored(around) if stored is None else stored
-                    values, _ = self.samples.between(stored, around, index[mine], order)
-                    self._put(out, box, mine, values, chosen=True)
+            self._from_brick(out, brick, order)
             if progress:
                 progress(STAGE, done / len(bricks))
+
+    def _from_brick(self, out: Array, brick: Box, order: int) -> None:
+        """The voxels of the grid that lie in a brick, which is decoded if there are any."""
+        around = self.samples.around(np.array([brick.low, brick.high]) - [[0], [1]], order)
+        lock, decoded = Lock(), list[Array]()
+
+        def stored() -> Array:
+            with lock:
+                if not decoded:
+                    decoded.append(self.samples.stored(around))
+            return decoded[0]
+
+        def fill(box: Box) -> None:
+            index = self._index(box)
+            mine = self.samples.inside(index) & _within(self.samples.cells(index, order), brick)
+            if mine.any():
+                values, _ = self.samples.between(stored(), around, index[mine], order)
+                self._put(out, box, mine, values, chosen=True)
+
+        mapped(fill, list(_slabs(self._meeting(brick))), thread_count(self.samples.options.threads))
 
     def _put(self, out: Array, box: Box, mine: Bool, values: Float, *, chosen: bool = False) -> None:
         """Set some voxels of a box of the grid."""

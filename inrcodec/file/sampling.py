@@ -112,13 +112,14 @@ class Samples:
         self, stored: Array, box: Box, index: Float, order: int, *, slopes: bool = False
     ) -> tuple[Float, Float]:
         """Physical values at positions between the stored values of a box."""
-        padding = self.header.padding
+        near, padding = self.around(self.cells(index, order), order), self.header.padding
+        stored = stored[near.slices_in(box)]
         ignored = None if padding is None else stored == padding
         values = stored.astype(np.float64)
-        for plane, (slope, intercept) in zip(values, self._scales(box), strict=True):
+        for plane, (slope, intercept) in zip(values, self._scales(near), strict=True):
             plane *= slope
             plane += intercept
-        return interpolate(values, ignored, index - np.array(box.low), order, slopes=slopes)
+        return interpolate(values, ignored, index - np.array(near.low), order, slopes=slopes)
 
     def _scales(self, box: Box) -> list[tuple[float, float]]:
         header = self.header
