@@ -6,7 +6,9 @@ import pickle
 import subprocess
 import sys
 import tracemalloc
+from dataclasses import replace
 from itertools import repeat
+from pathlib import Path
 from threading import Lock
 
 import numpy as np
@@ -16,21 +18,27 @@ from hypothesis import strategies as st
 
 import inrcodec
 from inrcodec import Volume
-from inrcodec.encoder import facts, fit_groups, lowres
+from inrcodec.encoder import facts, fit_groups, lowres, planner, upsampled
 from inrcodec.encoder.fit.loop import FitSettings, FittedTiles
+from inrcodec.encoder.options import EncodeOptions
 from inrcodec.encoder.outcome import Outcome
 from inrcodec.encoder.tasks import AHEAD, Threads, silent
 from inrcodec.errors import InrvError, MissingExtra, TargetNotReached
 from inrcodec.format import spool
+from inrcodec.format.digest import digest_of
+from inrcodec.format.sections import Sections
 from inrcodec.format.spool import IN_MEMORY, Spool
 from inrcodec.layers import resample
 from inrcodec.layers.base.siren.siren import Layout
 from inrcodec.layers.base.siren.tiles import Tile
+from inrcodec.layers.decode_options import DecodeOptions
 from inrcodec.layers.lattice.bricks import Coding
+from inrcodec.layers.upsample import Padding, Upsampling
 from inrcodec.volume.box import Box
 from inrcodec.volume.lazy import RawArray
 from inrcodec.volume.value_range import Range
 
+HEAD = Path(__file__).parent / "data" / "vhf-head.nii.gz"
 PROMISES = [{"lossless": True}, {"max_error": 3}, {"psnr": 56.0, "steps": 5}]
 NOTHING = repeat(None)
 NETWORKS = {"factor": 2, "tiles": (1, 2, 3), "width": 10, "steps": 120, "sr": "lanczos"}
@@ -113,6 +121,24 @@ def test_bricks_of_networks_change_the_header_and_no_voxel(monkeypatch):
     assert len(opened.header.bricks) > 1 == len(other.header.bricks)
     assert np.array_equal(opened.read(), other.read())
     assert opened.header.psnr == pytest.approx(other.header.psnr) and inrcodec.verify(several)["ok"]
+
+
+def test_super_resolution_sees_the_low_res_voxels_beside_a_brick(monkeypatch):
+    volume = inrcodec.io.read(HEAD)
+    part = np.ascontiguousarray(volume.array[4:20, 170:250, 200:280])
+    monkeypatch.setattr(facts, "ONE_BRICK", 1000)
+    monkeypatch.setattr(facts, "LAYER", 8)
+    options = EncodeOptions(preset="fast", factor=4, tiles=(1, 1, 1)).resolved()
+    here = planner.make(facts.Facts.of(replace(volume, array=part)), replace(options, tasks=Elsewhere()))
+    low, masks = here.lowres.target, Sections(here.masks)
+    header, plain, model = upsampled.both_ways(here, here.masks, low)
+    whole = Upsampling(header, here.lowres.active, Padding.of(header, masks))
+    assert len(header.bricks) == 2 and header.sr != "lanczos"
+    for way, how in ((plain, DecodeOptions(sr="lanczos")), (model, DecodeOptions())):
+        stored = np.concatenate([slab.stored for slab in whole.slabs(low, how)])
+        assert way.digest == digest_of(stored, header.bricks)
+        error = np.square((stored.astype(float) - part) / way.outcome.errors.peak).mean()
+        assert way.outcome.errors.mse == pytest.approx(error)
 
 
 @settings(max_examples=20)
