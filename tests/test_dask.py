@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,10 +13,14 @@ import pytest
 import inrcodec
 import inrcodec.dask
 from inrcodec.cli import enc
-from inrcodec.errors import InputError, MissingExtra, UsageError
+from inrcodec.errors import InputError, InrvError, MissingExtra, UsageError
 from inrcodec.plugins.dask import cluster
+from inrcodec.plugins.dask_tasks import Workers
+from inrcodec.volume.box import Box
 
 da = pytest.importorskip("dask.array")
+from distributed import KilledWorker  # noqa: E402
+from distributed.client import FutureCancelledError  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +89,45 @@ def test_a_killed_worker_costs_time_and_no_byte(tmp_path, client, array, blob):
 
     assert encoded(array, tmp_path / "a.inrv", client, lossless=True, brick=16, progress=kill) == blob
     assert killed
+
+
+class Broken:
+    """A client whose first parts end as they do where workers are lost."""
+
+    def __init__(self, *ends):
+        self.ends = list(ends)
+
+    def nthreads(self):
+        return {"one": 1}
+
+    def submit(self, function, *args, **_):
+        end = self.ends.pop(0) if self.ends else None
+        return SimpleNamespace(result=lambda: self.come_to(end, function, args), cancel=lambda: None)
+
+    def come_to(self, end, function, args):
+        if end is not None:
+            raise end
+        return function(*args)
+
+
+def total(values, given, threads, report):
+    return int(values.sum())
+
+
+def test_parts_are_tried_again_and_given_up_in_the_end():
+    killed, boxes = KilledWorker("a part", None, 3), [Box((0, 0, 0), (1, 2, 2)), Box((1, 0, 0), (2, 2, 2))]
+    array = np.arange(8).reshape(2, 2, 2)
+    assert list(Workers(Broken(killed, None, killed)).map(total, array, boxes)) == [6, 22]
+    with pytest.raises(InrvError, match="more memory"):
+        list(Workers(Broken(*[killed] * 9)).map(total, array, boxes))
+    with pytest.raises(InrvError, match="the cluster is gone"):
+        list(Workers(Broken(FutureCancelledError("a part", "scheduler"))).map(total, array, boxes))
+
+
+def test_an_array_of_dask_that_cannot_be_computed_is_refused(tmp_path, client):
+    wrong = da.from_array(np.zeros((4, 8, 8), np.int16), chunks=4).map_blocks(np.linalg.inv, dtype=np.int16)
+    with pytest.raises(InputError, match="Dask array"):
+        inrcodec.dask.encode(wrong, tmp_path / "a.inrv", client, lossless=True)
 
 
 def test_a_file_is_an_array_of_dask(tmp_path, client, array, blob):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import CancelledError
 from dataclasses import dataclass
 from itertools import repeat
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from inrcodec.encoder.tasks import AHEAD, Function, Reports, silent
+from inrcodec.errors import InputError, InrvError, reason
 from inrcodec.format.header import Header
 from inrcodec.plugins.dask import task_threads
 from inrcodec.volume.arrays import Array
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
-AGAIN = 10  # times that a part is computed again that ended its workers, or was lost with them
+AGAIN = 3  # times that a part is tried; each time Dask itself tries it on a few workers
 
 
 class Blocks(LazyArray):
@@ -47,7 +49,12 @@ class Blocks(LazyArray):
 
     def read(self, box: Box) -> Array:
         """As `LazyArray.read`."""
-        found: Array = self.future(box).result()
+        try:
+            found: Array = self.future(box).result()
+        except InrvError:
+            raise
+        except Exception as error:  # of whatever the array is computed by
+            raise InputError(f"cannot compute the Dask array: {reason(error)}", value=box) from error
         return found
 
     def future(self, box: Box) -> Future[Array]:
@@ -126,12 +133,14 @@ class _Part:
         for left in reversed(range(AGAIN)):
             try:
                 found = self.future.result()
-            except KilledWorker:
-                if not left:
-                    raise
-                self.future = self._submitted()
-            else:
                 break
+            except KilledWorker as error:
+                if not left:
+                    cause = "a part of the volume ended its worker again and again"
+                    raise InrvError(f"{cause}: give workers more memory, or choose smaller bricks") from error
+                self.future = self._submitted()
+            except CancelledError as error:
+                raise InrvError(f"the cluster is gone: {reason(error)}, start it and try again") from error
         if self.report is not None:
             self.report(1.0)
         return found
