@@ -185,8 +185,8 @@ class _Encoder(_Coding):
         for phase, near in self.phases(stage, fresh):
             target = stage.phase(truth, near.phase)
             ignored = None if dont_care is None else stage.phase(dont_care, near.phase)
-            sample = _sample(self.coder, near, target, ignored)
-            model = predictor.fit(*sample, step, phase.size, self.threads)
+            around, truths, share = _sample(self.coder, near, target, ignored)
+            model = predictor.fit(around, truths, step, int(share * phase.size), self.threads)
             predictions = self.predict(model, phase, near, step)
             self._code(phase, target, ignored, (*predictions, model.to_bytes()))
             yield phase.size
@@ -288,8 +288,8 @@ def decode(
 
 def _sample(
     coder: Coder, near: Neighbourhood, target: Array, ignored: Array | None
-) -> tuple[Around, NDArray[np.float64]]:
-    """Some voxels from all over a phase, with their neighbours."""
+) -> tuple[Around, NDArray[np.float64], float]:
+    """Some voxels from all over a phase whose neighbours differ; these, the voxels, and their share."""
     parts = slabs(target)
     count = min(len(parts), max(PLACES, ceil(len(parts) * SAMPLED / target.size)))
     chosen = [int((k + 0.5) * len(parts) / count) for k in range(count)]
@@ -306,7 +306,6 @@ def _sample(
         truths.append(truth[kept[-1]].astype(np.float64))
     around = coder.around(near, [parts[k] for k in chosen], kept)
     differ, truth = around.rows.any(0), np.concatenate(truths)
-    if differ.all():
-        return around, truth
-    # The others say nothing of the weights, and would crowd the classes.
-    return Around(around.middle[differ], around.rows.compress(differ, 1)), truth[differ]
+    if not differ.all():  # the others say nothing of the weights, and would crowd the classes
+        around = Around(around.middle[differ], around.rows.compress(differ, 1))
+    return around, truth[differ], float(differ.mean()) if truth.size else 0.0

@@ -29,7 +29,7 @@ Float = NDArray[np.floating[Any]]
 SHIFT = 7  # bits of a weight behind the point
 CLASSES = 8
 ROWS = 6000  # voxels per class, at least
-FEW = 1 << 13  # voxels that what all classes share is fitted to
+CLASS_BITS = 1 << 12  # of all voxels of a class, at least, as its weights take some too
 LARGEST = 1 << 14  # magnitude of a weight
 SCALES = 127  # magnitude of a weight of the expected error
 RIDGE = 1e-3  # regularisation, relative to the mean energy of a neighbour
@@ -104,22 +104,20 @@ def fit(around: Around, truth: Float, step: int, count: int, threads: int = 1) -
     ----------
     around, truth : n voxels whose neighbours differ, and their values, (n,).
     step : quantisation step.
-    count : voxels of the whole phase.
+    count : such voxels of the whole phase.
     """
     rows, left = around.rows, (2 * truth - around.middle).astype(np.float32)
     if not len(left):  # all of the sample is flat, or padding
         scales, exponent = _whole(np.zeros(len(rows)))
         return Predictor(scales, exponent, scales[:0], 0 * scales[None])
-    some = np.s_[..., :: max(1, len(left) // FEW)]
-    few, left_of_few = np.ascontiguousarray(rows[some]), left[some]
-    first = _solved(few, left_of_few)
-    off, few = np.abs(left_of_few - first.astype(np.float32) @ few) / 2, np.abs(few)
-    trust = 1 / (off.mean() + few.mean(0) + np.float32(1e-9))
-    scales, exponent = _whole(_solved(few * trust, off * trust))
-    size = np.abs(rows)
+    first = _solved(rows, left)
+    off, size = np.abs(left - first.astype(np.float32) @ rows) / 2, np.abs(rows)
+    trust = 1 / (off.mean() + size.mean(0) + np.float32(1e-9))
+    scales, exponent = _whole(_solved(size * trust, off * trust))
     expected = (scales.astype(np.float32) @ size).astype(np.float64) * 2.0**exponent
     contexts = context_of(expected / step)
-    classes = min(CLASSES, max(1, count // ROWS))
+    bits = count * float(np.log2(1 + 2 * np.maximum(expected, 0) / step).mean())
+    classes = min(CLASSES, max(1, min(count // ROWS, int(bits) // CLASS_BITS)))
     ranks = (len(left) - 1) * np.arange(1, classes) // classes
     bounds = np.unique(np.cumsum(np.bincount(contexts)).searchsorted(ranks, side="right") + 1)
     bounds = bounds[bounds < FAR]
