@@ -104,7 +104,7 @@ def test_cells_of_executed_pages_are_python_or_shell():
     cells = [
         cell
         for text in TEXTS.values()
-        for cell in re.findall(r"^```\{code-cell\}\n(?::.*\n)*(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+        for cell in re.findall(r"^```\{code-cell\}\n(?::[^\n]*\n)*(.*?)^```$", text, re.MULTILINE | re.DOTALL)
     ]
     assert cells
     for cell in cells:

@@ -1,7 +1,7 @@
 """Ceilings of the format: what a decoder may refuse from the header, before it allocates anything.
 
 In: a header.  Out: nothing, or `LimitExceeded`.
-Invariant: plain arithmetic; nothing is allocated.
+Invariant: plain arithmetic, no array, neither NumPy nor torch.
 
 The same numbers are in the specification's chapter on limits.
 """
@@ -10,8 +10,6 @@ from __future__ import annotations
 
 from math import prod
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from inrcodec.errors import LimitExceeded
 
@@ -89,11 +87,16 @@ def costs(header: Header) -> dict[str, int]:
     """What decoding takes, from the header alone: bytes in memory, and multiply-adds of the networks."""
     lowres = prod(header.lowres_shape) if header.has_lowres else 0
     return {
-        "volume_bytes": prod(header.shape) * np.dtype(header.dtype).itemsize,
+        "volume_bytes": prod(header.shape) * _item_bytes(header.dtype),
         "brick_bytes": _integer_bytes(header) * prod(header.bricks.edges),
         "lowres_bytes": 8 * lowres,
         "multiply_adds": lowres * network_weights(header.layers, header.width),
     }
+
+
+def _item_bytes(dtype: str) -> int:
+    """Of a value of a type that `header_checks` knows; NumPy would have to be imported to be asked."""
+    return int(dtype.strip("abcdefghijklmnopqrstuvwxyz")) // 8
 
 
 def _integer_bytes(header: Header) -> int:
