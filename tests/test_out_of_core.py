@@ -18,12 +18,12 @@ from hypothesis import strategies as st
 
 import inrcodec
 from inrcodec import Volume
-from inrcodec.encoder import facts, fit_groups, lowres, planner, upsampled
+from inrcodec.encoder import facts, first_pass, fit_groups, lowres, planner, upsampled
 from inrcodec.encoder.fit.loop import FitSettings, FittedTiles
 from inrcodec.encoder.options import EncodeOptions
 from inrcodec.encoder.outcome import Outcome
 from inrcodec.encoder.tasks import AHEAD, Threads, silent
-from inrcodec.errors import InrvError, MissingExtra, TargetNotReached
+from inrcodec.errors import InputError, InrvError, MissingExtra, TargetNotReached
 from inrcodec.format import spool
 from inrcodec.format.digest import digest_of
 from inrcodec.format.sections import Sections
@@ -161,6 +161,18 @@ def test_slabs_are_down_sampled_as_the_whole(depth, factor, thickness, threads):
 
         found = resample.down(within, volume.shape, factors, part=part, threads=threads)
         assert found.tobytes() == whole[part].tobytes()
+
+
+@pytest.mark.parametrize(("dtype", "wrong"), [("float32", np.nan), ("int64", 2**60)])
+def test_the_first_look_at_values_is_in_parts(tmp_path, monkeypatch, dtype, wrong):
+    monkeypatch.setattr(first_pass, "PART", 3 * 27 * 30)
+    array, elsewhere = ramp().astype(dtype), Elsewhere()
+    volume = volume_of(on_disk(array, tmp_path))
+    found = first_pass.value_range(volume, elsewhere)
+    assert found == Range.of(volume_of(array)) == volume.value_range and elsewhere.parts == 7
+    array[17, 3, 3] = wrong
+    with pytest.raises(InputError, match=r"NaN|2\^53"):
+        first_pass.value_range(volume_of(on_disk(array, tmp_path)), elsewhere)
 
 
 # --- groups of tiles

@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
+from typing import TYPE_CHECKING
 
-from inrcodec.encoder import admission, forecast
+from inrcodec.encoder import admission, first_pass, forecast
 from inrcodec.encoder.forecast import Sample
 from inrcodec.encoder.options import ResolvedOptions
 from inrcodec.errors import CorruptFile, InputError
@@ -21,6 +22,9 @@ from inrcodec.volume import metrics, modality
 from inrcodec.volume.bricks import Bricks
 from inrcodec.volume.value_range import Range
 from inrcodec.volume.volume import Volume
+
+if TYPE_CHECKING:
+    from inrcodec.encoder.options import Tasks
 
 ONE_BRICK = 1 << 26  # voxels of a volume that is one brick of networks: 256 slices of 512 x 512
 LARGEST_BRICK = 1 << 29  # voxels of a brick of networks, whose source is in memory while it is compared
@@ -38,16 +42,16 @@ class Facts:
     @classmethod
     def admitted(cls, volume: Volume, stated: str | None, options: ResolvedOptions) -> Facts:
         """Facts of what is coded of a volume; errors are those of `of` and of `admission.admitted`."""
-        facts = cls.of(admission.admitted(volume, stated, options), stated)
+        facts = cls.of(admission.admitted(volume, stated, options), stated, options.tasks)
         extent = float(facts.span.high - facts.span.low) * abs(facts.volume.rescale[0])
         said = admission.bound_notices(extent, options.max_error)
         return replace(facts, notices=(*facts.notices, *said))
 
     @classmethod
-    def of(cls, volume: Volume, stated: str | None = None) -> Facts:
+    def of(cls, volume: Volume, stated: str | None = None, tasks: Tasks | None = None) -> Facts:
         """Facts of a volume; ``stated`` is the modality, as `modality.parse_modality` returns it."""
         refuse_unstorable(volume)
-        span = volume.value_range
+        span = first_pass.value_range(volume, tasks)
         known, notices = modality.with_modality(volume, stated)
         return cls(known, span, tuple(notices))
 

@@ -5,7 +5,7 @@ In: an array.  Out: the same, or an `InputError`.  Invariant: what passes is hel
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -82,6 +82,10 @@ class ValueCheck:
             self.bad += plane.size - int(np.count_nonzero(np.isfinite(plane)))
         elif self.needed:
             self.ends += [int(plane.min()), int(plane.max())]
+
+    def __add__(self, other: ValueCheck) -> ValueCheck:
+        """Of the values of both."""
+        return replace(self, bad=self.bad + other.bad, ends=self.ends + other.ends)
 
     def finish(self) -> None:
         """Say what is wrong; raises `InputError`."""

@@ -5,16 +5,18 @@ Invariant: exactly invertible for every integer that float64 holds; padding neve
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import reduce
 from math import isfinite
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from inrcodec.errors import InputError
 from inrcodec.volume.arrays import Array
-from inrcodec.volume.checks import value_check
+from inrcodec.volume.checks import ValueCheck, value_check
 
 if TYPE_CHECKING:
     from inrcodec.volume.volume import Volume
@@ -28,6 +30,27 @@ HEADROOM = 1.25  # upper end of a model's window over the 99.9th percentile, fro
 NARROWEST = 0.02  # of [-1, 1]: a narrower window would be that of background alone
 WINDOW_SLICES = 32  # slices, evenly spread, that a model's window is measured on
 NARROWEST_WINDOW = 1e-6  # of a model, relative to the larger magnitude of its ends
+
+
+class Ends(NamedTuple):
+    """What a look at some values of a volume found."""
+
+    lows: list[float]  # smallest values without the padding, such as those of slices
+    highs: list[float]
+    check: ValueCheck | None  # where the type needs one
+
+
+def ends_of(planes: Iterable[Array], padding: float | None, check: ValueCheck | None) -> Ends:
+    """The ends of each slice; `check` looks at all values, too."""
+    lows, highs = [], []
+    for plane in planes:
+        if check is not None:
+            check.add(plane)
+        valid = plane if padding is None else plane[plane != padding]
+        if valid.size:
+            lows.append(valid.min().item())
+            highs.append(valid.max().item())
+    return Ends(lows, highs, check)
 
 
 @dataclass(frozen=True)
@@ -49,19 +72,23 @@ class Range:
             The values span more than float64 can scale to [-1, 1], or less; those of a `LazyArray`, which
             are looked at here first, are NaN, infinite or beyond ±2^53.
         """
+        return cls.of_parts(
+            [ends_of(volume.array, volume.padding, value_check(volume.array))], volume.padding
+        )
+
+    @classmethod
+    def of_parts(cls, parts: Iterable[Ends], padding: float | None) -> Range:
+        """The range of a volume whose parts were looked at, in any order; errors are those of `of`."""
         lows, highs = [], []
-        check = value_check(volume.array)
-        for plane in volume.array:
-            if check is not None:
-                check.add(plane)
-            valid = plane if volume.padding is None else plane[plane != volume.padding]
-            if valid.size:
-                lows.append(valid.min().item())
-                highs.append(valid.max().item())
-        if check is not None:
-            check.finish()
+        checks: list[ValueCheck] = []
+        for part in parts:
+            lows += part.lows
+            highs += part.highs
+            checks += [] if part.check is None else [part.check]
+        if checks:
+            reduce(ValueCheck.__add__, checks).finish()
         if not lows:  # nothing but padding
-            return cls(float(volume.padding or 0), float(volume.padding or 0))
+            return cls(float(padding or 0), float(padding or 0))
         low, high = float(min(lows)), float(max(highs))
         span = high - low
         if not np.isfinite(span) or (span and not np.isfinite(2 / span)):
