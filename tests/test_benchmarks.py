@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
 import house  # noqa: E402
+import out_of_core  # noqa: E402
 import paper  # noqa: E402
 import rows  # noqa: E402
 import scale  # noqa: E402
@@ -26,7 +27,7 @@ HEAD = ROOT / "tests" / "data" / "vhf-head.nii.gz"
 CROP = "4:12,170:218,200:248"
 
 
-@pytest.mark.parametrize("main", [paper.main, rows.main, scale.main])
+@pytest.mark.parametrize("main", [paper.main, rows.main, scale.main, out_of_core.main])
 def test_a_missing_volume_is_said_and_skipped(main, tmp_path, capsys):
     main([str(tmp_path / "nowhere"), "--out", str(tmp_path)])
     assert "skipped" in capsys.readouterr().out and list(tmp_path.iterdir()) == []
@@ -68,6 +69,18 @@ def test_figures_of_a_house(tmp_path):
     assert lines[3] == "longest files: 5 p.a" and lines[4] == "longest functions: 2 p.a.f"
     assert lines[5] == "files that name the option 'size': 2 (p.a, p.room.b)"
     assert lines[6] == "files that name the option 'focus': 0 ()"
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks at processes by /proc")
+def test_a_volume_that_is_tiled_comes_back_from_each_way(tmp_path, capsys):
+    words = ["--edge", "40", "--jobs", "1", "--only", "lossless", "--kills", "0", "--folder", str(tmp_path)]
+    out_of_core.main([str(HEAD), *words, "--out", str(tmp_path)])
+    found = json.loads((tmp_path / "out-of-core.json").read_text())
+    assert [row["run"] for row in found["runs"]] == ["encode lossless", "decode lossless"]
+    assert all(row["equal"] and row["driver_MiB"] > 10 for row in found["runs"])
+    assert "NOT" not in capsys.readouterr().out and [p.name for p in tmp_path.iterdir()] == [
+        "out-of-core.json"
+    ]
 
 
 def test_live_tensors_are_counted_at_their_peak():
