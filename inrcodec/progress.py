@@ -34,14 +34,18 @@ def shares(progress: Progress | None, stage: str, weights: Sequence[int]) -> Cal
         return lambda part: None
     whole, lock = sum(weights), Lock()
     begun: dict[int, float] = {}
+    over: set[int] = set()
     ended = 0
 
     def report(part: int, fraction: float) -> None:
         nonlocal ended
         with lock:
+            if part in over:  # some say twice that they are done
+                return
             begun[part] = fraction * weights[part]
             if fraction >= 1:
                 ended += weights[part]
+                over.add(part)
                 del begun[part]
             progress(stage, (ended + sum(begun.values())) / whole)
 

@@ -453,6 +453,14 @@ def test_parts_that_are_done_side_by_side_report_one_at_a_time():
     assert None not in seen and seen == sorted(seen) and seen[-1] == 1.0
 
 
+def test_a_part_that_says_twice_that_it_is_done_counts_once():
+    seen = []
+    report = shares(lambda _, share: seen.append(share), "fit", [1, 3])
+    for part, share in ((1, 1.0), (1, 1.0), (0, 0.5), (0, 1.0), (0, 1.0)):
+        report(part)(share)
+    assert seen == [0.75, 0.875, 1.0]
+
+
 @pytest.mark.parametrize("shape", [(9, 16, 16), (9, 9, 9), (17, 10, 33), (8, 8, 12)])
 @pytest.mark.parametrize("options", [{"lossless": True}, {"max_error": 5}])
 def test_a_brick_at_an_end_may_be_too_thin_for_some_halvings(shape, options):
