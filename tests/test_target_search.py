@@ -13,6 +13,7 @@ from inrcodec.encoder import bounded, fitted, forecast, measure, planner, target
 from inrcodec.encoder.facts import Facts
 from inrcodec.encoder.options import EncodeOptions
 from inrcodec.errors import FitFailed, TargetNotReached
+from inrcodec.format.sections import SHORT, index_of
 from inrcodec.volume.volume import Volume
 
 DEEP = (80, 24, 24)  # more slices than a refinement's forecast looks at
@@ -148,3 +149,13 @@ def test_another_size_is_another_plan_on_the_same_low_res_volume(facts):
     other = planner.resized(first, 2_000)
     assert other.lowres is first.lowres and other.size == 2_000 and first.size is None
     assert other.budget == 2_000 - other.overhead
+
+
+@pytest.mark.parametrize("size", [60_000, 66_000, 66_100, 100_000])
+def test_weights_that_fill_the_budget_keep_to_the_size(facts, size):
+    plan = planner.resized(planner.make(facts, options(psnr=None, width=20, tiles=(4, 3, 3))), size)
+    count = len(plan.networks.tiles)
+    each = [bytes(plan.budget // count)] * (count - 1)
+    each.append(bytes(plan.budget - sum(map(len, each))))
+    weights = {"INDX": index_of("WGHT", each), "WGHT": b"".join(each)}
+    assert plan.overhead + sum(map(len, weights.values())) - SHORT.size * count <= size

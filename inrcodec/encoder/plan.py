@@ -87,23 +87,34 @@ class Plan:
 
     @cached_property
     def overhead(self) -> int:
-        """Bytes of the file but for the weights, with as long a header as its quality can make it."""
+        """Bytes of the file but for the weights, where they are few: their index then has no checksums.
+
+        The header is as long as its quality can make it.
+        """
         longest = replace(self.header, psnr=0.1, peak=0.1, max_error=0.1, digest=bytes([1] * 16))
         if self.header.sr != LANCZOS:
             longest = replace(longest, psnr_lanczos=0.1, sr_noise=NOISE_STEPS)
-        index = bytes(4 * prod(self.networks.parts))
+        index = bytes(self._index_size(0))
         sections = {"HEAD": longest.to_bytes(), **self.masks, "INDX": index, "WGHT": b""}
         return container.size(list(sections.items()))
 
     @property
     def budget(self) -> int | None:
         """Bytes for the weights of all tiles, where a size is requested."""
-        return None if self.size is None else self.size - self.overhead
+        if self.size is None:
+            return None
+        most = self.size - self.overhead
+        return most - self._index_size(most) + self._index_size(0)
+
+    def _index_size(self, weights: int) -> int:
+        """Bytes of the index of so many bytes of weights."""
+        return container.index_size(prod(self.networks.parts), weights)
 
     @property
     def predicted_least(self) -> int:
         """Bytes of the file with these networks, estimated before the fit."""
-        return self.overhead + self.networks.bytes
+        weights = self.networks.bytes
+        return self.overhead + weights + self._index_size(weights) - self._index_size(0)
 
     @property
     def predicted(self) -> int:

@@ -116,6 +116,11 @@ def file_size(lengths: Mapping[str, int]) -> int:
     return table_size(len(lengths)) + sum(lengths.values())
 
 
+def index_size(count: int, weights: int) -> int:
+    """Bytes of the section INDX of so many chunks, which come to so many bytes of weights."""
+    return count * row_of("INDX", {"WGHT": weights}).size
+
+
 def table_size(count: int) -> int:
     """Bytes in front of the first body of ``count`` sections."""
     return PREFIX.size + ENTRY.size * count + CHECK.size
