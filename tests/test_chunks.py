@@ -119,6 +119,17 @@ def test_few_decoded_masks_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
         assert len(found._kept) <= 9  # the bricks of a slice
 
 
+def test_the_index_of_masks_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    read, seen = Sections.chunks, []
+    monkeypatch.setattr(Sections, "chunks", lambda self, name: (seen.append(name), read(self, name))[1])
+    array, grid = np.zeros(SHAPE, np.int16), Bricks(SHAPE, (2, 4, 4))
+    header = replace(PLAIN, shape=SHAPE, brick=grid.edges, padding=0.0)
+    found = Padding(header, Sections(padding.encode_all(array, 0.0, grid)))
+    for z in range(SHAPE[0]):
+        found.part(z, slice(0, 9), slice(0, 10))
+    assert seen == ["PADM"]
+
+
 def test_a_single_mask_is_not_empty() -> None:
     with pytest.raises(CorruptFile, match="empty"):
         Padding(FULL, Sections({"PADM": b""})).part(0, slice(0, 1), slice(0, 1))

@@ -7,6 +7,7 @@ Invariant: only the bricks that a slice's part meets are read and decoded.
 from __future__ import annotations
 
 from collections import OrderedDict
+from functools import cached_property
 from threading import Lock
 
 import numpy as np
@@ -14,7 +15,7 @@ import numpy as np
 from inrcodec.entropy.padding import Planes, decode_bits, encode_bits
 from inrcodec.errors import CorruptFile
 from inrcodec.format.header import Header
-from inrcodec.format.sections import CHUNKED, Sections, index_of
+from inrcodec.format.sections import CHUNKED, Chunk, Sections, index_of
 from inrcodec.layers.cache import forgets_after_fork
 from inrcodec.volume.arrays import Array, Bool
 from inrcodec.volume.box import Box
@@ -36,7 +37,7 @@ class Padding:
     def forget(self) -> None:
         """Begin anew, with a lock that nobody holds."""
         self._kept: OrderedDict[int, Planes | None] = OrderedDict()
-        self._lock = Lock()
+        self._lock, self._held = Lock(), 0  # bytes of what is kept
 
     @classmethod
     def of(cls, header: Header, sections: Sections) -> Padding | None:
@@ -65,8 +66,12 @@ class Padding:
         """Bytes of the sections that the padding of a box is read from."""
         if len(self._bricks) == 1:
             return self._sections.lengths[SECTION]
-        chunks = self._sections.chunks(SECTION)
-        return self._sections.bytes_needed(SECTION, [chunks[k] for k in self._bricks.meeting(box)])
+        return self._sections.bytes_needed(SECTION, [self._chunks[k] for k in self._bricks.meeting(box)])
+
+    @cached_property
+    def _chunks(self) -> list[Chunk]:
+        """The masks of all bricks, where there are several."""
+        return self._sections.chunks(SECTION)
 
     def _planes(self, index: int) -> Planes | None:
         with self._lock:  # decoded once, whoever is first
@@ -75,9 +80,10 @@ class Padding:
                 return self._kept[index]
             body, shape = self._body(index), self._bricks[index].shape
             planes = self._kept[index] = decode_bits(body, shape) if body else None
+            self._held += _bytes(planes)
             layer = self._bricks.counts[1] * self._bricks.counts[2]
-            while len(self._kept) > layer and sum(p.rows.nbytes for p in self._kept.values() if p) > KEPT:
-                self._kept.popitem(last=False)
+            while len(self._kept) > layer and self._held > KEPT:
+                self._held -= _bytes(self._kept.popitem(last=False)[1])
             return planes
 
     def _body(self, index: int) -> bytes:
@@ -86,8 +92,12 @@ class Padding:
             if not body:
                 raise CorruptFile("padding mask is empty", value=0)
             return body
-        (body,) = self._sections.bodies(SECTION, [self._sections.chunks(SECTION)[index]])
+        (body,) = self._sections.bodies(SECTION, [self._chunks[index]])
         return body
+
+
+def _bytes(planes: Planes | None) -> int:
+    return 0 if planes is None else planes.rows.nbytes
 
 
 def encode(array: Array, padding: float | None) -> bytes:
