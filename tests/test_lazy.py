@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 import inrcodec
 from inrcodec.errors import InputError
-from inrcodec.volume.lazy import LazyArray, RawArray
+from inrcodec.volume import lazy
+from inrcodec.volume.lazy import Changed, LazyArray, RawArray
 from inrcodec.volume.padding import confirm_padding, find_padding, padding_masks
 from inrcodec.volume.value_range import Range
 from inrcodec.volume.volume import Volume
@@ -107,6 +108,27 @@ def test_planes_in_between_are_not_read():
     for _ in lazy:
         assert len(lazy.boxes) <= 10
     assert len(lazy.boxes) == 10  # planes that are stored together are read together
+
+
+def test_chunks_that_are_large_are_read_in_parts(monkeypatch):
+    monkeypatch.setattr(lazy, "TOGETHER", 2 * values()[0].nbytes)
+    array = Chunked(values(), thickness=5)
+    assert np.array_equal(np.stack(list(array)), values())
+    assert max(box.shape[0] for box in array.boxes) == 2
+
+
+def test_what_is_changed_is_passed_over_as_its_source_is():
+    class InOrder(Chunked):
+        def __iter__(self):
+            yield from self.array
+
+    def by_index(planes, first):
+        return planes + np.arange(first, first + len(planes), dtype=np.int16)[:, None, None]
+
+    source = InOrder(values())
+    planes = list(Changed(source, source.dtype, by_index))
+    assert not source.boxes
+    assert np.array_equal(np.stack(planes), by_index(values(), 0))
 
 
 def test_a_part_is_one_too(pair):

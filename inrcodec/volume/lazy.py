@@ -26,6 +26,7 @@ SPARSE = (
     8  # times the bytes that are needed of a plane: up to it, it is faster to read it in one go than by rows
 )
 SMALL = 1 << 16  # bytes that are read in one go however few of them are needed
+TOGETHER = 1 << 28  # bytes of planes that are read in one go because they are stored together, at most
 
 
 class LazyArray(ABC):
@@ -40,6 +41,7 @@ class LazyArray(ABC):
     dtype : of the values that are read; native byte order.
     name : of the source, for messages.
     thickness : planes, from the first on, that are stored together: one takes as long to read as all of them.
+        Where they are more than `TOGETHER`, fewer are read at a time, though each takes as long.
     """
 
     ndim: ClassVar[int] = 3
@@ -48,7 +50,8 @@ class LazyArray(ABC):
         self, shape: Shape, dtype: np.dtype[Any], name: str = "the array", thickness: int = 1
     ) -> None:
         self.shape, self.dtype = shape, dtype.newbyteorder("=")
-        self.name, self.thickness = name, thickness
+        plane = shape[1] * shape[2] * dtype.itemsize
+        self.name, self.thickness = name, max(1, min(thickness, TOGETHER // max(1, plane)))
 
     @abstractmethod
     def read(self, box: Box) -> Array:
@@ -149,6 +152,10 @@ class Changed(LazyArray):
     def read(self, box: Box) -> Array:
         """As `LazyArray.read`."""
         return self.change(self.source.read(box), box.low[0])
+
+    def __iter__(self) -> Iterator[Array]:
+        for z, plane in enumerate(self.source):  # which may know a faster way than plane by plane
+            yield self.change(plane[np.newaxis], z)[0]
 
 
 class RawArray(LazyArray):
