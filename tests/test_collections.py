@@ -372,8 +372,8 @@ def test_a_run_that_dies_at_any_moment_is_continued(tree, out, place, earlier, t
         append(self, row)
         die("before the name")
 
-    def published(task, manifest):
-        publish(task, manifest)
+    def published(task):
+        publish(task)
         die("after it")
 
     with monkeypatch.context() as patch:

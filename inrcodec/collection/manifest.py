@@ -22,6 +22,7 @@ if sys.platform != "win32":
 
 VERSION = 1
 NAME = "inrcodec-manifest.jsonl"
+_BINARY = getattr(os, "O_BINARY", 0)  # Windows would write two bytes for the end of a line
 Row: TypeAlias = dict[str, Any]
 
 _TYPES: dict[str, type | tuple[type, ...]] = {
@@ -97,7 +98,7 @@ def opened(path: Path) -> Iterator[Manifest]:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
+        handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | _BINARY, 0o666)
     except OSError as error:
         raise WriteError.of_system(error, str(path)) from error
     try:

@@ -148,7 +148,7 @@ def _done_before(task: Task, manifest: Manifest) -> Row | None:
                 _discard(task)
             return row
         if _holds(task.staged, row):
-            _publish(task, manifest)
+            _publish(task)
             return row
     return None
 
@@ -181,7 +181,7 @@ def _keep(task: Task, row: Row, manifest: Manifest | None, summary: Summary) -> 
     if manifest is not None and not row["exit_code"]:
         manifest.append(row)
         try:
-            _publish(task, manifest)
+            _publish(task)
         except OSError as error:
             row |= failure(WriteError.of_system(error, str(task.target)))
     if row["exit_code"]:
@@ -200,7 +200,7 @@ def _is_known(row: Row, manifest: Manifest) -> bool:
     return before | {"seconds": None} == row | {"manifest": before.get("manifest"), "seconds": None}
 
 
-def _publish(task: Task, manifest: Manifest) -> None:
+def _publish(task: Task) -> None:
     """Put the output in its place; a folder that is there was found to be the one that was written."""
     if not task.folder:
         os.replace(task.staged, task.target)
