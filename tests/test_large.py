@@ -292,6 +292,17 @@ def test_options_are_refused_as_ever(tmp_path, late):
     assert io.read(path, slices=slice(2, 5)).shape == (3, 10, 11)
 
 
+def test_sides_below_zero_are_refused(tmp_path, late):
+    path = tmp_path / "volume.npy"
+    with path.open("wb") as stream:
+        header = {"descr": "<i2", "fortran_order": False, "shape": (-3, -3, 110)}
+        np.lib.format.write_array_header_1_0(stream, header)
+        stream.write(SCAN.tobytes())
+    late()
+    with pytest.raises(InputError, match="not a valid NumPy file"):
+        io.read(path)
+
+
 def test_a_header_that_says_more_than_the_file_holds_is_refused(tmp_path, late):
     path = tmp_path / "volume.npy"
     with path.open("wb") as stream:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import inrcodec
-from inrcodec.errors import UsageError
+from inrcodec.errors import LimitExceeded, UsageError
 from inrcodec.file import InrvFile, resampling, sampling
 from inrcodec.volume.affine import coarser
 
@@ -213,6 +213,11 @@ def test_a_spacing_keeps_the_place(smooth: tuple[np.ndarray, InrvFile]) -> None:
     for mine, other in zip(corners, others, strict=True):
         assert np.allclose(file.affine @ mine, found.affine @ other)
     assert file.resample(100.0).shape == (1, 1, 1)
+
+
+def test_a_grid_that_no_machine_holds_is_refused(smooth: tuple[np.ndarray, InrvFile]) -> None:
+    with pytest.raises(LimitExceeded, match="GiB"):
+        smooth[1].resample(1e-5)
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from inrcodec.format.header import Header
 from inrcodec.parallel import mapped, thread_count
 from inrcodec.progress import Progress
 from inrcodec.volume.affine import Grid, checked_affine, coarser, moved, spacing_of
-from inrcodec.volume.arrays import Array, Bool, Float, Ints
+from inrcodec.volume.arrays import Array, Bool, Float, Ints, empty
 from inrcodec.volume.box import Box
 from inrcodec.volume.bricks import USUAL, Bricks
 from inrcodec.volume.description import facts_of_any_grid
@@ -87,7 +87,7 @@ class Resampling:
 
     def volume(self, progress: Progress | None = None) -> Volume:
         """The volume of the grid."""
-        out = np.empty(self.grid.shape, self.dtype)
+        out = empty(self.grid.shape, self.dtype)
         out[...] = self._stored(np.array([self.outside]))
         whole = Box((0, 0, 0), self.grid.shape)
         if self.samples.order is None:

@@ -147,7 +147,8 @@ def _header_of(path: Path) -> _Header | None:
     with suppress(Exception), _array_of(path) as stream:
         read = _HEADERS[np.lib.format.read_magic(stream)]
         shape, fortran, dtype = read(stream)
-        return None if dtype.hasobject else _Header(shape, fortran, dtype, stream.tell())
+        wrong = dtype.hasobject or min(shape, default=0) < 0
+        return None if wrong else _Header(shape, fortran, dtype, stream.tell())
     return None
 
 
