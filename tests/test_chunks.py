@@ -18,6 +18,7 @@ from inrcodec.file import InrvFile
 from inrcodec.format import container, limits, sections
 from inrcodec.format.digest import Digest, combined, digest_of, of_brick
 from inrcodec.format.sections import CHUNKED, WHOLE, Sections, index_of
+from inrcodec.format.spool import Spool
 from inrcodec.layers import padding
 from inrcodec.layers.padding import Padding
 from inrcodec.volume import arrays
@@ -61,6 +62,17 @@ def test_a_damaged_chunk_is_seen_and_the_others_are_served() -> None:
     assert made.bodies("LATT", [first, third]) == [b"one", b"three"]
     with pytest.raises(CorruptFile, match="chunk of section LATT has a wrong checksum"):
         made.bodies("LATT", [second])
+
+
+def test_a_chunk_has_a_ceiling_in_both_directions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "SECTION", 4)
+    long = Sections({"LATT": b"onethree", "LIDX": index_of("LATT", [b"one", b"three"])})
+    with pytest.raises(LimitExceeded, match="length of a chunk is 5"):
+        long.chunks("LATT")
+    spool = Spool(2)
+    spool.add([b"one", b"four"])
+    with pytest.raises(LimitExceeded, match="choose smaller bricks"):
+        spool.add([b"one", b"three"])
 
 
 # --- tiles

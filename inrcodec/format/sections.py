@@ -13,6 +13,7 @@ from typing import NamedTuple
 from zlib import crc32
 
 from inrcodec.errors import CorruptFile, UsageError
+from inrcodec.format import limits
 from inrcodec.format.source import ByteSource
 
 CHUNKED = {"PADM": "PIDX", "WGHT": "INDX", "LATT": "LIDX"}
@@ -142,6 +143,8 @@ class Sections(Mapping[str, bytes]):
         ------
         CorruptFile
             The index does not name every byte exactly once.
+        LimitExceeded
+            A chunk is longer than the format allows.
         """
         index = CHUNKED[name]
         if index not in self or name not in self:
@@ -152,6 +155,7 @@ class Sections(Mapping[str, bytes]):
         if len(self[index]) % row.size:
             raise self._damaged(f"section {index} has {len(self[index])} bytes, no whole rows", index)
         rows = [(n, *crc) for n, *crc in row.iter_unpack(self[index])]
+        limits.check("length of a chunk", max((n for n, *_ in rows), default=0), limits.SECTION)
         ends = list(accumulate(n for n, *_ in rows))
         if (ends[-1] if ends else 0) != length:
             raise self._damaged(f"the index {index} and its section {name} differ in length", index)

@@ -14,6 +14,7 @@ from typing import IO
 from zlib import crc32
 
 from inrcodec.errors import WriteError
+from inrcodec.format import limits
 from inrcodec.format.sections import ROW
 
 IN_MEMORY = 1 << 20  # bytes of a step; there are some twenty
@@ -44,8 +45,11 @@ class Spool:
         ------
         WriteError
             The disk is full, or the folder cannot be written to.
+        LimitExceeded
+            A stream is longer than a chunk may be.
         """
         for file, rows, stream in zip(self._files, self._rows, streams, strict=True):
+            limits.check("length of a chunk", len(stream), limits.SECTION, "choose smaller bricks")
             start = rows[-1][0] + rows[-1][1] if rows else 0
             try:
                 file.seek(start)
