@@ -188,6 +188,29 @@ def test_a_folder_that_cannot_be_looked_into_fails_alone(tree, out, monkeypatch)
     assert "permission denied" in summary.failed[0]["error"]
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="no pipes with a name")
+def test_a_pipe_holds_nobody_up(tree, out):
+    os.mkfifo(tree / "pipe.npy")
+    os.mkfifo(tree / "pipe.inrv")
+    (tree / "linked.npy").symlink_to("pipe.npy")
+    (tree / "linked").symlink_to("pipe.npy")
+    assert len(encode(tree, out).done) == 3
+    summary = encode([tree / "pipe.npy", tree / "a.npy"], out)
+    assert len(summary.done) == 1
+    assert [row["exit_code"] for row in summary.failed] == [InputError.exit_code]
+    assert "not a regular file" in summary.failed[0]["error"]
+    assert len(inrcodec.verify_tree([tree / "pipe.inrv"]).failed) == 1
+
+
+def test_a_file_in_the_place_of_a_folder_fails_its_sources_alone(tree, out):
+    out.mkdir()
+    (out / "sub").write_bytes(b"precious")
+    summary = encode(tree, out)
+    assert names(summary) == {"a.npy": "a.inrv"}
+    assert {row["exit_code"] for row in summary.failed} == {WriteError.exit_code}
+    assert outputs(out).keys() == {"a.inrv", "sub"} and (out / "sub").read_bytes() == b"precious"
+
+
 def test_a_tree_without_a_source_is_refused(tmp_path, out):
     (tmp_path / "tree").mkdir()
     (tmp_path / "tree" / "readme").write_text("nothing")
@@ -510,6 +533,14 @@ def test_a_damaged_or_foreign_manifest_is_refused_and_kept(tree, out, line, erro
     assert (out / NAME).read_bytes() == before
 
 
+@pytest.mark.parametrize("content", [b"notes that end without a line's end", b"notes\nand more", b'{"a": 1}'])
+def test_a_file_that_is_no_manifest_is_never_cut(tree, out, tmp_path, content):
+    (tmp_path / "notes.txt").write_bytes(content)
+    with pytest.raises(CorruptFile):
+        encode(tree, out, manifest=tmp_path / "notes.txt")
+    assert (tmp_path / "notes.txt").read_bytes() == content
+
+
 def test_one_run_at_a_time_writes_a_manifest(tree, out, tmp_path):
     code = inrcodec.collection.tasks.api.encode_file
     with pytest.MonkeyPatch.context() as patch:
@@ -537,6 +568,7 @@ def test_a_full_disk_ends_the_run_and_leaves_the_manifest_as_it_was(tree, out, m
     with pytest.raises(WriteError, match="no space left"):
         encode(tree, out)
     assert (out / NAME).read_bytes() == before
+    assert {path.name for path in out.rglob("*") if path.is_file()} == {NAME, "a.inrv"}
 
 
 def test_rows_of_a_manifest_name_no_file_to_touch(tree, out):

@@ -24,6 +24,8 @@ VERSION = 1
 NAME = "inrcodec-manifest.jsonl"
 _BINARY = getattr(os, "O_BINARY", 0)  # Windows would write two bytes for the end of a line
 Row: TypeAlias = dict[str, Any]
+_BEGIN = b'{"manifest": '
+_REMEDY = "repair it, or move it away and everything is done again"
 
 _TYPES: dict[str, type | tuple[type, ...]] = {
     "command": str,
@@ -57,10 +59,14 @@ class Manifest:
     def _read(self) -> None:
         with self.path.open("rb") as stream:
             for number, line in enumerate(stream, 1):
+                place = f"line {number} of the manifest {self.path}"
                 if not line.endswith(b"\n"):
+                    if not line.startswith(_BEGIN) and not _BEGIN.startswith(line):  # what else is never cut
+                        cause = f"{place} is not of a manifest"
+                        raise CorruptFile(cause, value=line[:80], remedy=_REMEDY)
                     self.torn = len(line)
                     break
-                row: Row = _row(line, f"line {number} of the manifest {self.path}")
+                row: Row = _row(line, place)
                 self.rows[row["command"], row["output"]] = row
                 self._size += len(line)
         if self.torn:
@@ -92,7 +98,7 @@ def opened(path: Path) -> Iterator[Manifest]:
     WriteError
         It cannot be written, or another process writes to it.
     CorruptFile
-        A line is not a row.
+        A line is not a row, nor the beginning of one at the end.
     UnsupportedFile
         It is of another version.
     """
@@ -114,13 +120,12 @@ def opened(path: Path) -> Iterator[Manifest]:
 
 
 def _row(line: bytes, place: str) -> Row:
-    remedy = "repair it, or move it away and everything is done again"
     try:
         row = json.loads(line)
     except (ValueError, RecursionError) as error:
-        raise CorruptFile(f"{place} is damaged", value=line[:80], remedy=remedy) from error
+        raise CorruptFile(f"{place} is damaged", value=line[:80], remedy=_REMEDY) from error
     if not isinstance(row, dict) or "manifest" not in row:
-        raise CorruptFile(f"{place} is not of a manifest", value=line[:80], remedy=remedy)
+        raise CorruptFile(f"{place} is not of a manifest", value=line[:80], remedy=_REMEDY)
     if row["manifest"] != VERSION:
         raise UnsupportedFile(
             f"{place} is of version {row['manifest']!r:.20}, this is for version {VERSION}: "
@@ -129,5 +134,5 @@ def _row(line: bytes, place: str) -> Row:
         )
     for name, kind in _TYPES.items():
         if not isinstance(row.get(name), kind):
-            raise CorruptFile(f"{place} has no valid {name!r}", value=row.get(name), remedy=remedy)
+            raise CorruptFile(f"{place} has no valid {name!r}", value=row.get(name), remedy=_REMEDY)
     return row

@@ -179,7 +179,11 @@ def _refusal(task: Task, manifest: Manifest, force: bool) -> WriteError | None:
 def _keep(task: Task, row: Row, manifest: Manifest | None, summary: Summary) -> None:
     """Keep a row, then give the output its name."""
     if manifest is not None and not row["exit_code"]:
-        manifest.append(row)
+        try:
+            manifest.append(row)
+        except WriteError:
+            _discard(task)
+            raise
         try:
             _publish(task)
         except OSError as error:
@@ -218,10 +222,11 @@ def _discard(task: Task) -> None:
     if not task.output:
         return
     clear(task.staged)
-    if not task.staged.is_dir():
-        task.staged.unlink(missing_ok=True)
-    else:
+    if task.staged.is_dir():
         shutil.rmtree(task.staged, ignore_errors=True)
+    else:
+        with suppress(OSError):  # such as a file in the place of its folder
+            task.staged.unlink()
 
 
 def _prune(tasks: Sequence[Task]) -> None:

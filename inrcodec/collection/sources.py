@@ -95,7 +95,12 @@ def _listed(
         for path in map(Path, tree):
             name = _name_in_list(path)
             searched = path.is_dir() and io.format_of(path) is None
-            found += _walk(path, name, out, within, notices) if searched else [at(path, name)]
+            if searched:
+                found += _walk(path, name, out, within, notices)
+            elif path.exists() and not path.is_file() and not path.is_dir():
+                found.append(Source(name, path, (path,), name))  # a pipe, of which nothing is read
+            else:
+                found.append(at(path, name))
     if not found:
         raise InputError(f"nothing to do in {tree}: no source is there", value=str(tree))
     return Listing(tuple(_named_apart(found, notices)), tuple(notices))
@@ -123,7 +128,7 @@ def _walk(
         left_out = {*linked, *within_out, *whole}
         folders[:] = [folder for folder, path in shown.items() if path not in left_out]
         paths = [Path(parent, name) for name in sorted(names) if not name.startswith(".")]
-        yield from within(here, [p for p in paths if p.is_file() or p.is_symlink()] + whole, name)
+        yield from within(here, [p for p in paths if p.is_file() or not p.exists()] + whole, name)
     for error in failed:
         path = Path(error.filename)
         name = _posix(prefix, *path.relative_to(root).parts)

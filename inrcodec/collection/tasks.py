@@ -6,8 +6,10 @@ Invariant: no error leaves a task, and its output lies whole under a name of its
 
 from __future__ import annotations
 
+import errno
 import math
 import os
+import stat
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -85,8 +87,9 @@ def run(task: Task) -> Row:
     try:
         if source.error:
             raise IncompleteSeries(source.error) if task.command == "encode" else InputError(source.error)
+        stamp = stamp_of(source.files)
         if task.command != "verify":
-            row["source_stamp"] = stamp_of(source.files)
+            row["source_stamp"] = stamp
             row |= {"source_bytes": sum(map(os.path.getsize, source.files))}
             row["source_digest"] = digest_of(source.files)
         row |= _DO[task.command](task)
@@ -123,10 +126,15 @@ def files_of(path: Path) -> list[Path]:
 
 
 def stamp_of(files: Iterable[Path]) -> str:
-    """What tells in a moment that files have not been written since: names, sizes and times."""
+    """What tells in a moment that files have not been written since: names, sizes and times.
+
+    Raises `OSError` for pipes and devices: who reads them may wait for ever.
+    """
     digest = blake2b(digest_size=16)
     for file in files:
         about = file.stat()
+        if not stat.S_ISREG(about.st_mode) and not stat.S_ISDIR(about.st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(file))
         digest.update(f"{file.name}\0{about.st_size}\0{about.st_mtime_ns}\0".encode(errors="surrogateescape"))
     return digest.hexdigest()
 
