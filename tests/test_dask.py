@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 from types import SimpleNamespace
 
@@ -128,6 +129,27 @@ def test_an_array_of_dask_that_cannot_be_computed_is_refused(tmp_path, client):
     wrong = da.from_array(np.zeros((4, 8, 8), np.int16), chunks=4).map_blocks(np.linalg.inv, dtype=np.int16)
     with pytest.raises(InputError, match="Dask array"):
         inrcodec.dask.encode(wrong, tmp_path / "a.inrv", client, lossless=True)
+
+
+@pytest.mark.parametrize("change", [lambda block: block[:1], lambda block: block + 0.5])
+def test_blocks_that_are_not_what_the_array_says_are_refused(tmp_path, client, array, change):
+    blocks = da.from_array(array, chunks=(7, 40, 25))
+    wrong = blocks.map_blocks(change, dtype=array.dtype, chunks=blocks.chunks, meta=array[:0])
+    with pytest.raises(InputError, match="says"):
+        inrcodec.dask.encode(wrong, tmp_path / "a.inrv", client, lossless=True, brick=16)
+    assert not (tmp_path / "a.inrv").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX words")
+def test_a_script_that_starts_itself_again_is_told_why(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import inrcodec.dask\nimport numpy as np\n"
+        "inrcodec.dask.encode(np.zeros((2, 8, 8), np.int16), 'a.inrv', lossless=True)\n"
+    )
+    ended = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True)
+    last = ended.stderr.splitlines()[-1]
+    assert "UsageError" in last and "__main__" in last and not (tmp_path / "a.inrv").exists()
 
 
 def test_a_file_is_an_array_of_dask(tmp_path, client, array, blob):

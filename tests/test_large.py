@@ -443,3 +443,14 @@ def test_what_an_object_raises_is_told_by_its_type(late):
     late()
     with pytest.raises(InputError, match="Broken: the tape is torn"):
         io.read(Broken(SCAN))
+
+
+@pytest.mark.parametrize("change", [lambda part: part[:, :1], lambda part: part + 0.5], ids=["shape", "type"])
+def test_an_object_that_gives_something_else_than_it_says_is_refused(change, late):
+    class Wrong(Indexed):
+        def __getitem__(self, index):
+            return change(super().__getitem__(index))
+
+    late()
+    with pytest.raises(InputError, match="Wrong says"):
+        _ = io.read(Wrong(SCAN)).array[2:4]

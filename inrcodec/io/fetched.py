@@ -43,9 +43,18 @@ class FetchedArray(LazyArray):
         while start < y.stop:
             stop = min((start // self.rows + 1) * self.rows, y.stop)
             index = (*self.place, z, slice(start, stop), x)
-            out[:, start - y.start : stop - y.start] = fetched(self.source, index, self.name)
+            part = out[:, start - y.start : stop - y.start]
+            part[...] = as_told(fetched(self.source, index, self.name), part.shape, self.dtype, self.name)
             start = stop
         return out
+
+
+def as_told(part: Array, shape: tuple[int, ...], dtype: np.dtype[Any], name: str) -> Array:
+    """A part of an array, if it is what the array says of itself; else raises `InputError`."""
+    if part.shape != shape or part.dtype.newbyteorder("=") != dtype:
+        told, given = f"{dtype} of {shape}", f"{part.dtype} of {part.shape}"
+        raise InputError(f"{name} says {told} and gives {given}, correct its shape or type", value=part.shape)
+    return part
 
 
 def fetched(source: Any, index: Any = (), name: str = "") -> NDArray[Any]:

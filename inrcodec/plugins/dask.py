@@ -19,7 +19,7 @@ from inrcodec.parallel import thread_count
 from inrcodec.validate import MAX_THREADS, integer
 
 if TYPE_CHECKING:
-    from distributed import Client
+    from distributed import Client, LocalCluster
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -46,7 +46,8 @@ def cluster(jobs: int | None = None, scheduler: str | None = None) -> Iterator[C
     MissingExtra
         Dask or its distributed scheduler is not installed.
     UsageError
-        The number is not from 1 to 1,024; both are given, or the address is malformed.
+        The number is not from 1 to 1,024; both are given, or the address is malformed. A script starts
+        itself again in every process, for lack of ``if __name__ == "__main__":``.
     InputError
         No scheduler answers there.
     """
@@ -108,12 +109,19 @@ def _reach(scheduler: str) -> None:
 @contextmanager
 def _local(jobs: int) -> Iterator[Client]:
     """A cluster of processes that compute one task at a time; nothing is shown, and nothing logged."""
-    from distributed import Client, LocalCluster
+    from distributed import Client
+
+    with _silence("distributed"), _workers(jobs) as workers, Client(workers, set_as_default=False) as client:
+        yield client
+
+
+def _workers(jobs: int) -> LocalCluster:
+    """Processes that wait for a client."""
+    from distributed import LocalCluster
 
     threads = max(1, thread_count(None) // jobs)
-    with (
-        _silence("distributed"),
-        LocalCluster(
+    try:
+        return LocalCluster(
             n_workers=jobs,
             threads_per_worker=1,
             processes=True,
@@ -124,10 +132,10 @@ def _local(jobs: int) -> Iterator[Client]:
             local_directory=tempfile.gettempdir(),  # where Dask itself clears away what killed workers left
             env={THREADS: str(threads)},
             preload=[UNINTERRUPTED],
-        ) as workers,
-        Client(workers, set_as_default=False) as client,
-    ):
-        yield client
+        )
+    except RuntimeError as error:
+        remedy = "in a script, keep what it does behind 'if __name__ == \"__main__\":'"
+        raise UsageError(f"cannot start processes ({reason(error)}): {remedy}", value=jobs) from error
 
 
 @contextmanager

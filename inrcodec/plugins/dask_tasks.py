@@ -19,6 +19,7 @@ import numpy as np
 from inrcodec.encoder.tasks import AHEAD, Function, Reports, silent
 from inrcodec.errors import InputError, InrvError, reason
 from inrcodec.format.header import Header
+from inrcodec.io.fetched import as_told
 from inrcodec.plugins.dask import task_threads
 from inrcodec.volume.arrays import Array
 from inrcodec.volume.box import Box, Shape
@@ -43,19 +44,21 @@ class Blocks(LazyArray):
     client : whose workers compute it.
     """
 
+    NAME = "the Dask array"
+
     def __init__(self, blocks: da.Array, client: Client) -> None:
-        super().__init__(blocks.shape, blocks.dtype, "the array", thickness=blocks.chunks[0][0])
+        super().__init__(blocks.shape, blocks.dtype, self.NAME, thickness=blocks.chunks[0][0])
         self.blocks, self.client = blocks, client
 
     def read(self, box: Box) -> Array:
         """As `LazyArray.read`."""
         try:
             found: Array = self.future(box).result()
+            return as_told(found, box.shape, self.dtype, self.name)
         except InrvError:
             raise
         except Exception as error:  # of whatever the array is computed by
             raise InputError(f"cannot compute the Dask array: {reason(error)}", value=box) from error
-        return found
 
     def future(self, box: Box) -> Future[Array]:
         """The voxels of a box, on a worker."""
@@ -118,13 +121,13 @@ class _Part:
         import dask
 
         values: Any = self.array
-        box: Box | None = self.box
         if isinstance(self.array, Blocks):
-            values, box = self.array.future(self.box), None
+            values = self.array.future(self.box)
         elif not isinstance(self.array, LazyArray):
-            values, box = np.ascontiguousarray(self.array[self.box.slices]), None
+            values = np.ascontiguousarray(self.array[self.box.slices])
+        about = self.function, values, self.box, np.dtype(self.array.dtype), self.given
         with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 TB"}):  # a block is large
-            return self.client.submit(_run, self.function, values, box, self.given, pure=False)
+            return self.client.submit(_run, *about, pure=False)
 
     def result(self) -> Any:
         """What came of it; computed again where workers ended under it."""
@@ -150,9 +153,10 @@ class _Part:
         self.future.cancel()  # type: ignore[no-untyped-call]
 
 
-def _run(function: Function[Any, Result], values: Any, box: Box | None, given: Any) -> Result:
-    """A part, on a worker."""
-    return function(values if box is None else values[box.slices], given, task_threads(), None)
+def _run(function: Function[Any, Result], values: Any, box: Box, dtype: np.dtype[Any], given: Any) -> Result:
+    """A part, on a worker: its own voxels, or a lazy array to take them from."""
+    part = values[box.slices] if isinstance(values, LazyArray) else values
+    return function(as_told(part, box.shape, dtype, Blocks.NAME), given, task_threads(), None)
 
 
 def chunks(header: Header, shape: Shape) -> Shape:
