@@ -68,7 +68,7 @@ def _weights(t: Float, order: int) -> tuple[Float, Float]:
         return np.ones_like(t), np.zeros_like(t)
     d, sign = np.abs(t), np.sign(t)
     if order == 1:
-        return 1 - d, np.where(t > 0, -1.0, 1.0)  # of the cell above, also on a voxel
+        return 1 - d, np.where(t >= 0, -1.0, 1.0)  # of the cell above, also on a voxel
     near = d <= 1
     weights = np.where(near, (1.5 * d - 2.5) * d * d + 1, ((-0.5 * d + 2.5) * d - 4) * d + 2)
     return weights, sign * np.where(near, (4.5 * d - 5) * d, (-1.5 * d + 5) * d - 4)
