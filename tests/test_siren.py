@@ -38,11 +38,19 @@ def test_training_and_decoding_see_the_same_function():
         np.testing.assert_allclose(siren.decode(LAYOUT, network, TILE), trained[t], atol=1e-9)
 
 
-@pytest.mark.parametrize("rows", [(0, 1), (4095, 4097), (5000, 9775), (4096, 8192), (9774, 9775), (3, 3)])
-def test_a_voxels_bits_do_not_depend_on_the_rows_asked_for(rows):
-    network = networks()[0]
+@pytest.mark.parametrize("rows", [(0, 1), (1023, 1025), (5000, 9775), (4096, 8192), (9774, 9775), (3, 3)])
+@pytest.mark.parametrize("step", [1, 700, 3000])
+def test_a_voxels_bits_do_not_depend_on_the_rows_asked_for(rows, step):
+    network, rows = networks()[0], np.arange(*rows, step)
     whole = siren.decode(LAYOUT, network, TILE)
-    assert np.array_equal(siren.decode(LAYOUT, network, TILE, slice(*rows)), whole[slice(*rows)])
+    assert np.array_equal(siren.decode(LAYOUT, network, TILE, rows), whole[rows])
+
+
+def test_only_chunks_that_are_asked_for_are_evaluated(monkeypatch):
+    evaluated, chunk = [], siren._chunk
+    monkeypatch.setattr(siren, "_chunk", lambda *args: evaluated.append(args[-1]) or chunk(*args))
+    siren.decode(LAYOUT, networks()[0], TILE, np.array([5, 7, 2 * siren.CHUNK, 5 * siren.CHUNK - 1]))
+    assert evaluated == [0, 2 * siren.CHUNK, 4 * siren.CHUNK]
 
 
 def test_steps_are_exact_powers_in_eighths_of_an_octave():

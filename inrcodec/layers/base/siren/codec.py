@@ -134,10 +134,8 @@ class SirenTiles:
         inside = np.flatnonzero(((tile.index >= low) & (tile.index < high)).all(1))
         if not len(inside):
             return np.empty((0, 3), dtype=np.int64), np.empty(0)
-        first = int(inside[0])
-        rows = slice(first, int(inside[-1]) + 1)
-        values = siren.decode(self.layout, tensors, tile, rows, self._kept, k)
-        values = companding.expand(self.header.companding, values[inside - first])
+        values = siren.decode(self.layout, tensors, tile, inside, self._kept, k)
+        values = companding.expand(self.header.companding, values)
         return tile.index[inside].astype(np.int64), values
 
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from inrcodec.layers.base.siren.tiles import Tile
 from inrcodec.layers.cache import Cache
-from inrcodec.volume.arrays import Float
+from inrcodec.volume.arrays import Float, Ints
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 OMEGA = 30.0  # SIREN's reference value; the paper states none
 KEPT = 1 << 25  # bytes of decoded chunks that are kept: 4 million low-res voxels
-CHUNK = 4096  # rows of a product while decoding: its activations stay within a core's cache
+CHUNK = 1024  # rows of a product while decoding: activations stay within a core's cache, a box needs few
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def decode(
     layout: Layout,
     weights: Sequence[Float],
     tile: Tile,
-    rows: slice | None = None,
+    rows: Ints | None = None,
     kept: Cache | None = None,
     number: int = 0,
 ) -> Float:
@@ -102,25 +102,25 @@ def decode(
     ----------
     weights : sequence of ndarray
         One (in, out) for each tensor of ``layout.shapes``.
-    rows : slice, optional
-        Of the tile's active voxels, in raster order; by default all.
+    rows : ndarray, (n,), int64, optional
+        Of the tile's active voxels, ascending; by default all.  The chunks that have some are evaluated.
     kept, number : chunks that are remembered, under the number of the tile.
 
     Returns
     -------
     ndarray, (n,), float64, clipped to [-1, 1].
     """
-    start, stop, _ = (rows or slice(None)).indices(len(tile.index))
-    begin = start - start % CHUNK
-    out = np.empty(max(0, -(-(stop - begin) // CHUNK)) * CHUNK)
-    for k in range(0, len(out), CHUNK):
-        values = None if kept is None else kept.get((number, begin + k))
+    rows = np.arange(len(tile.index)) if rows is None else rows
+    chunks, starts = np.unique(rows // CHUNK, return_index=True)
+    out = np.empty(len(rows))
+    for chunk, start, stop in zip(chunks.tolist(), starts, [*starts, len(rows)][1:], strict=True):
+        values = None if kept is None else kept.get((number, chunk))
         if values is None:
-            values = _chunk(layout, weights, tile, begin + k)
+            values = _chunk(layout, weights, tile, chunk * CHUNK)
             if kept is not None:
-                kept.put((number, begin + k), values, values.nbytes)
-        out[k : k + CHUNK] = values
-    return np.clip(out[start - begin : stop - begin], -1.0, 1.0)
+                kept.put((number, chunk), values, values.nbytes)
+        out[start:stop] = values[rows[start:stop] - chunk * CHUNK]
+    return np.clip(out, -1.0, 1.0)
 
 
 def _chunk(layout: Layout, weights: Sequence[Float], tile: Tile, first: int) -> Float:
