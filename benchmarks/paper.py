@@ -59,7 +59,7 @@ from inrcodec import Volume, api, io
 from inrcodec._version import __version__
 from inrcodec.layers.base.siren.siren import Layout
 from inrcodec.volume.metrics import Errors, peak_of, psnr
-from inrcodec.volume.value_range import Range, unit_rows
+from inrcodec.volume.value_range import Range, unit_part
 
 ITERATIONS = 500
 SIZE = 6000  # bytes of the slice by our own engine: a tenth of its 8-bit pixels
@@ -175,7 +175,7 @@ def _unit(source: Volume, factor: tuple[int, int, int] | None = None) -> np.ndar
     span = Range.of(source)
     if factor is not None:
         return lowres_of(source, factor)
-    return np.stack([unit_rows(source, span, z, slice(None)) for z in range(source.shape[0])])
+    return np.stack([unit_part(source, span, (z,)) for z in range(source.shape[0])])
 
 
 def _alone(source: Volume, full: np.ndarray, depth: int, batch: int | None, args: argparse.Namespace) -> Arm:

@@ -1,7 +1,6 @@
 """Compensation: up-sampling what is fitted to comes nearer to the source, and only what counts has a say."""
 
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import nibabel
@@ -22,7 +21,7 @@ from inrcodec.layers.superres.architectures import Architecture
 from inrcodec.layers.superres.network import SRDenseNet
 from inrcodec.layers.upsample import Upsampling
 from inrcodec.volume.box import lowres_shape
-from inrcodec.volume.value_range import Range, unit_rows
+from inrcodec.volume.value_range import Range, unit_part
 from inrcodec.volume.volume import Volume
 
 HEAD = Path(__file__).parent / "data" / "vhf-head.nii.gz"
@@ -49,7 +48,11 @@ def header(volume, sr="lanczos", factor=(4, 4, 4), **changes):
 def lowres(volume, about):
     """Its plain low-res volume."""
 
-    rows = partial(unit_rows, volume, Range(about.low, about.high))
+    span = Range(about.low, about.high)
+
+    def rows(z, rows):
+        return unit_part(volume, span, (z, rows))
+
     return resample.down(rows, volume.shape, about.factor).clip(-1, 1)
 
 

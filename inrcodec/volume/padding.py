@@ -5,13 +5,10 @@ Invariant: padding is a region of one exact value, never a value that the scanne
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
-from inrcodec.volume.volume import Volume
 
 # HU; below air by the definition of the scale: nothing that was measured lies there in all corners.
 AIR_FLOOR = -1024.0
@@ -51,10 +48,3 @@ def confirm_padding(
         return None
     below_air = declared * rescale[0] + rescale[1] < AIR_FLOOR
     return float(declared) if below_air or voxels >= SHORTEST_RUN * runs else None
-
-
-def padding_masks(volume: Volume) -> Iterator[Bool] | None:
-    """Where the voxels are padding, slice by slice (y, x); ``None`` if none is."""
-    if volume.padding is None or not any((plane == volume.padding).any() for plane in volume.array):
-        return None
-    return (plane == volume.padding for plane in volume.array)

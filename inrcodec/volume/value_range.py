@@ -181,11 +181,6 @@ def window_of(volume: Volume) -> tuple[float, float]:
     return lowest, lowest + (highest - lowest) * (reach if reach > NARROWEST else 2.0) / 2
 
 
-def unit_rows(volume: Volume, span: Range, z: int, rows: slice = slice(None)) -> Float:
-    """Rows of slice ``z`` in [-1, 1], padding filled as in `unit_part`."""
-    return unit_part(volume, span, (z, rows))
-
-
 def unit_part(volume: Volume, span: Range, place: tuple[int | slice, ...]) -> Float:
     """A part of a volume in [-1, 1], padding filled as in `filled_unit`."""
     return filled_unit(volume.array[place], span, volume.padding, volume.rescale[0])
