@@ -55,6 +55,7 @@ def encode(
     InrvError
         See :mod:`inrcodec.errors` for the kinds; `MissingExtra` where Dask is not installed.
     """
+    threads = keywords.get("threads", None if options is None else options.threads)
     with _client(client) as found:
         return api.encode_file(
             _lazy(source, found),
@@ -62,7 +63,7 @@ def encode(
             force=force,
             options=options,
             progress=progress,
-            tasks=Workers(found),
+            tasks=Workers(found, threads),
             **keywords,
         )
 

@@ -15,11 +15,13 @@ import inrcodec
 import inrcodec.dask
 from inrcodec.cli import enc
 from inrcodec.errors import InputError, InrvError, MissingExtra, UsageError
+from inrcodec.io import large
 from inrcodec.plugins.dask import cluster
 from inrcodec.plugins.dask_tasks import Workers
 from inrcodec.volume.box import Box
 
 da = pytest.importorskip("dask.array")
+h5py = pytest.importorskip("h5py")
 from distributed import KilledWorker  # noqa: E402
 from distributed.client import FutureCancelledError  # noqa: E402
 
@@ -123,6 +125,33 @@ def test_parts_are_tried_again_and_given_up_in_the_end():
         list(Workers(Broken(*[killed] * 9)).map(total, array, boxes))
     with pytest.raises(InrvError, match="the cluster is gone"):
         list(Workers(Broken(FutureCancelledError("a part", "scheduler"))).map(total, array, boxes))
+
+
+def test_slices_of_an_array_of_dask_are_those_of_the_same_array(tmp_path, client, array):
+    path, options = tmp_path / "a.inrv", {"lossless": True, "brick": 16, "slices": slice(3, 20)}
+    inrcodec.dask.encode(da.from_array(array, chunks=(8, 16, 32)), path, client, **options)
+    assert path.read_bytes() == inrcodec.encode(array, **options)
+
+
+def test_an_array_that_only_this_process_has_is_sent_part_by_part(tmp_path, client, array, monkeypatch):
+    monkeypatch.setattr(large, "LARGE", 1)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        source = file.create_dataset("a", data=array)
+        for options in ({"lossless": True}, {"lossless": True, "slices": slice(3, 20)}):
+            options |= {"brick": 16}
+            found = encoded(source, tmp_path / "a.inrv", client, **options)
+            assert found == inrcodec.encode(array, **options)
+
+
+def threads_of(values, given, threads, report):
+    return threads
+
+
+def test_a_part_takes_the_threads_that_were_requested(monkeypatch):
+    monkeypatch.setenv("INRCODEC_THREADS", "5")
+    array, boxes = np.zeros((1, 2, 2)), [Box((0, 0, 0), (1, 2, 2))]
+    assert list(Workers(Broken()).map(threads_of, array, boxes)) == [5]
+    assert list(Workers(Broken(), 3).map(threads_of, array, boxes)) == [3]
 
 
 def test_an_array_of_dask_that_cannot_be_computed_is_refused(tmp_path, client):

@@ -24,7 +24,7 @@ class FetchedArray(LazyArray):
 
     Parameters
     ----------
-    source : array, (..., z, y, x); it can be pickled, or shared by threads, if the package can do that.
+    source : array, (..., z, y, x), which threads may share if the package says so.
     place : index along each axis before these three.
     name : for messages; that of its type by default.
     """
@@ -34,6 +34,7 @@ class FetchedArray(LazyArray):
         depth, height = _chunk(source, z, y)
         super().__init__((z, y, x), np.dtype(source.dtype), name or name_of(source), depth)
         self.source, self.place, self.rows = source, place, height
+        self.travels = _is_place(source)
 
     def read(self, box: Box) -> Array:
         """As `LazyArray.read`; a row of chunks at a time, as packages hold all that they decode."""
@@ -86,6 +87,12 @@ def volume_of(source: Any, place: tuple[int, ...] = (), name: str = "") -> NDArr
 def name_of(source: object) -> str:
     """The name of an object's type, for messages."""
     return f"{type(source).__module__}.{type(source).__qualname__}"
+
+
+def _is_place(source: Any) -> bool:
+    """Whether an array pickles as the place of its voxels: zarr's do, but for those in memory."""
+    is_zarr = type(source).__module__.partition(".")[0] == "zarr"
+    return is_zarr and type(getattr(source, "store", None)).__name__ != "MemoryStore"
 
 
 def _chunk(source: Any, depth: int, height: int) -> tuple[int, int]:

@@ -45,6 +45,7 @@ class Blocks(LazyArray):
     """
 
     NAME = "the Dask array"
+    travels = False  # with its client
 
     def __init__(self, blocks: da.Array, client: Client) -> None:
         super().__init__(blocks.shape, blocks.dtype, self.NAME, thickness=blocks.chunks[0][0])
@@ -60,6 +61,10 @@ class Blocks(LazyArray):
         except Exception as error:  # of whatever the array is computed by
             raise InputError(f"cannot compute the Dask array: {reason(error)}", value=box) from error
 
+    def part(self, slices: slice) -> LazyArray:
+        """As `LazyArray.part`: of the blocks, as a client cannot be sent to a worker."""
+        return Blocks(self.blocks[slices], self.client)
+
     def future(self, box: Box) -> Future[Array]:
         """The voxels of a box, on a worker."""
         found: Future[Array] = self.client.compute(self.blocks[box.slices].astype(self.dtype))  # type: ignore[no-untyped-call]
@@ -71,6 +76,7 @@ class Workers:
     """The workers of a cluster, for `encoder.tasks`."""
 
     client: Client
+    threads: int | None = None  # of a part; by default those that the cluster gave its workers
 
     def map(
         self,
@@ -84,13 +90,13 @@ class Workers:
     ) -> Iterator[Result]:
         """See `encoder.tasks.Tasks.map`.
 
-        A lazy array of a file is read by the workers, of other arrays a block is sent to them.  A worker has
-        the threads that its cluster gave it, whatever ``at_once`` says.
+        A lazy array of a file is read by the workers, of other arrays a block is sent to them.  How many a
+        worker computes at a time is its cluster's, whatever ``at_once`` says.
         """
         begun: deque[_Part] = deque()
         try:
             for number, what in zip(range(len(boxes)), given, strict=False):
-                begun.append(_Part(self.client, function, array, boxes[number], what, reports(number)))
+                begun.append(_Part(self, function, array, boxes[number], what, reports(number)))
                 if len(begun) >= AHEAD * self._count:
                     yield begun.popleft().result()
             while begun:
@@ -110,9 +116,9 @@ class _Part:
     """One part on its way."""
 
     def __init__(
-        self, client: Client, function: Function[Any, Any], array: Array, box: Box, given: Any, report: Any
+        self, workers: Workers, function: Function[Any, Any], array: Array, box: Box, given: Any, report: Any
     ) -> None:
-        self.client, self.function, self.given, self.report = client, function, given, report
+        self.workers, self.function, self.given, self.report = workers, function, given, report
         self.array, self.box = array, box
         self.future = self._submitted()
 
@@ -123,11 +129,11 @@ class _Part:
         values: Any = self.array
         if isinstance(self.array, Blocks):
             values = self.array.future(self.box)
-        elif not isinstance(self.array, LazyArray):
+        elif not getattr(self.array, "travels", False):
             values = np.ascontiguousarray(self.array[self.box.slices])
-        about = self.function, values, self.box, np.dtype(self.array.dtype), self.given
+        about = self.function, values, self.box, np.dtype(self.array.dtype), self.given, self.workers.threads
         with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 TB"}):  # a block is large
-            return self.client.submit(_run, *about, pure=False)
+            return self.workers.client.submit(_run, *about, pure=False)
 
     def result(self) -> Any:
         """What came of it; computed again where workers ended under it."""
@@ -153,10 +159,18 @@ class _Part:
         self.future.cancel()  # type: ignore[no-untyped-call]
 
 
-def _run(function: Function[Any, Result], values: Any, box: Box, dtype: np.dtype[Any], given: Any) -> Result:
+def _run(
+    function: Function[Any, Result],
+    values: Any,
+    box: Box,
+    dtype: np.dtype[Any],
+    given: Any,
+    threads: int | None,
+) -> Result:
     """A part, on a worker: its own voxels, or a lazy array to take them from."""
     part = values[box.slices] if isinstance(values, LazyArray) else values
-    return function(as_told(part, box.shape, dtype, Blocks.NAME), given, task_threads(), None)
+    found = as_told(part, box.shape, dtype, Blocks.NAME)
+    return function(found, given, threads or task_threads(), None)
 
 
 def chunks(header: Header, shape: Shape) -> Shape:

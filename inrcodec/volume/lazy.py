@@ -1,8 +1,8 @@
 """Arrays that are read when they are needed: volumes larger than memory.
 
 In: where voxels are, and their shape and type.  Out: any box of them, as an ndarray.
-Invariant: nothing is held but what was asked for, equal boxes give equal voxels, and threads and processes
-may share an array: it pickles as the place of its voxels.
+Invariant: nothing is held but what was asked for, equal boxes give equal voxels, and threads may share an
+array; so may processes where it `travels`: it then pickles as the place of its voxels.
 """
 
 from __future__ import annotations
@@ -45,6 +45,8 @@ class LazyArray(ABC):
     """
 
     ndim: ClassVar[int] = 3
+    travels: bool = True
+    """Whether another process can read it, without its voxels being sent there."""
 
     def __init__(
         self, shape: Shape, dtype: np.dtype[Any], name: str = "the array", thickness: int = 1
@@ -126,7 +128,7 @@ class SomeSlices(LazyArray):
     def __init__(self, source: LazyArray, run: range) -> None:
         thickness = source.thickness if run.start % source.thickness == 0 else 1
         super().__init__((len(run), *source.shape[1:]), source.dtype, source.name, thickness)
-        self.source, self.first = source, run.start
+        self.source, self.first, self.travels = source, run.start, source.travels
 
     def read(self, box: Box) -> Array:
         """As `LazyArray.read`."""
@@ -147,7 +149,7 @@ class Changed(LazyArray):
         self, source: LazyArray, dtype: np.dtype[Any], change: Callable[[Array, int], Array]
     ) -> None:
         super().__init__(source.shape, dtype, source.name, source.thickness)
-        self.source, self.change = source, change
+        self.source, self.change, self.travels = source, change, source.travels
 
     def read(self, box: Box) -> Array:
         """As `LazyArray.read`."""
