@@ -1,7 +1,8 @@
 """The compiled kernels as functions of arrays.
 
 In: arrays.  Out: what the plain path in NumPy computes, bit for bit.
-Invariant: whole numbers alone; no array reaches a kernel before its type, order and length were checked.
+Invariant: whole numbers alone; no array reaches a kernel before its order and length were checked, nor voxels
+before their type was.
 
 A call holds no lock of Python's, so that bricks are coded side by side.
 """
