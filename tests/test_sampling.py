@@ -243,6 +243,14 @@ def test_grids_that_cannot_be_are_refused(
         smooth[1].resample(**keywords)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("keywords", [{"spacing": 1e-9}, {"like": ((10**7,) * 3, np.eye(4))}])
+def test_a_grid_that_no_memory_holds_is_refused(
+    smooth: tuple[np.ndarray, InrvFile], keywords: dict[str, object]
+) -> None:
+    with pytest.raises(LimitExceeded, match="GiB"):
+        smooth[1].resample(**keywords)  # type: ignore[arg-type]
+
+
 # --- the torch module
 
 
