@@ -193,6 +193,15 @@ def test_what_is_not_there_is_an_error_about_the_source(server, capsys):
     assert "cannot read" in capsys.readouterr().err
 
 
+def test_what_a_server_answers_is_told(server):
+    with pytest.raises(InputError, match=": 404"):
+        inrcodec.open(server.url + "x")
+    with pytest.raises(InputError, match=r": .*[Cc]onnect"):
+        inrcodec.open("http://127.0.0.1:1/a.inrv")
+    with pytest.raises(InputError, match="nowhere: no such file"):
+        inrcodec.open("memory://nowhere")
+
+
 def test_damage_behind_a_url_is_seen(server):
     blob = bytearray(server.blob)
     blob[-100] ^= 1

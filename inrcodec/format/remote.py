@@ -153,4 +153,14 @@ def _reached(name: str) -> Iterator[None]:
             raise MissingExtra(f"{name} is a URL, and {reason(error)}", extra="remote", value=name) from error
         raise InputError(f"cannot read {name}: {reason(error)}", value=name) from error  # the package's name
     except Exception as error:
-        raise InputError(f"cannot read {name}: {reason(error)}", value=name) from error
+        raise InputError(f"cannot read {name}: {_why(error, name)}", value=name) from error
+
+
+def _why(error: BaseException, name: str) -> str:
+    """What an error says, or the one that it came of where it says nothing but the name."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if (said := reason(cause)).strip("/") not in name:
+            return said
+        cause = cause.__cause__
+    return "no such file" if isinstance(error, FileNotFoundError) else type(error).__name__
