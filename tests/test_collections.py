@@ -541,6 +541,14 @@ def test_a_file_that_is_no_manifest_is_never_cut(tree, out, tmp_path, content):
     assert (tmp_path / "notes.txt").read_bytes() == content
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="no pipes with a name")
+def test_a_manifest_is_a_regular_file(tree, out, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", "/dev/null"):
+        with pytest.raises(WriteError, match="not a regular file"):
+            encode(tree, out, manifest=path)
+
+
 def test_one_run_at_a_time_writes_a_manifest(tree, out, tmp_path):
     code = inrcodec.collection.tasks.api.encode_file
     with pytest.MonkeyPatch.context() as patch:

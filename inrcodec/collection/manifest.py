@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -108,6 +109,9 @@ def opened(path: Path) -> Iterator[Manifest]:
     except OSError as error:
         raise WriteError.of_system(error, str(path)) from error
     try:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):  # of a device or a pipe there may be no end
+            cause = f"{path} is not a regular file, name another manifest"
+            raise WriteError(cause, value=str(path), option="manifest")
         if sys.platform != "win32":
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
