@@ -202,6 +202,17 @@ def test_what_a_server_answers_is_told(server):
         inrcodec.open("memory://nowhere")
 
 
+def test_errors_and_warnings_tell_no_password_and_no_query(server, caplog, capsys):
+    secret = server.url.replace("://", "://me:hidden@") + "?token=hidden"
+    for url in (secret.replace("head", "heads"), secret.replace("head.inrv", "head")):
+        assert info.main([url]) == 3
+    server.ranges = False
+    server.blob = server.blob[:-1] + b"?"
+    assert info.main([server.url + "?token=hidden&x=.inrv", "--verify"]) == 4
+    said = capsys.readouterr().err + caplog.text
+    assert "hidden" not in said and "head.inrv?…" in said and "127.0.0.1" in said
+
+
 def test_damage_behind_a_url_is_seen(server):
     blob = bytearray(server.blob)
     blob[-100] ^= 1

@@ -30,6 +30,7 @@ from inrcodec.errors import (
     is_disk_full,
     reason,
 )
+from inrcodec.format.remote import without_secrets
 
 if TYPE_CHECKING:
     from inrcodec.cli.arguments import Parser
@@ -146,6 +147,7 @@ def _at_fault(parser: Parser, error: InrvError, source: str) -> str:
     """What the message is about: the flags of the options at fault, or the file, which bytes do not name."""
     if error.options:
         return f"{', '.join(map(parser.flag, error.options))}: "
+    source = without_secrets(source)
     about_bytes = isinstance(error, CorruptFile | UnsupportedFile | LimitExceeded)
     if not about_bytes or not source or source in error.message:
         return ""

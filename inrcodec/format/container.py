@@ -21,6 +21,7 @@ from inrcodec import validate
 from inrcodec.errors import CorruptFile, LimitExceeded, UnsupportedFile, UsageError
 from inrcodec.format import limits
 from inrcodec.format.header import Header
+from inrcodec.format.remote import without_secrets
 from inrcodec.format.sections import CHUNKED, Entry, Place, row_of
 from inrcodec.format.sections import Sections as Sections
 from inrcodec.format.source import ByteSource, opened
@@ -216,8 +217,9 @@ def _named(source: Source) -> Iterator[None]:
     try:
         yield
     except (CorruptFile, UnsupportedFile, LimitExceeded) as error:
-        if isinstance(source, str | os.PathLike) and not error.message.startswith(f"{source}: "):
-            error.message = f"{source}: {error.message}"
+        name = without_secrets(str(source)) if isinstance(source, str | os.PathLike) else ""
+        if name and not error.message.startswith(f"{name}: "):
+            error.message = f"{name}: {error.message}"
         raise
 
 

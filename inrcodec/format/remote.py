@@ -25,6 +25,7 @@ logger = logging.getLogger(__name__)
 FRONT = 1 << 14  # bytes that are read when a file is opened: table, header and small sections
 GAP = 1 << 14  # bytes between two ranges that are read along, rather than asking twice
 
+_ADDRESS = re.compile(r"(\w+://)(?:[^/\s@]+@)?([^\s?'\")]*)(\?[^\s'\")]+)?")
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.:-]+://")  # one letter is a drive
 
 
@@ -40,6 +41,17 @@ class RemotePath(Protocol):
         """The path on it."""
 
 
+def without_secrets(text: str) -> str:
+    """A text in which addresses have neither a password nor a query, which may be as good as one.
+
+    Examples
+    --------
+    >>> without_secrets("https://me:secret@host/a.inrv?token=12 is not there")
+    'https://host/a.inrv?… is not there'
+    """
+    return _ADDRESS.sub(lambda found: found[1] + found[2] + ("?…" if found[3] else ""), text)
+
+
 def is_remote(source: object) -> bool:
     """Whether a source is a URL or a path on a file system of fsspec."""
     if isinstance(source, str):
@@ -51,7 +63,7 @@ class Remote:
     """A file that is read by ranges; whole, and with a warning, where the server gives none."""
 
     def __init__(self, source: str | RemotePath) -> None:
-        self.name = str(source)
+        self.name = without_secrets(str(source))
         self._pid = os.getpid()
         with _reached(self.name):
             if isinstance(source, str):
@@ -160,7 +172,7 @@ def _why(error: BaseException, name: str) -> str:
     """What an error says, or the one that it came of where it says nothing but the name."""
     cause: BaseException | None = error
     while cause is not None:
-        if (said := reason(cause)).strip("/") not in name:
+        if (said := without_secrets(reason(cause))).strip("/") not in name:
             return said
         cause = cause.__cause__
     return "no such file" if isinstance(error, FileNotFoundError) else type(error).__name__
