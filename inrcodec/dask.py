@@ -16,7 +16,7 @@ from inrcodec.encoder.options import EncodeKeywords, EncodeOptions
 from inrcodec.encoder.source_options import SourceOptions
 from inrcodec.errors import MissingExtra
 from inrcodec.layers.decode_options import DecodeKeywords, DecodeOptions
-from inrcodec.plugins.dask import cluster
+from inrcodec.plugins.dask import cluster, distributed_package
 from inrcodec.plugins.dask_tasks import Blocks, Workers, chunks
 from inrcodec.progress import Progress
 from inrcodec.validate.rows import lists_keywords
@@ -105,12 +105,9 @@ def open(source: api.File, level: int = 0, **keywords: Unpack[DecodeKeywords]) -
 
 def _client(client: Client | None) -> AbstractContextManager[Client]:
     """A client that is there, or of a new cluster."""
+    distributed = distributed_package()
     try:
-        from distributed import default_client
-    except ImportError as error:
-        raise MissingExtra("Dask and its distributed scheduler are not installed", extra="dask") from error
-    try:
-        return nullcontext(client or default_client())
+        return nullcontext(client or distributed.default_client())
     except ValueError:  # there is none
         return cluster()
 

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_file import naming_a_model
 
 import inrcodec
 from inrcodec import io
@@ -26,7 +27,6 @@ from inrcodec.errors import CorruptFile, InputError, UsageError
 from inrcodec.file import InrvFile
 from inrcodec.format import container, sections
 from inrcodec.layers.cache import Cache
-from inrcodec.layers.superres import registry
 from inrcodec.volume.affine import coarser
 from inrcodec.volume.box import Box
 
@@ -51,15 +51,9 @@ def blob() -> bytes:
 
 @pytest.fixture(scope="module")
 def with_model() -> bytes:
-    """A file of several tiles that names a super-resolution model."""
-    z, y, x = np.ogrid[-1:1:40j, -1:1:72j, -1:1:80j]
-    array = (1000 * np.exp(-2 * (z**2 + y**2 + x**2)) - 500).astype(np.int16)
-    knobs = {"factor": 4, "tiles": (1, 2, 2), "width": 6, "steps": 5, "threads": 1, "sr": "lanczos"}
-    header, bodies = container.read(inrcodec.encode(array, **knobs))
-    model = registry.manifest("ct-3d-x4")
-    fields = {"sr": model.id, "sr_sha256": bytes.fromhex(model.sha256), "sr_window": model.window}
-    head = replace(header, **fields).to_bytes()
-    return container.pack([("HEAD", head), *((k, v) for k, v in bodies.items() if k != "HEAD")])
+    """A file that names a super-resolution model."""
+    header, bodies = naming_a_model((40, 72, 80))
+    return container.pack(list({**bodies, "HEAD": header.to_bytes()}.items()))
 
 
 # --- as an array

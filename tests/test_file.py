@@ -18,6 +18,7 @@ import inrcodec
 from inrcodec.errors import CorruptFile, InputError, UnsupportedFile, UsageError
 from inrcodec.file import InrvFile, decoder
 from inrcodec.format import container
+from inrcodec.format.header import Header
 from inrcodec.layers.base.siren import siren
 from inrcodec.layers.decode_options import DecodeOptions
 from inrcodec.layers.superres import registry, upsampler
@@ -45,16 +46,21 @@ def vector(name: str) -> bytes:
     return (VECTORS[0].parent.parent / name / "input.inrv").read_bytes()
 
 
-@pytest.fixture(scope="module")
-def with_model() -> InrvFile:
-    """A file of several tiles and several layers of blocks that names a super-resolution model."""
-    z, y, x = np.ogrid[-1:1:70j, -1:1:136j, -1:1:140j]
+def naming_a_model(shape: tuple[int, int, int]) -> tuple[Header, container.Sections]:
+    """A file of several tiles whose header names a super-resolution model."""
+    z, y, x = np.ogrid[tuple(slice(-1, 1, complex(0, n)) for n in shape)]
     array = (1000 * np.exp(-2 * (z**2 + y**2 + x**2)) - 500).astype(np.int16)
     knobs = {"factor": 4, "tiles": (1, 2, 2), "width": 6, "steps": 5, "threads": 1, "sr": "lanczos"}
     header, sections = container.read(inrcodec.encode(array, **knobs))
     model = registry.manifest("ct-3d-x4")
     fields = {"sr": model.id, "sr_sha256": bytes.fromhex(model.sha256), "sr_window": model.window}
-    return InrvFile.from_sections(replace(header, **fields), sections)
+    return replace(header, **fields), sections
+
+
+@pytest.fixture(scope="module")
+def with_model() -> InrvFile:
+    """Of several layers of blocks."""
+    return InrvFile.from_sections(*naming_a_model((70, 136, 140)))
 
 
 # --- boxes

@@ -30,12 +30,12 @@ def add_cluster(made: Parser, what: str) -> None:
 def encoder(args: argparse.Namespace) -> Iterator[Callable[..., Any]]:
     """What encodes one volume, as `api.encode_file` does: this process, or a cluster that lives as long."""
     from inrcodec import api
+    from inrcodec.plugins.dask import cluster, is_requested
 
-    if args.scheduler is None and args.jobs in (None, 1):
+    if not is_requested(args.jobs, args.scheduler):
         yield api.encode_file
         return
     from inrcodec import dask
-    from inrcodec.plugins.dask import cluster
 
     with cluster(args.jobs, args.scheduler) as client:
         yield partial(dask.encode, client=client)

@@ -20,6 +20,7 @@ from inrcodec.collection.tasks import Task, digest_of, failure, files_of, run, s
 from inrcodec.errors import WriteError
 from inrcodec.io.scratch import clear
 from inrcodec.plugins.dask import cluster, finished
+from inrcodec.plugins.dask import is_requested as is_requested
 from inrcodec.progress import Progress
 from inrcodec.validate import MAX_THREADS, integer
 
@@ -121,7 +122,7 @@ def _rows(
     """Tasks and their rows as they are done."""
     if not tasks:
         return
-    if scheduler is None and jobs in (None, 1):
+    if not is_requested(jobs, scheduler):
         for task in tasks:
             yield task, run(task)
         return

@@ -13,7 +13,7 @@ from typing import Any, Unpack
 
 from inrcodec import io
 from inrcodec.collection import manifest as manifests
-from inrcodec.collection.run import Summary, collect
+from inrcodec.collection.run import Summary, collect, is_requested
 from inrcodec.collection.sources import SUFFIX, Listing, Location, files, volumes
 from inrcodec.collection.tasks import Task
 from inrcodec.encoder.options import EncodeKeywords, EncodeOptions
@@ -150,7 +150,7 @@ def verify_tree(
     options: dict[str, Any] = {"device": device} | ({} if threads is None else {"threads": threads})
     listing = files(tree, None)
     tasks = [
-        Task("verify", source, options=options, on_cluster=_on_cluster(jobs, scheduler))
+        Task("verify", source, options=options, on_cluster=is_requested(jobs, scheduler))
         for source in listing.sources
     ]
     return collect(tasks, listing.notices, manifest=None, jobs=jobs, scheduler=scheduler, progress=progress)
@@ -190,7 +190,7 @@ def _collected(
             ending,
             command == "decode" and io.is_folder(f"x{ending}"),
             options,
-            on_cluster=_on_cluster(jobs, scheduler),
+            on_cluster=is_requested(jobs, scheduler),
         )
         for source in listing.sources
     ]
@@ -204,10 +204,6 @@ def _collected(
         scheduler=scheduler,
         progress=progress,
     )
-
-
-def _on_cluster(jobs: int | None, scheduler: str | None) -> bool:
-    return scheduler is not None or jobs not in (None, 1)
 
 
 def _ending(format: str) -> str:

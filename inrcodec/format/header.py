@@ -197,7 +197,7 @@ class Header:
                 values[attribute] = kind.parse(found[name])
             elif attribute not in DEFAULTS:
                 raise CorruptFile(f"header has no {'.'.join(name)}", value=name)
-        values["shape"] = header_checks.shape_of(values["shape"], values.get("axes", "zyx"))
+        values["shape"] = header_checks.shape_of(values["shape"], values.get("axes", DEFAULTS["axes"]))
         header = cls(**values)
         header_checks.check(header)
         if header.to_bytes() != messagepack.dumps(_known(tree)):

@@ -27,6 +27,7 @@ SLICE = 1 << 26  # voxels of a slice, of which a few are in memory while a volum
 BRICK = 1 << 30  # voxels of a brick whose padding or refinement is decoded
 AXIS = 65_535  # voxels along an axis
 LOWRES = 1 << 27  # low-res voxels: 512 x 512 x 512 at factor 1, 1 GiB of float64
+LOWRES_BYTES = 8  # of each of them
 TILES = 65_536
 FACTOR = 8  # of the down-sampling, along an axis
 LAYERS = 16
@@ -57,7 +58,6 @@ def check_header(header: Header, masked: bool = True, padded: bool = False) -> N
     LimitExceeded
         The quantity, its value and the ceiling are named.
     """
-    lowres = prod(header.lowres_shape) if header.has_lowres else 0
     each, cost = network_weights(header.layers, header.width), costs(header)
     tiles = prod(header.tiles)
     bricks = header.bricks
@@ -69,7 +69,7 @@ def check_header(header: Header, masked: bool = True, padded: bool = False) -> N
         ("number of voxels", prod(header.shape), VOXELS),
         ("number of voxels of a slice", prod(header.shape[1:]), SLICE),
         ("number of voxels of a brick", prod(bricks.edges) if in_bricks else 0, BRICK),
-        ("number of low-res voxels", lowres, LOWRES),
+        ("number of low-res voxels", cost["lowres_bytes"] // LOWRES_BYTES, LOWRES),
         ("number of tiles", tiles, TILES),
         ("number of hidden layers", header.layers, LAYERS),
         ("width of a layer", header.width, WIDTH),
@@ -89,7 +89,7 @@ def costs(header: Header) -> dict[str, int]:
     return {
         "volume_bytes": prod(header.shape) * _item_bytes(header.dtype),
         "brick_bytes": _integer_bytes(header) * prod(header.bricks.edges),
-        "lowres_bytes": 8 * lowres,
+        "lowres_bytes": LOWRES_BYTES * lowres,
         "multiply_adds": lowres * network_weights(header.layers, header.width),
     }
 

@@ -111,7 +111,7 @@ def sections_of(masks: list[bytes]) -> dict[str, bytes]:
     """The sections of the masks of all bricks, in raster order; none where all are empty."""
     if not any(masks):
         return {}
-    index = {"PIDX": index_of(SECTION, masks)} if len(masks) > 1 else {}
+    index = {CHUNKED[SECTION]: index_of(SECTION, masks)} if len(masks) > 1 else {}
     return {**index, SECTION: b"".join(masks)}
 
 

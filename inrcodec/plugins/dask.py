@@ -12,6 +12,8 @@ import socket
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, TypeVar
 
 from inrcodec.errors import InputError, MissingExtra, UsageError, reason
@@ -27,6 +29,19 @@ Result = TypeVar("Result")
 THREADS = "INRCODEC_THREADS"  # in the environment of a worker
 UNINTERRUPTED = "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)"  # Ctrl-C is for who started it
 WAIT = 10  # seconds in which a scheduler has to answer
+
+
+def is_requested(jobs: int | None, scheduler: str | None) -> bool:
+    """Whether a number of jobs, or an address, asks for more than this process."""
+    return scheduler is not None or jobs not in (None, 1)
+
+
+def distributed_package() -> ModuleType:
+    """Dask's scheduler; raises `MissingExtra` where it is not installed."""
+    try:
+        return import_module("distributed")
+    except ImportError as error:
+        raise MissingExtra("Dask and its distributed scheduler are not installed", extra="dask") from error
 
 
 @contextmanager
@@ -54,17 +69,14 @@ def cluster(jobs: int | None = None, scheduler: str | None = None) -> Iterator[C
     if jobs is not None and scheduler is not None:
         raise UsageError("a cluster that runs has its own workers", value=jobs, option=("jobs", "scheduler"))
     jobs = None if jobs is None else integer("jobs", jobs, 1, MAX_THREADS)
-    try:
-        from distributed import Client
-    except ImportError as error:
-        raise MissingExtra("Dask and its distributed scheduler are not installed", extra="dask") from error
+    distributed = distributed_package()
     if scheduler is None:
         with _local(thread_count(jobs)) as client:
             yield client
         return
     _reach(scheduler)
     try:
-        client = Client(scheduler, timeout=WAIT, set_as_default=False)
+        client = distributed.Client(scheduler, timeout=WAIT, set_as_default=False)
     except Exception as error:  # what listens there may say anything
         cause = f"no scheduler answers at {scheduler}: {reason(error)}, check the address"
         raise InputError(cause, value=scheduler, option="scheduler") from error
