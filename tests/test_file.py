@@ -204,12 +204,6 @@ def test_a_level_that_is_not_there_is_refused(number: object) -> None:
         inrcodec.open(vector("one-tile")).read(level=number)  # type: ignore[arg-type]
 
 
-def test_an_unknown_base_coder_says_so() -> None:
-    header, sections = container.read(vector("one-tile"))
-    with pytest.raises(UnsupportedFile, match="'av1' is unknown here"):
-        InrvFile.from_sections(replace(header, coder="av1"), sections).lowres()
-
-
 def test_what_the_header_says_is_there_at_once() -> None:
     opened = inrcodec.open(vector("anisotropic"))
     volume = opened.volume()

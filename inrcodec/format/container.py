@@ -20,7 +20,7 @@ from zlib import crc32
 from inrcodec import validate
 from inrcodec.errors import CorruptFile, LimitExceeded, UnsupportedFile, UsageError
 from inrcodec.format import limits
-from inrcodec.format.header import Header
+from inrcodec.format.header import AV1, SIREN, Header
 from inrcodec.format.remote import without_secrets
 from inrcodec.format.sections import CHUNKED, Entry, Place, row_of
 from inrcodec.format.sections import Sections as Sections
@@ -40,7 +40,7 @@ MAJOR, MINOR = 1, 0
 PREFIX = Struct("<8sHHIQ")  # magic, major, minor, number of sections, bytes of the file
 ENTRY = Struct("<4sQI")  # ID, length, CRC-32
 CHECK = Struct("<I")
-KNOWN = ("HEAD", "MASK", "PIDX", "PADM", "INDX", "WGHT", "LIDX", "LATT")
+KNOWN = ("HEAD", "MASK", "PIDX", "PADM", "INDX", "WGHT", "AIDX", "AV1S", "LIDX", "LATT")
 GRADUAL = "LATT"  # of use in part, where the end of a file was not read
 _ID = re.compile(r"[A-Za-z][A-Za-z0-9]{3}")
 
@@ -228,18 +228,21 @@ def _check_header(header: Header, lengths: Mapping[str, int]) -> None:
     limits.check_header(header, "MASK" in lengths, "PADM" in lengths)
     steps, bricks, padded = len(header.refine_steps), len(header.bricks), "PADM" in lengths
     groups = {
-        "low-res volume": (header.has_lowres, ("INDX", "WGHT")),
+        "low-res volume of networks": (header.coder == SIREN, ("INDX", "WGHT")),
+        "low-res volume of AV1": (header.coder == AV1, ("AV1S",)),
+        "low-res volume in several streams": (header.av1_slices > 0, ("AIDX",)),
         "refinement": (steps > 0, ("LIDX", "LATT")),
         "padding mask in bricks": (padded and bricks > 1, ("PIDX",)),
     }
     for what, (is_there, names) in groups.items():
         if any((name in lengths) != is_there for name in names):
             raise CorruptFile(f"header and sections differ on whether there is a {what}", value=names)
-    if "MASK" in lengths and not header.has_lowres:
-        raise CorruptFile("file has a mask of a low-res volume that it has not")
+    if "MASK" in lengths and header.coder != SIREN:
+        raise CorruptFile("file has a mask of networks that it has not")
     if padded and header.padding is None:
         raise CorruptFile("file has a padding mask but no padding value")
-    rows = {"INDX": prod(header.tiles), "LIDX": steps * bricks, "PIDX": bricks}
+    streams = -(-header.lowres_shape[0] // max(header.stream_slices, 1))
+    rows = {"INDX": prod(header.tiles), "AIDX": streams, "LIDX": steps * bricks, "PIDX": bricks}
     for name, count in rows.items():
         if name in lengths and lengths[name] != row_of(name, lengths).size * count:
             length = lengths[name]

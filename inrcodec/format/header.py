@@ -31,10 +31,12 @@ from inrcodec.format.fields import (
     numbers,
     octets,
 )
+from inrcodec.format.header_checks import AV1 as AV1
 from inrcodec.format.header_checks import DTYPES as DTYPES
 from inrcodec.format.header_checks import LANCZOS as LANCZOS
 from inrcodec.format.header_checks import NO_CODER as NO_CODER
 from inrcodec.format.header_checks import NOISE_STEPS as NOISE_STEPS
+from inrcodec.format.header_checks import SIREN as SIREN
 from inrcodec.volume.box import Shape, lowres_shape
 from inrcodec.volume.bricks import Bricks
 
@@ -71,6 +73,9 @@ class Header:
         Unit value of inactive voxels, not companded; edges of a mask cell in low-res voxels; coder of MASK.
     omega, weights_method
         Frequency of the networks, coder of WGHT.
+    av1_slices, av1_flat
+        Low-res slices of each AV1 stream, 0 where one holds all; lowest and highest code of background, empty
+        where every voxel is active.
     sr, sr_sha256, sr_window, sr_noise, sr_ensemble
         Super-resolution model, SHA-256 of its weights, physical values of its -1 and +1; noise level of the
         low-res volume, `NOISE_STEPS` to 1 in its window; mirror images whose results are averaged.
@@ -92,7 +97,7 @@ class Header:
     high: float
     axes: str = "zyx"
     brick: tuple[int, ...] = ()
-    coder: str = "siren"
+    coder: str = SIREN
     factor: Shape = (1, 1, 1)
     layers: int = 0
     width: int = 0
@@ -111,6 +116,8 @@ class Header:
     mask_method: int = 1
     omega: float = 30.0
     weights_method: int = 1
+    av1_slices: int = 0
+    av1_flat: tuple[int, ...] = ()
     sr: str = LANCZOS
     sr_sha256: bytes = b""
     sr_window: tuple[float, float] = (-1.0, 1.0)
@@ -142,6 +149,11 @@ class Header:
     def lowres_shape(self) -> Shape:
         """Low-res voxels, (z, y, x): ``ceil(n / factor)``."""
         return lowres_shape(self.shape, self.factor)
+
+    @property
+    def stream_slices(self) -> int:
+        """Low-res slices of an AV1 stream, of the last perhaps fewer; 0 of another coder."""
+        return (self.av1_slices or self.lowres_shape[0]) if self.coder == AV1 else 0
 
     @property
     def bricks(self) -> Bricks:
@@ -235,6 +247,8 @@ FIELDS: dict[tuple[str, str], tuple[str, Kind]] = {
     ("net", "cuts"): ("cuts", integers(None)),
     ("net", "omega"): ("omega", NUMBER),
     ("net", "method"): ("weights_method", INTEGER),
+    ("av1", "slices"): ("av1_slices", INTEGER),
+    ("av1", "flat"): ("av1_flat", integers(None)),
     ("sr", "id"): ("sr", TEXT),
     ("sr", "sha256"): ("sr_sha256", octets(0, 32)),
     ("sr", "window"): ("sr_window", numbers(2)),

@@ -26,16 +26,23 @@ if TYPE_CHECKING:
 
 DTYPES = tuple(sorted(dtype.name for dtype in volume.DTYPES))
 LANCZOS = "lanczos"
+SIREN, AV1 = "siren", "av1"  # coders of the low-res volume
 NO_CODER = "none"  # of a low-res volume that there is not
 AXES = ("zyx", "yx")
 LARGEST_OMEGA = 1000.0
 NOISE_STEPS = 4096  # per 1, which is half of a model's window: half a Hounsfield unit each
 LARGEST_STEP = 1 << 32  # of the refinement's quantisation
+OF_CODER = {
+    SIREN: (
+        *("background", "cell", "mask_method", "layers", "width", "tiles", "cuts", "omega", "weights_method"),
+    ),
+    AV1: ("av1_slices", "av1_flat"),
+}
 OF_LOWRES = (
-    *("factor", "kernel", "companding", "background", "cell", "mask_method", "layers", "width", "tiles"),
-    *("cuts", "omega", "weights_method", "sr", "sr_sha256", "sr_window", "sr_noise", "sr_ensemble"),
-    *("psnr_lanczos",),
+    *("factor", "kernel", "companding", "sr", "sr_sha256", "sr_window", "sr_noise", "sr_ensemble"),
+    *("psnr_lanczos", *OF_CODER[SIREN], *OF_CODER[AV1]),
 )
+AV1_CODES = 1 << 10
 ONE = 1 << 15  # integer of unit value 1 among the nodes of a companding curve
 MOST = 8  # nodes between the ends of the curve
 
@@ -51,7 +58,7 @@ def check(header: Header) -> None:
         "type": (header.dtype, DTYPES),
         "name of the axes": (header.axes, AXES),
         "kernel": (header.kernel, ("lanczos3",)),
-        "coder of the low-res volume": (header.coder, ("siren", NO_CODER)),
+        "coder of the low-res volume": (header.coder, (SIREN, AV1, NO_CODER)),
         "coder of weights": (header.weights_method, (1,)),
         "coder of masks": (header.mask_method, (1,)),
     }
@@ -83,14 +90,21 @@ def _impossible(header: Header) -> Iterator[tuple[str, bool]]:
     yield "companding", not is_curve(header.companding)
     yield "background", not -1 <= header.background <= 1
     yield "mask cell", min(header.cell) < 1
-    if header.has_lowres:
+    for coder, names in OF_CODER.items():
+        other = header.has_lowres and header.coder != coder and _states(header, names)
+        yield f"field of the coder {coder!r}, which is not its own", other
+    if header.coder == AV1:
+        slices, flat = header.av1_slices, header.av1_flat
+        yield "number of slices of a stream", slices != 0 and not 1 <= slices < header.lowres_shape[0]
+        yield "background", bool(flat) and not (len(flat) == 2 and 0 <= flat[0] <= flat[1] < AV1_CODES)
+    elif header.has_lowres:
         yield "network", min(header.layers, header.width) < 1 or not 0 < header.omega <= LARGEST_OMEGA
         yield (
             "number of tiles",
             any(not 1 <= t <= n for t, n in zip(header.tiles, header.lowres_shape, strict=True)),
         )
     else:
-        yield "low-res volume, which it says is not there", _states_lowres(header)
+        yield "low-res volume, which it says is not there", _states(header, OF_LOWRES)
         yield "volume: there is nothing to decode", not header.refine_steps
     yield "super-resolution hash", (header.sr == LANCZOS) != (header.sr_sha256 == b"")
     yield "super-resolution window", not _has_window(header)
@@ -122,10 +136,10 @@ def shape_of(lengths: tuple[int, ...], axes: str) -> tuple[int, int, int]:
     return z, y, x
 
 
-def _states_lowres(header: Header) -> bool:
-    """Whether a header that has no low-res volume says something of one."""
+def _states(header: Header, names: Sequence[str]) -> bool:
+    """Whether a header says anything by some of its fields."""
     defaults = {f.name: f.default for f in fields(header)}
-    return any(getattr(header, name) != defaults[name] for name in OF_LOWRES)
+    return any(getattr(header, name) != defaults[name] for name in names)
 
 
 def _scales_slices(header: Header) -> bool:

@@ -28,6 +28,7 @@ BRICK = 1 << 30  # voxels of a brick whose padding or refinement is decoded
 AXIS = 65_535  # voxels along an axis
 LOWRES = 1 << 27  # low-res voxels: 512 x 512 x 512 at factor 1, 1 GiB of float64
 LOWRES_BYTES = 8  # of each of them
+STREAM = 1 << 26  # low-res voxels of an AV1 stream, all of which are decoded for any of them
 TILES = 65_536
 FACTOR = 8  # of the down-sampling, along an axis
 LAYERS = 16
@@ -70,6 +71,7 @@ def check_header(header: Header, masked: bool = True, padded: bool = False) -> N
         ("number of voxels of a slice", prod(header.shape[1:]), SLICE),
         ("number of voxels of a brick", prod(bricks.edges) if in_bricks else 0, BRICK),
         ("number of low-res voxels", cost["lowres_bytes"] // LOWRES_BYTES, LOWRES),
+        ("number of voxels of a stream", header.stream_slices * prod(header.lowres_shape[1:]), STREAM),
         ("number of tiles", tiles, TILES),
         ("number of hidden layers", header.layers, LAYERS),
         ("width of a layer", header.width, WIDTH),
@@ -90,7 +92,7 @@ def costs(header: Header) -> dict[str, int]:
         "volume_bytes": prod(header.shape) * _item_bytes(header.dtype),
         "brick_bytes": _integer_bytes(header) * prod(header.bricks.edges),
         "lowres_bytes": LOWRES_BYTES * lowres,
-        "multiply_adds": lowres * network_weights(header.layers, header.width),
+        "multiply_adds": lowres * network_weights(header.layers, header.width) if header.layers else 0,
     }
 
 

@@ -7,11 +7,12 @@ Invariant: the bits of a voxel depend on nothing that was read before, beside it
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from inrcodec.errors import UnsupportedFile
-from inrcodec.format.header import Header
+from inrcodec.format.header import AV1, SIREN, Header
 from inrcodec.format.sections import Sections
+from inrcodec.layers.base.av1.codec import Av1Slices
 from inrcodec.layers.base.siren.codec import SirenTiles
 from inrcodec.layers.base.siren.field import Field as SirenField
 from inrcodec.layers.base.siren.field import Frame as Frame
@@ -58,25 +59,20 @@ class Field(Protocol):
         """Values, and their derivatives along (z, y, x) per low-res voxel, (n, 3)."""
 
 
-CODERS: dict[str, Callable[[Header, Sections], Base]] = {"siren": SirenTiles}
+class Coder(NamedTuple):
+    """A row of the table."""
+
+    section: str  # which a file of this coder has
+    open: Callable[[Header, Sections], Base]
+
+
+CODERS = {SIREN: Coder("WGHT", SirenTiles), AV1: Coder("AV1S", Av1Slices)}
 
 
 def base_of(header: Header, sections: Sections) -> Base | None:
-    """The low-res volume of a file; ``None`` where it, or what was read of it, has none.
-
-    Raises
-    ------
-    UnsupportedFile
-        The coder is unknown here.
-    """
-    if not header.has_lowres or "WGHT" not in sections:
-        return None
-    if header.coder not in CODERS:
-        known = ", ".join(CODERS)
-        raise UnsupportedFile(
-            f"coder {header.coder!r} is unknown here ({known}), update inrcodec", value=header.coder
-        )
-    return CODERS[header.coder](header, sections)
+    """The low-res volume of a file; ``None`` where it, or what was read of it, has none."""
+    coder = CODERS.get(header.coder)  # ``None`` where the header says that there is no low-res volume
+    return coder.open(header, sections) if coder is not None and coder.section in sections else None
 
 
 def module_of(field: Field, frame: Frame) -> torch.nn.Module:

@@ -12,16 +12,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from inrcodec.errors import CorruptFile, MissingExtra
 from inrcodec.volume.box import Shape
-
-if TYPE_CHECKING:
-    import av
 
 BITS = 10
 LARGEST = (1 << BITS) - 1
@@ -150,8 +147,8 @@ def _padded(plane: Stack, height: int, width: int) -> Stack:
     return np.pad(plane, ((0, height - rows), (0, width - columns)), mode="edge")
 
 
-def _rows(plane: av.video.plane.VideoPlane) -> Stack:
-    """The samples of a plane, one row a line; writable while it is encoded."""
+def _rows(plane: Any) -> Stack:
+    """The samples of a plane of PyAV, one row a line; writable while it is encoded."""
     return np.frombuffer(plane, np.uint16).reshape(plane.height, -1)
 
 
