@@ -21,11 +21,13 @@ from shared import Shape, cropped, parsed_region, parser_of, skipped, twelve_bit
 
 from inrcodec import io
 from inrcodec.encoder import fitted, planner
+from inrcodec.encoder.bases.siren import FittedNetworks, SirenCoding
 from inrcodec.encoder.facts import Facts
 from inrcodec.encoder.options import EncodeOptions
 from inrcodec.encoder.plan import Plan
 from inrcodec.file import InrvFile
 from inrcodec.layers.base.siren import tiles
+from inrcodec.layers.base.siren.codec import SirenTiles
 from inrcodec.layers.base.siren.siren import Layout
 from inrcodec.volume.metrics import psnr
 
@@ -38,7 +40,8 @@ def triple(text: str) -> Shape:
 
 def changed(usual: Plan, args: argparse.Namespace) -> Plan:
     """The plan with the requested tiles, networks and rate."""
-    old, active = usual.networks, usual.lowres.active
+    coding, active = networks_of(usual), usual.lowres.active
+    old = coding.networks
     layout = Layout(
         args.layers or old.layout.layers, args.width or old.layout.width, args.omega or old.layout.omega
     )
@@ -46,7 +49,13 @@ def changed(usual: Plan, args: argparse.Namespace) -> Plan:
     cuts = tiles.cut(active, parts)
     boxes = tuple(tiles.tiles_of(active, parts, cuts))
     networks = replace(old, parts=parts, layout=layout, rate=old.rate * args.rate, cuts=cuts, tiles=boxes)
-    return replace(usual, networks=networks)
+    return replace(usual, coding=replace(coding, networks=networks))
+
+
+def networks_of(plan: Plan) -> SirenCoding:
+    """The coding of a plan whose base is SIREN tiles."""
+    assert isinstance(plan.coding, SirenCoding)
+    return plan.coding
 
 
 def measured(this: Plan) -> str:
@@ -54,18 +63,20 @@ def measured(this: Plan) -> str:
     start = process_time()
     result = fitted.fit(this)
     seconds = process_time() - start
-    networks, sections = result.networks, result.sections
-    assert networks is not None
+    assert isinstance(result.coded, FittedNetworks) and result.coded.found is not None
+    planned, networks, sections = networks_of(this).networks, result.coded.found, result.sections
     decoder = InrvFile.from_sections(this.header, sections)
+    base = decoder.decoder.require_base()
+    assert isinstance(base, SirenTiles)
     squares = np.square((decoder.lowres() - this.lowres.target) / 2)  # of the range
-    rings = rings_of(decoder.decoder.base.boxes, decoder.lowres_shape, decoder.decoder.base.active)
+    rings = rings_of(base.boxes, decoder.lowres_shape, base.active)
     at, rest = (squares[rings[name]] for name in ("at a cut", "elsewhere"))
     seam = at.mean() / rest.mean() if at.size else float("nan")
-    size, layout = len(sections["WGHT"]), networks.layout
+    size, layout = len(sections["WGHT"]), planned.layout
     bits = 8 * size / (layout.weights * len(networks.codes))
     return (
         f"{psnr(float(squares.mean())):.2f} dB  {size} B  {bits:.2f} bits/weight  {seconds:.0f} CPU s  "
-        f"seam {seam:.2f}  {prod(this.networks.parts)} of {layout.layers} x {layout.width}  "
+        f"seam {seam:.2f}  {prod(planned.parts)} of {layout.layers} x {layout.width}  "
         f"{networks.restarts} restarts"
     )
 
@@ -100,9 +111,8 @@ def main() -> None:
         preset=args.preset, steps=args.steps, size=args.size, factor=args.factor, seed=args.seed
     ).resolved()
     this = changed(planner.make(Facts.of(volume), options), args)
-    print(
-        f"{args.volume.name} {this.networks.steps} steps {' '.join(args.set)}: {measured(this)}", flush=True
-    )
+    steps = networks_of(this).networks.steps
+    print(f"{args.volume.name} {steps} steps {' '.join(args.set)}: {measured(this)}", flush=True)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import inrcodec
-from inrcodec.errors import CorruptFile, InputError, UnsupportedFile, UsageError
+from inrcodec.errors import CorruptFile, InputError, UsageError
 from inrcodec.file import InrvFile, decoder
 from inrcodec.format import container
 from inrcodec.format.header import Header

@@ -130,8 +130,8 @@ def test_super_resolution_sees_the_low_res_voxels_beside_a_brick(monkeypatch):
     monkeypatch.setattr(facts, "LAYER", 8)
     options = EncodeOptions(preset="fast", factor=4, tiles=(1, 1, 1)).resolved()
     here = planner.make(facts.Facts.of(replace(volume, array=part)), replace(options, tasks=Elsewhere()))
-    low, masks = here.lowres.target, Sections(here.masks)
-    header, plain, model = upsampled.both_ways(here, here.masks, low)
+    low, masks = here.lowres.target, Sections(here.known)
+    header, plain, model = upsampled.both_ways(here, low, here.lowres.active)
     whole = Upsampling(header, here.lowres.active, Padding.of(header, masks))
     assert len(header.bricks) == 2 and header.sr != "lanczos"
     for way, how in ((plain, DecodeOptions(sr="lanczos")), (model, DecodeOptions())):

@@ -70,7 +70,7 @@ def fitted_twice(facts, options, progress):
     here = planner.make(facts, options, progress)
     first = fitted.fit(here, progress)
     progress("between", 1.0)
-    return measure.networks(fitted.fit(here, progress, first), progress)
+    return measure.base(fitted.fit(here, progress, first), progress)
 
 
 def test_an_encoding_of_several_fits_goes_on_with_the_one_that_was_interrupted(

@@ -127,7 +127,7 @@ def test_a_time_budget_holds_for_the_whole_search(facts, monkeypatch):
     def fit(plan, progress=None, start=None):
         given.append(plan.options.time_budget)
         clock[0] += plan.options.time_budget
-        return SimpleNamespace(plan=plan, networks=None)
+        return SimpleNamespace(plan=plan, coded=None)
 
     def measured(fit, progress=None):
         lowres = SimpleNamespace(psnr_target=30.0)
@@ -135,7 +135,7 @@ def test_a_time_budget_holds_for_the_whole_search(facts, monkeypatch):
 
     monkeypatch.setattr(target_search, "monotonic", lambda: clock[0])
     monkeypatch.setattr(fitted, "fit", fit)
-    monkeypatch.setattr(measure, "networks", measured)
+    monkeypatch.setattr(measure, "base", measured)
     monkeypatch.setattr(measure, "ceiling", lambda plan: 60.0)
     known = replace(forecasts(facts, 500, None), refinement=None)
     monkeypatch.setattr(target_search, "forecast", lambda *args: known)
@@ -154,7 +154,7 @@ def test_another_size_is_another_plan_on_the_same_low_res_volume(facts):
 @pytest.mark.parametrize("size", [60_000, 66_000, 66_100, 100_000])
 def test_weights_that_fill_the_budget_keep_to_the_size(facts, size):
     plan = planner.resized(planner.make(facts, options(psnr=None, width=20, tiles=(4, 3, 3))), size)
-    count = len(plan.networks.tiles)
+    count = len(plan.coding.networks.tiles)
     each = [bytes(plan.budget // count)] * (count - 1)
     each.append(bytes(plan.budget - sum(map(len, each))))
     weights = {"INDX": index_of("WGHT", each), "WGHT": b"".join(each)}

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from inrcodec.encoder import planner, timing
+from inrcodec.encoder.bases import siren
+from inrcodec.encoder.bases.siren import SirenCoding
 from inrcodec.encoder.facts import Facts
 from inrcodec.encoder.options import EncodeOptions
 from inrcodec.volume.volume import Volume
@@ -20,16 +22,16 @@ def plan(**knobs):
 @pytest.fixture(autouse=True)
 def given(monkeypatch):
     """Two seconds once, a tenth of a second a step, nothing for the rest."""
-    monkeypatch.setattr(timing, "_fit_seconds", lambda plan, steps: 2.0 + 0.1 * steps)
+    monkeypatch.setattr(SirenCoding, "_timed", lambda self, plan, steps: 2.0 + 0.1 * steps)
     monkeypatch.setattr(timing, "_resample_seconds", lambda plan: 0.0)
 
 
 def test_the_steps_are_counted_and_what_is_done_once_is_counted_once():
-    assert timing.networks(plan()) == pytest.approx(2.0 + 0.1 * timing.FEW + 0.1 * 1010)
+    assert timing.base(plan()) == pytest.approx(2.0 + 0.1 * siren.FEW + 0.1 * 1010)
 
 
 def test_a_time_budget_bounds_the_fit():
-    assert timing.networks(plan(time_budget=5.0)) == pytest.approx(5.0)
+    assert timing.base(plan(time_budget=5.0)) == pytest.approx(5.0)
 
 
 @pytest.mark.parametrize(("depth", "seconds"), [(240, 1.0 + 0.1 * 240), (6, 1.0 + 0.1 * 6)])
@@ -43,5 +45,5 @@ def test_what_a_refinement_does_once_is_counted_once(depth, seconds, monkeypatch
 
 def test_an_estimate_leaves_the_checkpoint_alone(tmp_path, monkeypatch):
     monkeypatch.undo()
-    assert timing.networks(plan(resume=tmp_path / "kept", steps=20)) > 0
+    assert timing.base(plan(resume=tmp_path / "kept", steps=20)) > 0
     assert list(tmp_path.iterdir()) == []

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from inrcodec import parallel
-from inrcodec.encoder import forecast, planner
+from inrcodec.encoder import planner
 from inrcodec.encoder.plan import Plan
 from inrcodec.format.header import Header
 from inrcodec.layers import resample
@@ -59,10 +59,8 @@ def project(plan: Plan, progress: Progress | None = None) -> Plan:
         return plan
     facts, low, threads = plan.facts, plan.lowres, plan.options.threads
     decoded = np.where(low.active, low.values.clip(-1, 1), plan.header.background)
-    size = plan.networks.bytes if plan.budget is None else plan.budget
-    error = forecast.coding_error(facts.sample, low.factor, size)
-    error *= low.active.size / max(low.active.sum(), 1)
-    header = with_noise(plan.header, error)
+    assert plan.coding is not None
+    header = with_noise(plan.header, plan.coding.expected_error(plan))
     target = projected(facts.volume, header, decoded, low.active, threads=threads, progress=progress)
     if target is None:
         notice = f"model {plan.header.sr!r} is no gain on this volume: Lanczos is used"

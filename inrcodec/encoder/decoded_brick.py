@@ -1,4 +1,4 @@
-"""A brick of networks, up-sampled both ways and compared with its source.
+"""A brick of a base, up-sampled both ways and compared with its source.
 
 In: the stored values of a brick, and the low-res voxels that it depends on.  Out: errors and digests.
 Invariant: it is the decoder that up-samples (`layers.upsample`), by all low-res voxels that it would see.
@@ -8,18 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
+from numpy.typing import NDArray
 
 from inrcodec.encoder.outcome import Outcome, Sum
 from inrcodec.format.digest import Digest
 from inrcodec.format.header import LANCZOS, Header
 from inrcodec.format.sections import Sections
-from inrcodec.layers.base.siren import activity
 from inrcodec.layers.decode_options import DecodeOptions
 from inrcodec.layers.upsample import Padding, Upsampling
 from inrcodec.progress import Report
-from inrcodec.volume.arrays import Array, Bool, Float
+from inrcodec.volume.arrays import Array, Float
 from inrcodec.volume.box import Box
 from inrcodec.volume.bricks import Bricks
 
@@ -38,15 +39,15 @@ class Decoder:
     """What all bricks are decoded with."""
 
     header: Header
-    cells: Bool | None  # of the activity mask
+    coded: NDArray[np.uint8]  # the active low-res voxels, eight a byte: another process may be sent them
     padding: Mapping[str, bytes]  # sections
     nothing: Outcome  # of no voxel: what is measured
 
     @property
     def upsampling(self) -> Upsampling:
         """The decoder's."""
-        header = self.header
-        active = activity.active_voxels(self.cells, header.cell, header.lowres_shape)
+        header, shape = self.header, self.header.lowres_shape
+        active = np.unpackbits(self.coded, count=prod(shape)).view(np.bool_).reshape(shape)
         return Upsampling(header, active, Padding.of(header, Sections(self.padding)))
 
 

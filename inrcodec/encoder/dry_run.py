@@ -24,15 +24,16 @@ def dry_run(volume: Volume, stated: str | None, options: ResolvedOptions) -> dic
         return _refinement(facts, options, None)
     if options.psnr is None:
         plan = planner.make(facts, options)
-        return _networks(plan, plan.predicted)
+        return _base(plan, plan.predicted)
     found = target_search.forecast(facts, options)
     if not found.favours_networks:
         return _refinement(facts, options, found.refinement)
-    return _networks(planner.on_grid(facts, options, found.grids[0]), found.networks)
+    return _base(planner.on_grid(facts, options, found.grids[0]), found.networks)
 
 
-def _networks(plan: Plan, size: int | None) -> dict[str, Any]:
-    """Networks, in a file that is predicted to have so many bytes."""
+def _base(plan: Plan, size: int | None) -> dict[str, Any]:
+    """A base, in a file that is predicted to have so many bytes."""
+    assert plan.coding is not None
     return {
         **_about(plan.facts, plan.notices),
         "factor": plan.header.factor,
@@ -40,16 +41,14 @@ def _networks(plan: Plan, size: int | None) -> dict[str, Any]:
         "considered": plan.grid.rows(),
         "lowres_shape": plan.header.lowres_shape,
         "active_voxels": int(plan.lowres.active.sum()),
-        "tiles": plan.header.tiles,
-        "layers": plan.header.layers,
-        "width": plan.header.width,
-        "steps": plan.networks.steps,
+        "base": plan.header.coder,
+        **plan.coding.about,
         "sr": plan.header.sr,
         "ensemble": plan.header.sr_ensemble,
         "through_sr": plan.options.through_sr,
         "focus": windows.format_focus(plan.options.focus),
         "predicted_bytes": size,
-        "seconds": timing.networks(plan),
+        "seconds": timing.base(plan),
     }
 
 

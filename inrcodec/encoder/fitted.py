@@ -1,73 +1,38 @@
-"""A plan's networks, fitted and coded.
+"""A plan's low-res volume, coded.
 
-In: a plan, and perhaps an earlier fit of the same tiles to start from.  Out: the sections that a file stores.
-Invariant: a tile of pure background has an empty stream and costs nothing.
+In: a plan, and perhaps what was coded before to start from.  Out: the sections that a file stores.
+Invariant: the coder alone knows what is in them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 
-from inrcodec.encoder import fit_groups
-from inrcodec.encoder.fit import loop
+from inrcodec.encoder.bases.coding import Coded
 from inrcodec.encoder.plan import Plan
-from inrcodec.encoder.tasks import Threads
-from inrcodec.layers.base.siren import codec
-from inrcodec.progress import Progress, shares
+from inrcodec.progress import Progress
 
 
 @dataclass(frozen=True, eq=False)
 class Fitted:
-    """The networks of a plan."""
+    """The base of a plan."""
 
     plan: Plan
-    networks: loop.FittedTiles | None  # ``None`` where there is nothing but background
+    coded: Coded
 
     @property
     def sections(self) -> Mapping[str, bytes]:
-        """Masks, index and weights."""
-        found = self.networks
-        codes, integers = (found.codes, found.integers) if found else ((), ())
-        return {**self.plan.masks, **codec.encode(self.plan.networks.tiles, codes, integers)}
+        """Masks, and what the coder made."""
+        return {**self.plan.known, **self.coded.sections}
 
     @property
     def notices(self) -> tuple[str, ...]:
-        """What the user should know about the choices, and about the fit."""
-        return (*self.plan.notices, *(self.networks.notices if self.networks else ()))
+        """What the user should know about the choices, and about the coding."""
+        return (*self.plan.notices, *self.coded.notices)
 
 
 def fit(plan: Plan, progress: Progress | None = None, start: Fitted | None = None) -> Fitted:
-    """Fit all tiles, perhaps from a fit of the same tiles, of any width: half of the steps serve then.
-
-    Very many tiles are fitted in groups, each with its share of the bytes and of the time, one after the
-    other or by the workers of a cluster: the groups follow from the tiles alone, whoever fits them.
-    """
-    options, warm = plan.options, None if start is None else start.networks
-    present = [t for t in plan.networks.tiles if t is not None]
-    if not present:
-        if options.checkpoint is not None:
-            options.checkpoint.refuse_any()
-        return Fitted(plan, None)
-    settings = loop.FitSettings(
-        steps=plan.networks.steps if warm is None else -(-plan.networks.steps // 2),
-        start_at=0.0 if warm is None else 0.5,
-        batch=options.batch_per_tile,
-        lmbda=plan.networks.rate,
-        budget=plan.budget,
-        learning_rate=options.learning_rate if options.optimizer == "adam" else None,
-        seed=options.seed,
-        device=options.device,
-        threads=options.threads,
-        time_budget=options.time_budget,
-        checkpoint=options.checkpoint,
-    )
-    groups = fit_groups.groups_of(present, settings, warm)
-    here = options.checkpoint is not None  # which is a file of this machine
-    tasks = Threads(options.threads) if here else options.tasks
-    work = partial(fit_groups.fit, plan.networks.layout, plan.curve)
-    reports = shares(progress, "fit", [group.voxels for group in groups])
-    boxes = [group.box for group in groups]
-    found = tasks.map(work, plan.lowres.target, boxes, groups, reports, at_once=1)
-    return Fitted(plan, fit_groups.joined(list(found)))
+    """Code the low-res volume of a plan, perhaps from an earlier coding of it."""
+    assert plan.coding is not None
+    return Fitted(plan, plan.coding.fit(plan, progress, None if start is None else start.coded))

@@ -22,14 +22,15 @@ from inrcodec.layers import padding
 from inrcodec.progress import Progress
 
 
-def networks(fitted: Fitted, progress: Progress | None = None) -> Measured:
-    """Decode fitted networks, with the plan's model and without, and keep the better way.
+def base(fitted: Fitted, progress: Progress | None = None) -> Measured:
+    """Decode a base, with the plan's model and without, and keep the better way.
 
     On the CPU, wherever it was fitted: that is the reference decode, whose digest the file states.
     """
     plan, sections = fitted.plan, fitted.sections
-    lowres = InrvFile.from_sections(plan.header, sections).lowres(threads=plan.options.threads)
-    header, plain, by_model = upsampled.both_ways(plan, sections, lowres, progress)
+    decoder = InrvFile.from_sections(plan.header, sections).decoder.require_base()
+    lowres = decoder.read(threads=plan.options.threads)
+    header, plain, by_model = upsampled.both_ways(plan, lowres, decoder.active, progress)
     lanczos, model = plain.outcome, None if by_model is None else by_model.outcome
     result, notices = plain, fitted.notices
     if by_model is not None and by_model.outcome.errors.mse < lanczos.errors.mse:
@@ -43,15 +44,15 @@ def networks(fitted: Fitted, progress: Progress | None = None) -> Measured:
 
 
 def ceiling(plan: Plan) -> float:
-    """PSNR of the plan's grid without any error of the networks, in dB."""
-    _, lanczos, model = upsampled.both_ways(plan, plan.masks, plan.lowres.target)
+    """PSNR of the plan's grid without any error of the base, in dB."""
+    _, lanczos, model = upsampled.both_ways(plan, plan.lowres.target, plan.lowres.active)
     return max(way.outcome.errors.psnr for way in (lanczos, model) if way is not None)
 
 
 def refinement(
     plan: Plan, layer: Layer, base: Measured | None = None, progress: Progress | None = None
 ) -> Measured:
-    """Decode a file with a refinement, with the networks of a base in front of it or with none."""
+    """Decode a file with a refinement, with a base in front of it or with none."""
     layer = layer.checked(progress)
     if progress:
         progress("verify", 1.0)

@@ -46,9 +46,6 @@ class Networks:
     tiles: tuple[tiles.Tile | None, ...] = (None,)  # of all boxes; ``None`` for one of pure background
 
 
-NONE = Networks((1, 1, 1), Layout(1, 1), 0.0, 0, 0)  # of a file without networks
-
-
 def smallest(options: ResolvedOptions) -> Networks:
     """The fewest and narrowest networks that the options allow."""
     parts, layout = options.tiles or (1, 1, 1), Layout(options.layers, options.width or NARROWEST)

@@ -38,7 +38,7 @@ def _measured(facts: Facts, options: ResolvedOptions, progress: Progress) -> Mea
     refine = bounded.with_psnr if options.max_error is None else bounded.guaranteed
     layer = refine(facts.volume, facts.span, options, progress)
     if not options.base:
-        return measure.refinement(planner.without_networks(facts, options), layer, progress=progress)
+        return measure.refinement(planner.without_base(facts, options), layer, progress=progress)
     base = _networks(facts, replace(options, psnr=None), progress)
     return measure.refinement(base.plan, layer, base, progress)
 
@@ -49,11 +49,11 @@ def _networks(facts: Facts, options: ResolvedOptions, progress: Progress) -> Mea
     What was fitted through the model, or left bytes for it, would be worse and smaller than it need be.
     """
     here = back_projection.project(planner.make(facts, options, progress), progress)
-    found = measure.networks(fitted.fit(here, progress), progress)
+    found = measure.base(fitted.fit(here, progress), progress)
     if found.model is None or not is_doubtful(found):
         return found
     plain = back_projection.project(planner.rival(here), progress)
-    other = measure.networks(fitted.fit(plain, progress), progress)
+    other = measure.base(fitted.fit(plain, progress), progress)
     if found.result.errors.mse < other.result.errors.mse:
         return found
     left_out = measure.model_left_out(here.header.sr, found.model, other.result)

@@ -1,6 +1,6 @@
-"""All that is decided before anything is fitted: grid, low-res volume, model, networks, byte budget.
+"""All that is decided before anything is coded: grid, low-res volume, model, coding, byte budget.
 
-In: what `planner` decided.  Out: the header, and what the fit may spend.
+In: what `planner` decided.  Out: the header, and what the base may spend.
 Invariant: a plan is never changed; another size, or another model, is another plan.
 """
 
@@ -9,15 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from math import prod
 from typing import Any
 
 from inrcodec._version import __version__
-from inrcodec.encoder import networks
+from inrcodec.encoder.bases.coding import Coding
 from inrcodec.encoder.facts import Facts
 from inrcodec.encoder.grid_search import Choice
 from inrcodec.encoder.lowres import Lowres
-from inrcodec.encoder.networks import Networks
 from inrcodec.encoder.options import ResolvedOptions
 from inrcodec.format import container, header_checks, limits
 from inrcodec.format.header import LANCZOS, NO_CODER, NOISE_STEPS, Header
@@ -38,7 +36,7 @@ class Plan:
     lowres: Lowres
     curve: companding.Nodes  # none without a focus
     model: Mapping[str, Any]  # header fields of the super-resolution model
-    networks: Networks
+    coding: Coding | None  # how the low-res volume is coded; ``None`` of a file without one
     size: int | None = None  # bytes that the file may have at most, where that is requested
     notices: tuple[str, ...] = ()  # what the user should know about the choices
 
@@ -62,70 +60,62 @@ class Plan:
     @property
     def _lowres(self) -> dict[str, Any]:
         """Header fields of the low-res volume."""
-        low, layout = self.lowres, self.networks.layout
-        if self.networks is networks.NONE:
+        if self.coding is None:
             return {"coder": NO_CODER}
-        mask: dict[str, Any] = {} if low.cells is None else {"background": low.background, "cell": low.cell}
         bricks = self.facts.bricks
         return {
             "brick": () if len(bricks) == 1 else bricks.edges,
-            "factor": low.factor,
-            "layers": layout.layers,
-            "width": layout.width,
-            "omega": layout.omega,
-            "tiles": self.networks.parts,
-            "cuts": self.networks.cuts,
+            "coder": self.options.coder,
+            "factor": self.lowres.factor,
             "companding": self.curve,
-            **mask,
+            **self.coding.fields,
             **self.model,
         }
 
     @cached_property
-    def masks(self) -> Mapping[str, bytes]:
-        """Sections of the active low-res cells and of the padding, where there are any."""
-        return {**self.lowres.sections, **self.facts.padding}
+    def known(self) -> Mapping[str, bytes]:
+        """Sections that are known before anything is coded: masks."""
+        return {**({} if self.coding is None else self.coding.known), **self.facts.padding}
 
     @cached_property
     def overhead(self) -> int:
-        """Bytes of the file but for the weights, where they are few: their index then has no checksums.
+        """Bytes of the file but for the contents of the base, and what its index grows by with them.
 
         The header is as long as its quality can make it.
         """
         longest = replace(self.header, psnr=0.1, peak=0.1, max_error=0.1, digest=bytes([1] * 16))
         if self.header.sr != LANCZOS:
             longest = replace(longest, psnr_lanczos=0.1, sr_noise=NOISE_STEPS)
-        index = bytes(self._index_size(0))
-        sections = {"HEAD": longest.to_bytes(), **self.masks, "INDX": index, "WGHT": b""}
+        assert self.coding is not None
+        sections = {"HEAD": longest.to_bytes(), **self.known, **self.coding.empty}
         return container.size(list(sections.items()))
 
     @property
     def budget(self) -> int | None:
-        """Bytes for the weights of all tiles, where a size is requested."""
+        """Bytes for the contents of the base, where a size is requested."""
         if self.size is None:
             return None
+        assert self.coding is not None
         most = self.size - self.overhead
-        return most - self._index_size(most) + self._index_size(0)
-
-    def _index_size(self, weights: int) -> int:
-        """Bytes of the index of so many bytes of weights."""
-        return container.index_size(prod(self.networks.parts), weights)
+        return most - self.coding.index_bytes(most)
 
     @property
     def predicted_least(self) -> int:
-        """Bytes of the file with these networks, estimated before the fit."""
-        weights = self.networks.bytes
-        return self.overhead + weights + self._index_size(weights) - self._index_size(0)
+        """Bytes of the file with this coding, estimated beforehand."""
+        assert self.coding is not None
+        contents = self.coding.bytes
+        return self.overhead + contents + self.coding.index_bytes(contents)
 
     @property
     def predicted(self) -> int:
-        """Bytes of the file: the size that it is fitted to, if there is one."""
+        """Bytes of the file: the size that is requested, if there is one."""
         return self.size or self.predicted_least
 
     def targets(self, places: Any) -> Float:
-        """What the networks are fitted to at some low-res voxels, (n,), companded."""
+        """What is coded at some low-res voxels, (n,), companded."""
         return companding.compress(self.curve, self.lowres.target[places])
 
     def check(self) -> None:
         """Refuse what no reader would take."""
         header_checks.check(self.header)
-        limits.check_header(self.header, "MASK" in self.masks)
+        limits.check_header(self.header, "MASK" in self.known)

@@ -1,4 +1,4 @@
-"""Decides what an encoding does: grid, mask, model and networks, for a size or for none.
+"""Decides what an encoding does: grid, mask, model and coding, for a size or for none.
 
 In: facts of a volume, and options.  Out: a `Plan`.
 Invariant: deterministic; the same facts and options give the same plan.
@@ -7,9 +7,9 @@ Invariant: deterministic; the same facts and options give the same plan.
 from __future__ import annotations
 
 from dataclasses import replace
-from math import prod
 
-from inrcodec.encoder import grid_search, lowres, model_choice, networks
+from inrcodec.encoder import grid_search, lowres, model_choice
+from inrcodec.encoder.bases.table import BASES
 from inrcodec.encoder.facts import Facts
 from inrcodec.encoder.grid_search import Choice
 from inrcodec.encoder.lowres import Lowres
@@ -24,7 +24,7 @@ from inrcodec.volume import windows
 def make(
     facts: Facts, options: ResolvedOptions, progress: Progress | None = None, *, known: Lowres | None = None
 ) -> Plan:
-    """Decide on grid, mask, model and networks.
+    """Decide on grid, mask, model and coding.
 
     A ``known`` low-res volume is taken where its factor is the one that is chosen.
     """
@@ -38,36 +38,37 @@ def make(
 
 
 def on_grid(facts: Facts, options: ResolvedOptions, grid: Choice, progress: Progress | None = None) -> Plan:
-    """Decide on mask, model and networks for a grid."""
+    """Decide on mask, model and coding for a grid."""
     return for_lowres(facts, options, grid, lowres.downsample(facts, grid.factor, options.tasks, progress))
 
 
 def for_lowres(facts: Facts, options: ResolvedOptions, grid: Choice, low: Lowres) -> Plan:
-    """Decide on model and networks for a low-res volume."""
+    """Decide on model and coding for a low-res volume."""
     window, about_focus = windows.unit_window(options.focus, facts.volume, facts.span)
     name, about_model = model_choice.model_for(facts, low.factor, options)
     model = model_choice.fields_of(name, facts, options)
     curve, notices = companding.curve(*window) if window else (), (*about_focus, *about_model)
-    least = Plan(facts, options, grid, low, curve, model, networks.smallest(options), grid.size, notices)
+    base = BASES[options.coder]
+    smallest = base.smallest(low, options)
+    least = Plan(facts, options, grid, low, curve, model, smallest, grid.size, notices)
     if grid.size is not None and grid.size < least.predicted_least:
         if requested_size(facts, options) is None:  # a default, not a request
             return for_lowres(facts, options, replace(grid, size=None), low)
-        fewer = " or fewer tiles" if prod(least.networks.parts) > 1 else ""
         raise TargetNotReached(
-            f"{grid.size} bytes are too few for this volume: header, mask and the smallest networks take "
-            f"about {least.predicted_least}; request {options.more_bytes}{fewer}",
+            f"{grid.size} bytes are too few for this volume: header, masks and {base.least} take about "
+            f"{least.predicted_least}; request {options.more_bytes}",
             value=grid.size,
             option=options.limits_bytes,
         )
-    found = replace(least, networks=networks.networks_for(least.targets, low.active, options, least.budget))
+    found = replace(least, coding=base.coding(least))
     found.check()
     return found
 
 
-def without_networks(facts: Facts, options: ResolvedOptions) -> Plan:
+def without_base(facts: Facts, options: ResolvedOptions) -> Plan:
     """The plan of a file that a refinement makes alone."""
     low = lowres.NONE
-    return Plan(facts, options, Choice(low.factor, ""), low, (), model_choice.PLAIN, networks.NONE)
+    return Plan(facts, options, Choice(low.factor, ""), low, (), model_choice.PLAIN, None)
 
 
 def resized(plan: Plan, size: int | None) -> Plan:

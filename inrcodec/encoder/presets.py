@@ -85,6 +85,11 @@ class ResolvedOptions(Settings):
     scratch: str | None = None  # folder for what is too large for memory; without one, memory must do
 
     @property
+    def coder(self) -> str:
+        """The coder of the low-res volume."""
+        return "siren"
+
+    @property
     def limits_bytes(self) -> str | None:
         """The option that limits the bytes of the file, if one was given."""
         return next((name for name in ("ratio", "size") if getattr(self, name) is not None), None)

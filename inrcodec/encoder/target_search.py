@@ -97,7 +97,7 @@ def _refined(
 ) -> Measured:
     """A refinement alone."""
     layer = bounded.with_psnr(facts.volume, facts.span, options, progress)
-    found = measure.refinement(planner.without_networks(facts, options), layer, progress=progress)
+    found = measure.refinement(planner.without_base(facts, options), layer, progress=progress)
     if networks is not None:
         took = f"take {networks.size:,} bytes"
     elif forecasts.favours_networks:
@@ -181,11 +181,8 @@ class _Search:
         if self.deadline < inf:
             left = max(self.deadline - monotonic(), 0.01)
             here = replace(here, options=replace(here.options, time_budget=SHARE * left))
-        start = self.fitted
-        if start is not None and here.networks.parts != start.plan.networks.parts:
-            start = None  # other tiles have other networks
-        self.fitted = fitted.fit(here, self.progress, start)
-        attempt = measure.networks(self.fitted, self.progress)
+        self.fitted = fitted.fit(here, self.progress, self.fitted)
+        attempt = measure.base(self.fitted, self.progress)
         self.attempts.append(attempt)
         return attempt
 

@@ -1,4 +1,4 @@
-"""How long an encoding will take on this machine: a few steps of it, timed.
+"""How long an encoding will take on this machine: a part of it, timed.
 
 In: a plan, or facts of a volume.  Out: seconds, usually within a factor of two.
 Invariant: nothing that is stored depends on a clock.
@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from time import perf_counter
 
-from inrcodec.encoder import bounded, fitted
+from inrcodec.encoder import bounded
 from inrcodec.encoder.facts import Facts
 from inrcodec.encoder.options import ResolvedOptions
 from inrcodec.encoder.plan import Plan
@@ -18,20 +18,20 @@ from inrcodec.layers import resample
 from inrcodec.layers.superres import registry, upsampler
 from inrcodec.parallel import thread_count
 
-FEW, SOME = 10, 40  # steps of the two fits that are timed: the first of them pays for what is done once
 PROJECTION = 3  # forward passes that a back-projection takes
 TRIALS = 2  # codings of a volume that a PSNR takes
 
 
-def networks(plan: Plan) -> float:
-    """Seconds that the networks of a plan take to fit, project and verify."""
+def base(plan: Plan) -> float:
+    """Seconds that the base of a plan takes to code, project and verify."""
     options = plan.options
-    once, more = _fit_seconds(plan, FEW), _fit_seconds(plan, SOME)
-    fit = once + max(more - once, 0.0) / (SOME - FEW) * plan.networks.steps
-    if options.time_budget is not None:
-        fit = min(fit, options.time_budget)
+    assert plan.coding is not None
     passes = 1 + PROJECTION * options.through_sr
-    return fit + passes * _superres_seconds(plan) + (1 + options.through_sr) * _resample_seconds(plan)
+    return (
+        plan.coding.seconds(plan)
+        + passes * _superres_seconds(plan)
+        + (1 + options.through_sr) * _resample_seconds(plan)
+    )
 
 
 def refinement(facts: Facts, options: ResolvedOptions) -> float:
@@ -49,12 +49,6 @@ def _coding_seconds(facts: Facts, options: ResolvedOptions, slices: int) -> floa
     volume = replace(facts.part, array=facts.part.array[:slices])
     code = bounded.with_psnr if options.max_error is None else bounded.guaranteed
     return _seconds(lambda: code(volume, facts.span, options))
-
-
-def _fit_seconds(plan: Plan, steps: int) -> float:
-    options = replace(plan.options, checkpoint=None, time_budget=None)
-    short = replace(plan, options=options, size=None, networks=replace(plan.networks, steps=steps))
-    return _seconds(lambda: fitted.fit(short))
 
 
 def _superres_seconds(plan: Plan) -> float:

@@ -1,15 +1,17 @@
 """Both ways to bring the resolution back, by the plan's model and by Lanczos alone, compared with the source.
 
-In: a plan, the masks of its file, and a low-res volume.  Out: errors and digests.
+In: a plan, a low-res volume, and which of its voxels are coded.  Out: errors and digests.
 Invariant: a sum over bricks in their order, whoever decoded which.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial, reduce
 from math import prod
 from operator import add
+
+import numpy as np
 
 from inrcodec.encoder.decoded_brick import Decoder, Seen, decoded
 from inrcodec.encoder.measured import squared_error
@@ -17,22 +19,21 @@ from inrcodec.encoder.outcome import Outcome, Sum
 from inrcodec.encoder.plan import Plan
 from inrcodec.format import digest
 from inrcodec.format.header import Header
-from inrcodec.layers import padding
 from inrcodec.layers.upsample import Upsampling, with_noise
 from inrcodec.progress import Progress, shares
-from inrcodec.volume.arrays import Float
+from inrcodec.volume.arrays import Bool, Float
 from inrcodec.volume.box import Box
 
 
 def both_ways(
-    plan: Plan, sections: Mapping[str, bytes], lowres: Float, progress: Progress | None = None
+    plan: Plan, lowres: Float, active: Bool, progress: Progress | None = None
 ) -> tuple[Header, Sum, Sum | None]:
     """The header that states the low-res error, and both ways to bring the resolution back."""
-    facts, low = plan.facts, plan.lowres
-    header = with_noise(plan.header, squared_error(lowres, low.target, low.active))
+    facts = plan.facts
+    header = with_noise(plan.header, squared_error(lowres, plan.lowres.target, active))
     nothing = Outcome.nothing(facts.volume, facts.span, plan.options.focus)
-    masks = {name: sections[name] for name in padding.SECTIONS if name in sections}
-    decoder, bricks = Decoder(header, low.cells, masks, nothing), list(header.bricks)
+    decoder = Decoder(header, np.packbits(active), facts.padding, nothing)
+    bricks = list(header.bricks)
     found = plan.options.tasks.map(
         partial(decoded, decoder),
         facts.volume.array,

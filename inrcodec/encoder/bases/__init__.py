@@ -1,0 +1,1 @@
+"""Coders of the low-res volume as the encoder sees them: one module each, found through `table`."""
