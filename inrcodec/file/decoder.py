@@ -230,10 +230,12 @@ class Decoder:
         parts = list(upsampling.parts(box, options))
         for part in parts:
             needed = upsampling.support(part, options)
-            lowres = np.empty(base.shape)  # memory is taken only where it is filled
+            held = Box((needed.low[0], 0, 0), (needed.high[0], *base.shape[1:]))
+            lowres = np.empty(held.shape)  # memory is taken only where it is filled
             report = progress if len(parts) == 1 else None  # one stage alone where they alternate
-            lowres[needed.slices] = base.read(needed, threads=options.threads, progress=report)
-            for slab in upsampling.slabs(lowres, options, box=part):
+            values = base.read(needed, threads=options.threads, progress=report)
+            lowres[needed.slices_in(held)] = values
+            for slab in upsampling.slabs(lowres, options, box=part, first=held.low[0]):
                 yield slab
                 if progress:
                     progress(stage, (slab.stop - box.low[0]) / box.shape[0])

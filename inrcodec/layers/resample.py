@@ -125,19 +125,20 @@ def support(box: Box, low_shape: Shape, factor: Shape, shape: Shape) -> Box:
 
 
 def up_slice(
-    lowres: Float, factor: Shape, shape: Shape, z: int, box: Box | None = None
+    lowres: Float, factor: Shape, shape: Shape, z: int, box: Box | None = None, first: int = 0
 ) -> Iterator[tuple[slice, Float]]:
     """Full-res slice ``z``, or what of it is in a box, a band of rows (y, x) after the other.
 
-    The low-res volume may hold anything where no voxel of the box is up-sampled from.
+    The low-res volume may hold anything where no voxel of the box is up-sampled from; so it may begin with
+    another slice than the first.
     """
     box = box or Box((0, 0, 0), shape)
-    (_, low_y, low_x), (_, fy, fx), (_, y, x) = lowres.shape, factor, shape
+    (low_z, low_y, low_x), (_, fy, fx), (_, y, x) = lowres_shape(shape, factor), factor, shape
     _, down = _part_up(low_y, fy, y, box.low[1], box.high[1])
     columns, across = _part_up(low_x, fx, x, box.low[2], box.high[2])
     plane = np.zeros((down.stop - down.start, across.stop - across.start))
-    for source, weight in _taps_of(_matrix_up(lowres.shape[0], factor[0], shape[0]), z):
-        plane += weight * lowres[source, down, across]
+    for source, weight in _taps_of(_matrix_up(low_z, factor[0], shape[0]), z):
+        plane += weight * lowres[source - first, down, across]
     wide = (columns @ plane.T).T
     for rows, matrix, used in _bands_up(low_y, fy, y, box.low[1], box.high[1], box.shape[2]):
         yield rows, matrix @ wide[used.start - down.start : used.stop - down.start]

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from math import sqrt
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -27,7 +27,7 @@ from inrcodec.layers.padding import Padding as Padding
 from inrcodec.layers.superres import registry
 from inrcodec.layers.superres.registry import check_model as check_model
 from inrcodec.parallel import InterruptiblePool, thread_count
-from inrcodec.volume.arrays import Array, Bool, Float
+from inrcodec.volume.arrays import Active, Array, Bool, Float
 from inrcodec.volume.box import Box
 from inrcodec.volume.value_range import Range
 
@@ -59,6 +59,13 @@ class Slab:
     plain: Array
 
 
+class _Held(NamedTuple):
+    """Slices of the low-res volume, and the number of the first."""
+
+    values: Float
+    first: int
+
+
 @dataclass(frozen=True, eq=False)
 class Upsampling:
     """The step from a file's low-res volume to its stored slices.
@@ -66,18 +73,18 @@ class Upsampling:
     Parameters
     ----------
     header : of the file.
-    active : ndarray, (z, y, x), low-res voxels that are coded; only there a model adds to Lanczos.
+    active : low-res voxels that are coded; only there a model adds to Lanczos.
     padding : full-res voxels that hold the padding value, or ``None``.
     kept : blocks that are remembered, of one and the same low-res volume.
     """
 
     header: Header
-    active: Bool
+    active: Active
     padding: Padding | None
     kept: Cache | None = None
 
     @classmethod
-    def of_file(cls, header: Header, active: Bool, padding: Padding | None) -> Upsampling:
+    def of_file(cls, header: Header, active: Active, padding: Padding | None) -> Upsampling:
         """For the one low-res volume that a file has: its blocks are remembered."""
         return cls(header, active, padding, Cache(BLOCKS))
 
@@ -118,26 +125,29 @@ class Upsampling:
         *,
         box: Box | None = None,
         plain: bool = False,
+        first: int = 0,
     ) -> Iterator[Slab]:
         """The slices of a box, a slab at a time, in order; the next is computed while one is in use.
 
         Parameters
         ----------
         lowres : ndarray, (z, y, x), float64, in [-1, 1]
-            The whole grid; anything may stand where :meth:`support` does not reach.
+            Slices of the grid; anything may stand where :meth:`support` does not reach.
         options : with "lanczos" the network is left out; by default it is the header's.
         box : full-res, not empty; all by default.
         plain : whether the slabs are to hold the slices by Lanczos alone too.
+        first : slice of the grid that ``lowres`` begins with.
         """
         box = box or Box((0, 0, 0), self.header.shape)
         threads = thread_count(options.threads)
-        layers = self._residuals(lowres, options, box, threads)
+        held = _Held(lowres, first)
+        layers = self._residuals(held, options, box, threads)
         begun: deque[tuple[Slab, list[Future[None]]]] = deque()
         with InterruptiblePool(threads) as pool:
             for start in range(box.low[0], box.high[0], SLAB):
                 slab = self._empty(start, box, plain and layers is not None)
                 filling = [
-                    pool.submit(self._fill, slab, z, lowres, box, None if layers is None else next(layers))
+                    pool.submit(self._fill, slab, z, held, box, None if layers is None else next(layers))
                     for z in range(start, slab.stop)
                 ]
                 begun.append((slab, filling))
@@ -151,15 +161,16 @@ class Upsampling:
         stored = np.empty((stop - start, *box.shape[1:]), np.dtype(self.header.dtype))
         return Slab(start, stop, stored, np.empty_like(stored) if plain else stored)
 
-    def _fill(self, slab: Slab, z: int, lowres: Float, box: Box, layer: Layer | None) -> None:
+    def _fill(self, slab: Slab, z: int, held: _Held, box: Box, layer: Layer | None) -> None:
         """One slice of a slab, a band of rows at a time."""
-        for rows, unit in resample.up_slice(lowres, self.header.factor, self.header.shape, z, box):
+        header = self.header
+        for rows, unit in resample.up_slice(held.values, header.factor, header.shape, z, box, held.first):
             place = z - slab.start, slice(rows.start - box.low[1], rows.stop - box.low[1])
             padded = None if self.padding is None else self.padding.part(z, rows, box.slices[2])
             if slab.plain is not slab.stored:
                 slab.plain[place] = self._stored(unit, padded)
             if layer is not None:
-                low, high = window_of(self.header)
+                low, high = window_of(header)
                 layer.add_to(unit, (z, rows.start, box.low[2]), (high - low) / 2)
             slab.stored[place] = self._stored(unit, padded)
 
@@ -177,13 +188,13 @@ class Upsampling:
         return LANCZOS if constant else options.sr or self.header.sr
 
     def _residuals(
-        self, lowres: Float, options: DecodeOptions, box: Box, threads: int
+        self, held: _Held, options: DecodeOptions, box: Box, threads: int
     ) -> Iterator[Layer] | None:
         """For each slice of a box the layer of blocks that its residual is in; ``None`` without a model."""
         model = self._model(options)
         if model == LANCZOS:
             return None
-        layers = self._upsampler(model, lowres, options, box, threads).layers(box)
+        layers = self._upsampler(model, held, options, box, threads).layers(box)
         return (
             layer
             for layer in layers
@@ -191,7 +202,7 @@ class Upsampling:
         )
 
     def _upsampler(
-        self, model: str, lowres: Float, options: DecodeOptions, box: Box, threads: int
+        self, model: str, held: _Held, options: DecodeOptions, box: Box, threads: int
     ) -> Upsampler:
         from inrcodec.layers.superres.upsampler import Upsampler
 
@@ -204,9 +215,10 @@ class Upsampling:
             )
         network = registry.load(model, self.header.sr_sha256)
         low, high = window_of(self.header)
-        inside = np.zeros(lowres.shape, dtype=np.float32)
-        part = self.support(box, options).slices
-        for plane, unit in zip(inside[part], lowres[part], strict=True):
+        inside = np.zeros(held.values.shape, dtype=np.float32)
+        slices, *plane = self.support(box, options).slices
+        part = slice(slices.start - held.first, slices.stop - held.first), *plane
+        for plane, unit in zip(inside[part], held.values[part], strict=True):
             plane[:] = np.clip((unit - low) * (2 / (high - low)) - 1, -1, 1)
         return Upsampler(
             network,
@@ -218,6 +230,7 @@ class Upsampling:
             options.precision,
             options.ensemble or self.header.sr_ensemble,
             self.kept,
+            held.first,
         )
 
 

@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 from contextlib import suppress
 from math import prod
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -18,6 +18,20 @@ Float = NDArray[np.float64]
 Float32 = NDArray[np.float32]
 Int32 = NDArray[np.int32]
 Ints = NDArray[np.int64]
+
+
+class Active(Protocol):
+    """Which voxels of a low-res grid are coded: all in an array, or found out for some slices on request."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Voxels of the grid, (z, y, x)."""
+
+    def __len__(self) -> int:
+        """Slices of the grid."""
+
+    def __getitem__(self, slices: slice, /) -> Bool:
+        """Those of some slices, one after the other."""
 
 
 def empty(shape: Sequence[int], dtype: DTypeLike) -> Array:

@@ -17,7 +17,7 @@ from inrcodec.layers.base.siren.codec import SirenTiles
 from inrcodec.layers.base.siren.field import Field as SirenField
 from inrcodec.layers.base.siren.field import Frame as Frame
 from inrcodec.progress import Progress
-from inrcodec.volume.arrays import Bool, Float
+from inrcodec.volume.arrays import Active, Float
 from inrcodec.volume.box import Box, Shape
 
 if TYPE_CHECKING:
@@ -32,8 +32,8 @@ class Base(Protocol):
         """Voxels of the grid, (z, y, x)."""
 
     @property
-    def active(self) -> Bool:
-        """Which voxels of the grid are coded, (z, y, x); the others are the header's background."""
+    def active(self) -> Active:
+        """Which voxels of the grid hold more than background, (z, y, x)."""
 
     def read(
         self, box: Box | None = None, *, threads: int | None = None, progress: Progress | None = None

@@ -22,7 +22,7 @@ from inrcodec.layers.cache import Cache
 from inrcodec.layers.decode_options import Precision
 from inrcodec.layers.superres.network import SRDenseNet
 from inrcodec.parallel import InterruptiblePool, torch_pool
-from inrcodec.volume.arrays import Bool, Float, Float32
+from inrcodec.volume.arrays import Active, Bool, Float, Float32
 from inrcodec.volume.box import Box, Shape
 
 Place = tuple[slice, slice, slice]
@@ -63,39 +63,41 @@ class Upsampler:
     ----------
     network : float32, in evaluation mode.
     low : ndarray, (z, y, x), low-res values in [-1, 1] of the network's window.
-    active : ndarray, (z, y, x), bool; where there is none, there is no residual.
+    active : which voxels of the grid are; where none is, there is no residual.
     threads : blocks computed at a time, on a CPU.
     noise : noise level of ``low``, its root mean square error; an input of networks with a noise map.
     precision : of the network's arithmetic; its weights are converted.
     ensemble : mirror images whose residuals are averaged, see :func:`residual_of`.
     kept : blocks of the same volume that are remembered.
+    first : slice of the grid that ``low`` begins with; no layer may need others than it holds.
     """
 
     def __init__(
         self,
         network: SRDenseNet,
         low: Float32,
-        active: Bool,
+        active: Active,
         device: str,
         threads: int,
         noise: float = 0.0,
         precision: Precision = "float32",
         ensemble: int = 1,
         kept: Cache | None = None,
+        first: int = 0,
     ) -> None:
         self.factor, self.device, self.threads = network.arch.factor, device, threads
         self.dtype = getattr(torch, precision)
         self.network = laid_out(network, device).to(self.dtype)
         self.halo = halo_of(network)
         self.low, self.active, self.noise, self.ensemble = low, active, noise, ensemble
-        self.kept, self.way = kept, (device, precision, ensemble)
+        self.kept, self.way, self.first = kept, (device, precision, ensemble), first
 
     def layers(self, box: Box | None = None) -> Iterator[Layer]:
         """The residual, a layer after the other; the next is computed while one is in use.
 
         With a full-res ``box``, not empty, only the blocks that it needs.
         """
-        spans = [z for z in spans_of(len(self.low)) if box is None or _meet(z, self.factor[0], box, 0)]
+        spans = [z for z in spans_of(len(self.active)) if box is None or _meet(z, self.factor[0], box, 0)]
         threads = 1 if self.device != "cpu" else self.threads
         with torch_pool(threads) as pool, InterruptiblePool(1) as ahead:
             upcoming = ahead.submit(self._layer, spans[0], box, pool)
@@ -124,11 +126,12 @@ class Upsampler:
 
     @torch.no_grad()
     def _block(self, place: Place) -> Float32:
-        inside = [
+        z, rows, columns = (
             np.arange(part.start - h, part.stop + h).clip(0, n - 1)
-            for part, h, n in zip(place, self.halo, self.low.shape, strict=True)
-        ]
-        x = torch.from_numpy(self.low[np.ix_(*inside)]).to(self.device, self.dtype)
+            for part, h, n in zip(place, self.halo, self.active.shape, strict=True)
+        )
+        part = self.low[np.ix_(z - self.first, rows, columns)]
+        x = torch.from_numpy(part).to(self.device, self.dtype)
         # TF32 keeps ten bits of a product: not the reference decode.
         with torch.backends.cudnn.flags(allow_tf32=False) if self.device != "cpu" else nullcontext():
             result: Float32 = residual_of(self.network, x, self.noise, self.ensemble).float().cpu().numpy()
@@ -171,14 +174,14 @@ def spans_of(slices: int) -> list[slice]:
     return _parts(0, slices, BLOCK[0])
 
 
-def places_of(active: Bool, z: slice) -> list[Place]:
+def places_of(active: Active, z: slice) -> list[Place]:
     """Blocks that cover a layer's active voxels and their margin; the last may reach beyond the volume."""
     inside: Bool = np.asarray(active[_grown(z)].any(0))
     rows, columns = (_parts(*_extent(np.asarray(inside.any(1 - k))), BLOCK[1 + k]) for k in (0, 1))
     return [(z, y, x) for y, x in product(rows, columns) if inside[_grown(y), _grown(x)].any()]
 
 
-def places_in(active: Bool, z: slice, box: Box | None, factor: Shape) -> list[Place]:
+def places_in(active: Active, z: slice, box: Box | None, factor: Shape) -> list[Place]:
     """The blocks of a layer that a full-res box needs; all without one."""
     places = places_of(active, z)
     if box is None:
@@ -186,7 +189,7 @@ def places_in(active: Bool, z: slice, box: Box | None, factor: Shape) -> list[Pl
     return [p for p in places if all(_meet(p[k], factor[k], box, k) for k in range(3))]
 
 
-def support(active: Bool, box: Box, factor: Shape, taps: Box) -> Box:
+def support(active: Active, box: Box, factor: Shape, taps: Box) -> Box:
     """The low-res voxels that a full-res box, which is not empty, depends on: ``taps``, blocks and halos."""
     low, high = list(taps.low), list(taps.high)
     for z in spans_of(len(active)):

@@ -16,7 +16,7 @@ from threading import Lock
 from zlib import crc32
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from inrcodec.errors import CorruptFile
 from inrcodec.format import limits
@@ -28,7 +28,7 @@ from inrcodec.layers.base.siren.companding import Nodes
 from inrcodec.layers.cache import forgets_after_fork
 from inrcodec.parallel import thread_count
 from inrcodec.progress import Progress
-from inrcodec.volume.arrays import Bool, Float
+from inrcodec.volume.arrays import Array, Bool, Float
 from inrcodec.volume.box import Box, Shape, lowres_shape
 
 SECTION = "AV1S"
@@ -64,12 +64,10 @@ class Av1Slices:
         """Begin anew, with a lock that nobody holds."""
         self._lock, self._kept = Lock(), dict[int, Codes]()
 
-    @cached_property
-    def active(self) -> Bool:
-        """Low-res voxels of cells that hold more than background, (z, y, x)."""
-        if not self.header.av1_flat:
-            return np.ones(self.shape, np.bool_)
-        return active_voxels(self.codes(Box((0, 0, 0), self.shape)), self.header.av1_flat)
+    @property
+    def active(self) -> ActiveCells:
+        """Low-res voxels of cells that hold more than background, found out a few slices at a time."""
+        return ActiveCells(self)
 
     @cached_property
     def chunks(self) -> list[Chunk]:
@@ -150,6 +148,28 @@ class Av1Slices:
             return body
         limits.check(f"length of section {SECTION}", self.sections.lengths[SECTION], limits.SECTION)
         return self.sections[SECTION]
+
+
+class ActiveCells:
+    """The active voxels of a file, of which no more are decoded than are asked for (`arrays.Active`)."""
+
+    def __init__(self, coder: Av1Slices) -> None:
+        self.coder, self.shape = coder, coder.shape
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, slices: slice) -> Bool:
+        (depth, rows, columns), flat = self.shape, self.coder.header.av1_flat
+        start, stop, _ = slices.indices(depth)
+        if not flat or stop <= start:
+            return np.ones((max(stop - start, 0), rows, columns), np.bool_)
+        first = start // CELL * CELL
+        whole = Box((first, 0, 0), (min(-(-stop // CELL) * CELL, depth), rows, columns))
+        return active_voxels(self.coder.codes(whole), flat)[start - first : stop - first]
+
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> Array:
+        return self[:].astype(np.bool_ if dtype is None else dtype, copy=False)
 
 
 def levels(nodes: Nodes) -> Float:
