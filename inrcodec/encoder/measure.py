@@ -30,7 +30,7 @@ def base(fitted: Fitted, progress: Progress | None = None) -> Measured:
     plan, sections = fitted.plan, fitted.sections
     decoder = InrvFile.from_sections(plan.header, sections).decoder.require_base()
     lowres = decoder.read(threads=plan.options.threads)
-    header, plain, by_model = upsampled.both_ways(plan, lowres, decoder.active, progress)
+    header, plain, by_model = upsampled.both_ways(plan, lowres, decoder.active[:], progress)
     lanczos, model = plain.outcome, None if by_model is None else by_model.outcome
     result, notices = plain, fitted.notices
     if by_model is not None and by_model.outcome.errors.mse < lanczos.errors.mse:
