@@ -121,7 +121,7 @@ def test_restarts_of_a_lost_tile_are_remembered(tmp_path, monkeypatch):
             trainer.flat[-1] += torch.nan
 
     monkeypatch.setattr(loop.Trainer, "step", sabotage)
-    monkeypatch.setattr(Monitor, "refuse_stuck", lambda *_: None)  # how well it ends is not the question
+    monkeypatch.setattr(Monitor, "stuck", lambda *_: [])  # how well it ends is not the question
     plain = fitted(steps=450)
     assert plain.restarts >= 2
     interrupted_at(0.5, tmp_path / "kept", steps=450)

@@ -1,7 +1,7 @@
 """Each tile's error while it is trained: the best state that it had, and whether it diverged.
 
 In: errors of all tiles, step after step.  Out: the tiles to be restarted, and their best states.
-Invariant: a tile is judged by its own errors and its own voxels alone.
+Invariant: a tile is judged by its own errors and its own voxels alone; none ends a fit (`rescue`).
 """
 
 from __future__ import annotations
@@ -16,12 +16,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from inrcodec.encoder.fit.checkpoint import State, count, fill
-from inrcodec.errors import FitFailed
 from inrcodec.layers.base.siren.tiles import Tile
 from inrcodec.volume.arrays import Float
 from inrcodec.volume.value_range import amplitude
 
-RESTARTS = 3  # of one tile, each at half the learning rate of the one before
+RESTARTS = 3  # of one tile for being stuck; each restart is at half the learning rate of the one before
 STUCK = 0.5  # of the variance that neighbours share: to explain less of it a tenth into the fit is no fit
 STARVED = 40  # voxels for one weight: of so few weights nothing can be expected; usual are 9, at 10 kB 15
 BURST = 4.0  # times the best error so far: a tile whose error grew by this has diverged
@@ -73,15 +72,17 @@ class Monitor:
         self.grace -= 1
         if self.grace >= 0 and bool(torch.isfinite(self.mean).all()):
             return []
-        better = self.mean < self.best
+        # The errors are those before the last update, which may have left weights that are no numbers.
+        better = (self.mean < self.best) & state.isfinite().all(1)
         self.best = torch.where(better, self.mean, self.best)
         self.best_state[better] = state[better]
         bad = ~torch.isfinite(self.mean) | (self.mean > BURST * self.best)
         if JUDGED[0] < share < JUDGED[1]:
-            bad |= self.mean > self.stuck_at
+            tried = bad.new_tensor([n >= RESTARTS for n in self.restarts])
+            bad |= (self.mean > self.stuck_at) & ~tried
         # An invisible error is not worth a restart, nor is a tile that a constant serves as well.
         bad &= ~(self.mean <= self.invisible) & (self.variance > self.invisible)
-        return [int(t) for t in bad.nonzero()[:, 0] if self.restarts[t] < RESTARTS]
+        return [int(t) for t in bad.nonzero()[:, 0]]
 
     def restart(self, tile: int) -> Tensor | None:
         """Begin a tile's record anew; the state that it should go back to, ``None`` for new weights."""
@@ -91,16 +92,13 @@ class Monitor:
         self.best[tile] = torch.inf
         return self.best_state[tile] if good else None
 
-    def refuse_stuck(self, errors: Tensor) -> None:
-        """Refuse final errors, (tiles,), if a restarted tile stayed stuck, though neither flat nor noise."""
-        for t, restarts in enumerate(self.restarts):
-            error, limit = float(errors[t]), float(self.stuck_at[t])
-            if restarts and error > limit and self.variance[t] > self.invisible:
-                raise FitFailed(
-                    f"tile {t} diverged {restarts} times, and its error {error:.3g} is still above the "
-                    f"{limit:.3g} of a fit that is stuck; try another seed or more steps",
-                    value=t,
-                )
+    def stuck(self, errors: Tensor) -> list[int]:
+        """Tiles whose final errors, (tiles,), are those of no fit although they were restarted.
+
+        Flat tiles and noise are none of them: a constant serves those.
+        """
+        bad = ~(errors <= self.stuck_at) & (self.variance > self.invisible)
+        return [t for t, restarts in enumerate(self.restarts) if restarts and bad[t]]
 
     def tensors(self) -> State:
         own = {"mean": self.mean, "best": self.best, "best_state": self.best_state}

@@ -1,7 +1,8 @@
 """The training loop: all tiles' SIRENs, fitted together to the low-res voxels.
 
 In: tiles with their target values in [-1, 1].  Out: the integers and step codes that the file stores.
-Invariant: deterministic for seed and machine; a tile that diverges is restarted, and it alone.
+Invariant: deterministic for seed and machine; a tile that diverges is restarted, and it alone; no volume
+makes a fit fail.
 
 Rate-distortion training: plain fitting first, then uniform noise of one step on the weights, then rounding,
 straight through, with the steps frozen to what can be stored.  Loss = squared error + lambda x bits.
@@ -10,7 +11,7 @@ straight through, with the steps frozen to what can be stored.  Loss = squared e
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from math import inf
 from time import monotonic
 
@@ -30,6 +31,9 @@ from inrcodec.layers.base.siren.tiles import Tile
 from inrcodec.progress import Progress
 from inrcodec.volume.arrays import Float, Int32
 
+# Tiles that no restart could save are fitted again by themselves, once at each of these shares of the usual
+# learning rates. If that takes bytes from the others, all go through the last RETOLD share of the schedule.
+RESCUES, RETOLD = (1 / 4, 1 / 16), 0.2
 ROUNDS, SETTLE_AT = 40, 0.9  # of other steps until the budget is filled; place in the schedule of each
 LAST_CODES = 0.96  # share of the schedule after which steps change only to keep to the budget
 
@@ -100,13 +104,34 @@ def fit(
     progress : called with ``("fit", fraction)``.
     start : an earlier fit of the same tiles, of any width, for a warm start.
 
+    A tile that cannot be fitted, whatever is tried, becomes the constant that serves it best: with a notice.
+
     Raises
     ------
-    FitFailed
-        A tile stayed worse than a constant after all its restarts.
     TargetNotReached
         The networks do not fit into the budget, however coarse their steps.
     """
+    fitted, lost = _fitted(layout, tiles, values, settings, progress, start)
+    for patience in RESCUES if settings.time_budget is None else ():
+        if lost:
+            fitted, lost = _rescued(fitted, lost, tiles, values, settings, patience)
+    if lost:
+        parts = ", ".join(str(t) for t in lost)
+        notice = f"the fit of tile {parts} of {len(tiles)} stayed poor: another seed or base may serve better"
+        fitted = replace(fitted, notices=(*fitted.notices, notice))
+    return fitted
+
+
+def _fitted(
+    layout: Layout,
+    tiles: Sequence[Tile],
+    values: Sequence[Float],
+    settings: FitSettings,
+    progress: Progress | None = None,
+    start: FittedTiles | None = None,
+    patience: float = 1.0,
+) -> tuple[FittedTiles, list[int]]:
+    """One fit, at a share of the usual learning rates, and the tiles that were lost."""
     threads = settings.threads or torch.get_num_threads()
     with parallel.single_threaded(threads) as pool:
         distortion = Distortion(
@@ -126,6 +151,7 @@ def fit(
             learning_rate=settings.learning_rate,
             coded=settings.lmbda > 0,
             seed=settings.seed,
+            patience=patience,
         )
         if start is not None:
             trainer.start_from(start.codes, start.weights(layout))
@@ -138,10 +164,47 @@ def fit(
                 if progress:
                     progress("fit", run.share)
             run.fill_budget()
-            fitted = run.finish()
+            found = run.finish()
         if progress:
             progress("fit", 1.0)
-        return fitted
+        return found
+
+
+def _rescued(
+    before: FittedTiles,
+    lost: list[int],
+    tiles: Sequence[Tile],
+    values: Sequence[Float],
+    settings: FitSettings,
+    patience: float,
+) -> tuple[FittedTiles, list[int]]:
+    """A fit of which the lost tiles were fitted again, from another seed; and those that are still lost."""
+    own = [tiles[t] for t in lost]
+    share = sum(len(t.index) for t in own) / sum(len(t.index) for t in tiles)
+    alone = replace(
+        settings,
+        steps=round(settings.steps / (1 - settings.start_at)),
+        start_at=0.0,
+        lmbda=settings.lmbda / share,  # of a loss that is the mean over fewer voxels
+        budget=None if settings.budget is None else int(settings.budget * share),
+        seed=int(np.random.SeedSequence([settings.seed, round(1 / patience)]).generate_state(1)[0]),
+        checkpoint=None,  # which is of the fit before, and gives it again when this one is interrupted
+    )
+    again, still = _fitted(before.layout, own, [values[t] for t in lost], alone, patience=patience)
+    codes, integers = list(before.codes), list(before.integers)
+    for k, t in enumerate(lost):
+        if k not in still:
+            codes[t], integers[t] = again.codes[k], again.integers[k]
+    steps, restarts = before.steps + again.steps, before.restarts + again.restarts
+    found = replace(before, codes=codes, integers=integers, steps=steps, restarts=restarts)
+    left = [lost[k] for k in still]
+    if settings.budget is None or _bytes(found.codes, found.integers) <= settings.budget:
+        return found, left
+    last = replace(alone, steps=round(alone.steps * RETOLD), start_at=1 - RETOLD, seed=settings.seed)
+    last = replace(last, lmbda=settings.lmbda, budget=settings.budget)
+    told, lost_again = _fitted(before.layout, tiles, values, last, start=found)
+    found = replace(told, steps=steps + told.steps, restarts=restarts + told.restarts)
+    return found, sorted({*left, *lost_again})
 
 
 class _Run:
@@ -183,9 +246,10 @@ class _Run:
                 if self.spent < 1:
                     self._step(SETTLE_AT)
 
-    def finish(self) -> FittedTiles:
-        """The best rounded state of every tile, or its constant where that serves better."""
+    def finish(self) -> tuple[FittedTiles, list[int]]:
+        """The best rounded state of every tile, or its constant where that serves better; the lost tiles."""
         if not self.settings.lmbda:
+            self.trainer.mend()
             self.trainer.quantize_afterwards()
         self._keep_best()
         if self.settings.budget is not None and not self._safe():
@@ -195,11 +259,9 @@ class _Run:
                 value=self.settings.budget,
             )
         trainer, notice = self.trainer, self.trainer.distortion.kernels.notice
-        trainer.restore_best()
-        restarts = sum(trainer.monitor.restarts)
-        return FittedTiles(
-            trainer.layout, *self._stored(), trainer.steps, restarts, (notice,) if notice else ()
-        )
+        lost, restarts = trainer.restore_best(), sum(trainer.monitor.restarts)
+        notices = (notice,) if notice else ()
+        return FittedTiles(trainer.layout, *self._stored(), trainer.steps, restarts, notices), lost
 
     def tensors(self) -> State:
         run = [self.share, monotonic() - self.start]
@@ -239,11 +301,11 @@ class _Run:
 
         A budget binds all tiles together: then it is the state of the least error that is within it.
         """
+        self.trainer.mend()
         errors, bits = self.trainer.rounded()
         cost = errors + self.settings.lmbda * bits
         if self.settings.budget is not None:
-            stored = sum(len(weights.write_tile(*tile)) for tile in zip(*self._stored(), strict=True))
-            self.rate.measure(stored, float(bits.sum()))
+            self.rate.measure(_bytes(*self._stored()), float(bits.sum()))
             cost = torch.full_like(cost, float(errors.sum()) if self.rate.fits else inf)
         self.trainer.keep_better(cost)
 
@@ -251,6 +313,11 @@ class _Run:
         """Step codes and integers of all tiles."""
         quantizer = self.trainer.quantizer
         return quantizer.codes(), quantizer.integers(self.trainer.flat)
+
+
+def _bytes(codes: Sequence[Sequence[int]], integers: Sequence[Sequence[Int32]]) -> int:
+    """What networks take in a file."""
+    return sum(map(len, map(weights.write_tile, codes, integers)))
 
 
 def _digest(

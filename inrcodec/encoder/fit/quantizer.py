@@ -21,6 +21,7 @@ from inrcodec.volume.arrays import Int32
 
 FIRST_STEP = 0.15  # of the mean magnitude of the initial weights: where learning of the steps begins
 RATE_LEARNING = 5e-3  # Adam's rate for the logarithms of steps and scales
+LARGEST = 1e15  # gradient of a step or scale: its square is still a number
 
 
 class Quantizer:
@@ -66,13 +67,23 @@ class Quantizer:
         if self.frozen:
             sums[0].zero_()
         # A tile that diverges between two checks must not take its steps with it.
-        self.optimizer.step([g.nan_to_num_(0, 0, 0) for g in sums], schedule)
+        self.optimizer.step([g.nan_to_num_(0, 0, 0).clamp_(-LARGEST, LARGEST) for g in sums], schedule)
 
     def freeze(self) -> None:
         """Snap the steps to the codes that can be stored; only the scales are learned from here on."""
         self._snap(self.codes())
         self.optimizer.forget(0)
         self.frozen = True
+
+    @torch.no_grad()
+    def reset(self, tile: int, flat: Tensor) -> None:
+        """Steps and scales of new weights of one tile, (weights,); those of lost ones grow beyond all use."""
+        usual = torch.tensor(self.layout.bounds, device=flat.device) / 2
+        first = (usual * FIRST_STEP).log()
+        codes = [code_of(v) for v in first.tolist()]
+        self.log_step[tile] = torch.tensor([log(step_of(c)) for c in codes]) if self.frozen else first
+        self.log_scale[tile] = torch.maximum(self._magnitudes(flat[None])[0], usual).log()
+        self.optimizer.reset(tile)
 
     def start_from(self, codes: list[list[int]], flat: Tensor) -> None:
         """Take over the steps, and find the scales, of weights that were trained before."""

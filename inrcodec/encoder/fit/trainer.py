@@ -27,6 +27,7 @@ NOISE_FROM, ROUND_FROM = 0.1, 0.85  # shares of the schedule at which the last t
 WARM_UP = 100  # steps until the full learning rate
 CHECK_EVERY = 50  # steps between two checks of the tiles
 ETA_FIRST, ETA_HIDDEN, ETA_OUT, ETA_BIAS = 0.05, 0.25, 0.1, 0.03  # learning rate / rms of the initial tensor
+MOST_STEPS = 2.0**30  # of a weight: integers of 32 bits hold it
 COSTLY = 10**0.01  # times the error that rounding afterwards may leave: 0.1 dB
 
 
@@ -37,6 +38,7 @@ class Trainer:
     ----------
     tiles, values : the tiles and, for each, its voxels' targets, (n,), in [-1, 1].
     learning_rate : of Adam; ``None`` for SOAP at rates scaled to the tensors.
+    patience : factor of all learning rates.
     coded : whether weights are trained for their bits.
     seed : of weights and noise.
     """
@@ -50,6 +52,7 @@ class Trainer:
         learning_rate: float | None,
         coded: bool,
         seed: int,
+        patience: float = 1.0,
     ) -> None:
         self.distortion, self.layout, self.coded = distortion, distortion.layout, coded
         # NumPy sums on one thread: torch's could make the first weights depend on the number of threads.
@@ -59,7 +62,7 @@ class Trainer:
         self.quantizer = Quantizer(self.layout, self.flat)
         self.optimizer = self._optimizer(learning_rate)
         self.monitor = Monitor(tiles, values, self.flat)
-        self.patience = torch.ones(len(tiles), 1, 1, device=distortion.device)  # halved where a tile diverged
+        self.patience = torch.full((len(tiles), 1, 1), patience, device=distortion.device)
         self.best = [t.clone() for t in self._present]  # best rounded state of each tile
         self.cost = torch.full((len(tiles),), torch.inf, dtype=torch.float64, device=distortion.device)
         self.bits = 0.0  # of all weights, at the last check
@@ -80,6 +83,7 @@ class Trainer:
         schedule = min(1.0, (self.steps + 1) / WARM_UP) * (0.5 * (1 + cos(pi * share)) * 0.99 + 0.01)
         weights, rate = (self.flat, None) if self.phase == PLAIN else self.quantizer(self.flat, self._noise())
         errors, gradient = self.distortion.gradient(weights, self.steps)
+        gradient.nan_to_num_(0, 0, 0)  # of a lost tile, which must not take its moments with it
         if rate is not None:
             self.quantizer.learn(self.flat, rate, gradient, lmbda, schedule)
         self.optimizer.step(siren.tensors(self.layout, gradient), schedule * self.patience)
@@ -104,6 +108,13 @@ class Trainer:
         self.flat.copy_(torch.from_numpy(np.array(flat, dtype=np.float32)))
         self.monitor.best_state.copy_(self.flat)
         self.quantizer.start_from(codes, self.flat)
+
+    def mend(self) -> None:
+        """Restart tiles whose weights cannot be stored, whenever they are looked at."""
+        steps = self.quantizer.log_step.exp()[:, self.quantizer.owner]
+        sound = ((self.flat / steps).abs() <= MOST_STEPS).all(1)  # never true of NaN
+        for t in (~sound).nonzero()[:, 0]:
+            self._restart(int(t))
 
     def coarsen(self, codes: float) -> None:
         """Frozen steps some codes coarser, or finer; errors are judged anew."""
@@ -136,15 +147,15 @@ class Trainer:
                 return
 
     @torch.no_grad()
-    def restore_best(self) -> None:
-        """Return to the best states; tiles that a constant serves better become that constant."""
+    def restore_best(self) -> list[int]:
+        """Return to the best states, or to a constant where that is nearer; the tiles that are lost."""
         for best, present in zip(self.best, self._present, strict=True):
             present.copy_(best)
         errors = self.distortion.errors(self.quantizer(self.flat, None)[0])
-        self.monitor.refuse_stuck(errors)
         for t in (~(errors <= self.monitor.variance)).nonzero()[:, 0].tolist():
-            self.flat[t] = 0
-            self.flat[t, -1] = self.means[t]
+            self.flat[t] = self._constant(t)
+            self.quantizer.reset(t, self.flat[t])  # lost weights may have steps coarser than any mean
+        return self.monitor.stuck(errors)
 
     def tensors(self) -> State:
         return {
@@ -192,10 +203,23 @@ class Trainer:
         flat[:, -1] = self.means[tiles]
         return flat.to(self.distortion.device)
 
+    def _constant(self, t: int) -> Tensor:
+        """Weights, (weights,), of a network that is the mean of its tile everywhere."""
+        flat = torch.zeros_like(self.flat[t])
+        flat[-1] = self.means[t]
+        return flat
+
     def _restart(self, t: int) -> None:
-        """One tile goes back to its best state, or to new weights if it never had one, at half the rate."""
+        """One tile goes back to its best state, or to new weights if it never had one, at half the rate.
+
+        Once weights are rounded it is too late for new ones: it is a constant then.
+        """
         state = self.monitor.restart(t)
-        self.flat[t] = self._fresh(slice(t, t + 1))[0] if state is None else state
+        if state is None:
+            late = self.phase == ROUNDED
+            state = self._constant(t) if late else self._fresh(slice(t, t + 1))[0]
+            self.quantizer.reset(t, state)
+        self.flat[t] = state
         self.patience[t] /= 2
         self.optimizer.reset(t)
 
