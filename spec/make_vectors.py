@@ -20,6 +20,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 import inrcodec
+from inrcodec.encoder.plan import FROM_VOLUME
+from inrcodec.file import InrvFile
+from inrcodec.format import container
+from inrcodec.format.header import AV1, Header
+from inrcodec.layers import padding, resample
+from inrcodec.layers.base.av1 import codec
+from inrcodec.layers.base.siren.companding import curve
+from inrcodec.layers.superres.registry import manifests
+from inrcodec.volume.value_range import Range, filled_unit
 
 VECTORS = Path(__file__).with_name("vectors")
 LOWRES_TOLERANCE = 1e-6  # unit values
@@ -35,6 +44,7 @@ class Case:
     array: NDArray[Any]
     options: dict[str, Any]
     volume: dict[str, Any] = field(default_factory=dict)
+    video: dict[str, Any] | None = None  # header fields of a file of AV1; the encoder has no say in it
 
 
 def blob(shape: tuple[int, int, int], radius: float = 0.8) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
@@ -233,10 +243,69 @@ def cases() -> dict[str, Case]:
             {"factor": 4, "tiles": (1, 1, 1), "sr": "ct-3d-x4", "width": 12},
             hounsfield,
         ),
+        "av1": Case(
+            "a low-res volume of AV1 in one stream, and its background",
+            ct((14, 50, 57)),
+            {},
+            hounsfield,
+            {"factor": (2, 2, 2), "av1_flat": (0, 8)},
+        ),
+        "av1-streams": Case(
+            "streams of AV1, the last of one slice; companding",
+            ct((19, 24, 70)),
+            {},
+            hounsfield,
+            {"factor": (2, 1, 3), "av1_slices": 3, "companding": curve(-0.2, 0.3), "av1_flat": (0, 4)},
+        ),
+        "av1-padding": Case(
+            "AV1 at full resolution, and padding",
+            padded(),
+            {},
+            {**hounsfield, "padding": -2000},
+            {"factor": (1, 1, 1)},
+        ),
+        "av1-image": Case("one image of AV1", image(), {}, {}, {"factor": (1, 2, 2)}),
+        "av1-model-named": Case(
+            "AV1 and a super-resolution model, which a Lanczos decoder leaves out",
+            ct((16, 48, 56)),
+            {},
+            hounsfield,
+            {
+                "factor": (4, 4, 4),
+                "av1_flat": (0, 8),
+                "sr": "ct-3d-x4",
+                "sr_sha256": bytes.fromhex(manifests()["ct-3d-x4"].sha256),
+                "sr_window": manifests()["ct-3d-x4"].window,
+                "sr_noise": 30,
+            },
+        ),
         "factor-1": Case(
             "no reduction", mr()[:6, ::2, ::2].astype(np.int32) * 1000, {"factor": 1, "tiles": (1, 1, 1)}
         ),
     }
+
+
+def of_av1(volume: inrcodec.Volume, fields: dict[str, Any]) -> bytes:
+    """A file whose low-res volume is AV1, with these header fields."""
+    array, span = volume.array, Range.of(volume)
+    header = Header(
+        dtype=array.dtype.name,
+        axes="zyx"[3 - volume.ndim :],
+        low=span.low,
+        high=span.high,
+        coder=AV1,
+        **{name: getattr(volume, name) for name in FROM_VOLUME},
+        **fields,
+    )
+
+    def rows_at(z: int, rows: slice) -> NDArray[np.float64]:
+        return filled_unit(array[z, rows], span, volume.padding, volume.rescale[0])
+
+    codes = codec.to_codes(resample.down(rows_at, header.shape, header.factor), header.companding)
+    sections = padding.encode_all(array, volume.padding, header.bricks)
+    sections |= codec.encode(codes, header.av1_slices, quality=100, preset=6)
+    header = replace(header, digest=InrvFile.from_sections(header, sections).digest())
+    return container.pack([("HEAD", header.to_bytes()), *sections.items()])
 
 
 def write(name: str, case: Case) -> None:
@@ -249,7 +318,10 @@ def write(name: str, case: Case) -> None:
     if slopes is not None:
         volume = replace(volume, slice_rescale=np.stack([slopes, np.zeros(len(slopes))], 1))
     bare = {"lossless", "max_error"} & case.options.keys() and not case.options.get("base")
-    data = inrcodec.encode(volume, **({} if bare else SMALL) | case.options)
+    if case.video is not None:
+        data = of_av1(volume, case.video)
+    else:
+        data = inrcodec.encode(volume, **({} if bare else SMALL) | case.options)
     assert isinstance(data, bytes)
     lanczos = inrcodec.decode_volume(data, sr="lanczos").array
     decoder = inrcodec.open(data)

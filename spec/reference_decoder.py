@@ -16,11 +16,12 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+from reference_av1 import decode_av1
 from reference_coders import Rans, decode_grid, need, read_padding
 from reference_header import brick_boxes, curve, lowres_shape, read_header, tensor_shapes
 from reference_lattice import decode_refinement
 
-SECTIONS = ("HEAD", "MASK", "PIDX", "PADM", "INDX", "WGHT", "LIDX", "LATT")
+SECTIONS = ("HEAD", "MASK", "PIDX", "PADM", "INDX", "WGHT", "AIDX", "AV1S", "LIDX", "LATT")
 MAGIC = bytes.fromhex("89494E52560D0A1A")
 
 
@@ -44,7 +45,7 @@ def read_sections(data: bytes) -> tuple[int, dict[str, bytes]]:
         name = raw.decode()
         need((name == "HEAD") == (row == 0) and name not in sections, "order of the sections")
         need(name[0].islower() or name in SECTIONS, f"unknown section {name}")
-        chunked = name in ("PADM", "WGHT", "LATT")
+        chunked = name in ("PADM", "WGHT", "AV1S", "LATT")
         need((length <= 2**28 or chunked) and position + length <= total, "length of a section")
         sections[name] = data[position : position + length]
         need(zlib.crc32(sections[name]) == crc, f"checksum of {name}")
@@ -116,8 +117,25 @@ def tile_boxes(h: dict[str, Any]) -> list[list[tuple[int, int]]]:
     return boxes
 
 
+def linear(h: dict[str, Any], u: np.ndarray) -> np.ndarray:
+    """Unit values of coded ones."""
+    values, companded = np.array(curve(h)) / 32768
+    return np.interp(u, companded, values)
+
+
+def video_streams(h: dict[str, Any], sections: dict[str, bytes]) -> list[bytes]:
+    """The streams of AV1."""
+    body, slices = sections["AV1S"], h["av1.slices"]
+    if slices:
+        return chunks(sections["AIDX"], body, -(-lowres_shape(h)[0] // slices))
+    need(len(body) <= 2**28, "length of a section")
+    return [body]
+
+
 def reconstruct_lowres(h: dict[str, Any], sections: dict[str, bytes]) -> np.ndarray:
     """Unit values of the low-res volume, float64."""
+    if h["lowres.coder"] == "av1":
+        return linear(h, decode_av1(h, video_streams(h, sections)) * 2 / 1023 - 1)
     active = read_active(h, sections)
     volume = np.full(active.shape, float(h["mask.background"]))
     boxes = tile_boxes(h)
@@ -135,8 +153,7 @@ def reconstruct_lowres(h: dict[str, Any], sections: dict[str, bytes]) -> np.ndar
         for w, b in zip(tensors[:-2:2], tensors[1:-2:2], strict=True):
             x = np.sin(h["net.omega"] * (x @ w + b))
         u = np.clip(x @ tensors[-2] + tensors[-1], -1, 1)[:, 0]
-        linear, companded = np.array(curve(h)) / 32768
-        volume[tuple(voxels.T)] = np.interp(u, companded, linear)
+        volume[tuple(voxels.T)] = linear(h, u)
     return volume
 
 
@@ -183,13 +200,14 @@ def decode(data: bytes) -> tuple[np.ndarray | None, np.ndarray]:
     header = read_header(sections["HEAD"], minor)
     lowres = None
     for there, names in (
-        (header["lowres.coder"] != "none", ("INDX", "WGHT")),
+        (header["lowres.coder"] == "siren", ("INDX", "WGHT")),
+        (header["lowres.coder"] == "av1", ("AV1S",)),
+        (header["av1.slices"] > 0, ("AIDX",)),
         (bool(header["refine.steps"]), ("LIDX", "LATT")),
     ):
         need(all((name in sections) == there for name in names), "sections that do not fit the header")
-    if header["lowres.coder"] == "none":
-        need("MASK" not in sections, "a mask of no low-res volume")
-    else:
+    need("MASK" not in sections or header["lowres.coder"] == "siren", "a mask of no networks")
+    if header["lowres.coder"] != "none":
         lowres = unit = reconstruct_lowres(header, sections)
         for axis, factor in enumerate(header["lowres.factor"]):
             unit = upsample(unit, axis, factor, header["volume.shape"][axis])

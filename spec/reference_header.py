@@ -35,6 +35,8 @@ DEFAULTS: dict[str, Any] = {
     "net.cuts": [],
     "net.omega": 30,
     "net.method": 1,
+    "av1.slices": 0,
+    "av1.flat": [],
     "sr.id": "lanczos",
     "sr.sha256": b"",
     "sr.window": [-1, 1],
@@ -52,6 +54,8 @@ DEFAULTS: dict[str, Any] = {
     "encoder.version": "",
     "encoder.seed": 0,
 }
+# Groups that have nothing but defaults, by the coder.
+OF_OTHERS = {"siren": ["av1"], "av1": ["mask", "net"], "none": ["lowres", "mask", "net", "av1", "sr"]}
 REQUIRED = ("volume.shape", "volume.dtype", "volume.affine", "range.low", "range.high")
 
 
@@ -100,7 +104,7 @@ def check_header(h: dict[str, Any]) -> None:
         need(len(h[name]) == 3 and all(type(n) is int and n >= 1 for n in h[name]), name)
     need(re.fullmatch("u?int(8|16|32|64)|float(16|32|64)", h["volume.dtype"]), "unsupported type")
     need(h["lowres.kernel"] == "lanczos3", "unsupported kernel")
-    need(h["lowres.coder"] in ("siren", "none"), "unsupported coder of the low-res volume")
+    need(h["lowres.coder"] in ("siren", "av1", "none"), "unsupported coder of the low-res volume")
     need(h["mask.method"] == 1 and h["net.method"] == 1, "unsupported coder")
     need(max(h["lowres.factor"]) <= 8, "factor")
     need(h["range.low"] <= h["range.high"], "range")
@@ -124,13 +128,22 @@ def check_header(h: dict[str, Any]) -> None:
     check_slices(h)
     need(math.prod(h["volume.shape"]) <= 2**36 and max(h["volume.shape"]) <= 65535, "voxels")
     need(math.prod(h["volume.shape"][1:]) <= 2**26, "voxels of a slice")
-    if h["lowres.coder"] == "none":
+    low, coder = lowres_shape(h), h["lowres.coder"]
+    if coder == "none":
         need(bool(h["refine.steps"]), "neither a low-res volume nor a refinement")
-        for name in [*DEFAULTS]:
-            of_lowres = name.startswith(("lowres.", "mask.", "net.", "sr.")) or name == "quality.lanczos"
-            need(name == "lowres.coder" or not of_lowres or h[name] == DEFAULTS[name], name)
+        need(h["quality.lanczos"] is None, "quality.lanczos")
+    for group in OF_OTHERS[coder]:
+        for name in DEFAULTS:
+            ours = name.startswith(f"{group}.") and name != "lowres.coder"
+            need(not ours or h[name] == DEFAULTS[name], f"{name} with the coder {coder}")
+    if coder == "av1":
+        slices, flat = h["av1.slices"], h["av1.flat"]
+        need(type(slices) is int and 0 <= slices < low[0], "slices of a stream")
+        need(flat == [] or (len(flat) == 2 and 0 <= flat[0] <= flat[1] <= 1023), "codes of background")
+        need(all(type(code) is int for code in flat), "codes of background")
+        need(math.prod(low) <= 2**32 and (slices or low[0]) * math.prod(low[1:]) <= 2**26, "low-res voxels")
+    if coder != "siren":
         return
-    low = lowres_shape(h)
     layers, width, tiles = h["net.layers"], h["net.width"], math.prod(h["net.tiles"])
     need(1 <= layers <= 16 and 1 <= width <= 1024, "network")
     need(all(t <= n for t, n in zip(h["net.tiles"], low, strict=True)) and tiles <= 65536, "tiles")

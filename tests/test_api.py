@@ -71,7 +71,7 @@ def test_constants_are_exact_and_cost_no_network():
     for name in ("constant", "one voxel", "nothing but padding"):
         blob, report = encoded(VOLUMES[name], **QUICK)
         assert np.array_equal(inrcodec.decode(blob), VOLUMES[name])
-        assert report.psnr == float("inf") and report.sections["network"] <= 100
+        assert report.psnr == float("inf") and report.sections["base"] <= 100
 
 
 def test_padding_is_exact_and_nothing_else_takes_its_value():

@@ -31,7 +31,7 @@ def test_encoding_ends_with_a_report_of_all_bytes(tiny, capsys):
     out, report = capsys.readouterr()
     assert out == ""
     rows = {line.split()[0]: line for line in report.splitlines()[1:]}
-    parts = ("header", "network", "mask", "padding", "container")
+    parts = ("header", "base", "mask", "padding", "container")
     size = (tiny / "out.inrv").stat().st_size
     assert sum(_bytes(rows[part]) for part in parts if part in rows) == _bytes(rows["file"]) == size
     assert "peak" in rows["PSNR"]

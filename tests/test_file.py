@@ -192,7 +192,7 @@ def test_a_file_without_networks_has_no_low_res_volume() -> None:
     ):
         with pytest.raises(UsageError, match="no low-res volume: use quality 'full' or 'preview'"):
             ask()
-    with pytest.raises(UsageError, match="no networks"):
+    with pytest.raises(UsageError, match="no low-res volume"):
         opened.decoder.check_options(DecodeOptions(quality="base"))
 
 

@@ -73,7 +73,14 @@ ALONE = Header(
     refine_steps=(1, 1, 1),
     brick=(1, 10, 12),
 )
-HEADERS = {"plain": PLAIN, "full": FULL, "scales of slices": SCALES, "image without networks": ALONE}
+VIDEO = replace(PLAIN, coder="av1", layers=0, width=0, av1_slices=3, av1_flat=(3, 9))
+HEADERS = {
+    "plain": PLAIN,
+    "full": FULL,
+    "scales of slices": SCALES,
+    "image without networks": ALONE,
+    "AV1": VIDEO,
+}
 WITHOUT_MODEL = {"sr": LANCZOS, "sr_sha256": b"", "sr_noise": 0, "sr_ensemble": 1}
 
 
@@ -153,6 +160,11 @@ def alone(**groups: Any) -> bytes:
     return messagepack.dumps({k: v for k, v in {**tree(ALONE), **groups}.items() if v is not None})
 
 
+def video(**changes: Any) -> bytes:
+    """The header of a file of AV1, and some of it changed."""
+    return replace(VIDEO, **changes).to_bytes()
+
+
 HALVES = [0.5, 0] * 7
 REFUSED: dict[str, tuple[bytes, type[InrvError]]] = {
     "unknown type": (changed("volume", "dtype", "complex64"), UnsupportedFile),
@@ -170,6 +182,19 @@ REFUSED: dict[str, tuple[bytes, type[InrvError]]] = {
         messagepack.dumps({**tree(PLAIN), "net": {"width": 4}}),
         CorruptFile,
     ),
+    "networks of AV1": (video(layers=2, width=4), CorruptFile),
+    "a frequency of AV1": (video(omega=20.0), CorruptFile),
+    "a mask's background of AV1": (video(background=-1.0), CorruptFile),
+    "a mask's cells of AV1": (video(cell=(2, 2, 2)), CorruptFile),
+    "streams of networks": (changed("av1", "slices", 3), CorruptFile),
+    "background codes of networks": (changed("av1", "flat", [1, 2]), CorruptFile),
+    "streams of no low-res volume": (alone(av1={"slices": 3}), CorruptFile),
+    "as many slices in a stream as there are": (video(av1_slices=4), CorruptFile),
+    "fewer slices than none in a stream": (video(av1_slices=-1), CorruptFile),
+    "background of three codes": (video(av1_flat=(1, 2, 3)), CorruptFile),
+    "background codes upside down": (video(av1_flat=(8, 7)), CorruptFile),
+    "background codes below 0": (video(av1_flat=(-1, 7)), CorruptFile),
+    "background codes beyond 10 bits": (video(av1_flat=(8, 1024)), CorruptFile),
     "brick of nothing": (changed("volume", "brick", [8, 0, 24]), CorruptFile),
     "brick beyond the volume": (changed("volume", "brick", [9, 20, 12]), CorruptFile),
     "brick that is the volume": (changed("volume", "brick", [8, 20, 24]), CorruptFile),

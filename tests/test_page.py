@@ -308,10 +308,10 @@ def words_of(**changes):
     return re.search(r'<section id="limitations">(.*?)</section>', page, re.S).group(1)
 
 
-def test_only_what_came_from_networks_is_warned_of_as_such():
-    assert "networks" in words_of() and "low-res grid" in words_of()
-    without = words_of(has_networks=False, from_networks=False)
-    assert "lossy" in without and "networks" not in without and "low-res" not in without
+def test_only_what_came_from_a_low_res_volume_is_warned_of_as_such():
+    assert "smaller one" in words_of() and "low-res grid" in words_of()
+    without = words_of(has_base=False, from_base=False)
+    assert "lossy" in without and "smaller one" not in without and "low-res" not in without
 
 
 def test_the_windows_of_the_page_are_those_that_errors_are_reported_in(blob):

@@ -148,7 +148,7 @@ def test_a_larger_error_takes_fewer_bytes_and_lossless_less_than_zlib(head):
 def test_a_psnr_beyond_the_networks_is_reached_by_a_refinement(head):
     volume = head
     blob, report = encoded(volume, psnr=48.0, steps=200)
-    assert report.sections["refinement"] > 0 and report.sections["network"] == 0 and report.bound is None
+    assert report.sections["refinement"] > 0 and report.sections["base"] == 0 and report.bound is None
     assert 48.0 <= report.psnr < 48.5
     error = np.square((inrcodec.decode(blob).astype(float) - volume.array) / report.peak).mean()
     assert -10 * np.log10(error) == pytest.approx(report.psnr)
@@ -248,11 +248,11 @@ def test_a_file_without_networks_says_so():
 
 def test_info_of_a_file_without_networks_reports_none(bounded):
     alone = inrcodec.info(inrcodec.encode(some("int16", (12, 30, 30)), lossless=True))
-    assert alone["codec"].keys() == {"network", "refinement_steps", "brick"}
-    assert alone["codec"]["network"] is None and alone["codec"]["brick"] == [12, 30, 30]
+    assert alone["codec"].keys() == {"base", "refinement_steps", "brick"}
+    assert alone["codec"]["base"] is None and alone["codec"]["brick"] == [12, 30, 30]
     assert alone["quality"]["psnr_lanczos"] is None
     behind = inrcodec.info(bounded[1])["codec"]
-    assert behind["network"] == "siren" and behind["factor"] == [2, 2, 2] and behind["refinement_steps"]
+    assert behind["base"] == "siren" and behind["factor"] == [2, 2, 2] and behind["refinement_steps"]
 
 
 def test_sections_and_header_agree_on_the_refinement(bounded):

@@ -25,7 +25,9 @@ from inrcodec.errors import CorruptFile
 from inrcodec.format import container, limits, messagepack
 from inrcodec.format.fields import Kind
 from inrcodec.format.header import DEFAULTS, DTYPES, FIELDS, Header
+from inrcodec.layers.base.av1 import codec
 from inrcodec.layers.base.siren import weights
+from inrcodec.volume.box import Box
 
 SPEC = Path(__file__).parent.parent / "spec"
 sys.path.insert(0, str(SPEC))
@@ -103,7 +105,9 @@ def test_limits_table_is_the_code() -> None:
         "voxels of a slice": limits.SLICE,
         "voxels of a brick, where there is padding or a refinement": limits.BRICK,
         "voxels along an axis": limits.AXIS,
-        "low-res voxels": limits.LOWRES,
+        "low-res voxels, with the coder `siren`": limits.LOWRES,
+        "low-res voxels, with the coder `av1`": limits.STREAMED,
+        "low-res voxels of a stream of AV1": limits.STREAM,
         "tiles": limits.TILES,
         "hidden layers": limits.LAYERS,
         "width": limits.WIDTH,
@@ -200,6 +204,8 @@ DECODERS = {"reference": reference.decode, "package": decode_with_package}
 @pytest.mark.parametrize("decoder", DECODERS)
 def test_vector_decodes_within_its_tolerance(decoder: str, name: str) -> None:
     data, expected, case = vector(name)
+    if name.startswith("av1"):
+        pytest.importorskip("av", reason="AV1 is decoded by PyAV (extra av1)")
     lowres, lanczos = DECODERS[decoder](data)
     assert (lowres is None) == ("lowres" not in expected)
     if lowres is not None:
@@ -259,7 +265,7 @@ def test_both_decoders_read_what_is_not_refused() -> None:
     assert reference.read_header(newer, 1)["net.tiles"] == list(Header.from_bytes(newer, 1).tiles)
 
 
-SCRIPTS = ["reference_decoder", "reference_header", "reference_coders", "reference_lattice"]
+SCRIPTS = [f"reference_{part}" for part in ("decoder", "header", "coders", "lattice", "av1")]
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
@@ -267,7 +273,7 @@ def test_reference_decoder_stands_alone(script: str) -> None:
     tree = ast.parse((SPEC / f"{script}.py").read_text(encoding="utf-8"))
     imported = {a.name for node in ast.walk(tree) if isinstance(node, ast.Import) for a in node.names}
     imported |= {str(node.module) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-    others = {"numpy", "msgpack", "zstandard", "reference_header", "reference_coders", "reference_lattice"}
+    others = {"numpy", "msgpack", "zstandard", "av", *SCRIPTS}
     assert {name.split(".")[0] for name in imported} - others <= set(sys.stdlib_module_names)
 
 
@@ -283,6 +289,7 @@ def test_vectors_cover_what_they_are_for() -> None:
         "lossless",
         "bricks",
         "bricks-with-holes",
+        "av1-padding",
     }
     refined = {name: header for name, (header, _) in read.items() if header.refine_steps}
     assert {h.refine_unit for h in refined.values()} > {0.0, 1.0} and refined[
@@ -300,7 +307,11 @@ def test_vectors_cover_what_they_are_for() -> None:
     assert read["image-2d"][0].ndim == 2
     assert read["anisotropic"][0].factor == (1, 2, 4) and read["factor-1"][0].factor == (1, 1, 1)
     assert {header.dtype for header, _ in read.values()} == set(DTYPES) and len(read) >= 30
-    assert {header.coder for header, _ in read.values()} == {"siren", "none"}
+    assert {header.coder for header, _ in read.values()} == {"siren", "av1", "none"}
+    video = {name: header for name, (header, _) in read.items() if header.coder == "av1"}
+    assert all(name.startswith("av1") for name in video) and video["av1-padding"].factor == (1, 1, 1)
+    assert {header.streams for header in video.values()} == {1, 4} and video["av1-streams"].companding
+    assert {header.sr for header in video.values()} == {"lanczos", "ct-3d-x4"}
     assert read["lossless-image"][0].axes == "yx" and not read["lossless-image"][0].has_lowres
     chunks = {name: sections.chunks("WGHT") for name, (_, sections) in read.items()}
     assert [name for name, found in chunks.items() if found and found[0].crc is not None] == ["many-weights"]
@@ -326,6 +337,16 @@ def test_second_decoder_reads_any_mask(name: str) -> None:
     rows[1:] ^= rows[:-1].copy()
     plain = b"\0" + zstandard.ZstdCompressor(level=19).compress(rows.tobytes())
     assert np.array_equal(coders.read_padding(plain, mask.shape), mask)
+
+
+@pytest.mark.parametrize("name", ["av1", "av1-streams"])
+def test_both_decoders_say_where_a_model_has_a_residual(name: str) -> None:
+    pytest.importorskip("av", reason="AV1 is decoded by PyAV (extra av1)")
+    base = inrcodec.open(vector(name)[0]).decoder.require_base()
+    assert isinstance(base, codec.Av1Slices)
+    codes, flat = base.codes(Box((0, 0, 0), base.shape)), base.header.av1_flat
+    expected = import_module("reference_av1").active(codes, list(flat))
+    assert np.array_equal(base.active[:], expected) and 0 < expected.mean() < 1
 
 
 @pytest.mark.parametrize("name", ["several-tiles", "padding-mask", "bounded-float32"])

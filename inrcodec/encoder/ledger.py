@@ -34,7 +34,7 @@ class EncodeReport:
     source_bytes : of the source on disk; ``None`` for arrays.
     voxel_bytes : voxels x bytes that one takes in the source.
     file_bytes : of the ``.inrv`` file, all in.
-    sections : bytes of "header", "network", "mask", "padding", "refinement" and "container".
+    sections : bytes of "header", "base", "mask", "padding", "refinement" and "container".
     ratio : voxel_bytes / file_bytes.
     bpv : bits per voxel.
     psnr, peak : of the decoded volume, dB against the stated peak, in stored units.

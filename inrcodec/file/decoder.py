@@ -15,7 +15,7 @@ from functools import cached_property
 import numpy as np
 
 from inrcodec.errors import UsageError
-from inrcodec.file.levels import Level, levels_of
+from inrcodec.file.levels import Level, levels_of, lowres_level
 from inrcodec.format.header import LANCZOS, Header
 from inrcodec.format.sections import Sections
 from inrcodec.layers.base.coders import Base, Field, base_of, field_of
@@ -66,8 +66,8 @@ class Decoder:
 
     @cached_property
     def field(self) -> Field:
-        """The networks as a function of the position."""
-        return field_of(self.require_base())
+        """The networks as a function of the position; raises `UsageError` where there are none."""
+        return field_of(self.base)
 
     @cached_property
     def padding(self) -> Padding | None:
@@ -101,8 +101,8 @@ class Decoder:
         """The coder of the low-res volume; raises `UsageError` where there is none."""
         if self.base is None:
             cut = self.missing > 0 or self.header.has_lowres
-            cause = "what was read of this file has no networks" if cut else "this file has no networks"
-            cause += " and so no low-res volume" if option != "quality" else ""
+            cause = "what was read of this file" if cut else "this file"
+            cause += " has no low-res volume"
             remedy = ", or read more bytes" if cut else ""
             raise UsageError(f"{cause}: use quality 'full' or 'preview'{remedy}", value=value, option=option)
         return self.base
@@ -122,7 +122,7 @@ class Decoder:
         if number:
             cause = f"level {number} is not the low-res volume: leave level or lowres out"
             raise UsageError(cause, value=number, option=("level", "lowres"))
-        return next(level for level in self.levels if level.kind == "lowres")
+        return lowres_level(self.header)
 
     # --- voxels
 

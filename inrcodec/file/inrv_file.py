@@ -80,8 +80,8 @@ class InrvFile(Continuous):
     ) -> Array:
         """Stored values of any part of the volume, at any level.
 
-        Only the tiles, rows and blocks of networks, and the bricks and steps of a refinement, are read and
-        decoded that the box needs.
+        Only the tiles, streams and blocks of the low-res volume, and the bricks and steps of a refinement,
+        are read and decoded that the box needs.
 
         Parameters
         ----------
@@ -103,7 +103,7 @@ class InrvFile(Continuous):
         ------
         UsageError
             The box reaches beyond the level, the level is not there, the file is closed, or options do not
-            fit the file: another model than its own, or low-res of a file without networks.
+            fit the file: another model than its own, or low-res of a file that has none.
         CorruptFile
             A chunk that the box needs is damaged; other boxes can still be read.
         ModelNotFound
@@ -189,8 +189,9 @@ class InrvFile(Continuous):
         """Bytes of the file that :meth:`read` takes for a box, of a file of which nothing was read yet.
 
         Of the bricks, tiles and masks that the box needs, and of their indexes; without the section table and
-        the header, which opening reads.  Only the indexes are read to find out, and the mask of the networks,
-        if there is a model.  Over a network short gaps between chunks are read along, up to 16 kB each.
+        the header, which opening reads.  Only the indexes are read to find out, and, if there is a model, the
+        mask of the networks, or the slices of AV1 that it sees for the box.  Over a network short gaps
+        between chunks are read along, up to 16 kB each.
 
         Parameters
         ----------
@@ -259,11 +260,11 @@ class InrvFile(Continuous):
     def lowres(
         self, box: BoxLike = None, *, threads: int | None = None, progress: Progress | None = None
     ) -> Float:
-        """The low-res volume as the networks hold it.
+        """The low-res volume as the file holds it.
 
         Parameters
         ----------
-        box : low-res voxels, as for :meth:`read`; only the tiles that they cross are evaluated.
+        box : low-res voxels, as for :meth:`read`; only the tiles, or streams, that they cross are decoded.
 
         Returns
         -------
@@ -272,7 +273,7 @@ class InrvFile(Continuous):
         Raises
         ------
         UsageError
-            The file has no networks.
+            The file has none.
         """
         return self._decoder.lowres(box, threads=threads, progress=progress)
 
@@ -283,7 +284,7 @@ class InrvFile(Continuous):
     def preview(self) -> NDArray[np.uint8]:
         """The central low-res slice, (y, x), grey from its 1st to its 99.5th percentile.
 
-        Of a file without networks, a slice of the refinement's coarse lattice.  Rows or columns repeat where
-        one axis is coarser, so that the picture has the proportions of the volume.
+        Of a file without a low-res volume, a slice of the refinement's coarse lattice.  Rows or columns
+        repeat where one axis is coarser, so that the picture has the proportions of the volume.
         """
         return previews.preview(self._decoder)

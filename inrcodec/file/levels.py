@@ -29,8 +29,8 @@ class Level:
     Attributes
     ----------
     kind : {"full", "lowres", "lattice"}
-        The full resolution; the low-res volume of the networks, whose voxels are means of what they cover;
-        or every k-th voxel of a refinement along each axis, from the first on, as it is stored.
+        The full resolution; the low-res volume, whose voxels are means of what they cover; or every k-th
+        voxel of a refinement along each axis, from the first on, as it is stored.
     shape : (z, y, x)
         Voxels along each axis.
     factor : (z, y, x)
@@ -71,11 +71,15 @@ def levels_of(header: Header) -> tuple[Level, ...]:
     """The levels of a file, the full resolution first, then by their voxels; of two alike the low-res one."""
     full = Level(kind="full", shape=header.shape, factor=(1, 1, 1), affine=header.affine)
     coarse = [_lattice(header, steps) for steps in _lattices(header)]
-    if header.has_lowres:
-        affine = coarser(header.affine, header.factor)
-        low = Level(kind="lowres", shape=header.lowres_shape, factor=header.factor, affine=affine)
-        coarse = sorted([low, *coarse], key=lambda level: -prod(level.shape))
+    if header.has_lowres and header.lowres_shape != header.shape:
+        coarse = sorted([lowres_level(header), *coarse], key=lambda level: -prod(level.shape))
     return full, *coarse
+
+
+def lowres_level(header: Header) -> Level:
+    """The grid of the low-res volume; no level of its own where nothing was reduced."""
+    affine = coarser(header.affine, header.factor)
+    return Level(kind="lowres", shape=header.lowres_shape, factor=header.factor, affine=affine)
 
 
 def _lattices(header: Header) -> list[int]:

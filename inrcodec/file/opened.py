@@ -116,11 +116,11 @@ class OpenFile:
     def levels(self) -> tuple[Level, ...]:
         """The grids that the volume can be read at, from fine to coarse; a level's number is its place.
 
-        Level 0 is the full resolution.  Behind it come the low-res volume, if the file has networks, and the
-        lattices of its refinement, if it has one, by their voxels: as in the pyramids of OME-Zarr, a lattice
-        is at most twice as coarse along an axis as the one before.  Lattice voxels are voxels of the full
-        resolution, unfiltered, low-res ones are means.  Where the edges of the bricks are not multiples of a
-        lattice's spacing, bricks have no lattice in common: such levels are left out.
+        Level 0 is the full resolution.  Behind it come the low-res volume, if the file has a smaller one,
+        and the lattices of its refinement, if it has one, by their voxels: as in the pyramids of OME-Zarr, a
+        lattice is at most twice as coarse along an axis as the one before.  Lattice voxels are voxels of the
+        full resolution, unfiltered, low-res ones are means.  Where the edges of the bricks are not multiples
+        of a lattice's spacing, bricks have no lattice in common: such levels are left out.
         """
         return self._decoder.levels
 

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 from inrcodec.errors import UsageError
 from inrcodec.file.decoder import Decoder
 from inrcodec.format.header import Header
-from inrcodec.layers.base.coders import Frame
+from inrcodec.layers.base.coders import Frame, is_field
 from inrcodec.layers.decode_options import DecodeOptions
 from inrcodec.layers.interpolate import REACH, below, interpolate
 from inrcodec.layers.upsample import span_of
@@ -136,7 +136,7 @@ def checked_order(decoder: Decoder, order: int | None) -> int | None:
     """
     labels = bool(decoder.header.description.get(LABELS))
     if order is None:
-        return None if decoder.base is not None and not labels else int(not labels)
+        return None if is_field(decoder.base) and not labels else int(not labels)
     if isinstance(order, bool) or order not in REACH:
         cause = f"{order!r} is not possible, allowed: 0 (nearest), 1 (linear), 3 (cubic)"
         raise UsageError(cause, value=order, option="order")

@@ -241,8 +241,7 @@ def _check_header(header: Header, lengths: Mapping[str, int]) -> None:
         raise CorruptFile("file has a mask of networks that it has not")
     if padded and header.padding is None:
         raise CorruptFile("file has a padding mask but no padding value")
-    streams = -(-header.lowres_shape[0] // max(header.stream_slices, 1))
-    rows = {"INDX": prod(header.tiles), "AIDX": streams, "LIDX": steps * bricks, "PIDX": bricks}
+    rows = {"INDX": prod(header.tiles), "AIDX": header.streams, "LIDX": steps * bricks, "PIDX": bricks}
     for name, count in rows.items():
         if name in lengths and lengths[name] != row_of(name, lengths).size * count:
             length = lengths[name]

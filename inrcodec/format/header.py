@@ -156,6 +156,11 @@ class Header:
         return (self.av1_slices or self.lowres_shape[0]) if self.coder == AV1 else 0
 
     @property
+    def streams(self) -> int:
+        """AV1 streams; 0 of another coder."""
+        return -(-self.lowres_shape[0] // self.stream_slices) if self.stream_slices else 0
+
+    @property
     def bricks(self) -> Bricks:
         """The bricks of the volume; refinement and padding of each are coded by themselves."""
         z, y, x = self.brick or self.shape

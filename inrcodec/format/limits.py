@@ -26,8 +26,9 @@ VOXELS = 1 << 36  # 4 096 x 4 096 x 4 096: who reads all of them has the memory,
 SLICE = 1 << 26  # voxels of a slice, of which a few are in memory while a volume is decoded
 BRICK = 1 << 30  # voxels of a brick whose padding or refinement is decoded
 AXIS = 65_535  # voxels along an axis
-LOWRES = 1 << 27  # low-res voxels: 512 x 512 x 512 at factor 1, 1 GiB of float64
-LOWRES_BYTES = 8  # of each of them
+LOWRES = 1 << 27  # low-res voxels of networks: 512 x 512 x 512 at factor 1, 1 GiB of float64
+STREAMED = 1 << 32  # of AV1, of which a stream at a time is decoded: 512 x 512 x 16 384 at factor 1
+LOWRES_BYTES = 8  # of each of them, while it is decoded
 STREAM = 1 << 26  # low-res voxels of an AV1 stream, all of which are decoded for any of them
 TILES = 65_536
 FACTOR = 8  # of the down-sampling, along an axis
@@ -61,7 +62,7 @@ def check_header(header: Header, masked: bool = True, padded: bool = False) -> N
     """
     each, cost = network_weights(header.layers, header.width), costs(header)
     tiles = prod(header.tiles)
-    bricks = header.bricks
+    bricks, lowres = header.bricks, prod(header.lowres_shape) if header.has_lowres else 0
     in_bricks = padded or bool(header.refine_steps)
     first = prod(-(-n // 2 ** header.refine_axes.count(k)) for k, n in enumerate(bricks.edges))
     cells = prod(-(-n // c) for n, c in zip(header.lowres_shape, header.cell, strict=True))
@@ -70,8 +71,8 @@ def check_header(header: Header, masked: bool = True, padded: bool = False) -> N
         ("number of voxels", prod(header.shape), VOXELS),
         ("number of voxels of a slice", prod(header.shape[1:]), SLICE),
         ("number of voxels of a brick", prod(bricks.edges) if in_bricks else 0, BRICK),
-        ("number of low-res voxels", cost["lowres_bytes"] // LOWRES_BYTES, LOWRES),
-        ("number of voxels of a stream", header.stream_slices * prod(header.lowres_shape[1:]), STREAM),
+        ("number of low-res voxels", lowres, STREAMED if header.stream_slices else LOWRES),
+        ("number of voxels of a stream", _streamed(header), STREAM),
         ("number of tiles", tiles, TILES),
         ("number of hidden layers", header.layers, LAYERS),
         ("width of a layer", header.width, WIDTH),
@@ -88,12 +89,18 @@ def check_header(header: Header, masked: bool = True, padded: bool = False) -> N
 def costs(header: Header) -> dict[str, int]:
     """What decoding takes, from the header alone: bytes in memory, and multiply-adds of the networks."""
     lowres = prod(header.lowres_shape) if header.has_lowres else 0
+    networks = lowres if header.layers else 0
     return {
         "volume_bytes": prod(header.shape) * _item_bytes(header.dtype),
         "brick_bytes": _integer_bytes(header) * prod(header.bricks.edges),
-        "lowres_bytes": LOWRES_BYTES * lowres,
-        "multiply_adds": lowres * network_weights(header.layers, header.width) if header.layers else 0,
+        "lowres_bytes": LOWRES_BYTES * (networks or _streamed(header)),
+        "multiply_adds": networks * network_weights(header.layers, header.width),
     }
+
+
+def _streamed(header: Header) -> int:
+    """Low-res voxels of an AV1 stream."""
+    return header.stream_slices * prod(header.lowres_shape[1:])
 
 
 def _item_bytes(dtype: str) -> int:

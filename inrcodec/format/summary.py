@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from inrcodec.format import container, limits
-from inrcodec.format.header import LANCZOS, Header
+from inrcodec.format.header import AV1, LANCZOS, Header
 from inrcodec.format.header_checks import ONE
 from inrcodec.volume.affine import plane_of, spacing_of
 from inrcodec.volume.description import ALLOCATED, bits_of
@@ -22,8 +22,10 @@ PARTS = {
     "MASK": "mask",
     "PIDX": "padding",
     "PADM": "padding",
-    "INDX": "network",
-    "WGHT": "network",
+    "INDX": "base",
+    "WGHT": "base",
+    "AIDX": "base",
+    "AV1S": "base",
     "LIDX": "refinement",
     "LATT": "refinement",
 }
@@ -31,7 +33,7 @@ PARTS = {
 
 def bytes_by_part(lengths: Mapping[str, int], total: int) -> dict[str, int]:
     """Bytes of each part of the file; "container" is what is left: magic, table and checksums."""
-    parts = dict.fromkeys(["header", "network", "mask", "padding", "refinement"], 0)
+    parts = dict.fromkeys(["header", "base", "mask", "padding", "refinement"], 0)
     for name, length in lengths.items():
         if name in PARTS:
             parts[PARTS[name]] += length
@@ -39,7 +41,7 @@ def bytes_by_part(lengths: Mapping[str, int], total: int) -> dict[str, int]:
 
 
 def facts(header: Header, lengths: Mapping[str, int], superres_work: int | None) -> dict[str, Any]:
-    """Geometry, coding, quality, bytes and cost of a file, in plain types; of networks only where it has any.
+    """Geometry, coding, quality, bytes and cost of a file, in plain types; of a base only where it has one.
 
     ``superres_work`` is the number of multiply-adds of its super-resolution, where that is known.
     """
@@ -62,7 +64,7 @@ def facts(header: Header, lengths: Mapping[str, int], superres_work: int | None)
             "padding": header.padding,
             "range": [header.low, header.high],
         },
-        "codec": (_networks(header) if header.has_lowres else {"network": None})
+        "codec": (_base(header) if header.has_lowres else {"base": None})
         | {"refinement_steps": list(header.refine_steps), "brick": list(header.bricks.edges)},
         "quality": {
             "psnr": header.psnr,
@@ -81,16 +83,21 @@ def facts(header: Header, lengths: Mapping[str, int], superres_work: int | None)
     }
 
 
-def _networks(header: Header) -> dict[str, Any]:
-    return {
-        "factor": list(header.factor),
-        "kernel": header.kernel,
-        "companding": _curve(header),
-        "network": header.coder,
+def _base(header: Header) -> dict[str, Any]:
+    """How the low-res volume is coded, and how the resolution is brought back."""
+    networks = {
         "tiles": list(header.tiles),
         "layers": header.layers,
         "width": header.width,
         "omega": header.omega,
+    }
+    streams = {"streams": header.streams, "flat_codes": list(header.av1_flat)}
+    return {
+        "factor": list(header.factor),
+        "kernel": header.kernel,
+        "companding": _curve(header),
+        "base": header.coder,
+        **(streams if header.coder == AV1 else networks),
         "sr": header.sr,
         "sr_sha256": header.sr_sha256.hex() or None,
         "sr_noise": header.sr_noise,
@@ -105,7 +112,7 @@ def _slopes(header: Header) -> list[float] | None:
 
 
 def _curve(header: Header) -> list[list[float]]:
-    """Nodes of the companding as pairs: a physical value, and the unit value that the networks see."""
+    """Nodes of the companding as pairs: a physical value, and the unit value that is coded."""
     (slope, intercept), half = header.rescale, (header.high - header.low) / 2
     units = [node / ONE for node in header.companding]
     return [

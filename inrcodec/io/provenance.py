@@ -7,14 +7,14 @@ from typing import Literal
 
 Detail = Literal["guessed", "interpolated", "low-res", "coarse", "refined"]
 
-_NETWORKS = "Lossy: decoded from an INRV file, which holds a low-resolution volume as a neural network. "
+_LOWRES = "Lossy: decoded from an INRV file, which holds a low-resolution volume. "
 _LATTICE = "Lossy: decoded from an INRV file, which holds every voxel as far as its quantisation goes. "
 _SENTENCES: dict[Detail, str] = {
-    "guessed": f"{_NETWORKS}Detail finer than that volume is super-resolved: a guess learnt from other "
+    "guessed": f"{_LOWRES}Detail finer than that volume is super-resolved: a guess learnt from other "
     "patients, not a measurement of this one.",
-    "interpolated": f"{_NETWORKS}That volume was interpolated (Lanczos) to the size of the original; finer "
+    "interpolated": f"{_LOWRES}That volume was interpolated (Lanczos) to the size of the original; finer "
     "detail is missing.",
-    "low-res": f"{_NETWORKS}This is that volume, on its coarser grid; finer detail is missing.",
+    "low-res": f"{_LOWRES}This is that volume, on its coarser grid; finer detail is missing.",
     "coarse": f"{_LATTICE}Only a part of them was decoded, the others are interpolated; fine detail is "
     "missing.",
     "refined": _LATTICE,

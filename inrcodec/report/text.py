@@ -83,10 +83,10 @@ def grid_lines(considered: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _bytes(report: EncodeReport) -> list[Row]:
-    """Parts that take bytes; what a file without networks has in place of them counts as its container."""
+    """Parts that take bytes; what a file without a base has in place of them counts as its container."""
     parts, total = {name: size for name, size in report.sections.items() if size}, report.file_bytes
     if not _has_networks(report):
-        parts["container"] += parts.pop("network", 0) + parts.pop("mask", 0)
+        parts["container"] += parts.pop("base", 0) + parts.pop("mask", 0)
     rows = [(name, f"{size:>12,} bytes {share(size, total):>7}") for name, size in parts.items()]
     return [*rows, ("file", f"{total:>12,} bytes")]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from inrcodec.errors import UnsupportedFile
+from inrcodec.errors import UsageError
 from inrcodec.format.header import AV1, SIREN, Header
 from inrcodec.format.sections import Sections
 from inrcodec.layers.base.av1.codec import Av1Slices
@@ -83,8 +83,13 @@ def module_of(field: Field, frame: Frame) -> torch.nn.Module:
     return SirenModule(field, frame)
 
 
-def field_of(base: Base) -> Field:
-    """A coder as a continuous function; raises `UnsupportedFile` where it is none."""
+def is_field(base: Base | None) -> bool:
+    """Whether a coder is a continuous function of the position."""
+    return isinstance(base, SirenTiles)
+
+
+def field_of(base: Base | None) -> Field:
+    """A coder as a continuous function; raises `UsageError` where it is none."""
     if not isinstance(base, SirenTiles):
-        raise UnsupportedFile("the low-res volume of this file is no continuous field: use order 1 or 3")
+        raise UsageError("this file has no networks, so it is no continuous field: use order 1 or 3")
     return SirenField(base)

@@ -69,8 +69,8 @@ def html_report(
             source=original,
             errors=None if original is None else compare(original, decoded),
             is_equal=digest_of(decoded.array, file.header.bricks) == file.header.digest,
-            has_networks=file.decoder.base is not None,
-            from_networks=not refined,
+            has_base=file.decoder.base is not None,
+            from_base=not refined,
             guess="" if refined else _guess(file.header.sr),
         )
     )

@@ -20,7 +20,7 @@ from inrcodec.volume.volume import Volume
 from inrcodec.volume.windows import WINDOWS
 
 TEMPLATE = files("inrcodec.report.page") / "template.html"
-PARTS = ("header", "mask", "padding", "network", "refinement", "container")
+PARTS = ("header", "mask", "padding", "base", "refinement", "container")
 
 EXACT = "Every voxel is that of the source, bit for bit."
 BOUND = "No voxel is off by more than {bound:g}{unit}: the file promises it."
@@ -28,8 +28,8 @@ WINDOWED = (
     "PSNR weighs air and bone as much as what a reader looks at: see the mean errors in the windows, and "
     "look at the slices."
 )
-FROM_NETWORKS = (
-    "This file is lossy. Do not diagnose from a volume that networks brought back.",
+FROM_BASE = (
+    "This file is lossy. Do not diagnose from a volume that was brought back from a smaller one.",
     "Fine texture and noise that the low-res grid does not hold are smoothed away.",
     WINDOWED,
 )
@@ -60,8 +60,8 @@ class Contents:
     source: Volume | None = None  # what was encoded, where that is known
     errors: Comparison | None = None  # of the two
     is_equal: bool = True  # the decoded voxels have the digest that the file states
-    has_networks: bool = True  # in the file
-    from_networks: bool = True  # the decoded volume came from them, not from a refinement of every voxel
+    has_base: bool = True  # in the file
+    from_base: bool = True  # the decoded volume came from them, not from a refinement of every voxel
     guess: str = ""  # what a super-resolution model may invent, "" if none took part
 
 
@@ -76,7 +76,7 @@ def build(page: Contents) -> str:
         "warning": _warning(page),
         "errors": "" if page.errors is None else _errors(page.errors, page.decoded.unit),
         "bytes": _bytes(page.facts["bytes"]),
-        "coding": _table(_coding(page.facts, page.has_networks)),
+        "coding": _table(_coding(page.facts, page.has_base)),
         "volume": _table(page.facts["volume"]),
         "limitations": "".join(f"<li>{escape(line)}</li>" for line in _limitations(page)),
         "data": json.dumps(data, allow_nan=False).replace("<", "\\u003c"),
@@ -159,10 +159,10 @@ def _bytes(parts: Mapping[str, int]) -> str:
     return f"<table class='bytes'>{''.join(rows)}</table>"
 
 
-def _coding(facts: Mapping[str, Any], has_networks: bool) -> dict[str, Any]:
+def _coding(facts: Mapping[str, Any], has_base: bool) -> dict[str, Any]:
     codec, quality, encoder = facts["codec"], facts["quality"], facts["encoder"]
-    if not has_networks:
-        codec = {"networks": "none", "refinement_steps": codec["refinement_steps"], "brick": codec["brick"]}
+    if not has_base:
+        codec = {"base": "none", "refinement_steps": codec["refinement_steps"], "brick": codec["brick"]}
     return {
         "encoder": f"inrcodec {encoder['version']}, seed {encoder['seed']}",
         **codec,
@@ -174,7 +174,7 @@ def _coding(facts: Mapping[str, Any], has_networks: bool) -> dict[str, Any]:
 
 def _limitations(page: Contents) -> list[str]:
     bound, unit = page.facts["quality"]["bound"], page.decoded.unit
-    lines: tuple[str, ...] = FROM_NETWORKS if page.from_networks else QUANTISED
+    lines: tuple[str, ...] = FROM_BASE if page.from_base else QUANTISED
     if bound is not None:
         lines = (EXACT if bound == 0 else BOUND.format(bound=bound, unit=f" {unit}" if unit else ""),)
     return [*lines, *filter(None, [page.guess]), PARTIAL]

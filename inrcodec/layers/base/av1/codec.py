@@ -26,7 +26,6 @@ from inrcodec.layers.base.av1 import video
 from inrcodec.layers.base.siren import companding
 from inrcodec.layers.base.siren.companding import Nodes
 from inrcodec.layers.cache import forgets_after_fork
-from inrcodec.parallel import thread_count
 from inrcodec.progress import Progress
 from inrcodec.volume.arrays import Array, Bool, Float
 from inrcodec.volume.box import Box, Shape, lowres_shape
@@ -84,7 +83,7 @@ class Av1Slices:
         box : Box, optional
             Low-res voxels, within the volume; by default all of it.
         threads : int, optional
-            By default one a core.
+            Of no use to this coder: a stream is decoded by one.
         progress : callable, optional
             Called with ``("lowres", fraction)``.
 
@@ -99,17 +98,17 @@ class Av1Slices:
         MissingExtra
         """
         box = box or Box((0, 0, 0), self.shape)
-        values: Float = levels(self.header.companding)[self.codes(box, threads, progress)]
+        values: Float = levels(self.header.companding)[self.codes(box, progress)]
         return values
 
-    def codes(self, box: Box, threads: int | None = None, progress: Progress | None = None) -> Codes:
+    def codes(self, box: Box, progress: Progress | None = None) -> Codes:
         """The codes of a box; errors are those of :meth:`read`."""
         out = np.empty(box.shape, np.uint16)
         met = self._met(box)
         for done, number in enumerate(met, 1):
             place = self._place(number)
             common = place & box
-            out[common.slices_in(box)] = self._stream(number, threads)[common.slices_in(place)]
+            out[common.slices_in(box)] = self._stream(number)[common.slices_in(place)]
             if progress:
                 progress(STAGE, done / len(met))
         return out
@@ -130,12 +129,12 @@ class Av1Slices:
         start, (depth, rows, columns) = number * self.header.stream_slices, self.shape
         return Box((start, 0, 0), (min(start + self.header.stream_slices, depth), rows, columns))
 
-    def _stream(self, number: int, threads: int | None) -> Codes:
+    def _stream(self, number: int) -> Codes:
         """The codes of a stream, decoded or remembered."""
         with self._lock:  # decoded once, whoever is first
             found = self._kept.pop(number, None)
             if found is None:
-                found = read_stream(self._body(number), self._place(number).shape, thread_count(threads))
+                found = read_stream(self._body(number), self._place(number).shape)
             self._kept[number] = found  # the last of them
             held = sum(codes.nbytes for codes in self._kept.values())
             while held > KEPT:
@@ -205,11 +204,11 @@ def active_voxels(codes: Codes, flat: tuple[int, ...]) -> Bool:
     return active
 
 
-def read_stream(body: bytes, shape: Shape, threads: int = 1) -> Codes:
+def read_stream(body: bytes, shape: Shape) -> Codes:
     """The codes of a stream, (z, y, x); raises `CorruptFile`, `MissingExtra`."""
     if len(body) < CHECK.size:
         raise CorruptFile(f"a stream of section {SECTION} has {len(body)} bytes", value=len(body))
-    codes = video.decode(body[CHECK.size :], shape, threads)
+    codes = video.decode(body[CHECK.size :], shape)
     if crc_of(codes) != CHECK.unpack_from(body)[0]:
         raise CorruptFile("an AV1 stream was decoded to other values than the encoder saw", value=shape)
     return codes
@@ -218,7 +217,7 @@ def read_stream(body: bytes, shape: Shape, threads: int = 1) -> Codes:
 def write_stream(codes: Codes, quality: int, preset: int, threads: int = 1) -> bytes:
     """The stream of some slices, (z, y, x); arguments and errors are those of `video.encode`."""
     stream = video.encode(codes, quality, preset, threads)
-    return CHECK.pack(crc_of(video.decode(stream, codes.shape, threads))) + stream
+    return CHECK.pack(crc_of(video.decode(stream, codes.shape))) + stream
 
 
 def encode(codes: Codes, slices: int, quality: int, preset: int, threads: int = 1) -> dict[str, bytes]:
