@@ -70,6 +70,18 @@ def test_the_peak_is_that_of_the_bits_that_hold_the_range(low, high, dtype, peak
     assert metrics.peak_of(low, high, np.dtype(dtype)) == peak
 
 
+@pytest.mark.parametrize(
+    ("modality", "low", "high", "slope", "peak"),
+    [("CT", -1024, 3071, 1.0, 4095), ("CT", -3024, 3071, 1.0, 4095), ("CT", -1024, 30_000, 1.0, 4095),
+     ("CT", -2048, 10_000, 0.5, 8190), ("CT", -100, 100, 1.0, 255), ("", -1024, 9000, 1.0, 4095),
+     ("", 0, 9000, 1.0, 16_383), ("MR", -1024, 9000, 1.0, 16_383)],
+)  # fmt: skip
+def test_metal_and_pads_leave_the_peak_of_a_ct(modality, low, high, slope, peak):
+    stored = np.array([[[low, high]]], np.int16)
+    volume = Volume(stored, np.eye(4), modality=modality, rescale=(slope, 0.0))
+    assert metrics.peak_for(volume, Range(low, high)) == peak
+
+
 def test_errors_over_slabs_are_the_errors_of_the_whole():
     rng = np.random.default_rng(0)
     a, b = rng.integers(0, 255, (2, 6, 5, 5)).astype(np.uint8)

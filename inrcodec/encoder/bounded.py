@@ -106,7 +106,7 @@ def with_psnr(
     assert options.psnr is not None
     psnr, floats = options.psnr, volume.array.dtype.kind == "f"
     refiner = Refiner(volume, span, options)
-    peak = metrics.peak_of(float(span.low), float(span.high), volume.array.dtype) or 1.0
+    peak = metrics.peak_for(volume, span) or 1.0
     unit = ((span.high - span.low) / LEVELS or 1.0) if floats else 1.0
     step = max(1.0, sqrt(12) * peak / 10 ** (psnr / 20) / unit)  # of a uniform error
     best, tried = None, list[tuple[float, float]]()  # dB of a step, and of the PSNR that it reaches

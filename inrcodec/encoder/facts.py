@@ -58,7 +58,7 @@ class Facts:
     @property
     def peak(self) -> float:
         """The peak of every PSNR, in stored units; 0 for a constant volume of floats."""
-        return metrics.peak_of(float(self.span.low), float(self.span.high), self.volume.array.dtype)
+        return metrics.peak_for(self.volume, self.span)
 
     @property
     def is_constant(self) -> bool:

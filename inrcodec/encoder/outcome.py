@@ -26,7 +26,7 @@ class Outcome:
     @classmethod
     def nothing(cls, volume: Volume, span: Range, focus: Focus) -> Outcome:
         """Of no voxel yet: the peak and the windows of a volume."""
-        peak = metrics.peak_of(float(span.low), float(span.high), volume.array.dtype)
+        peak = metrics.peak_for(volume, span)
         return cls(Errors(peak), WindowErrors(windows.error_windows(focus, volume, span)))
 
     def of(self, source: Array, decoded: Array) -> Outcome:

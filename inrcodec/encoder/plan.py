@@ -34,7 +34,7 @@ class Plan:
     options: ResolvedOptions
     grid: Choice  # the factor, and why
     lowres: Lowres
-    curve: companding.Nodes  # none without a focus
+    curve: companding.Nodes  # see `curves`
     model: Mapping[str, Any]  # header fields of the super-resolution model
     coding: Coding | None  # how the low-res volume is coded; ``None`` of a file without one
     size: int | None = None  # bytes that the file may have at most, where that is requested

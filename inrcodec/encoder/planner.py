@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from inrcodec.encoder import grid_search, lowres, model_choice
+from inrcodec.encoder import curves, grid_search, lowres, model_choice
 from inrcodec.encoder.bases.table import BASES
 from inrcodec.encoder.facts import Facts
 from inrcodec.encoder.grid_search import Choice
@@ -16,9 +16,7 @@ from inrcodec.encoder.lowres import Lowres
 from inrcodec.encoder.options import ResolvedOptions
 from inrcodec.encoder.plan import Plan
 from inrcodec.errors import TargetNotReached
-from inrcodec.layers.base.siren import companding
 from inrcodec.progress import Progress
-from inrcodec.volume import windows
 
 
 def make(
@@ -28,7 +26,7 @@ def make(
 
     A ``known`` low-res volume is taken where its factor is the one that is chosen.
     """
-    windows.unit_window(options.focus, facts.volume, facts.span)  # refuses before any work
+    curves.curve_for(facts, options)  # refuses before any work
     grid = grid_search.choose(facts, options, requested_size(facts, options))
     if progress is not None:
         progress("grid", 1.0)
@@ -44,10 +42,10 @@ def on_grid(facts: Facts, options: ResolvedOptions, grid: Choice, progress: Prog
 
 def for_lowres(facts: Facts, options: ResolvedOptions, grid: Choice, low: Lowres) -> Plan:
     """Decide on model and coding for a low-res volume."""
-    window, about_focus = windows.unit_window(options.focus, facts.volume, facts.span)
+    curve, about_focus = curves.curve_for(facts, options)
     name, about_model = model_choice.model_for(facts, low.factor, options)
     model = model_choice.fields_of(name, facts, options)
-    curve, notices = companding.curve(*window) if window else (), (*about_focus, *about_model)
+    notices = (*about_focus, *about_model)
     base = BASES[options.coder]
     smallest = base.smallest(low, options)
     least = Plan(facts, options, grid, low, curve, model, smallest, grid.size, notices)

@@ -32,6 +32,7 @@ class Settings:
     voxels_per_tile: int = 27_000  # active low-res voxels; below ~24 wide tiles lose quality, above 60 time
     width: int | None = None
     usual_width: int = 30  # of a full tile, where nothing else says; the head comes to 16 kB
+    companded: bool = True  # where values have a meaning that says which of them matter, see `encoder.curves`
     rate: float = 1.0  # weight of bits against error; 1.0 is lambda 5e-9 on the head
     optimizer: Literal["soap", "adam"] = "soap"
     learning_rate: float | None = None  # of adam; soap has rates of its own, scaled to the tensors
@@ -118,6 +119,7 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
             factor=(4, 4, 4),
             tiles=(1, 1, 1),
             sr="srdensenet-all",
+            companded=False,
             fixed={
                 "factor": ((4, 4, 4), 4),
                 "tiles": ((1, 1, 1),),

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inrcodec.errors import InputError
-from inrcodec.volume.metrics import Errors, WindowErrors, peak_of
+from inrcodec.volume.metrics import Errors, WindowErrors, peak_for
 from inrcodec.volume.modality import with_modality
 from inrcodec.volume.volume import Volume
 from inrcodec.volume.windows import ALL, error_windows
@@ -59,7 +59,7 @@ def compare(source: Volume, decoded: Volume) -> Comparison:
     source, decoded = source.uniform(), decoded.uniform()
     source, _ = with_modality(source, decoded.modality or None)
     span, slope = source.value_range, source.rescale[0]
-    peak = peak_of(span.low, span.high, source.array.dtype)
+    peak = peak_for(source, span)
     whole, windows = Errors(peak), WindowErrors(error_windows(ALL, source, span))
     by_slice, total, absolute, equal, reach = [], 0.0, 0.0, 0, 0.0
     for before, after in _slices(source, decoded):

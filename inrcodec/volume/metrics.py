@@ -6,11 +6,18 @@ Invariant: the peak is always stated.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from math import ceil, inf, log2, log10
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from inrcodec.volume import windows
+
+if TYPE_CHECKING:
+    from inrcodec.volume.value_range import Range
+    from inrcodec.volume.volume import Volume
+
+CT_PEAK = 4095.0  # HU
 PIECE = 1 << 15  # voxels that are compared at a time: their floats stay in a core's cache
 
 
@@ -24,6 +31,15 @@ def peak_of(low: float, high: float, dtype: np.dtype[np.generic]) -> float:
     if dtype.kind == "f":
         return span
     return float(2 ** max(8, ceil(log2(span + 1))) - 1)
+
+
+def peak_for(volume: "Volume", span: "Range") -> float:
+    """The peak of a volume's PSNR, in stored units: as `peak_of`, but of a CT never more than 12 bits.
+
+    So metal, or a pad far below air, leaves PSNRs comparable.
+    """
+    peak = peak_of(float(span.low), float(span.high), volume.array.dtype)
+    return min(peak, CT_PEAK / abs(volume.rescale[0])) if windows.is_hounsfield(volume, span) else peak
 
 
 def psnr(mse: float) -> float:

@@ -104,13 +104,17 @@ def unit_window(focus: Focus, volume: Volume, span: Range) -> tuple[Window | Non
 
 def error_windows(focus: Focus, volume: Volume, span: Range) -> dict[str, Window]:
     """Windows whose mean errors are reported, in stored units: for CT all of `WINDOWS`, and the focus."""
-    hounsfield = volume.modality == "CT" or (not volume.modality and looks_like_ct(span, volume))
-    windows = dict(WINDOWS) if hounsfield else {}
+    windows = dict(WINDOWS) if is_hounsfield(volume, span) else {}
     if focus != ALL:
         windows[format_focus(focus)] = _window(focus)
     slope, intercept = volume.rescale
     stored = {name: sorted((v - intercept) / slope for v in ends) for name, ends in windows.items()}
     return {name: (low, high) for name, (low, high) in stored.items()}
+
+
+def is_hounsfield(volume: Volume, span: Range) -> bool:
+    """Whether windows of CT mean something for a volume."""
+    return volume.modality == "CT" or (not volume.modality and looks_like_ct(span, volume))
 
 
 def looks_like_ct(span: Range, volume: Volume) -> bool:
