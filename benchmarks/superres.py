@@ -192,7 +192,7 @@ def imitation(encodings: Encodings, args: argparse.Namespace) -> Section:
     options = TrainOptions(volumes=[args.train], modality="CT", factor=FACTOR, out=args.out)
     args.out.mkdir(parents=True, exist_ok=True)
     clean_one = dataset.to_evaluate_on(args.train.name, dataset.load(args.train, options), options).part
-    for real in dataset.fitted(clean_one, options):
+    for real in dataset.fitted(clean_one, options.fits, options):
         assert real.error is not None
         error = _imitated(clean_one, float(real.error.square().mean()))
         like = replace(real, version=f"imitated {real.version}", error=error)

@@ -14,6 +14,7 @@ from inrcodec import Volume
 from inrcodec.encoder.fit.checkpoint import Checkpoint, keeping
 from inrcodec.errors import CorruptFile, FitFailed, InputError, ModelNotFound, UsageError
 from inrcodec.layers import resample
+from inrcodec.layers.base.av1 import video
 from inrcodec.layers.superres.architectures import NAMES, Architecture, named
 from inrcodec.layers.superres.network import SRDenseNet
 from inrcodec.training import dataset, fits, run
@@ -21,7 +22,7 @@ from inrcodec.training.dataset import paired, to_unit
 from inrcodec.training.degrade import simulated_error
 from inrcodec.training.evaluate import score
 from inrcodec.training.fits import STORED
-from inrcodec.training.options import TrainOptions
+from inrcodec.training.options import AV1_PRESET, TrainOptions
 from inrcodec.training.patches import Batch, Patches
 from inrcodec.training.trainer import Trainer
 
@@ -86,7 +87,8 @@ def test_compact_is_three_dimensional_where_slices_are_brought_back():
     [
         ({"arch": "compakt"}, "did you mean 'compact'"),
         ({"arch": "srdensenet-all"}, "in-plane"),
-        ({"factor": (1, 1, 1)}, "needs no super-resolution"),
+        ({"factor": (1, 1, 1), "arch": "deep"}, "did you mean 'compact'"),
+        ({"av1_qualities": (3,)}, "av1_qualities: 3"),
         ({"factor": (16, 2, 2)}, "from 1 to 8"),
         ({"steps": 0}, "steps: 0"),
         ({"minutes": -1.0}, "minutes"),
@@ -114,12 +116,17 @@ def test_options_are_read_as_the_command_line_and_python_give_them(volumes, tmp_
         "factor": 2,
         "patch": 9,
         "fits": 0,
+        "av1_qualities": 120,
         "offsets": ["v0.npy=-1024"],
         "licences": ["v1.npy=CC BY 4.0"],
     }
     found = options(volumes, tmp_path, **words)
     assert (found.factor, found.patch, found.fits) == ((2, 2, 2), (9, 9, 9), ())
-    assert found.offsets == {"v0.npy": -1024.0} and found.licences == {"v1.npy": "CC BY 4.0"}
+    assert (
+        found.av1_qualities == (120,)
+        and found.offsets == {"v0.npy": -1024.0}
+        and found.licences == {"v1.npy": "CC BY 4.0"}
+    )
     assert replace(found, steps=7).offsets == found.offsets and found.threads >= 1
 
 
@@ -215,6 +222,51 @@ def test_a_kept_fit_of_another_shape_is_refused(volumes, tmp_path):
     np.save(path, np.zeros((2, 2, 2), np.float32))
     with pytest.raises(CorruptFile, match="not a fit"):
         fits.lowres(clean_volume().highres.numpy(), 8, chosen)
+
+
+def test_av1_versions_are_what_the_streams_decode_to_and_are_kept_by_content(volumes, tmp_path):
+    pytest.importorskip("av")
+    chosen = options(volumes, tmp_path, threads=1)
+    chosen.out.mkdir()
+    low = clean_volume().lowres.numpy()
+    found = fits.av1(low, 200, chosen)
+    codes = np.rint((low.clip(-1, 1) + 1) * 511.5).astype(np.uint16)
+    decoded = video.decode(video.encode(codes, 200, AV1_PRESET), codes.shape)
+    np.testing.assert_allclose((found + 1) * 511.5, decoded, atol=1e-3)
+    (path,) = chosen.out.glob("av1-*.obu")
+    assert np.array_equal(fits.av1(low, 200, chosen), found)
+    fits.av1(low, 40, chosen)
+    assert len(list(chosen.out.glob("av1-*.obu"))) == 2
+    path.write_bytes(b"junk")
+    with pytest.raises(CorruptFile, match="AV1 stream"):
+        fits.av1(low, 200, chosen)
+
+
+def test_each_version_has_its_turn_of_the_qualities_and_what_is_held_out_all(volumes, tmp_path, monkeypatch):
+    monkeypatch.setattr(fits, "av1", lambda low, quality, _: low + quality / 1000)
+    chosen = options(volumes[:1], tmp_path, held_out=volumes[1:], av1_qualities=(4, 8, 12, 16))
+    training, held_out = dataset.read(chosen).volumes(chosen)
+    assert [v.version for v in training] == ["clean", "sharper", "av1-4", "av1-16", "sharper av1-8"]
+    assert [v.version for v in held_out] == ["clean", "av1-4", "av1-16"]
+    assert {v.coder for v in held_out} == {"", "av1"} and training[3].noise == pytest.approx(0.016, rel=1e-3)
+
+
+def test_each_width_has_volumes_enough_before_they_take_turns(volumes, tmp_path, monkeypatch):
+    monkeypatch.setattr(fits, "lowres", lambda full, *_: np.zeros((12, 16, 18), np.float32))
+    chosen = options(volumes[:1], tmp_path, held_out=volumes[1:], fits=(8, 10))
+    (source,), held_out = dataset.read(chosen).training, []
+    for count, widths in ((5, [8, 10] * 5), (6, [8, 10] * 3)):
+        training, _ = dataset.Dataset([source] * count, held_out).volumes(chosen)
+        assert [int(v.version[1:]) for v in training if v.coder] == widths
+
+
+def test_the_middle_of_a_volume_is_a_part_of_it():
+    m = clean_volume()
+    part = m.middle((4, 99, 6))
+    assert torch.equal(part.lowres, m.lowres[4:8, :, 6:12])
+    assert torch.equal(part.highres, m.highres[8:16, :, 12:24]) and m.middle((99, 99, 99)) is m
+    z, y, x = part.foreground.T
+    assert len(z) and (part.lowres[z, y, x] > dataset.EMPTY - 1).all()
 
 
 def test_every_volume_is_read_before_the_first_is_fitted(volumes, tmp_path, monkeypatch):
@@ -324,7 +376,7 @@ def test_patches_follow_from_seed_and_step():
 
 def test_a_patch_weighs_the_more_the_less_lanczos_is_expected_to_err():
     m = clean_volume()
-    coarse = replace(m, error=torch.full(m.lowres.shape, 0.3))
+    coarse = replace(m, error=torch.full(m.lowres.shape, 0.3), coder="siren")
     found = Patches([m, coarse], TINY, SIZE, seed=0)
     weights = torch.cat([found.draw(step, 2).weight for step in range(40)])
     assert weights.max() == pytest.approx((m.lanczos_mse + 1e-6) ** -0.5)
@@ -339,6 +391,35 @@ def test_patches_shrink_to_the_smallest_volume_and_refuse_less():
         Patches([small], TINY, SIZE, seed=0)
     with pytest.raises(UsageError, match="patch"):
         Patches([clean_volume()], TINY, (4, 9, 9), seed=0)
+
+
+def test_what_degrades_a_patch_is_drawn_by_weight():
+    """An error of AV1 is taken as it is, that of a fit from none to more than all of it."""
+    m = clean_volume()
+    siren = replace(m, error=torch.full(m.lowres.shape, 0.1), coder="siren")
+    av1 = replace(m, error=torch.full(m.lowres.shape, 0.2), coder="av1")
+    found = Patches([m, siren, av1], TINY, SIZE, seed=0, clean=0.0)
+    noise = torch.cat([found.draw(step, 4).noise for step in range(100)])
+    taken = (noise - 0.2).abs() < 1e-6
+    assert 0.6 < taken.float().mean() < 0.8  # 12 of 17
+    assert len(noise[~taken & (noise > 0.04)].unique()) > 20 and noise[~taken].max() < 0.126
+    assert not Patches([m, av1], TINY, SIZE, seed=0, clean=1.0).draw(0, 9).noise.any()
+
+
+def test_patches_of_cells_are_whole_and_lack_what_was_taken_away():
+    full = (texture().astype(np.float32) + 1024) / 2047.5 - 1
+    m = paired("v", "clean", full, (1, 1, 1))
+    assert m.lowres is m.highres
+    m = replace(m, error=torch.full(m.lowres.shape, 0.01), coder="av1")
+    arch = replace(TINY, factor=(1, 1, 1), cell=(2, 2, 2))
+    found = Patches([m], arch, (13, 14, 99), seed=0, clean=0.0)
+    assert found.size == (12, 14, 36)
+    low, target, *_ = found.draw(0, 2)
+    assert low.shape == target.shape == (2, 1, *found.size)
+    inside = low < 1  # where nothing was clipped
+    torch.testing.assert_close(target[inside], torch.full_like(target[inside], -0.01), atol=1e-5, rtol=0)
+    with pytest.raises(UsageError, match="patch"):
+        Patches([m], arch, (9, 14, 14), seed=0)
 
 
 def test_a_single_slice_is_enough_in_the_plane():
@@ -421,6 +502,16 @@ def test_a_score_is_that_of_lanczos_and_of_the_residual():
     assert score(network.eval(), clean_volume(), 1).model == pytest.approx(
         -10 * np.log10(np.square(error).mean() / 4), abs=1e-4
     )
+
+
+def test_the_border_of_a_patch_of_cells_is_not_in_the_loss(training_options):
+    trainer = Trainer(replace(TINY, factor=(1, 1, 1), cell=(2, 2, 2)), training_options)
+    for p in trainer.network.parameters():
+        p.data.zero_()
+    target = torch.full((1, 1, 12, 12, 14), 100.0)
+    target[..., 4:-4, 4:-4, 4:-4] = 0.5
+    trainer.step(Batch(torch.zeros(1, 1, 12, 12, 14), target, torch.ones(1), torch.zeros(1)))
+    assert trainer.loss == pytest.approx(0.25)
 
 
 def test_two_dimensions_train_slice_by_slice(training_options):

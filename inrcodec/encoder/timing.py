@@ -58,10 +58,11 @@ def _superres_seconds(plan: Plan) -> float:
     header, active = plan.header, plan.lowres.active
     if header.sr == registry.LANCZOS:
         return 0.0
-    blocks = [p for z in upsampler.spans_of(len(active)) for p in upsampler.places_of(active, z)]
+    network = upsampler.laid_out(registry.load(header.sr, header.sr_sha256), "cpu")
+    cell = network.arch.cell
+    blocks = [p for z in upsampler.spans_of(len(active), cell) for p in upsampler.places_of(active, z, cell)]
     if not blocks:
         return 0.0
-    network = upsampler.laid_out(registry.load(header.sr, header.sr_sha256), "cpu")
     halo = upsampler.halo_of(network)
     shape = [part.stop - part.start + 2 * h for part, h in zip(blocks[0], halo, strict=True)]
     with torch.no_grad():

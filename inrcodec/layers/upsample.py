@@ -28,7 +28,7 @@ from inrcodec.layers.superres import registry
 from inrcodec.layers.superres.registry import check_model as check_model
 from inrcodec.parallel import InterruptiblePool, thread_count
 from inrcodec.volume.arrays import Active, Array, Bool, Float
-from inrcodec.volume.box import Box
+from inrcodec.volume.box import Box, Shape
 from inrcodec.volume.value_range import Range
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ class Upsampling:
         registry.check_work(header, options.ensemble)  # before the networks are evaluated
         from inrcodec.layers.superres import upsampler
 
-        return upsampler.support(self.active, box, header.factor, taps)
+        return upsampler.support(self.active, box, header.factor, taps, self._cell)
 
     def parts(self, box: Box, options: DecodeOptions = REFERENCE) -> Iterator[Box]:
         """A full-res box in parts along z that depend on about `PART` low-res voxels each.
@@ -109,7 +109,7 @@ class Upsampling:
         if self._model(options) != LANCZOS:
             from inrcodec.layers.superres import upsampler
 
-            thickness = upsampler.spans_of(depth)[0].stop
+            thickness = upsampler.spans_of(depth, self._cell)[0].stop
         layers = max(1, PART // (rows * columns * thickness))
         step = layers * thickness * self.header.factor[0]
         (z, *low), (stop, *high) = box.low, box.high
@@ -181,6 +181,11 @@ class Upsampling:
         if padded is not None:
             values[padded] = dtype.type(self.header.padding or 0)
         return values
+
+    @property
+    def _cell(self) -> Shape:
+        """Of the header's model."""
+        return registry.matching(self.header.sr, self.header.sr_sha256).architecture.cell
 
     def _model(self, options: DecodeOptions) -> str:
         """The model that is used; a constant volume needs none."""

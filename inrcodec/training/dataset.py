@@ -9,7 +9,7 @@ volumes shows few of them: each volume is also used sharpened, and scaled down.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
@@ -36,6 +36,12 @@ SHARPENING = 0.8  # times what a Gaussian of one voxel takes away is added: abou
 SCALE = 0.7  # of the axes that are long enough
 LONG_ENOUGH = 160  # voxels of an axis that is scaled
 FITTED = (32, 80, 80)  # low-res voxels of the part that is fitted: seconds for each fit
+CODED = (48, 192, 192)  # of the part that AV1 codes: frames of the size that real low-res volumes have
+EVALUATED = (24, 96, 96)  # of the part of a held-out volume that is brought back
+# Each version of a volume has one in this many of the AV1 qualities, as has what is held out; and each width
+# of a fit has this many volumes at least, where there are as many.
+TURNS = 3
+MOST_PLACES = 1 << 18  # foreground voxels that are remembered
 SLICES = 12  # on which the error of Lanczos is measured
 EMPTY = 0.015  # above -1, in unit values: air, where no patch is centred
 
@@ -46,11 +52,11 @@ class TrainingVolume:
 
     Attributes
     ----------
-    name, version : of the volume, and what was done to it: "clean", "sharper", "scaled", or "w24" for what a
-        file with networks of width 24 decodes to.
+    name, version : of the volume, and what was done to it: "clean", "sharper", "scaled", "w24" for what a
+        file with networks of width 24 decodes to, or "av1-120" for what AV1 of quality 120 does.
     highres : (z * fz, y * fy, x * fx), in [-1, 1].
-    lowres, error : (z, y, x), clean, and what a real fit adds to it.
-    foreground : (n, 3), low-res voxels that are not empty.
+    lowres, error : (z, y, x), clean, and what a base coder adds to it.
+    foreground : (n, 3), low-res voxels that are not empty, or an even sample of them.
     lanczos_mse : mean squared error of Lanczos of the clean low-res volume, over an even sample of slices.
     """
 
@@ -61,6 +67,7 @@ class TrainingVolume:
     error: Tensor | None
     foreground: Tensor
     lanczos_mse: float
+    coder: str = ""  # "siren" or "av1" where there is an error
 
     @cached_property
     def noise(self) -> float:
@@ -75,10 +82,22 @@ class TrainingVolume:
         """The low-res volume as the decoder has it."""
         return self.lowres if self.error is None else self.lowres + self.error
 
+    def middle(self, most: Shape) -> TrainingVolume:
+        """Its middle, of so many low-res voxels at most; shares its memory."""
+        shape = self.lowres.shape
+        if all(n <= m for n, m in zip(shape, most, strict=True)):
+            return self
+        first = [max(0, n - m) // 2 for n, m in zip(shape, most, strict=True)]
+        low = tuple(slice(a, a + min(n, m)) for a, n, m in zip(first, shape, most, strict=True))
+        factor = [n // m for n, m in zip(self.highres.shape, shape, strict=True)]
+        high = tuple(slice(part.start * f, part.stop * f) for part, f in zip(low, factor, strict=True))
+        lowres = self.lowres[low]
+        return replace(self, highres=self.highres[high], lowres=lowres, foreground=_foreground(lowres))
+
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """What one volume contributes: clean versions, and the part of it that fits are made of."""
+    """What one volume contributes: clean versions, which AV1 codes, and the part of it that is fitted."""
 
     versions: list[TrainingVolume]
     part: TrainingVolume
@@ -98,11 +117,21 @@ class Dataset:
     def volumes(
         self, options: TrainOptions, progress: Progress | None = None
     ) -> tuple[list[TrainingVolume], list[TrainingVolume]]:
-        """All versions to train on and to evaluate on, with the real fits, which are made here."""
-        training, held_out = (
-            [v for source in side for v in [*source.versions, *fitted(source.part, options, progress)]]
-            for side in (self.training, self.held_out)
-        )
+        """All versions to train on and to evaluate on, with what both base coders make of them."""
+        qualities = list(options.av1_qualities)
+        training, number = [], 0
+        turns = min(max(len(self.training) // TURNS, 1), max(len(options.fits), 1))
+        for turn, source in enumerate(self.training):
+            widths = options.fits[turn % turns :: turns]
+            training += [*source.versions, *fitted(source.part, widths, options, progress)]
+            for version in source.versions:
+                training += coded(version.middle(CODED), qualities[number % TURNS :: TURNS], options)
+                number += 1
+        held_out = []
+        for source in self.held_out:
+            held_out += [*source.versions, *fitted(source.part, options.fits, options, progress)]
+            for version in source.versions:
+                held_out += coded(version, qualities[::TURNS], options)
         return training, held_out
 
 
@@ -122,27 +151,38 @@ def to_train_on(name: str, highres: Float32, options: TrainOptions) -> Source:
     versions = {"clean": highres, "sharper": _sharpened(highres), "scaled": _scaled(highres)}
     return Source(
         [paired(name, kind, array, options.factor) for kind, array in versions.items() if array is not None],
-        _middle(name, highres, options),
+        _middle(name, highres, options.factor, FITTED),
     )
 
 
 def to_evaluate_on(name: str, highres: Float32, options: TrainOptions) -> Source:
     """The middle of a volume in [-1, 1], (z, y, x)."""
-    part = _middle(name, highres, options)
-    return Source([part], part)
+    return Source(
+        [_middle(name, highres, options.factor, EVALUATED)], _middle(name, highres, options.factor, FITTED)
+    )
 
 
 def fitted(
-    part: TrainingVolume, options: TrainOptions, progress: Progress | None = None
+    part: TrainingVolume, widths: Sequence[int], options: TrainOptions, progress: Progress | None = None
 ) -> list[TrainingVolume]:
-    """What files of a part decode to, one for each width of ``options.fits``."""
+    """What files of a part decode to, one for each width of their networks."""
     versions = []
-    for done, width in enumerate(options.fits, 1):
+    for done, width in enumerate(widths, 1):
         error = torch.from_numpy(fits.lowres(part.highres.numpy(), width, options)) - part.lowres
-        versions.append(replace(part, version=f"w{width}", error=error))
+        versions.append(replace(part, version=f"w{width}", error=error, coder="siren"))
         if progress:
-            progress(f"fits of {part.name}", done / len(options.fits))
+            progress(f"fits of {part.name}", done / len(widths))
     return versions
+
+
+def coded(
+    volume: TrainingVolume, qualities: Sequence[int], options: TrainOptions
+) -> Iterator[TrainingVolume]:
+    """What AV1 streams of a volume decode to, one for each quality."""
+    kind = "" if volume.version == "clean" else f"{volume.version} "
+    for quality in qualities:
+        error = torch.from_numpy(fits.av1(volume.lowres.numpy(), quality, options)) - volume.lowres
+        yield replace(volume, version=f"{kind}av1-{quality}", error=error, coder="av1")
 
 
 def paired(name: str, version: str, highres: Float32, factor: Shape) -> TrainingVolume:
@@ -155,18 +195,19 @@ def paired(name: str, version: str, highres: Float32, factor: Shape) -> Training
     whole = tuple(slice(n // f * f) for n, f in zip(highres.shape, factor, strict=True))
     highres = np.ascontiguousarray(highres[whole])
     low = resample.down(lambda z, rows: highres[z, rows].astype(np.float64), shape_of(highres), factor)
-    foreground = np.argwhere(low > EMPTY - 1)
+    full = torch.from_numpy(highres)
+    lowres = full if prod(factor) == 1 else torch.from_numpy(low.astype(np.float32))
+    foreground = _foreground(lowres)
     if not len(foreground):
         raise InputError(f"{name} is empty in the window of the model, leave it out", value=name)
-    return TrainingVolume(
-        name,
-        version,
-        torch.from_numpy(highres),
-        torch.from_numpy(low.astype(np.float32)),
-        None,
-        torch.from_numpy(foreground),
-        _lanczos_mse(highres, low, factor),
-    )
+    return TrainingVolume(name, version, full, lowres, None, foreground, _lanczos_mse(highres, low, factor))
+
+
+def _foreground(lowres: Tensor) -> Tensor:
+    """Voxels (n, 3) that are not empty, or an even sample of them."""
+    places = np.flatnonzero(lowres.numpy() > EMPTY - 1)
+    places = places[:: -(-len(places) // MOST_PLACES) or 1]
+    return torch.from_numpy(np.stack(np.unravel_index(places, lowres.shape), 1))
 
 
 def to_unit(volume: Volume, offset: float = 0.0) -> Float32:
@@ -223,14 +264,14 @@ def load(path: Path, options: TrainOptions) -> Float32:
     return to_unit(replace(volume, modality=modality), offset or 0.0)
 
 
-def _middle(name: str, highres: Float32, options: TrainOptions) -> TrainingVolume:
-    """The middle of a volume, at most ``FITTED`` low-res voxels."""
+def _middle(name: str, highres: Float32, factor: Shape, most: Shape) -> TrainingVolume:
+    """The middle of a volume, of so many low-res voxels at most."""
     spans = []
-    for n, f, most in zip(highres.shape, options.factor, FITTED, strict=True):
-        length = min(n // f, most) * f
+    for n, f, m in zip(highres.shape, factor, most, strict=True):
+        length = min(n // f, m) * f
         first = (n - length) // 2
         spans.append(slice(first, first + length))
-    return paired(name, "clean", highres[tuple(spans)], options.factor)
+    return paired(name, "clean", highres[tuple(spans)], factor)
 
 
 def _lanczos_mse(highres: Float32, low: Float, factor: Shape) -> float:

@@ -1,6 +1,6 @@
-"""Low-res volumes as real files decode them.
+"""Low-res volumes as real files decode them, from either base coder.
 
-In: a clean low-res/high-res pair.  Out: the low-res volume after encoding and decoding, kept on disk.
+In: a clean volume.  Out: its low-res volume after encoding and decoding; what was encoded is kept on disk.
 Invariant: what a network is trained on here is what the decoder feeds it.
 """
 
@@ -15,7 +15,8 @@ from inrcodec import api, io
 from inrcodec._version import __version__
 from inrcodec.errors import CorruptFile
 from inrcodec.io.npy import save
-from inrcodec.training.options import TrainOptions
+from inrcodec.layers.base.av1 import video
+from inrcodec.training.options import AV1_PRESET, TrainOptions
 from inrcodec.volume.arrays import Float32
 from inrcodec.volume.volume import Volume
 
@@ -50,6 +51,29 @@ def lowres(highres: Float32, width: int, options: TrainOptions) -> Float32:
     if kept.shape != tuple(n // f for n, f in zip(stored.shape, factor, strict=True)):
         raise CorruptFile(f"{path} is not a fit of this volume", remedy="delete it", value=str(path))
     return kept / np.float32(STORED) - 1
+
+
+def av1(low: Float32, quality: int, options: TrainOptions) -> Float32:
+    """What an AV1 stream of a low-res volume, (z, y, x) in [-1, 1], decodes to.
+
+    Parameters
+    ----------
+    quality : of the stream, see :func:`inrcodec.layers.base.av1.video.encode`.
+
+    Raises
+    ------
+    CorruptFile
+        The stream in the folder is of something else.
+    MissingExtra
+    """
+    scale = np.float32(video.LARGEST / 2)
+    codes = np.rint((low.clip(-1, 1) + 1) * scale).astype(np.uint16)
+    key = repr((__version__, quality, AV1_PRESET, codes.shape)).encode()
+    path = options.out / f"av1-{blake2b(key + codes.tobytes(), digest_size=12).hexdigest()}.obu"
+    if not path.exists():
+        io.atomic_write(path, video.encode(codes, quality, AV1_PRESET, options.threads))
+    decoded = video.decode(path.read_bytes(), codes.shape, options.threads)
+    return decoded.astype(np.float32) / scale - 1
 
 
 def _decoded(volume: Volume, width: int, options: TrainOptions) -> Float32:

@@ -14,7 +14,7 @@ from pathlib import Path
 from inrcodec.io import atomic_write
 from inrcodec.report import plots
 from inrcodec.training.dataset import TrainingVolume
-from inrcodec.training.evaluate import scores
+from inrcodec.training.evaluate import Score, scores
 from inrcodec.training.trainer import Trainer
 
 COLUMNS = ["step", "seconds", "loss"]  # then the gain over Lanczos in dB of each held-out volume
@@ -38,10 +38,11 @@ class Log:
         """Whether the last line is of the present step."""
         return self.lines[-1][0] == str(self.trainer.steps)
 
-    def add(self) -> str:
-        """Evaluate, append a line to the file, and return it in words."""
+    def add(self, found: Sequence[Score] | None = None) -> str:
+        """Evaluate, append a line to the file, and return it in words; ``found`` saves the evaluation."""
         trainer = self.trainer
-        gains = [f"{s.gain:+.2f}" for s in scores(trainer.averaged(), self.held_out, self.threads)]
+        found = found or scores(trainer.averaged(), self.held_out, self.threads)
+        gains = [f"{s.gain:+.2f}" for s in found]
         self.lines.append([str(trainer.steps), f"{trainer.seconds:.0f}", f"{trainer.loss:.3e}", *gains])
         stream = StringIO()
         csv.writer(stream).writerows(self.lines)

@@ -19,6 +19,7 @@ from inrcodec.encoder.options import MAX_SEED, MAX_STEPS
 from inrcodec.errors import InputError, UsageError
 from inrcodec.format import limits
 from inrcodec.io.atomic import check_file
+from inrcodec.layers.base.av1.video import QUALITIES
 from inrcodec.layers.superres.architectures import COMPACT, DEEP, NAMES, Architecture, named
 from inrcodec.report import plots
 from inrcodec.validate import SWITCH, Kind, number, whole
@@ -32,6 +33,7 @@ LOSSES: tuple[Loss, ...] = get_args(Loss)
 HELD_OUT = 5  # one volume in this many is held out where none is named
 CLEAN = 0.3  # share of the patches that are not degraded
 MOST_PATCH = 512  # low-res voxels along an axis of a patch
+AV1_PRESET = 2  # 0.6 s for a low-res head
 CT = "CT"
 
 MODEL, DATA, TRAINING, MACHINE, OUTPUT = "model", "data", "training", "machine", "output"
@@ -53,6 +55,12 @@ def _three(name: str, value: object, high: int) -> Shape:
 def _widths(name: str, value: Any) -> tuple[int, ...]:
     widths = tuple(value) if isinstance(value, Iterable) and not isinstance(value, str) else (value,)
     return tuple(validate.integer(name, width, 2, limits.WIDTH) for width in widths if width != 0)
+
+
+def _qualities(name: str, value: Any) -> tuple[int, ...]:
+    qualities = tuple(value) if isinstance(value, Iterable) and not isinstance(value, str) else (value,)
+    first, last = QUALITIES[0], QUALITIES[-1]
+    return tuple(validate.integer(name, quality, first, last) for quality in qualities if quality != 0)
 
 
 def _pairs(name: str, value: Any) -> dict[str, Any]:
@@ -83,6 +91,7 @@ def _threes(high: int, metavar: str = "N|Z,Y,X") -> Kind:
 
 VOLUMES = Kind("", _paths, metavar="VOLUME", many=True)
 WIDTHS = Kind(f"2 to {limits.WIDTH:,}, or 0 for none", _widths, validate.parse_ints, "W,W,…")
+AV1 = Kind(f"{QUALITIES[0]} to {QUALITIES[-1]}, or 0 for none", _qualities, validate.parse_ints, "Q,Q,…")
 
 
 @lists_keywords()
@@ -161,6 +170,13 @@ class TrainOptions:
         detail="what files decode to is trained on; wider networks are larger files",
     )
     fit_steps: int = row(1000, whole(1, MAX_STEPS), "steps of each of these fits", DATA)
+    av1_qualities: Sequence[int] = row(
+        (),
+        AV1,
+        "qualities of real AV1 streams",
+        DATA,
+        detail="what the streams decode to is trained on; smaller is finer, needs the extra av1",
+    )
     clean: float = row(CLEAN, number(0.0, 1.0), "share of patches not degraded", DATA, metavar="SHARE")
     steps: int = row(20_000, whole(1, MAX_STEPS), "steps of the training", TRAINING, main=True)
     minutes: float | None = row(

@@ -22,11 +22,15 @@ from inrcodec.training.degrade import simulated_error
 from inrcodec.training.options import CLEAN
 from inrcodec.volume.box import Shape
 
-BORDER = 2  # low-res voxels at the border of a patch that see padding instead of data: not in the loss
+BORDER = (
+    2  # low-res voxels, or cells, at the border of a patch that see padding instead of data: not in the loss
+)
 RIM = 1  # low-res voxels around a patch: with the border as far as Lanczos reaches
 SEED_STRIDE = 0x9E3779B1  # between the step numbers of two seeds; a torch generator takes 32 bits
-FITTED = 0.6  # share of the degraded patches that come from real fits, where there are any
-LARGEST = 1.25  # times the error of a real fit: from none to coarser than any fit
+# Weights of what degrades a patch: real fits, real AV1 streams, simulated errors, which are much like those
+# of fits.  AV1 has the most qualities.
+KINDS = {"siren": 3.0, "av1": 12.0, "": 2.0}
+LARGEST = 1.25  # times the error of a real fit: from none to coarser than any fit; AV1's is taken as it is
 FLOOR = 1e-6  # mean squared error in unit values below which a smaller one has no larger weight
 UNEVENNESS = 0.4  # largest log ratio of the noise level given to the network to the error of a patch
 LEVELS = (1e-5, 2e-3)  # of the simulated error: low-res volumes of about 53 to 34 dB
@@ -71,11 +75,12 @@ class Patches:
     ) -> None:
         check_size(size, arch)
         check_volumes(volumes, arch)
-        kinds = [v for v in volumes if v.error is None], [v for v in volumes if v.error is not None]
-        self.groups = [kind for kind in kinds if kind]
+        kinds = {kind: [v for v in volumes if v.coder == kind] for kind in KINDS}
+        self.groups = {kind: found for kind, found in kinds.items() if found}
+        self.weights = torch.tensor([KINDS[kind] for kind in self.groups])
         self.rims = _rims(arch)
         shortest = [min(v.lowres.shape[axis] for v in volumes) - 2 * r for axis, r in enumerate(self.rims)]
-        z, y, x = map(min, size, shortest)
+        z, y, x = (min(n, m) // c * c for n, m, c in zip(size, shortest, arch.cell, strict=True))
         self.size, self.factor, self.seed, self.clean = (z, y, x), arch.factor, seed, clean
         self.up = [_up_matrix(n, f, r) for n, f, r in zip(self.size, arch.factor, self.rims, strict=True)]
 
@@ -88,8 +93,8 @@ class Patches:
 
     def _one(self, generator: torch.Generator) -> tuple[Tensor, Tensor, float, float]:
         clean = _uniform(generator) < self.clean
-        fitted = not clean and len(self.groups) > 1 and _uniform(generator) < FITTED
-        volume = _chosen(self.groups[int(fitted)], generator)
+        kind = "" if clean else list(self.groups)[_weighted(self.weights, generator)]
+        volume = _chosen(self.groups[kind], generator)
         corner = self._corner(volume, generator)
         seen = tuple(slice(c - r, c + n + r) for c, n, r in zip(corner, self.size, self.rims, strict=True))
         lowres = volume.lowres[seen]
@@ -120,7 +125,7 @@ class Patches:
     ) -> tuple[Tensor, float]:
         """Error of a low-res patch with its rim at a random rate, and the noise level of its volume."""
         if volume.error is not None:
-            share = LARGEST * _uniform(generator)
+            share = 1.0 if volume.coder == "av1" else LARGEST * _uniform(generator)
             return volume.error[place] * share, volume.noise * share
         first, last = map(log, LEVELS)
         level = exp(first + (last - first) * _uniform(generator))
@@ -155,7 +160,7 @@ def check_volumes(volumes: Sequence[TrainingVolume], arch: Architecture) -> None
 
 
 def _least(arch: Architecture) -> tuple[int, ...]:
-    return tuple(1 + 2 * BORDER if axis >= 3 - arch.dims else 1 for axis in range(3))
+    return tuple((1 + 2 * BORDER) * c if axis >= 3 - arch.dims else 1 for axis, c in enumerate(arch.cell))
 
 
 def _rims(arch: Architecture) -> list[int]:
@@ -164,7 +169,11 @@ def _rims(arch: Architecture) -> list[int]:
 
 def _chosen(volumes: list[TrainingVolume], generator: torch.Generator) -> TrainingVolume:
     weights = torch.tensor([float(len(v.foreground)) for v in volumes]).sqrt()
-    return volumes[int(torch.multinomial(weights, 1, generator=generator))]
+    return volumes[_weighted(weights, generator)]
+
+
+def _weighted(weights: Tensor, generator: torch.Generator) -> int:
+    return int(torch.multinomial(weights, 1, generator=generator))
 
 
 def _integer(below: int, generator: torch.Generator) -> int:

@@ -20,7 +20,7 @@ from inrcodec.training import card, dataset
 from inrcodec.training.dataset import TrainingVolume
 from inrcodec.training.evaluate import scores
 from inrcodec.training.log import Log
-from inrcodec.training.options import TrainOptions
+from inrcodec.training.options import AV1_PRESET, TrainOptions
 from inrcodec.training.patches import Patches, check_size, check_volumes
 from inrcodec.training.trainer import Trainer
 
@@ -73,12 +73,12 @@ def _train(options: TrainOptions, say: Callable[[str], None], progress: Progress
             say(f"resumed at step {trainer.steps:,} from {checkpoint.path}")
         log = Log(options.out / f"{options.model}.log.csv", trainer, held_out, options.threads)
         trainer.run(patches, note, lambda: say(log.add()), progress)
-    if not log.is_current:
-        say(log.add())
-    if options.curve:
-        log.plot(options.out / f"{options.model}.curve.png")
     network = card.as_serialized(trainer.averaged())
     results = scores(network, held_out, options.threads)
+    if not log.is_current:
+        say(log.add(results))
+    if options.curve:
+        log.plot(options.out / f"{options.model}.curve.png")
     for s in results:
         say(f"{s.volume} {s.version}: Lanczos {s.lanczos:.2f} dB, model {s.model:.2f} ({s.gain:+.2f})")
     volumes = [{"name": n, "licence": options.licences.get(n, "not stated")} for n in _names(training)]
@@ -91,9 +91,7 @@ def _digest(
 ) -> str:
     """Of everything that a training depends on, except how long it may take and where it is computed."""
     fixed = {k: v for k, v in asdict(options).items() if k not in (*MAY_CHANGE, "volumes", "held_out")}
-    volumes = [
-        part for side in (training, held_out) for v in side for part in (v.name, v.version, v.decoded.numpy())
-    ]
+    volumes = [digest_of(v.name, v.version, v.decoded.numpy()) for side in (training, held_out) for v in side]
     start = registry.manifest(options.start).sha256 if options.start else None
     return digest_of(sorted(fixed.items()), len(training), *volumes, start)
 
@@ -109,4 +107,5 @@ def _settings(options: TrainOptions, trainer: Trainer, patches: Patches) -> dict
         **{name: getattr(options, name) for name in ON_THE_CARD},
         "patch": list(patches.size),
         "fits": {"widths": list(options.fits), "steps": options.fit_steps},
+        "av1": {"qualities": list(options.av1_qualities), "preset": AV1_PRESET},
     }

@@ -113,7 +113,7 @@ class Trainer:
         low = low.contiguous(memory_format=self.layout)
         with torch.autocast(low.device.type, torch.bfloat16, enabled=BFLOAT16 or low.device.type != "cpu"):
             out = self.network(low, noise=noise)
-        spans = (slice(BORDER * f, -BORDER * f) for f in self.arch.factor[3 - self.arch.dims :])
+        spans = (slice(BORDER * f, -BORDER * f) for f in self.arch.outputs[3 - self.arch.dims :])
         error = (out.float() - target)[(..., *spans)].flatten(1)
         squared = self.options.loss == "mse"
         each = error.square().mean(1) * weight if squared else error.abs().mean(1) * weight.sqrt()
