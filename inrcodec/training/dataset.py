@@ -129,7 +129,8 @@ class Dataset:
                 number += 1
         held_out = []
         for source in self.held_out:
-            held_out += [*source.versions, *fitted(source.part, options.fits, options, progress)]
+            held_out += source.versions if prod(options.factor) > 1 else []  # nothing is to be restored
+            held_out += fitted(source.part, options.fits, options, progress)
             for version in source.versions:
                 held_out += coded(version, qualities[::TURNS], options)
         return training, held_out
