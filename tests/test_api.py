@@ -14,7 +14,7 @@ from dicom_maker import write_series
 
 import inrcodec
 from inrcodec import api, io
-from inrcodec.encoder import pipeline
+from inrcodec.encoder import base_file
 from inrcodec.encoder.measured import Measured
 from inrcodec.encoder.options import EncodeOptions
 from inrcodec.errors import CorruptFile, InputError, InrvError, TargetNotReached, UsageError
@@ -153,13 +153,13 @@ def test_a_loss_and_a_narrow_gain_of_the_model_are_held_against_networks_without
     model = None if gain is None else SimpleNamespace(errors=SimpleNamespace(psnr=30.0 + gain))
     plan = SimpleNamespace(options=options, size=options.size)
     found = Measured(plan, None, {}, lanczos, lanczos, model, None, ())
-    assert pipeline.is_doubtful(found) == doubtful
+    assert base_file.is_doubtful(found) == doubtful
 
 
 def test_of_two_encodings_the_one_with_the_smaller_error_is_kept(monkeypatch):
     """Whichever it is: the second plan has no model, and says why where it wins."""
     volume = Volume.from_array(VOLUMES["int16"], modality="CT")
-    monkeypatch.setattr(pipeline, "is_doubtful", lambda found: found.model is not None)
+    monkeypatch.setattr(base_file, "is_doubtful", lambda found: found.model is not None)
     keywords = {"steps": 60, "threads": 1, "factor": 4}
     blob, report = encoded(volume, **keywords)
     _, plain = encoded(volume, sr="lanczos", **keywords)

@@ -151,7 +151,7 @@ def test_nothing_of_a_huge_claim_is_allocated(frugal: None) -> None:
 def refined() -> bytes:
     """A small file with a refinement, with networks in front of it."""
     array = np.add.outer(np.arange(6) * 9, np.random.default_rng(0).integers(0, 50, (9, 11))).astype(np.int16)
-    return inrcodec.encode(array, max_error=1, base=True, steps=20, width=4, factor=2, tiles=(1, 1, 1))
+    return inrcodec.encode(array, max_error=1, base="siren", steps=20, width=4, factor=2, tiles=(1, 1, 1))
 
 
 @pytest.mark.usefixtures("frugal")

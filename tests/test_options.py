@@ -105,7 +105,8 @@ CONFLICTS = [
     {"lossless": True, "ratio": 3},
     {"lossless": True, "max_error": 3},
     {"max_error": 3, "psnr": 40},
-    {"base": True},
+    {"base": "av1", "steps": 30},
+    {"base": "av1", "device": "cuda"},
     {"lossless": True, "steps": 30},
     {"max_error": 3, "through_sr": False},
 ]
@@ -157,8 +158,8 @@ ALLOWED = [
     {"psnr": 5},
     {"max_error": 0},
     {"max_error": 1e308},
-    {"lossless": True, "base": True, "steps": 30},
-    {"psnr": 40, "base": True},
+    {"lossless": True, "base": "siren", "steps": 30},
+    {"psnr": 40, "base": "av1"},
 ]
 
 

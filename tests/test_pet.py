@@ -173,7 +173,7 @@ def test_a_ratio_is_of_the_integers_of_the_source(tmp_path):
 
 def test_networks_in_front_of_stored_values_are_refused():
     with pytest.raises(UsageError, match="scales of their own") as caught:
-        inrcodec.encode(scaled(), lossless=True, base=True)
+        inrcodec.encode(scaled(), lossless=True, base="siren")
     assert caught.value.option == "base"
 
 

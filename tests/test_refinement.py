@@ -61,7 +61,7 @@ def head():
 def bounded():
     """A file whose voxels are off by 6 at most, behind networks; and its source."""
     array = some("int16", (16, 40, 36))
-    return array, inrcodec.encode(array, max_error=600, base=True, steps=200, factor=2, sr="lanczos")
+    return array, inrcodec.encode(array, max_error=600, base="siren", steps=200, factor=2, sr="lanczos")
 
 
 # --- integers
@@ -316,11 +316,9 @@ def test_a_dry_run_of_a_promise_plans_no_networks(tmp_path, capsys, head):
 
 
 @pytest.mark.parametrize("psnr", [60, 70, 90, 140])
-@pytest.mark.parametrize("base", [False, True])
-def test_any_psnr_is_reached_or_nothing_is_lost(psnr, base):
+def test_any_psnr_is_reached_or_nothing_is_lost(psnr):
     array = some("int16", (10, 20, 20))
-    knobs = {"base": True, "steps": 20, "factor": 2} if base else {}
-    report = encoded(array, psnr=psnr, **knobs)[1]
+    report = encoded(array, psnr=psnr)[1]
     assert report.psnr >= psnr and (report.bound == 0) == (report.psnr == float("inf"))
     assert report.sections["refinement"] > 0
     assert encoded(np.full((3, 9, 9), 7, np.int16), psnr=psnr)[1].psnr == float("inf")
@@ -336,7 +334,7 @@ def test_networks_lead_where_values_cannot_be_counted():
 
 def test_a_model_that_is_dropped_leaves_no_noise_behind():
     array = some("int16", (16, 24, 24))
-    blob, report = encoded(array, lossless=True, base=True, steps=20, factor=2, modality="CT")
+    blob, report = encoded(array, lossless=True, base="siren", steps=20, factor=2, modality="CT")
     assert np.array_equal(inrcodec.decode(blob), array) and report.psnr_lanczos == report.psnr
 
 

@@ -13,7 +13,7 @@ from conftest import TINY
 
 import inrcodec
 from inrcodec.cli.enc import main
-from inrcodec.encoder import fitted, measure, pipeline, planner
+from inrcodec.encoder import base_file, fitted, measure, planner
 from inrcodec.encoder.fit import checkpoint
 from inrcodec.errors import CorruptFile, UsageError, WriteError
 
@@ -76,7 +76,7 @@ def fitted_twice(facts, options, progress):
 def test_an_encoding_of_several_fits_goes_on_with_the_one_that_was_interrupted(
     tiny_array, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(pipeline, "_networks", fitted_twice)
+    monkeypatch.setattr(base_file, "encoded", fitted_twice)
     whole = encode(tiny_array, None)
     stages = []
 

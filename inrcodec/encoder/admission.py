@@ -40,8 +40,8 @@ def admitted(volume: Volume, stated: str | None, options: ResolvedOptions) -> Vo
     if options.max_error == 0:
         if options.base and volume.slice_rescale is not None:
             raise UsageError(
-                "the slices have scales of their own, which networks cannot follow: leave it out",
-                value=True,
+                "the slices have scales of their own, which a base cannot follow: leave it out",
+                value=options.base,
                 option="base",
             )
         return volume

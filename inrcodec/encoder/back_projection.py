@@ -58,7 +58,7 @@ def project(plan: Plan, progress: Progress | None = None) -> Plan:
     if not plan.options.through_sr:
         return plan
     facts, low, threads = plan.facts, plan.lowres, plan.options.threads
-    decoded = np.where(low.active, low.values.clip(-1, 1), plan.header.background)
+    decoded = np.where(low.active, low.values.clip(-1, 1), low.background)
     assert plan.coding is not None
     header = with_noise(plan.header, plan.coding.expected_error(plan))
     target = projected(facts.volume, header, decoded, low.active, threads=threads, progress=progress)

@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from inrcodec.encoder.presets import PRESETS
+from inrcodec.encoder.presets import CODERS, PRESETS
 from inrcodec.errors import UsageError
 from inrcodec.validate.rows import Option
 
 if TYPE_CHECKING:
     from inrcodec.encoder.options import EncodeOptions
+
+_, AV1 = CODERS
 
 
 def refuse(options: EncodeOptions, rows: Mapping[str, Option]) -> None:
@@ -28,6 +30,14 @@ def refuse(options: EncodeOptions, rows: Mapping[str, Option]) -> None:
             if rows[name].for_networks:
                 raise UsageError(
                     f"has no meaning with {bounded.pop()}, which has no networks; leave it out, or set base",
+                    value=given[name],
+                    option=name,
+                )
+    if options.base == AV1:
+        for name in given:
+            if rows[name].for_fit:
+                raise UsageError(
+                    f"has no meaning with base {AV1!r}, which has no networks to fit: leave one of them out",
                     value=given[name],
                     option=name,
                 )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from inrcodec.encoder import planner, target_search, timing
+from inrcodec.encoder import base_choice, planner, target_search, timing
 from inrcodec.encoder.facts import Facts
 from inrcodec.encoder.options import ResolvedOptions
 from inrcodec.encoder.plan import Plan
@@ -19,6 +19,7 @@ from inrcodec.volume.volume import Volume
 
 def dry_run(volume: Volume, stated: str | None, options: ResolvedOptions) -> dict[str, Any]:
     """All that is decided before the fit; ``stated`` is the modality, where the source does not say it."""
+    options = base_choice.planned(options)
     facts = Facts.admitted(volume, stated, options)
     if options.max_error is not None and not options.base:
         return _refinement(facts, options, None)

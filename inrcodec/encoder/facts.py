@@ -13,7 +13,7 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from inrcodec.encoder import admission, first_pass, forecast
-from inrcodec.encoder.forecast import Sample
+from inrcodec.encoder.forecast import Forecast, Sample
 from inrcodec.encoder.options import ResolvedOptions
 from inrcodec.errors import CorruptFile, InputError
 from inrcodec.format.fields import LONGEST_TEXT, MOST_ENTRIES, SCALARS, TEXT
@@ -82,6 +82,11 @@ class Facts:
     def part(self) -> Volume:
         """Groups of slices from all over the volume: what a refinement is forecast from."""
         return replace(self.volume, array=forecast.some_slices(self.volume.array), slice_rescale=None)
+
+    @cached_property
+    def forecasts(self) -> dict[object, Forecast]:
+        """Forecasts that took long: by coder, factor, and what a model takes off."""
+        return {}
 
     @cached_property
     def sample(self) -> Sample:

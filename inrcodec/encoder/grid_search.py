@@ -13,13 +13,12 @@ from itertools import product
 from math import floor, inf, isfinite, log2, prod
 from typing import Any
 
-from inrcodec.encoder import forecast, networks
+from inrcodec.encoder.bases.table import BASES
 from inrcodec.encoder.facts import Facts
 from inrcodec.encoder.forecast import Forecast
 from inrcodec.encoder.options import ResolvedOptions
 from inrcodec.encoder.presets import PRESETS
 from inrcodec.errors import UsageError
-from inrcodec.layers.base.siren.siren import Layout
 from inrcodec.layers.superres import registry
 from inrcodec.volume import metrics
 from inrcodec.volume.box import Shape, lowres_shape
@@ -85,6 +84,7 @@ class _Grids:
 
     def __init__(self, facts: Facts, options: ResolvedOptions) -> None:
         self.facts, self.volume, self.options = facts, facts.volume, options
+        self.base = BASES[options.coder]
         self.first = factor_for(facts.volume, options)
         self.forecasts: dict[Shape, Forecast] = {}
         self.fixed = self._fixed() or ("" if facts.sample.boxes else "from the spacing; the volume is flat")
@@ -109,12 +109,14 @@ class _Grids:
             # A model that is only tried, for want of a modality, promises nothing.
             plain = registry.LANCZOS in (model, self.options.sr) or not self.volume.modality
             lift = 0.0 if plain else registry.manifest(model).lift
-            self.forecasts[factor] = forecast.forecast(self.facts.sample, factor, lift)
+            self.forecasts[factor] = self.base.forecast(self.facts, self.options, factor, lift)
         return self.forecasts[factor]
 
     def small_size(self) -> int | None:
         """Bytes for a volume whose usual networks would be too small to look at; ``None`` for all others."""
-        if self.options.width is not None or self.options.base:
+        if not self.base.grows:
+            return None
+        if self.options.width is not None or self.options.max_error is not None:
             return None
         size = min(SMALL_FILE, self.volume.array.nbytes // SMALL_RATIO)
         return size if size > WORTH_MORE * self._usual(self.first) else None
@@ -210,12 +212,9 @@ class _Grids:
 
     def _usual(self, grid: Shape) -> int:
         """Bytes that a grid comes to where none are requested."""
-        per_tile = Layout(self.options.layers, self.options.width or self.options.usual_width).weights
-        active = (
-            self.at(grid).active if self._is_forecastable else prod(lowres_shape(self.volume.shape, grid))
-        )
-        tiles = max(active / self.options.voxels_per_tile, 1 / per_tile)
-        return round(FIXED + tiles * per_tile * networks.BITS / 8)
+        found = self.at(grid) if self._is_forecastable else None
+        voxels = prod(lowres_shape(self.volume.shape, grid))
+        return round(FIXED + self.base.usual(self.options, found, voxels))
 
     def _near(self, grid: Shape, *, together: bool = True) -> list[Shape]:
         """Finer and coarser by two along z, in the plane, or both; y and x alone where they differ."""

@@ -34,6 +34,7 @@ class EncodeReport:
     source_bytes : of the source on disk; ``None`` for arrays.
     voxel_bytes : voxels x bytes that one takes in the source.
     file_bytes : of the ``.inrv`` file, all in.
+    base : coder of the low-res volume; "none" where there is none.
     sections : bytes of "header", "base", "mask", "padding", "refinement" and "container".
     ratio : voxel_bytes / file_bytes.
     bpv : bits per voxel.
@@ -75,6 +76,7 @@ class EncodeReport:
     focus: str
     through_sr: bool
     seconds: dict[str, float]
+    base: str
     factor: tuple[int, int, int]
     tiles: tuple[int, int, int]
     layers: int
@@ -99,6 +101,7 @@ def report(found: Measured, seconds: Mapping[str, float]) -> EncodeReport:
     lengths = {name: len(body) for name, body in found.all_sections}
     return EncodeReport(
         **{name: getattr(header, name) for name in FROM_HEADER},
+        base=header.coder,
         source_bytes=volume.source_bytes,
         voxel_bytes=volume.voxel_bytes,
         file_bytes=total,

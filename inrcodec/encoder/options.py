@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 
 from inrcodec import validate
 from inrcodec.encoder import conflicts
-from inrcodec.encoder.presets import PRESETS, Preset, ResolvedOptions, Settings, Triple, by_preset
+from inrcodec.encoder.presets import BASES, PRESETS, Preset, ResolvedOptions, Settings, Triple, by_preset
 from inrcodec.encoder.source_options import SourceKeywords
 from inrcodec.format import limits
 from inrcodec.validate import LARGEST, SWITCH, Kind, number, triples, whole
@@ -57,7 +57,7 @@ MAX_SEED = LARGEST  # what torch takes
 
 TARGET = "target, at most one"
 EFFORT = "effort"
-NETWORKS = "networks"
+LOWRES = "low-res volume"
 SUPERRES = "super-resolution"
 MACHINE = "machine"
 
@@ -71,7 +71,7 @@ class EncodeKeywords(SourceKeywords, total=False):
     psnr: float | None
     max_error: float | None
     lossless: bool
-    base: bool
+    base: str | None
     i_know_lossy: bool
     brick: int | Triple | None
     steps: int | None
@@ -164,14 +164,6 @@ class EncodeOptions:
     lossless: bool = row(
         False, SWITCH, "every voxel comes back bit for bit", TARGET, main=True, exclusive="target"
     )
-    base: bool = row(
-        False,
-        SWITCH,
-        "networks in front of the refinement",
-        TARGET,
-        detail="for a preview from the first bytes; the file is larger",
-        needs=("lossless", "max_error", "psnr"),
-    )
     i_know_lossy: bool = row(
         False,
         SWITCH,
@@ -196,6 +188,7 @@ class EncodeOptions:
         "steps of the fit",
         EFFORT,
         for_networks=True,
+        for_fit=True,
         otherwise=f"{by_preset('steps')}; more for small volumes",
     )
     time_budget: float | None = row(
@@ -208,12 +201,24 @@ class EncodeOptions:
         unit="s",
         main=True,
         for_networks=True,
+        for_fit=True,
+    )
+    base: str | None = row(
+        None,
+        validate.choice(BASES),
+        "coder of the low-res volume",
+        LOWRES,
+        detail="auto: the better of all; with lossless or max_error, in front of the refinement, for a "
+        "preview from the first bytes, which makes the file larger",
+        metavar="NAME",
+        otherwise="siren; none with lossless or max_error",
+        main=True,
     )
     factor: int | Triple | None = row(
         None,
         triples(limits.FACTOR, or_one=True),
         "down-sampling of each axis",
-        NETWORKS,
+        LOWRES,
         for_networks=True,
         otherwise="by voxel spacing and target",
     )
@@ -221,24 +226,27 @@ class EncodeOptions:
         None,
         triples(limits.TILES, most=limits.TILES),
         "networks along each axis",
-        NETWORKS,
+        LOWRES,
         for_networks=True,
+        for_fit=True,
         otherwise="by the number of low-res voxels",
     )
     layers: int | None = row(
         None,
         whole(1, limits.LAYERS),
         "hidden layers of each network",
-        NETWORKS,
+        LOWRES,
         for_networks=True,
+        for_fit=True,
         otherwise=by_preset("layers"),
     )
     width: int | None = row(
         None,
         whole(2, limits.WIDTH),
         "units of each hidden layer",
-        NETWORKS,
+        LOWRES,
         for_networks=True,
+        for_fit=True,
         otherwise=f"by target, {by_preset('width')}",
     )
     focus: Focus = row(
@@ -249,7 +257,7 @@ class EncodeOptions:
             metavar="WINDOW",
         ),
         "values that matter most",
-        NETWORKS,
+        LOWRES,
         detail="a window by name, for CT, or by its ends in the volume's unit",
         for_networks=True,
     )
@@ -282,7 +290,7 @@ class EncodeOptions:
         otherwise=by_preset("through_sr"),
     )
     seed: int = row(0, whole(0, MAX_SEED, "0 to 2^63 - 1"), "of all randomness, stored in the file", MACHINE)
-    device: str = row("cpu", validate.DEVICE, "where the networks are fitted", MACHINE)
+    device: str = row("cpu", validate.DEVICE, "where the networks are fitted", MACHINE, for_fit=True)
     threads: int | None = row(
         None,
         validate.THREADS,
@@ -299,6 +307,7 @@ class EncodeOptions:
         MACHINE,
         detail="its state is kept there, and taken from there if the file exists",
         for_networks=True,
+        for_fit=True,
     )
 
     def __post_init__(self) -> None:
@@ -333,6 +342,7 @@ class EncodeOptions:
 
         validate.check_device(self.device)
         self._check_model()
+        self._check_base()
         preset = PRESETS[self.preset]
         values: dict[str, Any] = {f.name: getattr(self, f.name, None) for f in fields(ResolvedOptions)}
         factor, sr = self.factor, None if self.sr == "auto" else self.sr
@@ -353,6 +363,12 @@ class EncodeOptions:
             from inrcodec.layers.superres.registry import manifest
 
             manifest(self.sr)
+
+    def _check_base(self) -> None:
+        if self.base == "av1":
+            from inrcodec.layers.base.av1 import video
+
+            video.check_installed()
 
     def _checkpoint(self) -> Checkpoint | None:
         """A new one for each encoding: it counts the fits."""

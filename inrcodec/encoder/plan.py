@@ -38,6 +38,7 @@ class Plan:
     model: Mapping[str, Any]  # header fields of the super-resolution model
     coding: Coding | None  # how the low-res volume is coded; ``None`` of a file without one
     size: int | None = None  # bytes that the file may have at most, where that is requested
+    error: float | None = None  # mean squared, of the low-res volume in unit values, where that is sought
     notices: tuple[str, ...] = ()  # what the user should know about the choices
 
     @cached_property

@@ -48,7 +48,7 @@ def for_lowres(facts: Facts, options: ResolvedOptions, grid: Choice, low: Lowres
     notices = (*about_focus, *about_model)
     base = BASES[options.coder]
     smallest = base.smallest(low, options)
-    least = Plan(facts, options, grid, low, curve, model, smallest, grid.size, notices)
+    least = Plan(facts, options, grid, low, curve, model, smallest, grid.size, notices=notices)
     if grid.size is not None and grid.size < least.predicted_least:
         if requested_size(facts, options) is None:  # a default, not a request
             return for_lowres(facts, options, replace(grid, size=None), low)
@@ -67,6 +67,11 @@ def without_base(facts: Facts, options: ResolvedOptions) -> Plan:
     """The plan of a file that a refinement makes alone."""
     low = lowres.NONE
     return Plan(facts, options, Choice(low.factor, ""), low, (), model_choice.PLAIN, None)
+
+
+def aims(plan: Plan) -> bool:
+    """Whether the coder can be steered to `Plan.error`."""
+    return BASES[plan.options.coder].aims
 
 
 def resized(plan: Plan, size: int | None) -> Plan:

@@ -18,7 +18,21 @@ if TYPE_CHECKING:
     from inrcodec.encoder.fit.checkpoint import Checkpoint
     from inrcodec.encoder.tasks import Tasks
 
-__all__ = ["PRESETS", "Preset", "ResolvedOptions", "Settings", "Triple", "by_preset"]
+AUTO = "auto"
+CODERS = ("siren", "av1")  # of the low-res volume
+BASES = (*CODERS, AUTO)
+
+__all__ = [
+    "AUTO",
+    "BASES",
+    "CODERS",
+    "PRESETS",
+    "Preset",
+    "ResolvedOptions",
+    "Settings",
+    "Triple",
+    "by_preset",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +54,7 @@ class Settings:
     tiles: Triple | None = None
     sr: str | None = None
     through_sr: bool = False  # the time of three forward passes of the model, and 1 % more bytes
+    effort: int = 0  # of AV1, from -1 on: at equal PSNR 1.00, 1.07, 1.12, 1.17, 1.25, 1.31 times the bytes
     # Multiply-adds for a voxel that an ensemble's images may take together; one image is always there.
     work: float = 0.0
 
@@ -73,7 +88,7 @@ class ResolvedOptions(Settings):
     size: int | None
     psnr: float | None
     max_error: float | None
-    base: bool
+    base: str | None
     i_know_lossy: bool
     brick: Triple | None
     focus: Focus
@@ -88,7 +103,7 @@ class ResolvedOptions(Settings):
     @property
     def coder(self) -> str:
         """The coder of the low-res volume."""
-        return "siren"
+        return self.base or CODERS[0]
 
     @property
     def limits_bytes(self) -> str | None:
@@ -105,9 +120,9 @@ class ResolvedOptions(Settings):
 
 PRESETS: Mapping[str, Preset] = MappingProxyType(
     {
-        "fast": Preset(steps=1200, usual_width=28),
+        "fast": Preset(steps=1200, usual_width=28, effort=4),
         "balanced": Preset(steps=6000, through_sr=True, work=32e3),
-        "best": Preset(steps=30_000, through_sr=True, work=256e3),
+        "best": Preset(steps=30_000, through_sr=True, effort=-1, work=256e3),
         # One network for the whole volume, as the paper has it (sections 3.3 and 4.2); only its depth varies.
         "paper": Preset(
             steps=50_000,
@@ -121,6 +136,7 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
             sr="srdensenet-all",
             companded=False,
             fixed={
+                "base": ("siren",),
                 "factor": ((4, 4, 4), 4),
                 "tiles": ((1, 1, 1),),
                 "width": (128,),

@@ -4,9 +4,10 @@ In: facts of a volume, and options with a PSNR.  Out: the smallest `Measured` fo
 Invariant: what is returned was decoded and measured; a PSNR that was not reached is an error.
 
 Networks or a refinement, whichever takes fewer bytes.  Grids are tried in the order of the bytes that are
-forecast for the PSNR, until one reaches it.  On one grid the size is found by warm-started fits: the squared
-error of a file is what its grid costs, a ceiling that is measured once, plus a multiple of the low-res error;
-and the decibels of the low-res error grow with the logarithm of the bytes.
+forecast for the PSNR, until one reaches it.  The squared error of a file is what its grid costs, a ceiling
+that is measured once, plus a multiple of the low-res error.  A coder that can be steered to a low-res error
+is; of another the size is found by warm-started fits: the decibels of the low-res error grow with the
+logarithm of the bytes.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from inrcodec.errors import FitFailed, InputError, TargetNotReached
 from inrcodec.progress import Progress
 
 ATTEMPTS = 6  # fits at most, for one grid
+SEEN = 1.25  # times the low-res error in the full-res one, until an attempt has told
+OVER = 0.04  # dB above the PSNR that end a search that is steered to an error
 SPARE = 0.02  # dB above the PSNR: where the fits aim
 CLOSE = 0.03  # share of the bytes that a file may have more than the estimate of the smallest
 SLOPE, GENTLEST, STEEPEST = 16.0, 8.0, 40.0  # dB of low-res PSNR for ten times the bytes; on the head 16
@@ -141,6 +144,7 @@ class _Search:
 
     def __init__(self, first: Plan, deadline: float, progress: Progress | None) -> None:
         self.first, self.deadline, self.progress = first, deadline, progress
+        self.aims = planner.aims(first)
         assert first.options.psnr is not None
         self.psnr: float = first.options.psnr
         self.attempts: list[Measured] = []
@@ -154,10 +158,10 @@ class _Search:
         if ceiling < self.psnr + ROOM_BELOW_CEILING:
             self.best = ceiling
             return None
-        size: int | None = None
+        here = self._first(ceiling)
         for _ in range(ATTEMPTS):
             try:
-                attempt = self._attempt(size)
+                attempt = self._attempt(here)
             except TargetNotReached:  # too few bytes for any network: the attempts before must do
                 if not self.attempts:
                     raise
@@ -167,17 +171,40 @@ class _Search:
             if reached == inf:  # one value: no size is too small
                 break
             needed = self._needed(attempt, ceiling)
-            if reached >= self.psnr and took <= needed * (1 + CLOSE):
+            near = reached <= self.psnr + OVER if self.aims else took <= needed * (1 + CLOSE)
+            if reached >= self.psnr and near:
                 break
             if needed > most * HOPELESS or monotonic() > self.deadline:
                 break
-            size = round(min(max(needed, took / LARGEST_STEP), took * LARGEST_STEP))
+            here = self._next(attempt, ceiling)
         enough = [a for a in self.attempts if a.psnr >= self.psnr]
         return min(enough, key=lambda m: m.size, default=None)
 
-    def _attempt(self, size: int | None) -> Measured:
-        """Fit to a size, from the attempt before; the first takes the size that it comes to."""
-        here = replace(planner.resized(self.first, size), notices=self.first.notices)
+    def _first(self, ceiling: float) -> Plan:
+        """The first attempt: the size that it comes to, or the error that is forecast to serve."""
+        if not self.aims:
+            return self._sized(None)
+        return self._aimed((10 ** (-(self.psnr + SPARE) / 10) - 10 ** (-ceiling / 10)) / SEEN)
+
+    def _next(self, attempt: Measured, ceiling: float) -> Plan:
+        """The next attempt, by what the last came to."""
+        if self.aims:
+            return self._aimed(self._wanted(attempt, ceiling))
+        took = attempt.size
+        needed = self._needed(attempt, ceiling)
+        return self._sized(round(min(max(needed, took / LARGEST_STEP), took * LARGEST_STEP)))
+
+    def _sized(self, size: int | None) -> Plan:
+        return replace(planner.resized(self.first, size), notices=self.first.notices)
+
+    def _aimed(self, error: float) -> Plan:
+        """The plan for a low-res error, at the peak of the PSNR."""
+        facts = self.first.facts
+        share = (facts.span.high - facts.span.low) / 2 / (facts.peak or 1.0)
+        return replace(self.first, error=error / share**2)
+
+    def _attempt(self, here: Plan) -> Measured:
+        """Code a plan, from the attempt before, in a part of the time that is left."""
         if self.deadline < inf:
             left = max(self.deadline - monotonic(), 0.01)
             here = replace(here, options=replace(here.options, time_budget=SHARE * left))
@@ -188,12 +215,15 @@ class _Search:
 
     def _needed(self, attempt: Measured, ceiling: float) -> float:
         """Bytes that the PSNR takes, as far as the attempts tell."""
+        more = -10 * log10(self._wanted(attempt, ceiling)) - _lowres(attempt)  # dB of the low-res volume
+        return float(attempt.size * 10 ** (more / self._slope()))
+
+    def _wanted(self, attempt: Measured, ceiling: float) -> float:
+        """The low-res error that the PSNR takes, as far as an attempt tells."""
         cost, total = 10 ** (-ceiling / 10), 10 ** (-attempt.psnr / 10)
         low = 10 ** (-_lowres(attempt) / 10)
         share = max(total - cost, 1e-3 * total) / max(low, 1e-15)  # of the low-res error that is seen
-        wanted = (10 ** (-(self.psnr + SPARE) / 10) - cost) / share
-        more = -10 * log10(max(wanted, 1e-15)) - _lowres(attempt)  # dB of the low-res volume
-        return float(attempt.size * 10 ** (more / self._slope()))
+        return float(max((10 ** (-(self.psnr + SPARE) / 10) - cost) / share, 1e-15))
 
     def _slope(self) -> float:
         """Decibels of low-res PSNR for ten times the bytes, from the last two attempts."""

@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeGuard
 
+from inrcodec.format.header import SIREN
 from inrcodec.validate.rows import Option
 from inrcodec.volume.windows import ALL
 
@@ -123,17 +124,23 @@ def _quality(report: EncodeReport) -> list[Row]:
 def _made_with(report: EncodeReport) -> list[Row]:
     rows = []
     if _has_networks(report):
-        each = f"each of {report.layers} layers of {report.width} units"
         mean = "" if report.ensemble == 1 else f", mean of {report.ensemble} images"
         rows = [
             ("factor", f"{_across(report.factor)} (z, y, x)"),
-            ("networks", f"{math.prod(report.tiles)} ({_across(report.tiles)}), {each}, seed {report.seed}"),
+            ("base", _base(report)),
             ("model", f"{report.sr}{mean}"),
         ]
     if report.focus != ALL:
         rows.append(("focus", report.focus))
     stages = ", ".join(f"{name} {spent:.1f}" for name, spent in report.seconds.items())
     return [*rows, ("seconds", f"{sum(report.seconds.values()):.1f} ({stages})")]
+
+
+def _base(report: EncodeReport) -> str:
+    if report.base != SIREN:
+        return report.base.upper()
+    each = f"each of {report.layers} layers of {report.width} units"
+    return f"{math.prod(report.tiles)} networks ({_across(report.tiles)}), {each}, seed {report.seed}"
 
 
 def shortest(value: float) -> str:

@@ -35,7 +35,8 @@ class Option:
     exclusive : at most one option with this word may be given.
     needs : at least one of these options has to be given with it.
     without : another option and the value of it that rule this one out.
-    for_networks : whether it has no meaning for a file without networks.
+    for_networks : whether it has no meaning for a file without a low-res volume.
+    for_fit : whether it has no meaning for one without networks.
     name, default, type : keyword, default and annotation of the field, filled in by `table`.
     """
 
@@ -51,6 +52,7 @@ class Option:
     needs: tuple[str, ...] = ()
     without: tuple[str, object] | None = None
     for_networks: bool = False
+    for_fit: bool = False
     name: str = ""
     default: Any = None
     type: str = ""

@@ -13,9 +13,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 from inrcodec.progress import Progress
 
 if TYPE_CHECKING:
+    from inrcodec.encoder.facts import Facts
+    from inrcodec.encoder.forecast import Forecast
     from inrcodec.encoder.lowres import Lowres
     from inrcodec.encoder.options import ResolvedOptions
     from inrcodec.encoder.plan import Plan
+    from inrcodec.volume.box import Shape
 
 
 class Coded(Protocol):
@@ -74,9 +77,18 @@ class Base:
     ----------
     smallest : the coding with the fewest bytes that the options allow.
     coding : the coding for a plan's low-res volume, options and byte budget.
+    forecast : what a grid gives, with a model that takes so many decibels off its error.
+    usual : bytes of the contents where nothing is requested, by the forecast of a grid, if there is one, and
+        its low-res voxels.
     least : what `smallest` is, as messages name it.
+    grows : whether a small volume is given more than its usual bytes.
+    aims : whether the coding is steered to `Plan.error`, not to a size, where a PSNR is requested.
     """
 
     smallest: Callable[[Lowres, ResolvedOptions], Coding]
     coding: Callable[[Plan], Coding]
+    forecast: Callable[[Facts, ResolvedOptions, Shape, float], Forecast]
+    usual: Callable[[ResolvedOptions, Forecast | None, int], float]
     least: str
+    grows: bool = False
+    aims: bool = False

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from inrcodec.encoder.bases import siren
+from inrcodec.encoder.bases import av1, av1_forecast, siren, siren_forecast
 from inrcodec.encoder.bases.coding import Base
-from inrcodec.format.header import SIREN
+from inrcodec.format.header import AV1, SIREN
 
 BASES: Mapping[str, Base] = {
-    SIREN: Base(siren.smallest, siren.coding, "the smallest networks"),
+    SIREN: Base(
+        siren.smallest,
+        siren.coding,
+        siren_forecast.of,
+        siren_forecast.usual,
+        "the smallest networks",
+        grows=True,
+    ),
+    AV1: Base(av1.smallest, av1.coding, av1_forecast.of, av1_forecast.usual, "a stream of AV1", aims=True),
 }

@@ -167,6 +167,11 @@ def _rows(plane: Any) -> Stack:
     return np.frombuffer(plane, np.uint16).reshape(plane.height, -1)
 
 
+def check_installed() -> None:
+    """Raise `MissingExtra` where PyAV is not installed."""
+    _av()
+
+
 def _av() -> Any:
     try:
         import av

@@ -1,0 +1,232 @@
+"""The coders of the low-res volume as the encoder uses them: targets, the choice, and fall-backs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import exp
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import inrcodec
+from inrcodec.encoder import base_choice, target_search
+from inrcodec.encoder.bases.av1_slices import Encoder, effort_for
+from inrcodec.encoder.bases.dial import Dial
+from inrcodec.encoder.options import EncodeOptions
+from inrcodec.errors import FitFailed, MissingExtra, TargetNotReached, UsageError
+
+SHAPE = (20, 40, 36)
+
+
+@pytest.fixture(scope="module")
+def blob():
+    z, y, x = (np.linspace(-1, 1, n) for n in SHAPE)
+    r = z[:, None, None] ** 2 + y[:, None] ** 2 + x**2
+    noise = np.random.default_rng(0).normal(0, 10, SHAPE)
+    return (1500 * np.exp(-3 * r) - 1000 + np.where(r < 0.8, noise, 0)).astype(np.int16)
+
+
+def encoded(array, **options):
+    """The file, opened, and its report."""
+    from io import BytesIO
+
+    file = BytesIO()
+    report = inrcodec.encode_file(array, file, threads=1, **{"preset": "fast", "base": "av1", **options})
+    return inrcodec.open(file.getvalue()), report
+
+
+# --- the dial
+
+
+@given(
+    st.lists(st.floats(0.001, 0.2), min_size=2, max_size=300),
+    st.integers(0, 299),
+    st.booleans(),
+)
+def test_the_last_setting_within_a_goal_is_found_where_values_rise(steps, place, hinted):
+    values = np.exp(np.cumsum(steps))
+    place %= len(values)
+    hints = {k: 1.3 * float(values[k]) for k in range(0, len(values), 20)} if hinted else None
+    asked = []
+
+    def measure(k):
+        asked.append(k)
+        return float(values[k])
+
+    dial = Dial(measure, len(values), hints)
+    assert dial.last_within(float(values[place]) * 1.0001, 400) == place
+    assert len(asked) == len(set(asked))
+    assert dial.last_within(float(values[0]) / 2, 400) is None
+
+
+def test_few_tries_end_with_a_setting_that_is_within_the_goal():
+    dial = Dial(lambda k: exp(0.05 * k), 277)
+    for goal in (1.0, 30.0, 1e5):
+        found = dial.last_within(goal, 3)
+        assert found is not None and found in dial.known and dial.known[found] <= goal
+
+
+# --- targets
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"size": 1500},
+        {"psnr": 33.0},
+        {"factor": 1, "size": 4000},
+        {"factor": (1, 2, 2), "focus": "brain", "modality": "CT"},
+        {"through_sr": True, "factor": 2, "modality": "CT"},
+        {"ratio": 40.0, "sr": "lanczos"},
+    ],
+    ids=str,
+)
+def test_every_target_is_met_and_the_file_decodes_to_what_was_measured(blob, options):
+    file, report = encoded(blob, **options)
+    decoded = file.read()
+    assert decoded.shape == blob.shape and decoded.dtype == blob.dtype and file.verify()
+    assert report.base == file.header.coder == "av1"
+    error = np.square(decoded.astype(float) - blob).mean()
+    assert 10 * np.log10(report.peak**2 / error) == pytest.approx(report.psnr, abs=1e-6)
+    assert report.psnr >= options.get("psnr", 0) and report.file_bytes <= options.get("size", 10**9)
+    assert report.ratio >= options.get("ratio", 0)
+
+
+@pytest.mark.parametrize("promise", [{"lossless": True}, {"max_error": 5.0}])
+def test_a_base_stands_in_front_of_a_refinement(blob, promise):
+    file, report = encoded(blob, **promise)
+    assert report.base == "av1" and report.bound is not None
+    assert np.abs(file.read().astype(int) - blob).max() <= promise.get("max_error", 0)
+    assert file.volume(quality="base").shape == blob.shape
+
+
+def test_an_image_and_padding_are_coded(blob):
+    image = blob[10].copy()
+    assert encoded(image)[0].volume().array.shape == (1, *image.shape)
+    padded = blob.copy()
+    padded[:, :6] = -2000
+    volume = inrcodec.Volume.from_array(padded)
+    decoded = encoded(replace(volume, padding=-2000.0))[0].read()
+    assert (decoded[:, :6] == -2000).all()
+
+
+def test_too_few_bytes_are_refused(blob):
+    with pytest.raises(TargetNotReached):
+        encoded(blob, size=300)
+
+
+def test_the_same_options_give_the_same_bytes_whatever_the_threads(blob):
+    one = inrcodec.encode(blob, base="av1", preset="fast", threads=1)
+    assert one == inrcodec.encode(blob, base="av1", preset="fast", threads=2)
+
+
+def test_a_plan_tells_base_bytes_and_seconds(blob):
+    found = inrcodec.plan(blob, base="av1", threads=1)
+    assert found["base"] == "av1" and found["predicted_bytes"] > 0 and found["seconds"] > 0
+    assert "tiles" not in found
+
+
+def test_more_voxels_are_encoded_at_a_lower_effort():
+    efforts = [effort_for(0, 1 << n) for n in range(10, 30)]
+    assert efforts == sorted(efforts) and efforts[0] == 0 < efforts[-1]
+
+
+def test_a_quality_is_encoded_once(blob):
+    low = blob[::2, ::2, ::2] / 2048.0
+    encoder = Encoder(low, np.ones(low.shape, bool), (), 4, 1)
+    assert encoder.at(100) is encoder.at(100)
+    assert encoder.best(900, 0.0).bytes <= 900
+    known = dict(encoder.found)
+    encoder.best(900, 0.0)
+    assert encoder.found == known
+
+
+# --- the choice
+
+
+def outcome(base, psnr, size):
+    options = SimpleNamespace(psnr=None, size=None)
+    return SimpleNamespace(psnr=psnr, size=size, header=SimpleNamespace(coder=base), options=options)
+
+
+@pytest.fixture
+def measured(monkeypatch):
+    """Encodings with given outcomes; the options that each was made with are noted."""
+    made = []
+
+    def encode(facts, options, progress):
+        made.append(options)
+        found = encode.outcomes[options.base or "siren"]
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    monkeypatch.setattr(base_choice, "_with_notice", lambda found, notice: (found, notice))
+    monkeypatch.setattr(base_choice, "_rank", lambda found: found.psnr)
+    encode.made = made
+    return encode
+
+
+def chosen(encode, **options):
+    return base_choice.encoded(None, EncodeOptions(**options).resolved(), None, encode)
+
+
+@pytest.mark.parametrize("better", ["siren", "av1"])
+def test_auto_keeps_the_better_and_tells_both(measured, better):
+    measured.outcomes = {b: outcome(b, 40.0 + (b == better), 5000) for b in ("siren", "av1")}
+    found, notice = chosen(measured, base="auto")
+    assert found.header.coder == better
+    assert "41.00 dB in 5,000 bytes" in notice and "40.00 dB in 5,000 bytes" in notice
+    assert {options.base for options in measured.made} == {"siren", "av1"}
+    assert measured.made[-1].size == 5000  # equal bytes, where none are requested
+
+
+@pytest.mark.parametrize("error", [FitFailed("a tile was lost"), TargetNotReached("too few bytes")])
+def test_auto_ends_with_the_coder_that_serves(measured, error):
+    measured.outcomes = {"siren": error, "av1": outcome("av1", 40.0, 5000)}
+    assert chosen(measured, base="auto")[0].header.coder == "av1"
+
+
+def test_networks_that_fail_end_in_av1(measured):
+    measured.outcomes = {"siren": FitFailed("a tile was lost"), "av1": outcome("av1", 40.0, 5000)}
+    found, notice = chosen(measured)
+    assert found.header.coder == "av1" and "a tile was lost" in notice
+
+
+def test_without_pyav(measured, monkeypatch):
+    measured.outcomes = {"siren": outcome("siren", 40.0, 5000)}
+    monkeypatch.setattr(base_choice, "has_av1", lambda: False)
+    found, notice = chosen(measured, base="auto")
+    assert found.header.coder == "siren" and "PyAV" in notice
+    measured.outcomes = {"siren": FitFailed("a tile was lost")}
+    with pytest.raises(FitFailed):
+        chosen(measured)
+
+
+def test_av1_without_pyav_is_refused_before_the_source_is_read(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "av", None)
+    with pytest.raises(MissingExtra, match="av1"):
+        inrcodec.encode("there is no such file", base="av1")
+
+
+@pytest.mark.parametrize("option", [{"steps": 5}, {"tiles": (1, 1, 1)}, {"resume": "kept"}, {"width": 9}])
+def test_what_only_networks_have_is_refused(option):
+    with pytest.raises(UsageError, match="no networks to fit"):
+        EncodeOptions(base="av1", **option)
+
+
+def test_a_search_is_steered_to_an_error(blob, monkeypatch):
+    """Whatever the attempts reach: each is a plan with another low-res error, and no size."""
+    seen, base = [], target_search.measure.base
+
+    def noted(fitted, progress=None):
+        seen.append((fitted.plan.error, fitted.plan.size))
+        return base(fitted, progress)
+
+    monkeypatch.setattr(target_search.measure, "base", noted)
+    encoded(blob, psnr=33.0, factor=2, sr="lanczos")
+    assert seen and all(error > 0 and size is None for error, size in seen)
