@@ -72,7 +72,7 @@ def av1(low: Float32, quality: int, options: TrainOptions) -> Float32:
     path = options.out / f"av1-{blake2b(key + codes.tobytes(), digest_size=12).hexdigest()}.obu"
     if not path.exists():
         io.atomic_write(path, video.encode(codes, quality, AV1_PRESET, options.threads))
-    decoded = video.decode(path.read_bytes(), codes.shape, options.threads)
+    decoded = video.decode(path.read_bytes(), codes.shape)
     return decoded.astype(np.float32) / scale - 1
 
 
