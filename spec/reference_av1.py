@@ -30,7 +30,7 @@ def decode_stream(stream: bytes, shape: tuple[int, ...]) -> np.ndarray:
         for unit in [*units, None]:
             for frame in decoder.decode(None if unit is None else av.Packet(unit)):
                 need((frame.height, frame.width) == (height, width), "size of a frame")
-                need(frame.format.name == "yuv420p10le" and len(slices) < depth, "a frame")
+                need(frame.format.name in ("yuv420p10le", "gray10le") and len(slices) < depth, "a frame")
                 plane = np.frombuffer(frame.planes[0], np.uint16).reshape(height, -1)
                 slices.append(plane[:rows, :columns].copy())
     except av.FFmpegError as error:

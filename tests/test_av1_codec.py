@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 import sys
 from dataclasses import replace
@@ -18,6 +19,7 @@ from inrcodec.format.header import AV1, Header
 from inrcodec.layers.base.av1 import codec, video
 from inrcodec.layers.base.siren import companding
 from inrcodec.layers.superres import registry
+from inrcodec.report.page import html_report
 from inrcodec.volume.affine import moved
 from inrcodec.volume.box import Box, Shape
 
@@ -229,3 +231,32 @@ def test_large_volumes_come_in_several_streams() -> None:
     limits.check_header(replace(huge, av1_slices=slices), masked=False)
     with pytest.raises(LimitExceeded, match="low-res voxels"):
         limits.check_header(replace(huge, shape=(65_000, 512, 512), av1_slices=slices), masked=False)
+
+
+def test_bytes_needed_are_those_that_are_read() -> None:
+    class Counting(io.BytesIO):
+        total = 0
+
+        def read(self, size: int | None = -1, /) -> bytes:
+            found = super().read(size)
+            self.total += len(found)
+            return found
+
+    for slices, model in ((0, {}), (2, {}), (2, MODEL)):
+        source = Counting(file_of(slices, factor=(4, 4, 4), **model))
+        file, box = inrcodec.open(source), (slice(20, 24), slice(8), slice(8))
+        needed = inrcodec.open(file_of(slices, factor=(4, 4, 4), **model)).bytes_needed(box)
+        source.total = 0
+        file.read(box)
+        assert source.total == needed
+
+
+def test_a_page_and_a_check_of_a_file() -> None:
+    data = file_of(4)
+    page = html_report(data)
+    assert "av1" in page and "layers" not in page and "digest differs" in page
+    header, sections = container.read(data)
+    stated = replace(header, digest=inrcodec.open(data).digest())
+    rest = [(name, body) for name, body in sections.items() if name != "HEAD"]
+    assert inrcodec.verify(container.pack([("HEAD", stated.to_bytes()), *rest]))["ok"]
+    assert not inrcodec.verify(data)["ok"]

@@ -50,6 +50,15 @@ def test_linear():
     np.testing.assert_allclose(low, 2 * down(VOLUME, (2, 4, 4)) - 3 * down(other, (2, 4, 4)), atol=1e-12)
 
 
+def test_an_axis_of_factor_1_is_left_as_it_is():
+    assert np.array_equal(resample.up(VOLUME, (1, 1, 1), VOLUME.shape), VOLUME)
+    for axis in range(3):
+        factor = tuple(1 if a == axis else 2 for a in range(3))
+        low, shape = down(VOLUME, factor), tuple(1 if a == axis else n for a, n in enumerate(VOLUME.shape))
+        alone = [resample.up(plane, factor, shape) for plane in np.split(low, low.shape[axis], axis)]
+        assert np.array_equal(resample.up(low, factor, VOLUME.shape), np.concatenate(alone, axis))
+
+
 @pytest.mark.parametrize("slab", [1, 2, 5])
 def test_a_slab_has_the_bits_of_the_whole(slab):
     low = down(VOLUME, (4, 4, 4))

@@ -133,15 +133,16 @@ def up_slice(
     another slice than the first.
     """
     box = box or Box((0, 0, 0), shape)
-    (low_z, low_y, low_x), (_, fy, fx), (_, y, x) = lowres_shape(shape, factor), factor, shape
+    (low_z, low_y, low_x), (fz, fy, fx), (_, y, x) = lowres_shape(shape, factor), factor, shape
     _, down = _part_up(low_y, fy, y, box.low[1], box.high[1])
     columns, across = _part_up(low_x, fx, x, box.low[2], box.high[2])
     plane = np.zeros((down.stop - down.start, across.stop - across.start))
-    for source, weight in _taps_of(_matrix_up(low_z, factor[0], shape[0]), z):
+    for source, weight in _taps_of(_matrix_up(low_z, fz, shape[0]), z):
         plane += weight * lowres[source - first, down, across]
-    wide = (columns @ plane.T).T
+    wide = plane if fx == 1 else (columns @ plane.T).T
     for rows, matrix, used in _bands_up(low_y, fy, y, box.low[1], box.high[1], box.shape[2]):
-        yield rows, matrix @ wide[used.start - down.start : used.stop - down.start]
+        part = wide[used.start - down.start : used.stop - down.start]
+        yield rows, part if fy == 1 else matrix @ part
 
 
 def matrix_up(n_low: int, factor: int, n: int, rows: slice, columns: slice) -> Float:

@@ -26,6 +26,7 @@ QUALITIES = range(4, 281)  # quarters of libsvtav1's rate factor: 4 is nearly lo
 PRESETS = range(-1, 11)  # efforts of libsvtav1: -1 is the slowest
 SHORTEST, WHOLE = 64, 8  # pixels of an edge: at least, and a multiple of; others make the encoder hang
 PIXELS = "yuv420p10le"
+DECODED = (PIXELS, "gray10le")
 GREY = 1 << (BITS - 1)
 # No temporal filter, which smooths slices of no motion; infinite key-frame distance; tuned for PSNR.
 PARAMETERS = "tune=1:enable-tf=0:keyint=-1"
@@ -94,8 +95,9 @@ def decode(stream: bytes, shape: Shape) -> Stack:
             for frame in decoder.decode(None if part is None else package.Packet(part)):
                 if found == depth or (frame.height, frame.width) != (height, width):
                     raise CorruptFile(f"an AV1 stream has other frames than {depth} of {height} x {width}")
-                if frame.format.name != PIXELS:
-                    raise CorruptFile(f"an AV1 stream has frames of {frame.format.name}, not {PIXELS}")
+                if frame.format.name not in DECODED:
+                    allowed = ", ".join(DECODED)
+                    raise CorruptFile(f"an AV1 stream has frames of {frame.format.name}, not {allowed}")
                 stack[found] = _rows(frame.planes[0])[:rows, :columns]
                 found += 1
     except package.FFmpegError as error:
