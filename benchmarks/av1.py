@@ -1,46 +1,61 @@
-"""AV1 at 12 bits as a codec of volumes: the best peer that we know.
+"""AV1 as a codec of volumes: the best peer that we know.
 
 In: a volume. Out: bytes, PSNR, low-pass error and seconds at each quality. Invariant: bytes are AV1's own,
 without the headers of the container that it comes in.
 
     python benchmarks/av1.py VOLUME [--crop z0:z1,y0:y1,x0:x1] [--levels 63 55 ...] [--speed 4]
+        [--coder aomenc] [--curve FILE.json] [--streams FOLDER]
 
-The slices are a monochrome video of 12 bits, coded by `aomenc` and decoded by `aomdec` of libaom (Debian's
-aom-tools). Values are clipped to 12 bits where they are CT; PSNR is at the peak of the volume, 4095 for CT.
+aomenc  the slices as a monochrome video of 12 bits, by libaom (`aomenc` and `aomdec` of Debian's aom-tools);
+        level: cq-level, speed: cpu-used
+svt     of 10 bits, by libsvtav1 through PyAV (extra "av1"); level: CRF, speed: preset, from -1 on
+
+Values are clipped to 12 bits where they are CT; PSNR is at the peak of the volume, 4095 for CT. ``--curve``
+keeps what was measured and adds to it: `bar.py` measures our files against it. ``--streams`` keeps the
+streams, which are then not made again.
 """
 
 import argparse
+import json
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from shutil import which
+from time import monotonic
+from typing import Any
 
 import numpy as np
-from low_pass import low_pass_error
+from low_pass import figures
 from numpy.typing import NDArray
-from peer_codecs import stack_of
-from shared import cropped, parsed_region, timed, twelve_bits
+from peer_codecs import bits_of, stack_of
+from shared import cropped, parsed_region, twelve_bits
 
-from inrcodec import io
+from inrcodec import Volume, io
+from inrcodec.layers.base.av1 import video
+from inrcodec.volume.metrics import peak_for, psnr
 
-LEVELS = (63, 58, 52, 46, 40, 34, 28)  # cq-level: from few bytes to many
-SPEED = 4  # cpu-used; 1 takes 3 to 8 % fewer bytes and several times as long
-BITS = 12
-GREY = 1 << (BITS - 1)  # of the chroma planes, which carry nothing
+Stack = NDArray[np.uint16]
+
+LEVELS = (63, 58, 52, 46, 40, 34, 28)  # from few bytes to many
+SPEED = 4  # of aomenc; 1 takes 3 to 8 % fewer bytes and several times as long
 FILE_HEADER, FRAME_HEADER = 32, 12  # bytes of IVF
 
 
-def encode(stack: NDArray[np.uint16], level: int, speed: int = SPEED) -> bytes:
-    """Return the IVF stream of a stack (z, y, x) of values below 4096."""
+def encode(stack: Stack, level: int, speed: int = SPEED) -> bytes:
+    """Return the IVF stream of a stack (z, y, x) of values below 4096, by aomenc."""
     depth, height, width = stack.shape
     even = np.pad(stack, ((0, 0), (0, height % 2), (0, width % 2)), mode="edge")
-    chroma = np.full(even[0].size // 2, GREY, "<u2").tobytes()
+    chroma = np.full(even[0].size // 2, 1 << 11, "<u2").tobytes()  # grey: carries nothing
     with tempfile.TemporaryDirectory() as folder:
         raw, ivf = Path(folder, "in.raw"), Path(folder, "out.ivf")
-        raw.write_bytes(b"".join(plane.astype("<u2").tobytes() + chroma for plane in even))
+        with raw.open("wb") as stream:
+            for plane in even:
+                stream.write(plane.astype("<u2").tobytes() + chroma)
         _run(
-            *("aomenc", "--codec=av1", "--profile=2", f"--bit-depth={BITS}", f"--input-bit-depth={BITS}"),
+            *("aomenc", "--codec=av1", "--profile=2", "--bit-depth=12", "--input-bit-depth=12"),
             *("--i420", "--monochrome", f"--width={even.shape[2]}", f"--height={even.shape[1]}"),
             *("--fps=25/1", f"--limit={depth}", f"--cpu-used={speed}", "--end-usage=q"),
             *(f"--cq-level={level}", "--min-q=0", "--max-q=63", "--tune=psnr", "--lag-in-frames=48"),
@@ -49,14 +64,14 @@ def encode(stack: NDArray[np.uint16], level: int, speed: int = SPEED) -> bytes:
         return ivf.read_bytes()
 
 
-def decode(ivf: bytes, shape: tuple[int, ...]) -> NDArray[np.uint16]:
+def decode(ivf: bytes, shape: tuple[int, ...]) -> Stack:
     """Return the stack (z, y, x) of a stream that :func:`encode` made."""
     depth, height, width = shape
     rows, columns = height + height % 2, width + width % 2
     with tempfile.TemporaryDirectory() as folder:
         stream, raw = Path(folder, "in.ivf"), Path(folder, "out.raw")
         stream.write_bytes(ivf)
-        _run("aomdec", "--rawvideo", f"--output-bit-depth={BITS}", "-o", str(raw), str(stream))
+        _run("aomdec", "--rawvideo", "--output-bit-depth=12", "-o", str(raw), str(stream))
         planes = np.fromfile(raw, "<u2").reshape(depth, -1)[:, : rows * columns]
     return np.ascontiguousarray(planes.reshape(depth, rows, columns)[:, :height, :width])
 
@@ -66,36 +81,130 @@ def bytes_of(ivf: bytes, depth: int) -> int:
     return len(ivf) - FILE_HEADER - FRAME_HEADER * depth
 
 
+def svt_encode(stack: Stack, level: float, speed: int = 2) -> bytes:
+    """Return the OBUs of a stack of 10 bits, by libsvtav1."""
+    return video.encode(stack, round(4 * level), speed, 1)
+
+
+def svt_decode(stream: bytes, shape: tuple[int, ...]) -> Stack:
+    """Return the stack that :func:`svt_encode` coded."""
+    depth, height, width = shape
+    return video.decode(stream, (depth, height, width))
+
+
 def _run(*command: str) -> None:
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
+@dataclass(frozen=True)
+class Coder:
+    """One of both coders."""
+
+    bits: int
+    encode: Callable[[Stack, int, int], bytes]
+    decode: Callable[[bytes, tuple[int, ...]], Stack]
+    size: Callable[[bytes, int], int]
+
+
+CODERS = {
+    "aomenc": Coder(12, encode, decode, bytes_of),
+    "svt": Coder(10, svt_encode, svt_decode, lambda stream, _: len(stream)),
+}
+
+
+def to_bits(stack: Stack, bits: int) -> Stack:
+    """Return values that use all bits: the steps of a quantiser are for the whole range."""
+    shift = bits - bits_of(stack)
+    if shift >= 0:
+        return stack << shift
+    return np.minimum((stack.astype(np.uint32) + (1 << -shift >> 1)) >> -shift, (1 << bits) - 1).astype(
+        np.uint16
+    )
+
+
+def from_bits(coded: Stack, stack: Stack, bits: int) -> Stack:
+    """Return values as those of the source; the inverse of :func:`to_bits`."""
+    shift = bits - bits_of(stack)
+    wide = coded.astype(np.uint32)
+    values = (wide + (1 << shift >> 1)) >> shift if shift >= 0 else wide << -shift
+    return np.minimum(values, int(stack.max())).astype(np.uint16)
+
+
+def point(volume: Volume, found: Stack, low: int) -> dict[str, Any]:
+    """Return the PSNR and the low-pass error of a decoded stack."""
+    decoded = found.astype(np.int32) + low
+    peak = peak_for(volume, volume.value_range)
+    squares = [float(np.square((a - b) / peak).sum()) for a, b in zip(decoded, volume.array, strict=True)]
+    flat = figures(volume, decoded)
+    return {
+        "psnr": psnr(sum(squares) / volume.array.size),
+        "peak": peak,
+        "low_pass": None if flat is None else flat.error,
+        "low_pass_mm": None if flat is None else flat.error_mm,
+        "off": None if flat is None else flat.off,
+    }
+
+
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("volume")
     parser.add_argument("--crop", type=parsed_region)
     parser.add_argument("--levels", type=int, nargs="+", default=LEVELS)
     parser.add_argument("--speed", type=int, default=SPEED)
+    parser.add_argument("--coder", choices=CODERS, default="aomenc")
+    parser.add_argument("--curve", type=Path, metavar="FILE.json")
+    parser.add_argument("--streams", type=Path, metavar="FOLDER")
     args = parser.parse_args(argv)
-    if which("aomenc") is None:
+    if args.coder == "aomenc" and which("aomenc") is None:
         sys.exit("aomenc is missing: install Debian's aom-tools, or libaom with its examples")
-    volume = twelve_bits(io.read(args.volume))
-    if args.crop is not None:
-        volume = cropped(volume, args.crop)
+    volume = read(args.volume, args.crop)
     stack, low = stack_of(volume)
+    coder = CODERS[args.coder]
+    coded, curve = to_bits(stack, coder.bits), Curve(args.curve)
     for level in args.levels:
-        ivf, seconds, _ = timed(lambda level=level: encode(stack, level, args.speed))
-        found = decode(ivf, stack.shape)
-        error = found.astype(np.float64) - stack
-        psnr = 20 * np.log10(4095 / np.sqrt(np.square(error).mean()))
-        tissue = low_pass_error(
-            (stack + float(low)).astype(np.float32), (found + float(low)).astype(np.float32)
-        )
+        kept = args.streams and args.streams / f"{args.coder}-{args.speed}-{level}"
+        start = monotonic()
+        fresh = kept is None or not kept.exists()
+        stream = coder.encode(coded, level, args.speed) if fresh else kept.read_bytes()
+        seconds = monotonic() - start
+        if kept is not None and fresh:
+            args.streams.mkdir(parents=True, exist_ok=True)
+            kept.write_bytes(stream)
+        found = from_bits(coder.decode(stream, stack.shape), stack, coder.bits)
+        about = {"coder": args.coder, "speed": args.speed, "level": level}
+        row = about | {"bytes": coder.size(stream, len(stack))} | point(volume, found, low)
+        curve.add(row)
+        tissue = "no flat tissue" if row["low_pass"] is None else f"low-pass error {row['low_pass']:.2f}"
         print(
-            f"cq-level {level}: {bytes_of(ivf, len(stack)):,} bytes, {psnr:.2f} dB, "
-            f"low-pass error {tissue:.1f} HU, {seconds:.1f} s",
+            f"{args.coder} {level}: {row['bytes']:,} bytes, {row['psnr']:.2f} dB, {tissue} {volume.unit}, "
+            f"{seconds:.1f} s",
             flush=True,
         )
+
+
+def read(path: str, crop: Any = None) -> Volume:
+    """Return a volume as every benchmark of peers takes it: CT clipped to 12 bits."""
+    volume = io.read(path).in_memory()
+    volume = twelve_bits(volume) if volume.array.min() < 0 else volume
+    return volume if crop is None else cropped(volume, crop)
+
+
+class Curve:
+    """Measured points in a file, or in none."""
+
+    def __init__(self, path: Path | None) -> None:
+        self.path = path
+        known = path is not None and path.exists()
+        self.rows: list[dict[str, Any]] = json.loads(path.read_text()) if known and path else []
+
+    def add(self, row: dict[str, Any]) -> None:
+        """Keep a point, in place of an older one of its name."""
+        name = ("coder", "speed", "level")
+        self.rows = [r for r in self.rows if any(r[k] != row[k] for k in name)] + [row]
+        if self.path is not None:
+            self.path.write_text(json.dumps(self.rows, indent=1) + "\n")
 
 
 if __name__ == "__main__":

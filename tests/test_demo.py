@@ -42,6 +42,7 @@ def test_a_row_for_each_file_and_a_picture(tmp_path, capsys):
 
 def test_low_pass_error_is_blind_to_noise_and_sees_blotches():
     flat = np.zeros((32, 32, 32), np.float32)
+    flat[0, 0, 0] = 1
     noise = np.random.default_rng(0).normal(0, 10, flat.shape)
     blotch = np.zeros_like(flat)
     blotch[8:24, 8:24, 8:24] = 10

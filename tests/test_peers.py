@@ -4,6 +4,7 @@ In: a crop of a real head, and shapes that trip a careless call.  Out: nothing. 
 looks bad in a table must be bad, and not called badly.
 """
 
+import json
 import re
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ pytest.importorskip("imagecodecs", reason="the peers need the extra bench")
 pytest.importorskip("av", reason="the peers need the extra bench")
 
 import av1
+import bar
 import peer_codecs
 import peers
 
@@ -166,14 +168,53 @@ def test_bd_rate_of_half_the_bytes_is_minus_fifty_per_cent():
 
 
 @pytest.mark.skipif(which("aomenc") is None or which("aomdec") is None, reason="AV1 needs Debian's aom-tools")
-def test_av1_gives_the_stack_back_and_counts_frames_alone(capsys):
+def test_av1_gives_the_stack_back_and_counts_frames_alone():
     stack = head()[:3, :35, :41]  # odd sides: chroma planes have half of them
     fine, coarse = (av1.encode(stack, level, speed=8) for level in (8, 60))
     found = av1.decode(fine, stack.shape)
     assert found.shape == stack.shape and found.dtype == stack.dtype
     assert psnr_of(stack, found) > psnr_of(stack, av1.decode(coarse, stack.shape)) + 6
     assert av1.bytes_of(fine, len(stack)) > av1.bytes_of(coarse, len(stack)) > 0
-    av1.main([str(HEAD_PATH), "--crop", "4:7,170:202,200:232", "--levels", "50", "--speed", "8"])
-    assert re.search(
-        r"cq-level 50: [\d,]+ bytes, [\d.]+ dB, low-pass error (nan|[\d.]+) HU", capsys.readouterr().out
-    )
+
+
+def test_a_curve_of_av1_is_kept_and_ours_is_held_against_it(tmp_path, capsys):
+    curve, out = tmp_path / "curve.json", tmp_path / "bar.json"
+    crop = ["--crop", "4:12,160:240,190:270"]
+    words = [str(HEAD_PATH), *crop, "--coder", "svt", "--speed", "10", "--curve", str(curve)]
+    av1.main([*words, "--levels", "60", "20", "--streams", str(tmp_path / "streams")])
+    av1.main([*words, "--levels", "20", "--streams", str(tmp_path / "streams")])  # from its stream
+    rows = json.loads(curve.read_text())
+    assert [row["level"] for row in rows] == [60, 20] and rows[0]["bytes"] < rows[1]["bytes"]
+    assert {row["peak"] for row in rows} == {4095.0} and rows[0]["psnr"] < rows[1]["psnr"]
+    assert re.search(r"svt 60: [\d,]+ bytes, [\d.]+ dB, (low-pass|no flat)", capsys.readouterr().out)
+    how = ["--curve", str(curve), "--coder", "svt", "--set", "threads=1", "--out", str(out)]
+    bar.main([str(HEAD_PATH), *crop, *how, "--psnrs", "45"])
+    (row,) = json.loads(out.read_text())
+    assert row["psnr"] >= 45 and row["bytes_over_av1"] == row["file_bytes"] / row["av1_bytes"]
+    assert f"{row['file_bytes']:,} bytes" in capsys.readouterr().out
+
+
+def points(*pairs, low_pass=8.0):
+    return [
+        {"bytes": n, "psnr": db, "peak": 4095.0, "low_pass": low_pass * 10 ** ((30 - db) / 20)}
+        for n, db in pairs
+    ]
+
+
+@pytest.mark.parametrize(("psnr", "size", "inside"), [(35, 2000, True), (45, 8000, False), (25, 500, False)])
+def test_bytes_of_av1_follow_the_psnr(psnr, size, inside):
+    curve = bar.Bar(points((4000, 40), (1000, 30), (2000, 35), (3000, 33)))  # the last is beaten
+    assert curve.at(psnr) == pytest.approx(size) and curve.holds(psnr) == inside
+    assert curve.at(psnr, "low_pass") == pytest.approx(8 * 10 ** ((30 - psnr) / 20))
+
+
+def test_ours_is_held_against_av1_at_its_own_psnr():
+    curve = bar.Bar(points((1000, 30), (4000, 40)))
+    report = {"file_bytes": 1000, "psnr": 35.0, "peak": 4095.0, "low_pass_error": 9.0, "seam_energy": None}
+    row = bar.compared(curve, report)
+    assert row["bytes_over_av1"] == pytest.approx(0.5) and not row["extrapolated"]
+    assert row["low_pass_over_av1"] == pytest.approx(9 / 8 * 10**0.25)
+    assert bar.line(bar.compared(curve, report | {"psnr": 41.0})).count("*") == 4
+    assert "low_pass_over_av1" not in bar.compared(curve, report | {"low_pass_error": None})
+    with pytest.raises(SystemExit, match="not one volume"):
+        bar.compared(curve, report | {"peak": 8191.0})

@@ -17,7 +17,8 @@ from dataclasses import replace
 import numpy as np
 
 from inrcodec.encoder.options import ResolvedOptions
-from inrcodec.errors import UsageError
+from inrcodec.errors import CorruptFile, InputError, UsageError
+from inrcodec.format.fields import LONGEST_TEXT, MOST_ENTRIES, SCALARS, TEXT
 from inrcodec.volume.modality import parse_modality, reconcile
 from inrcodec.volume.volume import Volume
 
@@ -100,3 +101,16 @@ def _on_one_scale(volume: Volume) -> Volume:
     uniform = volume.uniform()
     notice = f"each slice has its own scale: its physical values are coded, as {uniform.array.dtype}"
     return replace(uniform, notices=(*volume.notices, notice))
+
+
+def refuse_unstorable(volume: Volume) -> None:
+    """Refuse texts of a volume from memory that no file can hold."""
+    for what, kind, value in (("unit", TEXT, volume.unit), ("description", SCALARS, volume.description)):
+        try:
+            kind.emit(value)
+        except CorruptFile as error:
+            raise InputError(
+                f"the volume's {what} {value!r:.80} cannot be stored: texts are printable ASCII of up to "
+                f"{LONGEST_TEXT} characters, numbers finite, entries at most {MOST_ENTRIES}",
+                value=value,
+            ) from error

@@ -13,12 +13,15 @@ from sys import float_info
 
 import numpy as np
 
+from inrcodec.encoder.layer import BrickTasks
 from inrcodec.encoder.layer import Layer as Layer
 from inrcodec.encoder.options import ResolvedOptions
+from inrcodec.encoder.outcome import Outcome
 from inrcodec.encoder.refiner import Refiner
 from inrcodec.errors import InputError, TargetNotReached, UsageError
 from inrcodec.progress import Progress
 from inrcodec.volume import metrics
+from inrcodec.volume.flat_tissue import FlatTissue
 from inrcodec.volume.value_range import Range
 from inrcodec.volume.volume import Volume
 
@@ -37,14 +40,23 @@ LEVELS = 1 << 20  # integers that the range of floats is divided into
 
 
 def guaranteed(
-    volume: Volume, span: Range, options: ResolvedOptions, progress: Progress | None = None
+    volume: Volume,
+    span: Range,
+    options: ResolvedOptions,
+    progress: Progress | None = None,
+    tissue: FlatTissue | None = None,
 ) -> Layer:
     """The layer that keeps ``options.max_error``, in physical units; 0 loses nothing."""
     assert options.max_error is not None
     _refuse_two_zeros(volume, options.max_error)
-    refiner = Refiner(volume, span, options)
+    refiner = _refiner(volume, span, options, tissue)
     layer = _within(refiner, stored_bound(volume, span, options.max_error), progress)
     return replace(layer, fields={**layer.fields, "bound": options.max_error})
+
+
+def _refiner(volume: Volume, span: Range, options: ResolvedOptions, tissue: FlatTissue | None) -> Refiner:
+    nothing = Outcome.nothing(volume, span, options.focus, tissue)
+    return Refiner(BrickTasks.of(volume, options, nothing), span, options.scratch)
 
 
 def stored_bound(volume: Volume, span: Range, bound: float) -> float:
@@ -100,12 +112,16 @@ def _refuse_two_zeros(volume: Volume, bound: float) -> None:
 
 
 def with_psnr(
-    volume: Volume, span: Range, options: ResolvedOptions, progress: Progress | None = None
+    volume: Volume,
+    span: Range,
+    options: ResolvedOptions,
+    progress: Progress | None = None,
+    tissue: FlatTissue | None = None,
 ) -> Layer:
     """The smallest of a few layers that reach ``options.psnr``, in dB; it was not decoded yet."""
     assert options.psnr is not None
     psnr, floats = options.psnr, volume.array.dtype.kind == "f"
-    refiner = Refiner(volume, span, options)
+    refiner = _refiner(volume, span, options, tissue)
     peak = metrics.peak_for(volume, span) or 1.0
     unit = ((span.high - span.low) / LEVELS or 1.0) if floats else 1.0
     step = max(1.0, sqrt(12) * peak / 10 ** (psnr / 20) / unit)  # of a uniform error

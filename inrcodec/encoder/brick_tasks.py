@@ -1,6 +1,6 @@
 """A brick of the refinement: coded, decoded as a reader would, and compared.
 
-In: the stored values of a brick.  Out: its streams, and how far what they decode to is from it.
+In: the stored values of a brick, and where it is.  Out: its streams, and how far off what they decode to is.
 Invariant: whatever is said of a brick was decoded from its streams, unless it is one of several trials.
 """
 
@@ -14,6 +14,7 @@ from inrcodec.layers.lattice.bricks import Coding
 from inrcodec.parallel import one_blas_thread
 from inrcodec.progress import Report
 from inrcodec.volume.arrays import Array
+from inrcodec.volume.box import Box
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ def coded(
     nothing: Outcome,
     trial: bool,
     values: Array,
-    _: None,
+    at: Box,
     threads: int,
     report: Report | None,
 ) -> Brick:
@@ -41,22 +42,22 @@ def coded(
     with one_blas_thread():
         streams, decoded = coding.encode(values, threads, half)
     if trial:
-        return Brick(streams, mask, nothing.of(values, decoded), b"")
+        return Brick(streams, mask, nothing.of(values, decoded, at), b"")
     del decoded
     rest = None if report is None else lambda done: report(0.5 + done / 2)
-    return checked(coding, nothing, values, (streams, mask), threads, rest)
+    return checked(coding, nothing, values, (streams, mask, at), threads, rest)
 
 
 def checked(
     coding: Coding,
     nothing: Outcome,
     values: Array,
-    given: tuple[list[bytes], bytes],
+    given: tuple[list[bytes], bytes, Box],
     threads: int,
     report: Report | None,
 ) -> Brick:
     """Decode a brick from its streams and its padding mask."""
-    streams, mask = given
+    streams, mask, at = given
     with one_blas_thread():
         decoded = coding.decode(streams, values.shape, mask, threads, report)
-    return Brick(streams, mask, nothing.of(values, decoded), digest.of_brick(decoded))
+    return Brick(streams, mask, nothing.of(values, decoded, at), digest.of_brick(decoded))

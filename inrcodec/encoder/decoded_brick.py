@@ -62,8 +62,9 @@ def decoded(decoder: Decoder, source: Array, seen: Seen, threads: int, report: R
     first, depth = seen.brick.low[0], seen.brick.shape[0]
     for slab in decoder.upsampling.slabs(lowres, DecodeOptions(threads=threads), box=seen.brick, plain=True):
         part = source[slab.start - first : slab.stop - first]
+        at = seen.brick.run(slab.start, slab.stop)
         for way, stored in zip(ways, (slab.plain, slab.stored), strict=False):
-            outcomes[way] += nothing.of(part, stored)
+            outcomes[way] += nothing.of(part, stored, at)
             digests[way].add(stored)
         if report:
             report((slab.stop - first) / depth)

@@ -15,11 +15,10 @@ from typing import TYPE_CHECKING
 from inrcodec.encoder import admission, first_pass, forecast
 from inrcodec.encoder.forecast import Forecast, Sample
 from inrcodec.encoder.options import ResolvedOptions
-from inrcodec.errors import CorruptFile, InputError
-from inrcodec.format.fields import LONGEST_TEXT, MOST_ENTRIES, SCALARS, TEXT
 from inrcodec.layers import padding
 from inrcodec.volume import metrics, modality
 from inrcodec.volume.bricks import Bricks
+from inrcodec.volume.flat_tissue import FlatTissue
 from inrcodec.volume.value_range import Range
 from inrcodec.volume.volume import Volume
 
@@ -50,7 +49,7 @@ class Facts:
     @classmethod
     def of(cls, volume: Volume, stated: str | None = None, tasks: Tasks | None = None) -> Facts:
         """Facts of a volume; ``stated`` is the modality, as `modality.parse_modality` returns it."""
-        refuse_unstorable(volume)
+        admission.refuse_unstorable(volume)
         span = first_pass.value_range(volume, tasks)
         known, notices = modality.with_modality(volume, stated)
         return cls(known, span, tuple(notices))
@@ -89,19 +88,11 @@ class Facts:
         return {}
 
     @cached_property
+    def flat_tissue(self) -> FlatTissue:
+        """Where a reader would take an error for a finding."""
+        return FlatTissue.of(self.volume, self.span)
+
+    @cached_property
     def sample(self) -> Sample:
         """Boxes of the volume that forecasts are made from."""
         return forecast.sample(self.volume, self.span)
-
-
-def refuse_unstorable(volume: Volume) -> None:
-    """Refuse texts of a volume from memory that no file can hold."""
-    for what, kind, value in (("unit", TEXT, volume.unit), ("description", SCALARS, volume.description)):
-        try:
-            kind.emit(value)
-        except CorruptFile as error:
-            raise InputError(
-                f"the volume's {what} {value!r:.80} cannot be stored: texts are printable ASCII of up to "
-                f"{LONGEST_TEXT} characters, numbers finite, entries at most {MOST_ENTRIES}",
-                value=value,
-            ) from error

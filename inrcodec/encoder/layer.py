@@ -23,7 +23,6 @@ from inrcodec.layers import padding
 from inrcodec.layers.lattice.bricks import Coding
 from inrcodec.progress import Progress, shares
 from inrcodec.volume.bricks import Bricks
-from inrcodec.volume.value_range import Range
 from inrcodec.volume.volume import Volume
 
 REFINE, VERIFY = "refine", "verify"
@@ -45,9 +44,8 @@ class BrickTasks:
     nothing: Outcome
 
     @classmethod
-    def of(cls, volume: Volume, span: Range, options: ResolvedOptions) -> BrickTasks:
+    def of(cls, volume: Volume, options: ResolvedOptions, nothing: Outcome) -> BrickTasks:
         """Of the bricks of a volume, as the options have them."""
-        nothing = Outcome.nothing(volume, span, options.focus)
         return cls(volume, Bricks.of(volume.shape, options.brick), options.tasks, nothing)
 
     def coded(
@@ -62,7 +60,8 @@ class BrickTasks:
         """
         reports = self._reports(REFINE, progress)
         work = partial(brick_tasks.coded, coding, self.nothing, trial)
-        found = self.tasks.map(work, self.volume.array, list(self.bricks), reports=reports)
+        bricks = list(self.bricks)
+        found = self.tasks.map(work, self.volume.array, bricks, bricks, reports)
         masks: list[bytes] = []
 
         def kept() -> Iterator[Brick]:
@@ -77,7 +76,7 @@ class BrickTasks:
         self, coding: Coding, spool: Spool, masks: list[bytes], progress: Progress | None = None
     ) -> Sum:
         """Decode all bricks from their streams and masks."""
-        given = ((spool.streams(k), mask) for k, mask in enumerate(masks))
+        given = ((spool.streams(k), mask, self.bricks[k]) for k, mask in enumerate(masks))
         work, reports = partial(brick_tasks.checked, coding, self.nothing), self._reports(VERIFY, progress)
         return self._sum(self.tasks.map(work, self.volume.array, list(self.bricks), given, reports))
 

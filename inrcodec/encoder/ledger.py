@@ -46,6 +46,16 @@ class EncodeReport:
     bound : that no voxel exceeds, where one was requested.
     mean_errors : by window, mean absolute error of the voxels whose source lies in it, in physical units.
     mean_errors_lowres : the same of the low-res volume alone: what the networks hold, and a focus serves.
+    low_pass_error : in flat tissue, root mean square of the error after a Gaussian of three voxels, in
+        physical units: noise averages out of it, false structure does not (`volume.low_pass`). ``None`` where
+        there is no flat tissue, or where no error was to be made.
+    low_pass_error_mm : the same after a Gaussian of 5 mm (full width at half maximum).
+    low_pass_tolerance : 10 HU for CT, a 40th of the window elsewhere.
+    low_pass_off : share of these voxels that are then off by more, 0 to 1.
+    low_pass_window : what counts as tissue, and its lower and upper end in physical units.
+    low_pass_voxels : of flat tissue that was looked at, in a few boxes.
+    seam_energy : mean jump of the error where tiles or bricks meet, over that one low-res voxel beside; 1 is
+        none, ``None`` where none is in flat tissue (`volume.seams`).
     focus : the window that the fit was to serve.
     through_sr : whether the fit was to what gives a better full-res volume.
     sr, ensemble : the super-resolution model, and the mirror images that its result is averaged over.
@@ -73,6 +83,13 @@ class EncodeReport:
     unit: str
     mean_errors: dict[str, float]
     mean_errors_lowres: dict[str, float]
+    low_pass_error: float | None
+    low_pass_error_mm: float | None
+    low_pass_tolerance: float | None
+    low_pass_off: float | None
+    low_pass_window: str
+    low_pass_voxels: int
+    seam_energy: float | None
     focus: str
     through_sr: bool
     seconds: dict[str, float]
@@ -112,6 +129,7 @@ def report(found: Measured, seconds: Mapping[str, float]) -> EncodeReport:
         psnr_lowres=None if found.lowres is None else found.lowres.psnr,
         mean_errors={name: mean * scale for name, mean in found.result.windows.means.items()},
         mean_errors_lowres={name: mean * scale for name, mean in lowres.means.items()},
+        **_in_flat_tissue(found),
         focus=windows.format_focus(plan.options.focus),
         through_sr=plan.options.through_sr,
         seconds=dict(seconds),
@@ -120,3 +138,18 @@ def report(found: Measured, seconds: Mapping[str, float]) -> EncodeReport:
         reason=plan.grid.reason,
         considered=plan.grid.rows(),
     )
+
+
+def _in_flat_tissue(found: Measured) -> dict[str, Any]:
+    """Errors that a reader might take for a finding."""
+    errors = found.low_pass
+    window = "" if errors is None else found.plan.facts.flat_tissue.label
+    return {
+        "low_pass_error": None if errors is None else errors.error,
+        "low_pass_error_mm": None if errors is None else errors.error_mm,
+        "low_pass_tolerance": None if errors is None else errors.tolerance,
+        "low_pass_off": None if errors is None else errors.off,
+        "low_pass_window": window,
+        "low_pass_voxels": 0 if errors is None else errors.voxels,
+        "seam_energy": found.seam_energy,
+    }

@@ -19,9 +19,13 @@ from inrcodec.errors import TargetNotReached
 from inrcodec.format import container
 from inrcodec.format.container import Body
 from inrcodec.format.header import Header
+from inrcodec.format.sections import Sections
+from inrcodec.layers.base.coders import base_of, coded_apart
 from inrcodec.volume import metrics, windows
 from inrcodec.volume.arrays import Bool, Float
+from inrcodec.volume.low_pass import LowPass, low_pass
 from inrcodec.volume.metrics import WindowErrors
+from inrcodec.volume.seams import seam_energy
 
 
 class Writable(Protocol):
@@ -79,6 +83,21 @@ class Measured:
                 option=self.plan.options.limits_bytes,
             )
         container.check(self.all_sections)
+
+    @cached_property
+    def low_pass(self) -> LowPass | None:
+        """The error of flat tissue; ``None`` where there is none, or nothing was to be lost."""
+        peak = self.result.errors.peak * abs(self.header.rescale[0])
+        return low_pass(self.result.flat, self.plan.facts.flat_tissue, peak)
+
+    @cached_property
+    def seam_energy(self) -> float | None:
+        """Whether the error jumps where tiles or bricks meet, see `seams.seam_energy`."""
+        if not self.result.flat.boxes:
+            return None
+        from_base = not self.header.refine_steps
+        base = base_of(self.header, Sections(self.sections)) if from_base else None  # type: ignore[arg-type]
+        return seam_energy(self.result.flat, self.plan.facts.flat_tissue, *coded_apart(self.header, base))
 
     @property
     def psnr(self) -> float:

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 
 from inrcodec.volume import metrics, windows
 from inrcodec.volume.arrays import Array
+from inrcodec.volume.box import Box
+from inrcodec.volume.flat_tissue import FlatTissue
+from inrcodec.volume.low_pass import BoxErrors
 from inrcodec.volume.metrics import Errors, WindowErrors
 from inrcodec.volume.value_range import Range
 from inrcodec.volume.volume import Volume
@@ -22,23 +25,27 @@ class Outcome:
 
     errors: Errors
     windows: WindowErrors
+    flat: BoxErrors  # where flat tissue is
 
     @classmethod
-    def nothing(cls, volume: Volume, span: Range, focus: Focus) -> Outcome:
-        """Of no voxel yet: the peak and the windows of a volume."""
+    def nothing(cls, volume: Volume, span: Range, focus: Focus, tissue: FlatTissue | None = None) -> Outcome:
+        """Of no voxel yet: the peak and the windows of a volume, and where its flat tissue is."""
         peak = metrics.peak_for(volume, span)
-        return cls(Errors(peak), WindowErrors(windows.error_windows(focus, volume, span)))
+        inside = WindowErrors(windows.error_windows(focus, volume, span))
+        return cls(Errors(peak), inside, BoxErrors(() if tissue is None else tissue.boxes))
 
-    def of(self, source: Array, decoded: Array) -> Outcome:
-        """Of a part alone, (z, y, x); peak and windows are those of this outcome."""
-        found = Outcome(Errors(self.errors.peak), WindowErrors(self.windows.windows))
+    def of(self, source: Array, decoded: Array, at: Box) -> Outcome:
+        """Of a part alone, (z, y, x), the voxels of a box; what is measured is as in this outcome."""
+        peak = self.errors.peak
+        found = Outcome(Errors(peak), WindowErrors(self.windows.windows), BoxErrors(self.flat.boxes))
         found.errors.add(source, decoded)
         found.windows.add(source, decoded)
+        found.flat.add(at, source, decoded, peak)
         return found
 
     def __add__(self, other: Outcome) -> Outcome:
         """Of the voxels of both."""
-        return Outcome(self.errors + other.errors, self.windows + other.windows)
+        return Outcome(self.errors + other.errors, self.windows + other.windows, self.flat + other.flat)
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,8 @@ def _measured(facts: Facts, options: ResolvedOptions, progress: Progress) -> Mea
         return base_choice.encoded(facts, options, progress, target_search.smallest)
     if options.max_error is None:
         return base_choice.encoded(facts, options, progress, base_file.encoded)
-    layer = bounded.guaranteed(facts.volume, facts.span, options, progress)
+    tissue = None if options.max_error == 0 else facts.flat_tissue
+    layer = bounded.guaranteed(facts.volume, facts.span, options, progress, tissue)
     if not options.base:
         return measure.refinement(planner.without_base(facts, options), layer, progress=progress)
     base = base_choice.encoded(facts, options, progress, base_file.encoded)

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from inrcodec.encoder.layer import BrickTasks, Layer
-from inrcodec.encoder.presets import ResolvedOptions
 from inrcodec.format import limits
 from inrcodec.format.header_checks import LARGEST_STEP
 from inrcodec.format.spool import Spool
@@ -19,16 +18,14 @@ from inrcodec.layers.lattice.codec import Lattice
 from inrcodec.layers.lattice.integers import Scale
 from inrcodec.progress import Progress
 from inrcodec.volume.value_range import Range
-from inrcodec.volume.volume import Volume
 
 
 class Refiner:
     """Codes layers of one volume, whose smallest and largest value but for the padding is ``span``."""
 
-    def __init__(self, volume: Volume, span: Range, options: ResolvedOptions) -> None:
-        self.volume, self.span, self.scratch = volume, span, options.scratch
-        self.tasks = BrickTasks.of(volume, span, options)
-        self.bricks = self.tasks.bricks
+    def __init__(self, tasks: BrickTasks, span: Range, scratch: str | None) -> None:
+        self.tasks, self.span, self.scratch = tasks, span, scratch
+        self.volume, self.bricks = tasks.volume, tasks.bricks
 
     def code(
         self,

@@ -99,7 +99,7 @@ def _refined(
     progress: Progress | None,
 ) -> Measured:
     """A refinement alone."""
-    layer = bounded.with_psnr(facts.volume, facts.span, options, progress)
+    layer = bounded.with_psnr(facts.volume, facts.span, options, progress, facts.flat_tissue)
     found = measure.refinement(planner.without_base(facts, options), layer, progress=progress)
     if networks is not None:
         took = f"take {networks.size:,} bytes"

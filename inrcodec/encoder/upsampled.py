@@ -31,7 +31,7 @@ def both_ways(
     """The header that states the low-res error, and both ways to bring the resolution back."""
     facts = plan.facts
     header = with_noise(plan.header, squared_error(lowres, plan.lowres.target, active))
-    nothing = Outcome.nothing(facts.volume, facts.span, plan.options.focus)
+    nothing = Outcome.nothing(facts.volume, facts.span, plan.options.focus, facts.flat_tissue)
     decoder = Decoder(header, np.packbits(active), facts.padding, nothing)
     bricks = list(header.bricks)
     found = plan.options.tasks.map(

@@ -118,6 +118,21 @@ def _quality(report: EncodeReport) -> list[Row]:
     if report.mean_errors:
         means = ", ".join(f"{name} {mean:.3g}" for name, mean in report.mean_errors.items())
         rows.append(("mean error in", means + unit))
+    return [*rows, *_in_flat_tissue(report, unit)]
+
+
+def _in_flat_tissue(report: EncodeReport, unit: str) -> list[Row]:
+    """Errors that look like findings."""
+    if report.low_pass_error is None or report.low_pass_off is None:
+        return [] if report.bound == 0 else [("low-pass error", "no flat tissue to measure it in")]
+    where = f"{report.low_pass_window}{unit}: {report.low_pass_voxels:,} voxels"
+    after = (
+        f"{report.low_pass_error_mm:.3g}{unit}, "
+        f"{100 * report.low_pass_off:.1f} % of it off by more than {report.low_pass_tolerance:.3g}{unit}"
+    )
+    rows = [("low-pass error", f"{report.low_pass_error:.3g}{unit} ({where})"), ("  after 5 mm", after)]
+    if report.seam_energy is not None:
+        rows.append(("  at seams", f"{report.seam_energy:.2f} times that beside them"))
     return rows
 
 

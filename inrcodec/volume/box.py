@@ -39,6 +39,18 @@ class Box:
         z, y, x = (b - a for a, b in zip(self.low, self.high, strict=True))
         return z, y, x
 
+    def run(self, start: int, stop: int) -> Box:
+        """Its slices ``start <= z < stop``."""
+        return Box((start, *self.low[1:]), (stop, *self.high[1:]))
+
+    def scaled(self, factor: Shape, shape: Shape) -> Box:
+        """The voxels of a grid of a shape that a box of its low-res grid stands for."""
+        low, high = (
+            tuple(min(a * f, n) for a, f, n in zip(corner, factor, shape, strict=True))
+            for corner in (self.low, self.high)
+        )
+        return Box((low[0], low[1], low[2]), (high[0], high[1], high[2]))
+
     def __and__(self, other: Box) -> Box:
         """The voxels that both have."""
         low = (max(a, b) for a, b in zip(self.low, other.low, strict=True))

@@ -1,11 +1,11 @@
-"""A decoded volume beside its source: errors over all voxels, by slice, by value.
+"""A decoded volume beside its source: errors over all voxels, by slice, by value, and in flat tissue.
 
-Invariant: every voxel counts; nothing is sampled.
+Invariant: every voxel counts and nothing is sampled, but for flat tissue, which a few boxes stand for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import ceil
 from typing import Any
@@ -14,8 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inrcodec.errors import InputError
+from inrcodec.volume.box import Box, Shape
+from inrcodec.volume.flat_tissue import FlatTissue
+from inrcodec.volume.low_pass import BoxErrors, LowPass, low_pass
 from inrcodec.volume.metrics import Errors, WindowErrors, peak_for
 from inrcodec.volume.modality import with_modality
+from inrcodec.volume.seams import seam_energy
 from inrcodec.volume.volume import Volume
 from inrcodec.volume.windows import ALL, error_windows
 
@@ -37,12 +41,21 @@ class Comparison:
     counts: list[int]  # histogram of the errors; the outermost bins hold what lies beyond
     edges: list[float]  # of its bins
     windows: dict[str, float]  # by name: mean absolute error of the voxels whose source lies in a window
+    tissue: str = ""  # what flat tissue is, "" where there is none
+    low_pass: LowPass | None = None  # the error of flat tissue
+    seam_energy: float | None = None  # see `volume.seams`
 
 
-def compare(source: Volume, decoded: Volume) -> Comparison:
+def compare(
+    source: Volume, decoded: Volume, coded_apart: tuple[Sequence[Box], Shape] | None = None
+) -> Comparison:
     """Compare two volumes on the same grid; a source that does not state its modality has the decoded one's.
 
     Where slices have scales of their own, the stored values that are compared are physical ones.
+
+    Parameters
+    ----------
+    coded_apart : boxes that were coded apart and the low-res grid's steps, as `seams.seam_energy` wants them.
 
     Raises
     ------
@@ -61,8 +74,11 @@ def compare(source: Volume, decoded: Volume) -> Comparison:
     span, slope = source.value_range, source.rescale[0]
     peak = peak_for(source, span)
     whole, windows = Errors(peak), WindowErrors(error_windows(ALL, source, span))
+    tissue = FlatTissue.of(source, span)
+    flat = BoxErrors(tissue.boxes)
     by_slice, total, absolute, equal, reach = [], 0.0, 0.0, 0, 0.0
-    for before, after in _slices(source, decoded):
+    for z, (before, after) in enumerate(_slices(source, decoded)):
+        flat.add(Box((0, 0, 0), source.shape).run(z, z + 1), before[None], after[None], peak)
         single = Errors(peak)
         single.add(before, after)
         whole.add(before, after)
@@ -73,6 +89,7 @@ def compare(source: Volume, decoded: Volume) -> Comparison:
         equal += int(np.count_nonzero(difference == 0))
         reach = max(reach, float(np.quantile(np.abs(difference), 1 - RARE)))
     counts, edges = _histogram(source, decoded, reach)
+    errors = low_pass(flat, tissue, peak * abs(slope))
     return Comparison(
         psnr=whole.psnr,
         peak=peak,
@@ -84,6 +101,9 @@ def compare(source: Volume, decoded: Volume) -> Comparison:
         counts=counts,
         edges=edges,
         windows={name: mean * abs(slope) for name, mean in windows.means.items()},
+        tissue="" if errors is None else tissue.label,
+        low_pass=errors,
+        seam_energy=None if coded_apart is None else seam_energy(flat, tissue, *coded_apart),
     )
 
 

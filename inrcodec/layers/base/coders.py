@@ -35,6 +35,10 @@ class Base(Protocol):
     def active(self) -> Active:
         """Which voxels of the grid hold more than background, (z, y, x)."""
 
+    @property
+    def boxes(self) -> list[Box]:
+        """What was coded apart of the grid: where two meet, the error may jump."""
+
     def read(
         self, box: Box | None = None, *, threads: int | None = None, progress: Progress | None = None
     ) -> Float:
@@ -67,6 +71,18 @@ class Coder(NamedTuple):
 
 
 CODERS = {SIREN: Coder("WGHT", SirenTiles), AV1: Coder("AV1S", Av1Slices)}
+
+
+def coded_apart(header: Header, base: Base | None) -> tuple[list[Box], Shape]:
+    """Boxes of the full grid that were coded apart, and the steps of the low-res grid in it.
+
+    Parameters
+    ----------
+    base : that voxels come from; ``None`` where they come from the bricks of a refinement.
+    """
+    if base is None:
+        return list(header.bricks), (1, 1, 1)
+    return [box.scaled(header.factor, header.shape) for box in base.boxes], header.factor
 
 
 def base_of(header: Header, sections: Sections) -> Base | None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from inrcodec import api, io, validate
 from inrcodec.format.digest import digest_of
+from inrcodec.layers.base.coders import coded_apart
 from inrcodec.layers.decode_options import DecodeOptions
 from inrcodec.layers.superres import registry
 from inrcodec.report import plots
@@ -61,13 +62,14 @@ def html_report(
         plots.require()
     decoded = file.volume(options=options)
     refined = file.decoder.uses_refinement(options)
+    base = None if refined else file.decoder.base
     return build(
         Contents(
             name=name or (Path(source).name if isinstance(source, str | PathLike) else "volume.inrv"),
             facts=file.facts,
             decoded=decoded,
             source=original,
-            errors=None if original is None else compare(original, decoded),
+            errors=None if original is None else compare(original, decoded, coded_apart(file.header, base)),
             is_equal=digest_of(decoded.array, file.header.bricks) == file.header.digest,
             has_base=file.decoder.base is not None,
             from_base=not refined,

@@ -132,6 +132,13 @@ def _errors(errors: Comparison, unit: str) -> str:
         "voxels that are equal": f"{100 * errors.equal:.2f} %",
     }
     rows |= {f"mean absolute error, {name}": f"{mean:.4g}{suffix}" for name, mean in errors.windows.items()}
+    if errors.low_pass is not None:
+        low = errors.low_pass
+        rows[f"low-pass error ({errors.tissue}{suffix}, {low.voxels:,} voxels)"] = f"{low.error:.3g}{suffix}"
+        off = f"{100 * low.off:.1f} % off by more than {low.tolerance:.3g}{suffix}"
+        rows["after a Gaussian of 5 mm"] = f"{low.error_mm:.3g}{suffix}, {off}"
+    if errors.seam_energy is not None:
+        rows["jumps of the error at seams"] = f"{errors.seam_energy:.2f} times those beside them"
     caption = "Error of every voxel; the outermost bars hold what lies beyond."
     figures = _figure("histogram", charts.histogram(errors, unit), caption)
     if isfinite(errors.psnr):  # else every slice is identical

@@ -29,10 +29,12 @@ from inrcodec.layers.cache import forgets_after_fork
 from inrcodec.progress import Progress
 from inrcodec.volume.arrays import Array, Bool, Float
 from inrcodec.volume.box import Box, Shape, lowres_shape
+from inrcodec.volume.bricks import Bricks
 
 SECTION = "AV1S"
 STAGE = "lowres"  # the name under which decoding reports its progress
 CHECK = Struct("<I")  # CRC-32 of the codes of a stream, u16 in raster order, little-endian
+SUPERBLOCK = 64  # edge of what AV1 predicts and transforms by itself at most
 CELL = 2  # edge of a cell, all of which is active where any of its voxels is
 KEPT = 1 << 28  # bytes of decoded codes that are remembered: of two of the largest streams
 
@@ -67,6 +69,12 @@ class Av1Slices:
     def active(self) -> ActiveCells:
         """Low-res voxels of cells that hold more than background, found out a few slices at a time."""
         return ActiveCells(self)
+
+    @property
+    def boxes(self) -> list[Box]:
+        """Streams, in blocks of slices that AV1 codes apart."""
+        streams = Bricks.of(self.shape, (self.header.av1_slices or self.shape[0], SUPERBLOCK, SUPERBLOCK))
+        return list(streams)
 
     @cached_property
     def chunks(self) -> list[Chunk]:
