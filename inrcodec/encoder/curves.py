@@ -17,9 +17,9 @@ from inrcodec.layers.base.siren import companding
 from inrcodec.volume import windows
 
 # Edges in Hounsfield units, and the slope below the first, between two and above the last. What soft tissue
-# differs by is a hundredth of what a CT spans: with 2.5 times the slope its low-pass error is a third lower at
-# equal bytes, for some 0.2 dB of the low-res volume (docs/experiments/fit.md). Beyond 12 bits there is metal,
-# and below them padding: what little they keep is enough to tell that they are there.
+# differs by is a hundredth of what a CT spans: with 2.5 times the slope its low-pass error is a third lower
+# at equal bytes, for some 0.2 dB of the low-res volume (docs/experiments/fit.md). Beyond 12 bits there is
+# metal, and below them padding: what little they keep is enough to tell that they are there.
 EDGES = (-1024.0, *windows.WINDOWS["soft-tissue"], 3071.0)
 SLOPES = (0.1, 1.0, 2.5, 1.0, 0.1)
 
