@@ -11,10 +11,11 @@ import torch
 
 import inrcodec
 from inrcodec import Volume
+from inrcodec.encoder import curves
 from inrcodec.encoder.fit.checkpoint import Checkpoint, keeping
 from inrcodec.errors import CorruptFile, FitFailed, InputError, ModelNotFound, UsageError
 from inrcodec.layers import resample
-from inrcodec.layers.base.av1 import video
+from inrcodec.layers.base.av1 import codec, video
 from inrcodec.layers.superres.architectures import NAMES, Architecture, named
 from inrcodec.layers.superres.network import SRDenseNet
 from inrcodec.training import dataset, fits, run
@@ -206,7 +207,8 @@ def test_real_fits_are_what_files_decode_to_and_are_kept_by_content(volumes, tmp
     found = fits.lowres(clean_volume().highres.numpy(), 8, chosen)
     stored = np.rint((clean_volume().highres.numpy() + 1) * STORED).astype(np.int16)
     knobs = {"width": 8, "steps": 100, "threads": 1, "sr": "lanczos", "through_sr": False}
-    decoded = inrcodec.decode(inrcodec.encode(stored, factor=FACTOR, **knobs), lowres=True)
+    ct = replace(Volume.from_array(stored), modality="CT", rescale=(4095 / 4000, -1024.0))
+    decoded = inrcodec.decode(inrcodec.encode(ct, factor=FACTOR, **knobs), lowres=True)
     assert np.abs((found + 1) * STORED - decoded).max() <= 0.51  # of a stored unit: files hold integers
     assert np.array_equal(fits.lowres(clean_volume().highres.numpy(), 8, chosen), found)
     assert len(list(chosen.out.glob("fit-*.npy"))) == 1
@@ -230,9 +232,10 @@ def test_av1_versions_are_what_the_streams_decode_to_and_are_kept_by_content(vol
     chosen.out.mkdir()
     low = clean_volume().lowres.numpy()
     found = fits.av1(low, 200, chosen)
-    codes = np.rint((low.clip(-1, 1) + 1) * 511.5).astype(np.uint16)
+    nodes = curves.between(-1024.0, 3071.0)  # CT is companded, as in files
+    codes = codec.to_codes(low.astype(float), nodes)
     decoded = video.decode(video.encode(codes, 200, AV1_PRESET), codes.shape)
-    np.testing.assert_allclose((found + 1) * 511.5, decoded, atol=1e-3)
+    np.testing.assert_allclose(found, codec.levels(nodes)[decoded], atol=1e-6)
     (path,) = chosen.out.glob("av1-*.obu")
     assert np.array_equal(fits.av1(low, 200, chosen), found)
     fits.av1(low, 40, chosen)

@@ -43,13 +43,22 @@ def for_ct(facts: Facts) -> companding.Nodes:
     volume, span = facts.volume, facts.span
     if span.low == span.high or not windows.is_hounsfield(volume, span):
         return ()
-    low, high = span.physical(volume.rescale)
+    return between(*span.physical(volume.rescale), falling=volume.rescale[0] < 0)
+
+
+def between(low: float, high: float, *, falling: bool = False) -> companding.Nodes:
+    """The curve of a CT from a lowest value to a highest, in Hounsfield units.
+
+    Parameters
+    ----------
+    falling : whether the lowest stored value is the highest in Hounsfield units.
+    """
     inside = [edge for edge in EDGES if low < edge < high]
     ends = np.array([low, *inside, high])
     slopes = np.array([SLOPES[np.searchsorted(EDGES, (a + b) / 2)] for a, b in pairwise(ends)])
     reached = np.concatenate([[0.0], np.cumsum(np.diff(ends) * slopes)])
     unit = (2 * (ends - low) / (high - low) - 1, 2 * reached / reached[-1] - 1)
-    if volume.rescale[0] < 0:  # the lowest stored value is the highest physical one
+    if falling:
         unit = (-unit[0][::-1], -unit[1][::-1])
     nodes = np.rint(np.array(unit) * ONE).astype(int).T[1:-1]
     return _rising(nodes.tolist())

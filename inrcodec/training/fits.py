@@ -6,6 +6,7 @@ Invariant: what a network is trained on here is what the decoder feeds it.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from hashlib import blake2b
 
@@ -13,11 +14,13 @@ import numpy as np
 
 from inrcodec import api, io
 from inrcodec._version import __version__
+from inrcodec.encoder import curves
 from inrcodec.errors import CorruptFile
 from inrcodec.io.npy import save
-from inrcodec.layers.base.av1 import video
+from inrcodec.layers.base.av1 import codec, video
+from inrcodec.layers.superres.registry import WINDOWS
 from inrcodec.training.options import AV1_PRESET, TrainOptions
-from inrcodec.volume.arrays import Float32
+from inrcodec.volume.arrays import Array, Float32
 from inrcodec.volume.volume import Volume
 
 STORED = 2000.0  # stored units per unit value: steps of half a HU in the CT window
@@ -41,11 +44,12 @@ def lowres(highres: Float32, width: int, options: TrainOptions) -> Float32:
         The file of this fit in the folder holds something else.
     """
     stored, factor = np.rint((highres + 1) * STORED).astype(np.int16), options.factor
-    key = repr((__version__, factor, width, options.fit_steps, options.seed, stored.shape)).encode()
+    modality = options.modality
+    key = repr((__version__, modality, factor, width, options.fit_steps, options.seed, stored.shape)).encode()
     digest = blake2b(key + stored.tobytes(), digest_size=12).hexdigest()
     path = options.out / f"fit-{digest}.npy"
     if not path.exists():
-        decoded = _decoded(Volume.from_array(stored), width, options)
+        decoded = _decoded(_volume(stored, options), width, options)
         io.atomic_write(path, partial(save, decoded))
     kept: Float32 = np.load(path, allow_pickle=False)
     if kept.shape != tuple(n // f for n, f in zip(stored.shape, factor, strict=True)):
@@ -66,14 +70,25 @@ def av1(low: Float32, quality: int, options: TrainOptions) -> Float32:
         The stream in the folder is of something else.
     MissingExtra
     """
-    scale = np.float32(video.LARGEST / 2)
-    codes = np.rint((low.clip(-1, 1) + 1) * scale).astype(np.uint16)
+    window = WINDOWS.get(options.modality)
+    nodes = curves.between(*window) if window else ()
+    codes = codec.to_codes(low.astype(np.float64), nodes)
     key = repr((__version__, quality, AV1_PRESET, codes.shape)).encode()
     path = options.out / f"av1-{blake2b(key + codes.tobytes(), digest_size=12).hexdigest()}.obu"
     if not path.exists():
         io.atomic_write(path, video.encode(codes, quality, AV1_PRESET, options.threads))
-    decoded = video.decode(path.read_bytes(), codes.shape)
-    return decoded.astype(np.float32) / scale - 1
+    values: Float32 = codec.levels(nodes).astype(np.float32)[video.decode(path.read_bytes(), codes.shape)]
+    return values
+
+
+def _volume(stored: Array, options: TrainOptions) -> Volume:
+    """Of stored units; of a CT as one, whose values are companded."""
+    volume = Volume.from_array(stored)
+    window = WINDOWS.get(options.modality)
+    if window is None:
+        return volume
+    low, high = window
+    return replace(volume, modality=options.modality, rescale=((high - low) / (2 * STORED), low))
 
 
 def _decoded(volume: Volume, width: int, options: TrainOptions) -> Float32:
