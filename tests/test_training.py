@@ -507,6 +507,15 @@ def test_a_score_is_that_of_lanczos_and_of_the_residual():
     )
 
 
+def test_a_restoration_begins_as_none_and_learns(training_options):
+    """From random weights the first steps left its maps dead: what it is to add is that little."""
+    trainer = Trainer(replace(TINY, factor=(1, 1, 1), cell=(2, 2, 2)), training_options)
+    low = torch.rand(1, 1, 12, 12, 14)
+    assert not trainer.network(low).any()
+    trainer.step(Batch(low, 0.01 * torch.rand_like(low), torch.ones(1), torch.zeros(1)))
+    assert trainer.network(low).any()
+
+
 def test_the_border_of_a_patch_of_cells_is_not_in_the_loss(training_options):
     trainer = Trainer(replace(TINY, factor=(1, 1, 1), cell=(2, 2, 2)), training_options)
     for p in trainer.network.parameters():
