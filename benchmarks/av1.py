@@ -1,7 +1,7 @@
 """AV1 as a codec of volumes: the best peer that we know.
 
-In: a volume. Out: bytes, PSNR, low-pass error and seconds at each quality. Invariant: bytes are AV1's own,
-without the headers of the container that it comes in.
+In: a volume. Out: bytes, PSNR, low-pass error and seconds at each quality. Invariant: bytes are AV1's own, a
+plain sequence of OBUs without any container.
 
     python benchmarks/av1.py VOLUME [--crop z0:z1,y0:y1,x0:x1] [--levels 63 55 ...] [--speed 4]
         [--coder aomenc] [--curve FILE.json] [--streams FOLDER]
@@ -29,28 +29,24 @@ from typing import Any
 
 import numpy as np
 from low_pass import figures
-from numpy.typing import NDArray
-from peer_codecs import bits_of, stack_of
 from shared import cropped, parsed_region, twelve_bits
+from stacks import Stack, from_bits, stack_of, to_bits
 
 from inrcodec import Volume, io
 from inrcodec.layers.base.av1 import video
 from inrcodec.volume.metrics import peak_for, psnr
 
-Stack = NDArray[np.uint16]
-
 LEVELS = (63, 58, 52, 46, 40, 34, 28)  # from few bytes to many
 SPEED = 4  # of aomenc; 1 takes 3 to 8 % fewer bytes and several times as long
-FILE_HEADER, FRAME_HEADER = 32, 12  # bytes of IVF
 
 
 def encode(stack: Stack, level: int, speed: int = SPEED) -> bytes:
-    """Return the IVF stream of a stack (z, y, x) of values below 4096, by aomenc."""
+    """Return the OBUs of a stack (z, y, x) of values below 4096, by aomenc."""
     depth, height, width = stack.shape
     even = np.pad(stack, ((0, 0), (0, height % 2), (0, width % 2)), mode="edge")
     chroma = np.full(even[0].size // 2, 1 << 11, "<u2").tobytes()  # grey: carries nothing
     with tempfile.TemporaryDirectory() as folder:
-        raw, ivf = Path(folder, "in.raw"), Path(folder, "out.ivf")
+        raw, obus = Path(folder, "in.raw"), Path(folder, "out.obu")
         with raw.open("wb") as stream:
             for plane in even:
                 stream.write(plane.astype("<u2").tobytes() + chroma)
@@ -59,26 +55,21 @@ def encode(stack: Stack, level: int, speed: int = SPEED) -> bytes:
             *("--i420", "--monochrome", f"--width={even.shape[2]}", f"--height={even.shape[1]}"),
             *("--fps=25/1", f"--limit={depth}", f"--cpu-used={speed}", "--end-usage=q"),
             *(f"--cq-level={level}", "--min-q=0", "--max-q=63", "--tune=psnr", "--lag-in-frames=48"),
-            *("--kf-max-dist=9999", "--threads=2", "--passes=2", "--ivf", "-o", str(ivf), str(raw)),
+            *("--kf-max-dist=9999", "--threads=2", "--passes=2", "--obu", "-o", str(obus), str(raw)),
         )
-        return ivf.read_bytes()
+        return obus.read_bytes()
 
 
-def decode(ivf: bytes, shape: tuple[int, ...]) -> Stack:
+def decode(obus: bytes, shape: tuple[int, ...]) -> Stack:
     """Return the stack (z, y, x) of a stream that :func:`encode` made."""
     depth, height, width = shape
     rows, columns = height + height % 2, width + width % 2
     with tempfile.TemporaryDirectory() as folder:
-        stream, raw = Path(folder, "in.ivf"), Path(folder, "out.raw")
-        stream.write_bytes(ivf)
+        stream, raw = Path(folder, "in.obu"), Path(folder, "out.raw")
+        stream.write_bytes(obus)
         _run("aomdec", "--rawvideo", "--output-bit-depth=12", "-o", str(raw), str(stream))
         planes = np.fromfile(raw, "<u2").reshape(depth, -1)[:, : rows * columns]
     return np.ascontiguousarray(planes.reshape(depth, rows, columns)[:, :height, :width])
-
-
-def bytes_of(ivf: bytes, depth: int) -> int:
-    """Return the bytes of the frames alone."""
-    return len(ivf) - FILE_HEADER - FRAME_HEADER * depth
 
 
 def svt_encode(stack: Stack, level: float, speed: int = 2) -> bytes:
@@ -103,31 +94,12 @@ class Coder:
     bits: int
     encode: Callable[[Stack, int, int], bytes]
     decode: Callable[[bytes, tuple[int, ...]], Stack]
-    size: Callable[[bytes, int], int]
 
 
 CODERS = {
-    "aomenc": Coder(12, encode, decode, bytes_of),
-    "svt": Coder(10, svt_encode, svt_decode, lambda stream, _: len(stream)),
+    "aomenc": Coder(12, encode, decode),
+    "svt": Coder(10, svt_encode, svt_decode),
 }
-
-
-def to_bits(stack: Stack, bits: int) -> Stack:
-    """Return values that use all bits: the steps of a quantiser are for the whole range."""
-    shift = bits - bits_of(stack)
-    if shift >= 0:
-        return stack << shift
-    return np.minimum((stack.astype(np.uint32) + (1 << -shift >> 1)) >> -shift, (1 << bits) - 1).astype(
-        np.uint16
-    )
-
-
-def from_bits(coded: Stack, stack: Stack, bits: int) -> Stack:
-    """Return values as those of the source; the inverse of :func:`to_bits`."""
-    shift = bits - bits_of(stack)
-    wide = coded.astype(np.uint32)
-    values = (wide + (1 << shift >> 1)) >> shift if shift >= 0 else wide << -shift
-    return np.minimum(values, int(stack.max())).astype(np.uint16)
 
 
 def point(volume: Volume, found: Stack, low: int) -> dict[str, Any]:
@@ -174,7 +146,7 @@ def main(argv: list[str] | None = None) -> None:
             kept.write_bytes(stream)
         found = from_bits(coder.decode(stream, stack.shape), stack, coder.bits)
         about = {"coder": args.coder, "speed": args.speed, "level": level}
-        row = about | {"bytes": coder.size(stream, len(stack))} | point(volume, found, low)
+        row = about | {"bytes": len(stream)} | point(volume, found, low)
         curve.add(row)
         tissue = "no flat tissue" if row["low_pass"] is None else f"low-pass error {row['low_pass']:.2f}"
         print(

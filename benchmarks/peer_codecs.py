@@ -4,7 +4,9 @@ In: a stack, uint16 (z, y, x), contiguous, from 0 on.  Out: its bytes, and the s
 Invariant: a peer gets what it needs to do well (its bit depth, contiguous planes, the third axis where it
 has one), and its result is rounded, clipped and compared: see ``tests/test_peers.py``.
 
-imagecodecs has all of them but HEVC, which is x265 through PyAV; both are in the extra ``inrcodec[bench]``.
+imagecodecs has all of them but x265 and libsvtav1, which are PyAV's, and tomoz; all are in the extra
+``inrcodec[bench]``.  AV1 at 12 bits needs ``aomenc`` and ``aomdec`` (Debian's aom-tools); without them it is
+left out.
 Not ideal: JPEG-LS codes 12 bits as 16 (its thresholds are the same), with some 80 bytes of header a slice.
 """
 
@@ -12,14 +14,15 @@ import io
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from shutil import which
 from typing import Any, TypeAlias
 
+import av1
 import numpy as np
 from numpy.typing import NDArray
+from stacks import Stack, bits_of
 
-from inrcodec import Volume
-
-Stack: TypeAlias = NDArray[np.uint16]
 Shape: TypeAlias = tuple[int, ...]
 
 EFFORT = 7  # of JPEG XL: its default
@@ -37,6 +40,10 @@ try:
     import av
 except ImportError:
     av = None
+try:
+    import tomoz
+except ImportError:
+    tomoz = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,28 +73,6 @@ class Peer:
         return np.rint(found).clip(stack.min(), stack.max()).astype(np.uint16)
 
 
-def stack_of(volume: Volume) -> tuple[Stack, int]:
-    """Stored integers as a stack, and what was taken off them.
-
-    Raises
-    ------
-    ValueError
-        Floats, or a range of more than 16 bits: the image codecs take neither.
-    """
-    if volume.array.dtype.kind == "f":
-        raise ValueError(f"{volume.array.dtype.name} is no integer: the peers take integers of 16 bits")
-    low = int(volume.array.min())
-    shifted = volume.array.astype(np.int64) - low
-    if shifted.max() >= 1 << 16:
-        raise ValueError(f"values span {shifted.max() + 1}: the peers take 16 bits")
-    return np.ascontiguousarray(shifted.astype(np.uint16)), low
-
-
-def bits_of(stack: Stack) -> int:
-    """The fewest that hold the values: coders that know them spend none on the others."""
-    return max(8, int(stack.max()).bit_length())
-
-
 def require() -> None:
     """End with a word where a peer's package is missing."""
     missing = [name for name, module in (("imagecodecs", imagecodecs), ("av", av)) if module is None]
@@ -109,6 +94,7 @@ def peers() -> dict[str, Peer]:
             )
             for name, how in HEVC.items()
         ),
+        *_av1(),
         Peer(
             name="SPERR",
             encode=lambda s, db: [sperr_encode(s, "PSNR", db)],
@@ -171,6 +157,41 @@ def peers() -> dict[str, Peer]:
         ),
     ]  # fmt: skip
     return {peer.name: peer for peer in found}
+
+
+def _av1() -> list[Peer]:
+    """AV1 by both encoders: libaom at 12 bits as fast as is usual and as slow as it gets, libsvtav1 at 10."""
+    about = {"svt-av1 10 bits": ("svt", -1, (63, 55, 47, 39, 31, 23, 15, 8, 1))}
+    if which("aomenc") and which("aomdec"):
+        levels = (63, 58, 52, 46, 40, 34, 28, 22, 16, 10, 4)
+        about |= {f"AV1 12 bits, cpu-used {speed}": ("aomenc", speed, levels) for speed in (4, 1)}
+    return [
+        Peer(
+            name=name,
+            encode=partial(_av1_encode, av1.CODERS[coder], speed),
+            decode=partial(_av1_decode, av1.CODERS[coder]),
+            levels=levels,
+            meaning="CRF" if coder == "svt" else "cq-level",
+        )
+        for name, (coder, speed, levels) in about.items()
+    ]
+
+
+def _av1_encode(coder: av1.Coder, speed: int, stack: Stack, level: float) -> list[bytes]:
+    """One stream, behind a byte for the shift that a header would hold."""
+    shift = coder.bits - bits_of(stack)
+    stream = coder.encode(av1.to_bits(stack, coder.bits), int(level), speed)
+    return [shift.to_bytes(1, "big", signed=True) + stream]
+
+
+def _av1_decode(coder: av1.Coder, streams: list[bytes], shape: Shape) -> NDArray[Any]:
+    shift = int.from_bytes(streams[0][:1], "big", signed=True)
+    return coder.decode(streams[0][1:], shape) * 2.0**-shift
+
+
+def tomoz_lossless(stack: Stack) -> list[bytes]:
+    """One stream, by learned networks of integers."""
+    return [tomoz.encode(stack)]
 
 
 def jpegxl_lossless(stack: Stack) -> list[bytes]:

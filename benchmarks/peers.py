@@ -6,8 +6,8 @@
 Every codec encodes each volume at every rung of its ladder, and decodes it, in processes of their own.
 `.inrv` has two ladders: files of a size (networks) and files of a quality (``--psnr``, a refinement where
 that is smaller).
-``DIR/peers-NAME.csv`` has a line a file: bytes, bits per voxel, ratio, PSNR, SSIM in 3-D, mean and largest
-error in physical units, mean error in the windows of CT, seconds and MiB of both ways.
+``DIR/peers-NAME.csv`` has a line a file: bytes, bits per voxel, ratio, PSNR, SSIM in 3-D, low-pass error,
+mean and largest error in physical units, mean error in the windows of CT, seconds and MiB of both ways.
 ``DIR/peers-NAME.png`` draws PSNR and SSIM over bits per voxel.  Printed, and in ``DIR/peers-NAME.json``: the
 bytes of each of our files over those that the best peer needs for its PSNR (interpolated in the logarithm of
 the bytes), and BD-rate and BD-PSNR (Bjøntegaard; Akima) over each peer.
@@ -29,15 +29,17 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import low_pass
 import numpy as np
 import peer_codecs
+import stacks
 from shared import RESULTS, apart, cropped, parsed_region, parser_of, skipped, timed, twelve_bits
 
 from inrcodec import Volume, api, io
 from inrcodec._version import __version__
 from inrcodec.report import plots
 from inrcodec.volume import windows as focus
-from inrcodec.volume.metrics import Errors, WindowErrors, peak_of
+from inrcodec.volume.metrics import Errors, WindowErrors, peak_for
 from inrcodec.volume.value_range import Range
 
 OURS = "inrv"
@@ -58,7 +60,7 @@ def measured(path: str, modality: str, codec: str, kind: str, level: float, fold
 def _encode(path: str, modality: str, codec: str, kind: str, level: float, folder: str) -> Row:
     """Write the streams to the folder."""
     volume = replace(io.read(path), modality=modality)
-    stack, _ = peer_codecs.stack_of(volume)
+    stack, _ = stacks.stack_of(volume)
     if codec == OURS:
         option: dict[str, Any] = {kind: int(level) if kind == "size" else level}
         streams, seconds, mib = timed(lambda: [api.encode(volume, **option)])
@@ -82,7 +84,7 @@ def _encode(path: str, modality: str, codec: str, kind: str, level: float, folde
 def _decode(path: str, modality: str, codec: str, folder: str) -> Row:
     """Read the streams, and compare."""
     volume = replace(io.read(path), modality=modality)
-    stack, low = peer_codecs.stack_of(volume)
+    stack, low = stacks.stack_of(volume)
     names = sorted(Path(folder).iterdir())
     streams = [name.read_bytes() for name in names]
     for name in names:
@@ -99,15 +101,18 @@ def _decode(path: str, modality: str, codec: str, folder: str) -> Row:
 def _quality(volume: Volume, stack: np.ndarray, decoded: np.ndarray, low: int) -> Row:
     """Errors in physical units; PSNR and SSIM of values from 0 on."""
     span, scale = Range.of(volume), abs(volume.rescale[0])
-    peak = peak_of(span.low, span.high, volume.array.dtype)
+    peak = peak_for(volume, span)
     errors, windows = Errors(peak), WindowErrors(focus.error_windows(focus.ALL, volume, span))
     absolute = 0.0
     for source, found in zip(stack, decoded, strict=True):
         errors.add(source, found)
         windows.add(source.astype(np.int64) + low, found.astype(np.int64) + low)
         absolute += float(np.abs(source.astype(float) - found).sum())
+    flat = low_pass.figures(volume, decoded.astype(np.int64) + low)
     return {
         "psnr": errors.psnr,
+        "low_pass_error": None if flat is None else flat.error,
+        "low_pass_error_mm": None if flat is None else flat.error_mm,
         "ssim": _ssim(stack, decoded, peak),
         "mean_error": absolute / stack.size * scale,
         "max_error": errors.largest * scale,
@@ -150,9 +155,11 @@ def rows_of(volume: Volume, args: argparse.Namespace) -> list[Row]:
                     print(f"  {codec} {kind} {level:g}: left out, {error!r}", flush=True)
                     continue
                 found.append(row)
+                blotches = "" if row["low_pass_error"] is None else f"low-pass {row['low_pass_error']:.2f} "
                 print(
                     f"  {codec:12s} {row['level']:>12s} {row['bytes']:>11,} bytes {row['bpv']:.4f} bpv "
-                    f"{row['psnr']:.2f} dB {row['ssim']:.4f} {row['encode_s']:.1f} s {row['decode_s']:.1f} s",
+                    f"{row['psnr']:.2f} dB {row['ssim']:.4f} {blotches}"
+                    f"{row['encode_s']:.1f} s {row['decode_s']:.1f} s",
                     flush=True,
                 )
     return found

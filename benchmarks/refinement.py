@@ -26,6 +26,7 @@ from typing import Any
 
 import numpy as np
 import peer_codecs
+import stacks
 from shared import (
     RESULTS,
     Figure,
@@ -71,11 +72,13 @@ def lossless(volumes: Named, args: argparse.Namespace) -> Section:
     figures = []
     for name, volume in volumes:
         ours = len(api.encode(volume, lossless=True, threads=args.threads))
-        stack, _ = peer_codecs.stack_of(volume)
+        stack, _ = stacks.stack_of(volume)
         peers = {
             "JPEG XL": sum(map(len, peer_codecs.jpegxl_lossless(stack))),
             "JPEG-LS": sum(map(len, peer_codecs.jpegls(stack))),
         }
+        if peer_codecs.tomoz is not None:
+            peers["tomoz"] = sum(map(len, peer_codecs.tomoz_lossless(stack)))
         words = _words(ours, peers, volume)
         figures.append(Figure(name=f"{name} / JPEG XL", value=ours / peers["JPEG XL"], most=1.0, note=words))
     return Section(figures)
@@ -85,7 +88,7 @@ def near(volumes: Named, args: argparse.Namespace) -> Section:
     """Bytes at equal bounds."""
     known, figures = peer_codecs.peers(), []
     for name, volume in volumes:
-        stack, _ = peer_codecs.stack_of(volume)
+        stack, _ = stacks.stack_of(volume)
         for bound in BOUNDS:
             ours = len(api.encode(volume, max_error=bound, threads=args.threads))
             streams = {
@@ -109,7 +112,7 @@ def psnrs(volumes: Named, args: argparse.Namespace) -> Section:
     """Bytes at equal PSNR."""
     sperr, figures = peer_codecs.peers()["SPERR"], []
     for name, volume in volumes:
-        stack, _ = peer_codecs.stack_of(volume)
+        stack, _ = stacks.stack_of(volume)
         high = float(stack.max())
         peak = peak_of(0.0, high, volume.array.dtype)
         rungs = []
@@ -184,7 +187,7 @@ def speed(volumes: Named, args: argparse.Namespace) -> Section:
     peer_codecs.require()
     figures = []
     for name, volume in volumes:
-        stack, _ = peer_codecs.stack_of(volume)
+        stack, _ = stacks.stack_of(volume)
         millions = volume.array.size / 1e6
         blob, rates = b"", Rates(millions)
         for _ in range(ROUNDS):

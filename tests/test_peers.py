@@ -21,6 +21,7 @@ import av1
 import bar
 import peer_codecs
 import peers
+import stacks
 
 from inrcodec import Volume, io
 
@@ -35,7 +36,7 @@ def head():
     array = np.clip(
         HEAD.array[middle : middle + 9, 150:238, 190:280], -1024, 3071
     )  # no multiple of 8 or 16 along any axis
-    return peer_codecs.stack_of(Volume(np.ascontiguousarray(array), HEAD.affine, modality="CT"))[0]
+    return stacks.stack_of(Volume(np.ascontiguousarray(array), HEAD.affine, modality="CT"))[0]
 
 
 def psnr_of(stack, found):
@@ -45,7 +46,7 @@ def psnr_of(stack, found):
 
 def test_a_stack_is_what_the_codecs_want():
     array = np.arange(-50, 70, dtype=np.int16).reshape(5, 4, 6)
-    stack, low = peer_codecs.stack_of(Volume(array.transpose(2, 1, 0)[:, ::-1], np.eye(4)))
+    stack, low = stacks.stack_of(Volume(array.transpose(2, 1, 0)[:, ::-1], np.eye(4)))
     assert stack.flags.c_contiguous and stack.dtype == np.uint16 and low == -50
     assert np.array_equal(stack.astype(int) + low, array.transpose(2, 1, 0)[:, ::-1])
 
@@ -57,12 +58,12 @@ def test_a_stack_is_what_the_codecs_want():
 )
 def test_what_no_peer_takes_is_refused(array):
     with pytest.raises(ValueError, match="the peers take"):
-        peer_codecs.stack_of(Volume(array, np.eye(4)))
+        stacks.stack_of(Volume(array, np.eye(4)))
 
 
 @pytest.mark.parametrize("bits", [8, 10, 12])
 def test_bits_are_as_few_as_hold_the_values(bits):
-    assert peer_codecs.bits_of(np.array([[[0, (1 << bits) - 1]]], np.uint16)) == bits
+    assert stacks.bits_of(np.array([[[0, (1 << bits) - 1]]], np.uint16)) == bits
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -168,13 +169,13 @@ def test_bd_rate_of_half_the_bytes_is_minus_fifty_per_cent():
 
 
 @pytest.mark.skipif(which("aomenc") is None or which("aomdec") is None, reason="AV1 needs Debian's aom-tools")
-def test_av1_gives_the_stack_back_and_counts_frames_alone():
+def test_av1_gives_the_stack_back():
     stack = head()[:3, :35, :41]  # odd sides: chroma planes have half of them
     fine, coarse = (av1.encode(stack, level, speed=8) for level in (8, 60))
     found = av1.decode(fine, stack.shape)
     assert found.shape == stack.shape and found.dtype == stack.dtype
     assert psnr_of(stack, found) > psnr_of(stack, av1.decode(coarse, stack.shape)) + 6
-    assert av1.bytes_of(fine, len(stack)) > av1.bytes_of(coarse, len(stack)) > 0
+    assert len(fine) > len(coarse) > 0
 
 
 def test_a_curve_of_av1_is_kept_and_ours_is_held_against_it(tmp_path, capsys):
