@@ -63,7 +63,7 @@ class Encoder:
         self.target, self.active, self.threads = target, active, threads
         self.effort, self.quickly = effort, max(effort, QUICK if target.size <= MANY else QUICKER)
         self.levels = codec.levels(curve)
-        self.codes = codec.to_codes(target, curve)
+        self.curve = curve
         z, y, x = target.shape
         self.step = codec.slices_of((z, y, x)) or z
         self.found: dict[tuple[int, int], Slices] = {}
@@ -109,14 +109,15 @@ class Encoder:
 
     def _encoded(self, effort: int, quality: int) -> Slices:
         streams, error, active = [], 0.0, 0.0
-        for z in range(0, len(self.codes), self.step):
+        for z in range(0, len(self.target), self.step):
             part = slice(z, z + self.step)
-            codes = self.codes[part]
+            codes = codec.to_codes(self.target[part], self.curve)
             streams.append(codec.write_stream(codes, quality, effort, self.threads))
-            values = self.levels[codec.read_stream(streams[-1], codes.shape)]
-            squares = np.square(values - self.target[part])
-            error += float(squares.sum())
-            active += float(squares[self.active[part]].sum())
+            decoded = codec.read_stream(streams[-1], codes.shape)
+            for plane, target, inside in zip(decoded, self.target[part], self.active[part], strict=True):
+                squares = np.square(self.levels[plane] - target)
+                error += float(squares.sum())
+                active += float(squares[inside].sum())
         count = max(int(self.active.sum()), 1)
         sections = codec.sections_of(streams)
         return Slices(quality, sections, error / self.target.size, active / count)

@@ -186,8 +186,10 @@ def levels(nodes: Nodes) -> Float:
 
 def to_codes(unit: Float, nodes: Nodes) -> Codes:
     """The codes of values in [-1, 1]; what lies beyond has the code of the end."""
-    companded = companding.compress(nodes, np.clip(unit, -1, 1))
-    codes: Codes = np.rint((companded + 1) * (video.LARGEST / 2)).clip(0, video.LARGEST).astype(np.uint16)
+    codes = np.empty(unit.shape, np.uint16)
+    for plane, values in zip(codes.reshape(len(codes), -1), unit.reshape(len(codes), -1), strict=True):
+        companded = companding.compress(nodes, values.clip(-1, 1))
+        plane[:] = np.rint((companded + 1) * (video.LARGEST / 2)).clip(0, video.LARGEST)
     return codes
 
 
