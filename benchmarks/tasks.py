@@ -37,7 +37,7 @@ Row = dict[str, Any]
 EMPHYSEMA = -950.0  # HU
 AIR, BONE = -400.0, 200.0  # HU
 SMALLEST = 1000  # voxels of a part of a mask: less is noise
-STEPS = 9  # of the search for a level that fits the bytes
+STEPS = 8  # of the search for a level that fits the bytes
 
 
 def masks(hounsfield: NDArray[Any]) -> dict[str, Bool]:
@@ -136,7 +136,7 @@ def rows_of(volume: Volume, ratios: Sequence[float], bases: Sequence[str], optio
     peers = {
         "AV1 (svt, 10 bits)": _svt,
         "JPEG 2000": _peer("JPEG 2000", 10, 80),
-        "SPERR": _peer("SPERR", 0, 60),
+        "SPERR": _peer("SPERR", 1, 60),
     }
     found = []
     for ratio in ratios:
