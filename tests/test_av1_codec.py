@@ -163,7 +163,7 @@ def test_codes_are_nearest_to_their_values(nodes: companding.Nodes) -> None:
 
 def test_a_file_of_av1_is_no_continuous_field() -> None:
     file = opened()
-    with pytest.raises(UsageError, match="no continuous field: use order 1 or 3"):
+    with pytest.raises(UsageError, match="no continuous field: interpolate its voxels"):
         file.as_module()
     points = moved(np.array([[40.0, 30.0, 8.0], [41.5, 30.0, 8.0]]), file.affine)
     values, gradients = file.sample(points, gradient=True)

@@ -107,5 +107,8 @@ def is_field(base: Base | None) -> bool:
 def field_of(base: Base | None) -> Field:
     """A coder as a continuous function; raises `UsageError` where it is none."""
     if not isinstance(base, SirenTiles):
-        raise UsageError("this file has no networks, so it is no continuous field: use order 1 or 3")
+        raise UsageError(
+            "this file has no networks, so it is no continuous field: interpolate its voxels, with sample "
+            "and order 1 or 3, or encode the volume with base 'siren'"
+        )
     return SirenField(base)
