@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from inrcodec.encoder import back_projection, fitted, measure, planner
+from inrcodec.encoder import back_projection, fitted, measure, planner, tissue_search
 from inrcodec.encoder.facts import Facts
 from inrcodec.encoder.measured import Measured
 from inrcodec.encoder.options import ResolvedOptions
@@ -25,15 +25,16 @@ def encoded(facts: Facts, options: ResolvedOptions, progress: Progress | None) -
     What was coded for the model, or left bytes for it, would be worse and smaller than it need be.
     """
     here = back_projection.project(planner.make(facts, options, progress), progress)
-    found = measure.base(fitted.fit(here, progress), progress)
-    if found.model is None or not is_doubtful(found):
-        return found
-    plain = back_projection.project(planner.rival(here), progress)
-    other = measure.base(fitted.fit(plain, progress), progress)
-    if found.result.errors.mse < other.result.errors.mse:
-        return found
-    left_out = measure.model_left_out(here.header.sr, found.model, other.result)
-    return replace(other, notices=(*here.notices, left_out))
+    coded = fitted.fit(here, progress)
+    found = measure.base(coded, progress)
+    if found.model is not None and is_doubtful(found):
+        plain = back_projection.project(planner.rival(here), progress)
+        coded_plain = fitted.fit(plain, progress)
+        other = measure.base(coded_plain, progress)
+        if not found.result.errors.mse < other.result.errors.mse:
+            left_out = measure.model_left_out(here.header.sr, found.model, other.result)
+            found, coded = replace(other, notices=(*here.notices, left_out)), coded_plain
+    return tissue_search.trusted(found, coded, progress)
 
 
 def is_doubtful(found: Measured) -> bool:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from inrcodec.encoder import tissue_search
 from inrcodec.format.summary import bytes_by_part
 from inrcodec.volume import windows
 
@@ -51,6 +52,7 @@ class EncodeReport:
         there is no flat tissue, or where no error was to be made.
     low_pass_error_mm : the same after a Gaussian of 5 mm (full width at half maximum).
     low_pass_tolerance : 10 HU for CT, a 40th of the window elsewhere.
+    low_pass_aim : what `low_pass_error_mm` was to be, where no target said what is wanted.
     low_pass_off : share of these voxels that are then off by more, 0 to 1.
     low_pass_window : what counts as tissue, and its lower and upper end in physical units.
     low_pass_voxels : of flat tissue that was looked at, in a few boxes.
@@ -86,6 +88,7 @@ class EncodeReport:
     low_pass_error: float | None
     low_pass_error_mm: float | None
     low_pass_tolerance: float | None
+    low_pass_aim: float | None
     low_pass_off: float | None
     low_pass_window: str
     low_pass_voxels: int
@@ -148,6 +151,7 @@ def _in_flat_tissue(found: Measured) -> dict[str, Any]:
         "low_pass_error": None if errors is None else errors.error,
         "low_pass_error_mm": None if errors is None else errors.error_mm,
         "low_pass_tolerance": None if errors is None else errors.tolerance,
+        "low_pass_aim": tissue_search.aim(found.plan.facts, found.plan.options),
         "low_pass_off": None if errors is None else errors.off,
         "low_pass_window": window,
         "low_pass_voxels": 0 if errors is None else errors.voxels,

@@ -129,6 +129,7 @@ def _in_flat_tissue(report: EncodeReport, unit: str) -> list[Row]:
     after = (
         f"{report.low_pass_error_mm:.3g}{unit}, "
         f"{100 * report.low_pass_off:.1f} % of it off by more than {report.low_pass_tolerance:.3g}{unit}"
+        f"{'' if report.low_pass_aim is None else f'; {report.low_pass_aim:.3g}{unit} were aimed at'}"
     )
     rows = [("low-pass error", f"{report.low_pass_error:.3g}{unit} ({where})"), ("  after 5 mm", after)]
     if report.seam_energy is not None:

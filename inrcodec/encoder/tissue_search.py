@@ -1,0 +1,120 @@
+"""Flat tissue that can be trusted: what an encoding without a target aims at.
+
+In: the first file of a plan without a target.  Out: that file, or a larger one with fewer false structures.
+Invariant: a rule of the volume's tissue, not of its range: metal changes no aim. What is not reached is told.
+
+A number of voxels for a tile says nothing of what a reader sees. The error of flat tissue after a Gaussian of
+5 mm does (`volume.low_pass`): noise averages out of it, blotches do not. It falls with a power of the bytes
+down to what the grid costs; the grid for a size is that of a request for this size, and a few fits find it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import isfinite, log
+
+from inrcodec.encoder import back_projection, fitted, grid_search, measure, planner
+from inrcodec.encoder.facts import Facts
+from inrcodec.encoder.fitted import Fitted
+from inrcodec.encoder.measured import Measured
+from inrcodec.encoder.options import ResolvedOptions
+from inrcodec.encoder.plan import Plan
+from inrcodec.errors import TargetNotReached
+from inrcodec.progress import Progress
+
+AIM = 0.2  # of the tolerance: 2 HU, where a scan of a head itself varies by 5
+ATTEMPTS = 3  # fits at most, beside the first
+LARGEST = 8.0  # times the bytes of the first file
+LARGEST_STEP = 4.0  # times the bytes of the attempt before
+SPARE = 0.95  # of the aim: where the fits aim
+IN_VAIN = 0.95  # of the error before: an attempt that leaves more is of no use, and the next is not either
+# The logarithm of the error falls by so much of that of the bytes.
+SLOPE, GENTLEST, STEEPEST = 0.7, 0.3, 1.2
+
+
+def aim(facts: Facts, options: ResolvedOptions) -> float | None:
+    """The error of flat tissue after 5 mm that is aimed at, in physical units.
+
+    ``None`` where a target says what is wanted, where the preset or a time budget has no time for it, and
+    where there is no flat tissue.
+    """
+    targets = (options.ratio, options.size, options.psnr, options.max_error, options.width)
+    if not options.aims_at_tissue or options.time_budget is not None or any(t is not None for t in targets):
+        return None
+    return AIM * facts.flat_tissue.tolerance if facts.flat_tissue.voxels else None
+
+
+def trusted(found: Measured, coded: Fitted, progress: Progress | None = None) -> Measured:
+    """The smallest file found whose flat tissue is within the aim; else that with the smallest error.
+
+    Parameters
+    ----------
+    found, coded : the first file, and its base.
+    """
+    wanted = aim(found.plan.facts, found.plan.options)
+    if not wanted or found.low_pass is None or not isfinite(_error(found)):
+        return found
+    attempts = [found]
+    for _ in range(ATTEMPTS):
+        size = _next(attempts, wanted)
+        if size is None:
+            break
+        try:
+            plan = _plan(coded.plan, size, progress)
+            same = plan.grid.factor == coded.plan.grid.factor
+            if same and _is_in_vain(attempts):
+                break
+            coded = fitted.fit(plan, progress, coded if same else None)
+        except TargetNotReached:  # what was found must do
+            break
+        attempts.append(measure.base(coded, progress))
+    enough = [a for a in attempts if _error(a) <= wanted]
+    if enough:
+        return min(enough, key=lambda a: a.size)
+    least = min(map(_error, attempts))
+    best = min((a for a in attempts if IN_VAIN * _error(a) <= least), key=lambda a: a.size)
+    unit = best.header.unit
+    notice = (
+        f"flat tissue is off by {_error(best):.1f}{f' {unit}' if unit else ''} after a Gaussian of 5 mm, "
+        f"{wanted:.1f} were aimed at: look closely before you trust faint structures, or give a size"
+    )
+    return replace(best, notices=(*best.notices, notice))
+
+
+def _plan(before: Plan, size: int, progress: Progress | None) -> Plan:
+    """The plan for a size, on the grid that serves it best; on the grid of the plan before, like that one."""
+    facts, options = before.facts, before.options
+    grid = grid_search.choose(facts, options, size)
+    if grid.factor == before.grid.factor:
+        return replace(planner.resized(before, size), notices=before.notices)
+    return back_projection.project(planner.on_grid(facts, options, grid, progress), progress)
+
+
+def _is_in_vain(attempts: list[Measured]) -> bool:
+    """Whether more bytes brought next to nothing: the error is then that of the grid."""
+    return len(attempts) > 1 and _error(attempts[-1]) > IN_VAIN * _error(attempts[-2])
+
+
+def _next(attempts: list[Measured], wanted: float) -> int | None:
+    """Bytes of the next attempt; ``None`` where it would be no better."""
+    last, most = attempts[-1], attempts[0].size * LARGEST
+    if _error(last) <= wanted or last.size >= 0.9 * most:
+        return None
+    more: float = (_error(last) / (SPARE * wanted)) ** (1 / _slope(attempts))
+    return round(min(last.size * min(more, LARGEST_STEP), most))
+
+
+def _slope(attempts: list[Measured]) -> float:
+    """What the error falls by with the bytes, from the last two attempts."""
+    if len(attempts) < 2:
+        return SLOPE
+    before, last = attempts[-2:]
+    decades = log(last.size / before.size)
+    if decades < 0.05 or not _error(last):
+        return SLOPE
+    return min(max(log(_error(before) / _error(last)) / decades, GENTLEST), STEEPEST)
+
+
+def _error(attempt: Measured) -> float:
+    assert attempt.low_pass is not None
+    return attempt.low_pass.error_mm
