@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from importlib.util import find_spec
+from math import log
 
 from inrcodec.encoder.facts import Facts
 from inrcodec.encoder.measured import Measured
 from inrcodec.encoder.options import ResolvedOptions
 from inrcodec.encoder.presets import AUTO
-from inrcodec.errors import FitFailed, TargetNotReached
+from inrcodec.errors import TargetNotReached
 from inrcodec.format.header import AV1, SIREN
 from inrcodec.progress import Progress
 
@@ -22,19 +23,14 @@ Encode = Callable[[Facts, ResolvedOptions, Progress | None], Measured]
 """An encoding by the base that the options name."""
 
 PACKAGE = "av"  # what AV1 needs
+LEVEL, LEVEL_BYTES = 0.2, 0.03  # dB, and share of the bytes, within which the low-pass error decides
 
 
 def encoded(facts: Facts, options: ResolvedOptions, progress: Progress | None, encode: Encode) -> Measured:
-    """The best encoding by the bases that the options allow; where networks fail, AV1 takes their place."""
+    """The encoding by the base that is requested, or by the better one."""
     if options.base == AUTO:
         return _best(facts, options, progress, encode)
-    try:
-        return encode(facts, options, progress)
-    except FitFailed as error:
-        if not has_av1():
-            raise
-        found = encode(facts, replace(options, base=AV1), progress)
-        return _with_notice(found, f"base {AV1!r} takes the place of {options.coder!r}: {error.args[0]}")
+    return encode(facts, options, progress)
 
 
 def planned(options: ResolvedOptions) -> ResolvedOptions:
@@ -62,18 +58,29 @@ def _best(facts: Facts, options: ResolvedOptions, progress: Progress | None, enc
     size = first.size if targets == (None, None, None) else options.size
     try:
         second = encode(facts, replace(options, base=SIREN, size=size), progress)
-    except (FitFailed, TargetNotReached) as error:
+    except TargetNotReached as error:
         return _with_notice(first, f"base {AV1!r}: {SIREN!r} does not serve here, {error.args[0]}")
-    chosen, other = (first, second) if _rank(first) >= _rank(second) else (second, first)
+    chosen, other = (second, first) if _is_better(second, first) else (first, second)
     return _with_notice(chosen, f"base {_told(chosen)}; {_told(other)}")
 
 
-def _rank(found: Measured) -> float:
-    return -found.size if found.plan.options.psnr is not None else found.psnr
+def _is_better(one: Measured, other: Measured) -> bool:
+    """Whether a file of as many bytes, or of as high a PSNR, is better; by the low-pass error where level."""
+    if one.plan.options.psnr is not None:
+        more, level = log(other.size / one.size), LEVEL_BYTES
+    else:
+        more, level = one.psnr - other.psnr, LEVEL
+    errors = [found.low_pass for found in (one, other)]
+    if abs(more) >= level or None in errors:
+        return more > 0
+    here, there = errors
+    return here is not None and there is not None and here.error < there.error
 
 
 def _told(found: Measured) -> str:
-    return f"{found.header.coder!r}: {found.psnr:.2f} dB in {found.size:,} bytes"
+    seen, unit = found.low_pass, f" {found.header.unit}".rstrip()
+    flat = "" if seen is None else f", low-pass error {seen.error:.3g}{unit}"
+    return f"{found.header.coder!r}: {found.psnr:.2f} dB in {found.size:,} bytes{flat}"
 
 
 def _with_notice(found: Measured, notice: str) -> Measured:

@@ -27,8 +27,9 @@ from inrcodec.errors import FitFailed, InputError, TargetNotReached
 from inrcodec.progress import Progress
 
 ATTEMPTS = 6  # fits at most, for one grid
-SEEN = 1.25  # times the low-res error in the full-res one, until an attempt has told
-OVER = 0.04  # dB above the PSNR that end a search that is steered to an error
+SEEN = 1.4  # times the low-res error in the full-res one, until an attempt has told; 1.47 on a head
+LEAST_OF_BASE = 0.25  # of the error, what a first attempt leaves to the base
+OVER = 0.08  # dB above the PSNR that end a search that is steered to an error
 SPARE = 0.02  # dB above the PSNR: where the fits aim
 CLOSE = 0.03  # share of the bytes that a file may have more than the estimate of the smallest
 SLOPE, GENTLEST, STEEPEST = 16.0, 8.0, 40.0  # dB of low-res PSNR for ten times the bytes; on the head 16
@@ -102,14 +103,14 @@ def _refined(
     layer = bounded.with_psnr(facts.volume, facts.span, options, progress, facts.flat_tissue)
     found = measure.refinement(planner.without_base(facts, options), layer, progress=progress)
     if networks is not None:
-        took = f"take {networks.size:,} bytes"
+        took = f"takes {networks.size:,} bytes"
     elif forecasts.favours_networks:
-        took = "do not reach it in as many"
+        took = "does not reach it in as many"
     elif forecasts.networks is not None:
-        took = f"are forecast to take {forecasts.networks:,} bytes"
+        took = f"is forecast to take {forecasts.networks:,} bytes"
     else:
-        took = "do not reach it"
-    notice = f"a refinement alone reaches {options.psnr:g} dB in fewer bytes: networks {took}"
+        took = "does not reach it"
+    notice = f"a refinement alone reaches {options.psnr:g} dB in fewer bytes: base {options.coder!r} {took}"
     return replace(found, notices=(*found.notices, notice))
 
 
@@ -153,12 +154,16 @@ class _Search:
 
     def run(self, most: float) -> Measured | None:
         """The smallest attempt that reaches the PSNR; ``None`` where this grid does not in so many bytes."""
-        self.first = back_projection.project(self.first, self.progress)
-        ceiling = measure.ceiling(self.first)
-        if ceiling < self.psnr + ROOM_BELOW_CEILING:
-            self.best = ceiling
-            return None
-        here = self._first(ceiling)
+        if self.aims:
+            ceiling = self._forecast_ceiling()
+            here = self.first = back_projection.project(self._aimed_first(ceiling), self.progress)
+        else:
+            self.first = back_projection.project(self.first, self.progress)
+            ceiling = measure.ceiling(self.first)
+            if ceiling < self.psnr + ROOM_BELOW_CEILING:
+                self.best = ceiling
+                return None
+            here = self._sized(None)
         for _ in range(ATTEMPTS):
             try:
                 attempt = self._attempt(here)
@@ -180,16 +185,21 @@ class _Search:
         enough = [a for a in self.attempts if a.psnr >= self.psnr]
         return min(enough, key=lambda m: m.size, default=None)
 
-    def _first(self, ceiling: float) -> Plan:
-        """The first attempt: the size that it comes to, or the error that is forecast to serve."""
-        if not self.aims:
-            return self._sized(None)
-        return self._aimed((10 ** (-(self.psnr + SPARE) / 10) - 10 ** (-ceiling / 10)) / SEEN)
+    def _forecast_ceiling(self) -> float:
+        """PSNR that the grid allows by its forecast: attempts that are quick find out soon enough."""
+        return next((row.ceiling for row in self.first.grid.considered if row.chosen), None) or inf
+
+    def _aimed_first(self, ceiling: float) -> Plan:
+        """The first attempt: the low-res error that is forecast to serve."""
+        whole = 10 ** (-(self.psnr + SPARE) / 10)
+        return self._aimed(max(whole - 10 ** (-ceiling / 10), LEAST_OF_BASE * whole) / SEEN)
 
     def _next(self, attempt: Measured, ceiling: float) -> Plan:
         """The next attempt, by what the last came to."""
         if self.aims:
-            return self._aimed(self._wanted(attempt, ceiling))
+            had = 10 ** (-_lowres(attempt) / 10)
+            wanted = max(self._wanted(attempt, ceiling), had / LARGEST_STEP)
+            return self._aimed(min(wanted, had * LARGEST_STEP))
         took = attempt.size
         needed = self._needed(attempt, ceiling)
         return self._sized(round(min(max(needed, took / LARGEST_STEP), took * LARGEST_STEP)))
@@ -222,8 +232,21 @@ class _Search:
         """The low-res error that the PSNR takes, as far as an attempt tells."""
         cost, total = 10 ** (-ceiling / 10), 10 ** (-attempt.psnr / 10)
         low = 10 ** (-_lowres(attempt) / 10)
+        if self.aims:
+            cost = self._cost_of_grid()
         share = max(total - cost, 1e-3 * total) / max(low, 1e-15)  # of the low-res error that is seen
-        return float(max((10 ** (-(self.psnr + SPARE) / 10) - cost) / share, 1e-15))
+        spare = OVER / 2 if self.aims else SPARE
+        return float(max((10 ** (-(self.psnr + spare) / 10) - cost) / share, 1e-15))
+
+    def _cost_of_grid(self) -> float:
+        """The error without any of the base: on the line through the last two attempts, if there are two."""
+        if len(self.attempts) == 1:
+            (attempt,) = self.attempts
+            return max(10 ** (-attempt.psnr / 10) - SEEN * 10 ** (-_lowres(attempt) / 10), 0.0)
+        (a, x), (b, y) = (
+            (10 ** (-_lowres(attempt) / 10), 10 ** (-attempt.psnr / 10)) for attempt in self.attempts[-2:]
+        )
+        return max(x - a * (y - x) / (b - a), 0.0) if a != b else 0.0
 
     def _slope(self) -> float:
         """Decibels of low-res PSNR for ten times the bytes, from the last two attempts."""

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from inrcodec.encoder.options import ResolvedOptions
     from inrcodec.encoder.plan import Plan
 
-LEAST = 150  # bytes: a stream of one flat slice has about as many
+LEAST = 30  # bytes of a stream of one flat slice; what is possible of others is found out
 SLOWEST = 4.0  # microseconds for a voxel at effort 0, about; each following effort takes half
 
 

@@ -18,7 +18,7 @@ from inrcodec.encoder.facts import Facts
 from inrcodec.encoder.forecast import Forecast
 from inrcodec.encoder.options import ResolvedOptions
 from inrcodec.format.header import AV1
-from inrcodec.parallel import thread_count
+from inrcodec.parallel import one_blas_thread
 from inrcodec.volume.box import Shape
 from inrcodec.volume.value_range import amplitude
 
@@ -64,14 +64,15 @@ def of(facts: Facts, options: ResolvedOptions, factor: Shape, lift: float = 0.0)
 
 
 def _measured(facts: Facts, options: ResolvedOptions, factor: Shape, lift: float) -> MeasuredForecast:
-    by_sample = forecast.forecast(facts.sample, factor, lift)
+    with one_blas_thread():  # many small products
+        by_sample = forecast.forecast(facts.sample, factor, lift)
     known = {f.name: getattr(by_sample, f.name) for f in fields(Forecast)}
     if prod(factor) == 1:  # a model takes off the error of the coder, and nothing else
         known["seen"] = 10 ** (-lift / 10)
     part, share = _some(facts)
     low = lowres.downsample(part, factor, options.tasks)
     effort = QUICK if low.values.size <= MANY // 2 else QUICKER
-    encoder = Encoder(low.values, low.active, (), effort, thread_count(options.threads))
+    encoder = Encoder(low.values, low.active, (), effort, threads=1)
     tried = [encoder.at(quality) for quality in QUALITIES]
     measured = {slices.bytes / share: max(slices.error, LEAST) for slices in tried}
     return MeasuredForecast(**known, measured=measured, amplitude=amplitude(low.values))

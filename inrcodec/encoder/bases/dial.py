@@ -71,5 +71,6 @@ def _between(known: Mapping[int, float], place: int) -> float:
         return known[places[0]] * exp(SLOPE * (place - places[0]))
     at = min(max(int(np.searchsorted(places, place)), 1), len(places) - 1)
     a, b = places[at - 1], places[at]
-    slope = max((log(known[b]) - log(known[a])) / (b - a), SLOPE / 100)
-    return exp(min(log(known[a]) + slope * (place - a), 700.0))
+    low, high = (log(max(known[at], SMALLEST)) for at in (a, b))
+    slope = max((high - low) / (b - a), SLOPE / 100)
+    return max(exp(min(low + slope * (place - a), 700.0)), SMALLEST)
