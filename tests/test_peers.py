@@ -28,7 +28,7 @@ from inrcodec import Volume, io
 HEAD_PATH = Path(__file__).parent / "data" / "vhf-head.nii.gz"
 HEAD = io.read(HEAD_PATH)
 PEERS = peer_codecs.peers()
-NAMES = sorted(PEERS)
+NAMES = sorted(name for name in PEERS if not name.endswith("cpu-used 1"))  # as at 4, and ten times as slow
 
 
 def head():
