@@ -205,8 +205,9 @@ def test_a_file_can_be_sent_and_cut() -> None:
     assert np.array_equal(pickle.loads(pickle.dumps(file)).read(), whole)
     front = inrcodec.open(data, max_bytes=len(data) - 1)
     assert front.header.coder == AV1
-    with pytest.raises(UsageError, match="has no low-res volume"):
+    with pytest.raises(UsageError, match="has no low-res volume: read more bytes") as caught:
         front.read()
+    assert caught.value.option == "max_bytes"
     assert file.preview().dtype == np.uint8
 
 

@@ -103,6 +103,8 @@ class Decoder:
             cut = self.missing > 0 or self.header.has_lowres
             cause = "what was read of this file" if cut else "this file"
             cause += " has no low-res volume"
+            if cut and self.refinement is None:  # no quality would help
+                raise UsageError(f"{cause}: read more bytes", value=value, option="max_bytes")
             remedy = ", or read more bytes" if cut else ""
             raise UsageError(f"{cause}: use quality 'full' or 'preview'{remedy}", value=value, option=option)
         return self.base
