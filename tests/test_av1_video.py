@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 
 import numpy as np
@@ -30,6 +31,13 @@ def test_a_stack_comes_back_in_its_shape(shape: Shape) -> None:
     found = video.decode(video.encode(slices, 40, 8), shape)
     assert found.shape == shape and found.dtype == np.uint16
     assert np.abs(found.astype(int) - slices).mean() < 20
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getscheduler"), reason="Linux has policies of scheduling")
+def test_coding_leaves_the_thread_scheduled_as_it_was() -> None:
+    before = os.sched_getscheduler(0)
+    video.encode(stack((2, 64, 64)), 100, 9)
+    assert os.sched_getscheduler(0) == before  # as root libsvtav1 leaves a real-time thread
 
 
 @pytest.mark.parametrize("preset", [4, 9])

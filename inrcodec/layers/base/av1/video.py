@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from typing import Any
 
@@ -59,15 +60,30 @@ def encode(stack: Stack, quality: int, preset: int = 2, threads: int = 1) -> byt
     parameters = f"{PARAMETERS}:crf={quality / 4:g}:lp={threads}"
     encoder.options = {"preset": str(preset), "svtav1-params": parameters}
     packets = []
-    for number, plane in enumerate(stack):
-        frame = package.VideoFrame(width, height, PIXELS)
-        frame.pts = number
-        _rows(frame.planes[0])[:, :width] = _padded(plane, height, width)
-        for chroma in frame.planes[1:]:
-            _rows(chroma)[:] = GREY
-        packets += encoder.encode(frame)
-    packets += encoder.encode(None)
+    with _scheduled_as_before():
+        for number, plane in enumerate(stack):
+            frame = package.VideoFrame(width, height, PIXELS)
+            frame.pts = number
+            _rows(frame.planes[0])[:, :width] = _padded(plane, height, width)
+            for chroma in frame.planes[1:]:
+                _rows(chroma)[:] = GREY
+            packets += encoder.encode(frame)
+        packets += encoder.encode(None)
     return b"".join(o for packet in packets for kind, o in _obus(bytes(packet)) if kind in KINDS)
+
+
+@contextmanager
+def _scheduled_as_before() -> Iterator[None]:
+    """Undo what libsvtav1 does to the thread that calls it as root: it makes it a real-time thread."""
+    if not hasattr(os, "sched_setscheduler"):  # not Linux
+        yield
+        return
+    policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        if os.sched_getscheduler(0) != policy:
+            os.sched_setscheduler(0, policy, parameters)
 
 
 def decode(stream: bytes, shape: Shape) -> Stack:
