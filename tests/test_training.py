@@ -409,6 +409,18 @@ def test_what_degrades_a_patch_is_drawn_by_weight():
     assert not Patches([m, av1], TINY, SIZE, seed=0, clean=1.0).draw(0, 9).noise.any()
 
 
+def test_a_patch_that_a_coder_left_alone_does_not_outweigh_all_others_at_factor_1():
+    """Air had a thousand times the weight, and a network that answers 0 was the best one."""
+    full = (texture().astype(np.float32) + 1024) / 2047.5 - 1
+    m = paired("v", "clean", full, (1, 1, 1))
+    error = torch.zeros(m.lowres.shape)
+    error[12:] = 0.02
+    m = replace(m, error=error, coder="av1")
+    found = Patches([m], replace(TINY, factor=(1, 1, 1)), (6, 8, 8), seed=0, clean=0.0)
+    weights = torch.cat([found.draw(step, 4).weight for step in range(60)])
+    assert weights.max() < 4 * weights.min()
+
+
 def test_patches_of_cells_are_whole_and_lack_what_was_taken_away():
     full = (texture().astype(np.float32) + 1024) / 2047.5 - 1
     m = paired("v", "clean", full, (1, 1, 1))

@@ -104,7 +104,9 @@ class Patches:
         low, target = low.flip(flips), target.flip(flips)
         if self.size[1] == self.size[2] and self.factor[1] == self.factor[2] and _integer(2, generator):
             low, target = low.mT, target.mT
-        expected = volume.lanczos_mse + float(error.square().mean()) + FLOOR
+        # At factor 1 Lanczos leaves nothing: by its own error alone a patch of air would outweigh all others.
+        left = volume.lanczos_mse or noise**2
+        expected = left + float(error.square().mean()) + FLOOR
         return low, target, sqrt(volume.lanczos_mse + FLOOR) / expected, noise
 
     def _corner(self, volume: TrainingVolume, generator: torch.Generator) -> list[int]:
