@@ -120,6 +120,13 @@ def test_what_every_quality_codes_exactly_is_coded(array):
     assert np.array_equal(encoded(array)[0].read(), array)
 
 
+@pytest.mark.parametrize("base", ["av1", "siren"])
+def test_a_constant_reaches_any_psnr(base):
+    array = np.zeros((8, 32, 32), np.int16)
+    file = inrcodec.encode(array, base=base, psnr=40, preset="fast", threads=1)
+    assert np.array_equal(inrcodec.decode(file), array)
+
+
 def test_too_few_bytes_are_refused(blob):
     with pytest.raises(TargetNotReached):
         encoded(blob, size=300)

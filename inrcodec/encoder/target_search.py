@@ -211,7 +211,7 @@ class _Search:
         """The plan for a low-res error, at the peak of the PSNR."""
         facts = self.first.facts
         share = (facts.span.high - facts.span.low) / 2 / (facts.peak or 1.0)
-        return replace(self.first, error=error / share**2)
+        return replace(self.first, error=error / share**2 if share else 1.0)  # a constant has no error
 
     def _attempt(self, here: Plan) -> Measured:
         """Code a plan, from the attempt before, in a part of the time that is left."""
