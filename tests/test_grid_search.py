@@ -121,7 +121,7 @@ def test_a_small_volume_gets_a_file_that_is_worth_a_look():
     assert choice.size == min(grid_search.SMALL_FILE, volume.array.nbytes // grid_search.SMALL_RATIO)
     assert choose(volume, factor=4).size == choice.size
     assert choose(volume, 5_000).size == 5_000
-    for knobs in ({"width": 30}, {"preset": "paper"}, {"lossless": True, "base": True}):
+    for knobs in ({"width": 30}, {"preset": "paper"}, {"lossless": True, "base": "siren"}):
         assert choose(volume, **knobs).size is None
     large = Volume(np.broadcast_to(volume.array[:1, :1, :1], (400, 600, 600)), np.eye(4))
     assert choose(large, factor=2).size is None  # flat, but nobody has looked

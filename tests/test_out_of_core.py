@@ -340,9 +340,9 @@ def test_errors_of_parts_add_up(sizes):
     volume = Volume(source, np.eye(4), modality="CT")
     nothing = total = Outcome.nothing(volume, Range(-2000, 2000), "all")
     for first, size in zip(np.cumsum([0, *sizes]), sizes, strict=False):
-        part = np.s_[..., first : first + size]
-        total += nothing.of(source[part], decoded[part])
-    whole = nothing.of(source, decoded)
+        part = Box((0, 0, int(first)), (1, 1, int(first + size)))
+        total += nothing.of(source[part.slices], decoded[part.slices], part)
+    whole = nothing.of(source, decoded, Box((0, 0, 0), source.shape))
     assert nothing.errors.count == 0
     assert (total.errors.count, total.errors.largest) == (whole.errors.count, whole.errors.largest)
     assert total.errors.psnr == pytest.approx(whole.errors.psnr)

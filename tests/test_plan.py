@@ -125,10 +125,10 @@ def test_the_model_follows_modality_and_factor(modality, span, factor, knobs, mo
     ("model", "preset", "ensemble"),
     [
         ("ct-3d-x4", "fast", 1),
-        ("ct-3d-x4", "balanced", 4),
+        ("ct-3d-x4", "balanced", 2),
         ("ct-3d-x4", "best", 8),
         ("ct-3d-x2", "balanced", 1),
-        ("ct-2d-x4", "balanced", 2),
+        ("ct-2d-x4", "balanced", 1),
         ("ct-2d-x4", "best", 4),  # along z there is nothing to mirror
         ("srdensenet-all", "best", 1),
         ("srdensenet-all", "paper", 1),

@@ -10,10 +10,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from inrcodec.encoder import tissue_search
+from inrcodec.encoder import tissue_aim, tissue_search
 from inrcodec.encoder.facts import Facts
 from inrcodec.encoder.options import EncodeOptions
-from inrcodec.encoder.tissue_search import AIM, ATTEMPTS, LARGEST, LARGEST_STEP
+from inrcodec.encoder.tissue_aim import AIM
+from inrcodec.encoder.tissue_search import ATTEMPTS, LARGEST, LARGEST_STEP
 from inrcodec.errors import TargetNotReached
 from inrcodec.volume.volume import Volume
 
@@ -133,6 +134,7 @@ def test_an_error_that_no_longer_falls_is_the_grids(monkeypatch):
         EncodeOptions(max_error=2),
         EncodeOptions(width=20),
         EncodeOptions(time_budget=9),
+        EncodeOptions(steps=300),
         EncodeOptions(preset="fast"),
         EncodeOptions(preset="paper"),
     ],
@@ -153,7 +155,7 @@ def test_errors_that_are_no_numbers_lead_nowhere(monkeypatch, error, tolerance):
 @pytest.mark.parametrize("tissue", [TISSUE, SimpleNamespace(tolerance=10.0, voxels=0)])
 def test_without_flat_tissue_there_is_no_aim(monkeypatch, tissue):
     facts = SimpleNamespace(flat_tissue=tissue)
-    assert (tissue_search.aim(facts, BALANCED) is None) == (not tissue.voxels)
+    assert (tissue_aim.aim(facts, BALANCED) is None) == (not tissue.voxels)
     _, made = searched(monkeypatch, lambda size: None, tissue=tissue)
     assert len(made) == 1
 
@@ -167,5 +169,5 @@ def test_metal_changes_no_aim():
         if metal is not None:
             scan[2:4, 2:5, 2:5] = metal
         facts = Facts.of(Volume.from_array(scan, modality="CT"))
-        aims.append(tissue_search.aim(facts, BALANCED))
+        aims.append(tissue_aim.aim(facts, BALANCED))
     assert aims == [pytest.approx(2.0)] * 2

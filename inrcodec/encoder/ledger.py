@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from inrcodec.encoder import tissue_search
+from inrcodec.encoder import tissue_aim
 from inrcodec.format.summary import bytes_by_part
 from inrcodec.volume import windows
 
@@ -151,7 +151,7 @@ def _in_flat_tissue(found: Measured) -> dict[str, Any]:
         "low_pass_error": None if errors is None else errors.error,
         "low_pass_error_mm": None if errors is None else errors.error_mm,
         "low_pass_tolerance": None if errors is None else errors.tolerance,
-        "low_pass_aim": tissue_search.aim(found.plan.facts, found.plan.options),
+        "low_pass_aim": tissue_aim.aim(found.plan.facts, found.plan.options),
         "low_pass_off": None if errors is None else errors.off,
         "low_pass_window": window,
         "low_pass_voxels": 0 if errors is None else errors.voxels,

@@ -46,7 +46,7 @@ class Settings:
     voxels_per_tile: int = 27_000  # active low-res voxels; below ~24 wide tiles lose quality, above 60 time
     width: int | None = None
     usual_width: int = 30  # of a full tile, where nothing else says; the head comes to 16 kB
-    aims_at_tissue: bool = False  # without a target, see `encoder.tissue_search`: up to three more fits
+    aims_at_tissue: bool = False  # without a target, see `encoder.tissue_aim`: up to three more fits
     companded: bool = True  # where values have a meaning that says which of them matter, see `encoder.curves`
     rate: float = 1.0  # weight of bits against error; 1.0 is lambda 5e-9 on the head
     optimizer: Literal["soap", "adam"] = "soap"

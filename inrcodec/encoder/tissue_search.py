@@ -1,7 +1,7 @@
 """Flat tissue that can be trusted: what an encoding without a target aims at.
 
 In: the first file of a plan without a target.  Out: that file, or a larger one with fewer false structures.
-Invariant: a rule of the volume's tissue, not of its range: metal changes no aim. What is not reached is told.
+Invariant: what is not reached is told.
 
 A number of voxels for a tile says nothing of what a reader sees. The error of flat tissue after a Gaussian of
 5 mm does (`volume.low_pass`): noise averages out of it, blotches do not. It falls with a power of the bytes
@@ -13,16 +13,13 @@ from __future__ import annotations
 from dataclasses import replace
 from math import isfinite, log
 
-from inrcodec.encoder import back_projection, fitted, grid_search, measure, planner
-from inrcodec.encoder.facts import Facts
+from inrcodec.encoder import back_projection, fitted, grid_search, measure, planner, tissue_aim
 from inrcodec.encoder.fitted import Fitted
 from inrcodec.encoder.measured import Measured
-from inrcodec.encoder.options import ResolvedOptions
 from inrcodec.encoder.plan import Plan
 from inrcodec.errors import TargetNotReached
 from inrcodec.progress import Progress
 
-AIM = 0.2  # of the tolerance: 2 HU, where a scan of a head itself varies by 5
 ATTEMPTS = 3  # fits at most, beside the first
 LARGEST = 8.0  # times the bytes of the first file
 LARGEST_STEP = 4.0  # times the bytes of the attempt before
@@ -32,18 +29,6 @@ IN_VAIN = 0.95  # of the error before: an attempt that leaves more is of no use,
 SLOPE, GENTLEST, STEEPEST = 0.7, 0.3, 1.2
 
 
-def aim(facts: Facts, options: ResolvedOptions) -> float | None:
-    """The error of flat tissue after 5 mm that is aimed at, in physical units.
-
-    ``None`` where a target says what is wanted, where the preset or a time budget has no time for it, and
-    where there is no flat tissue.
-    """
-    targets = (options.ratio, options.size, options.psnr, options.max_error, options.width)
-    if not options.aims_at_tissue or options.time_budget is not None or any(t is not None for t in targets):
-        return None
-    return AIM * facts.flat_tissue.tolerance if facts.flat_tissue.voxels else None
-
-
 def trusted(found: Measured, coded: Fitted, progress: Progress | None = None) -> Measured:
     """The smallest file found whose flat tissue is within the aim; else that with the smallest error.
 
@@ -51,7 +36,7 @@ def trusted(found: Measured, coded: Fitted, progress: Progress | None = None) ->
     ----------
     found, coded : the first file, and its base.
     """
-    wanted = aim(found.plan.facts, found.plan.options)
+    wanted = tissue_aim.aim(found.plan.facts, found.plan.options)
     if not wanted or found.low_pass is None or not isfinite(_error(found)):
         return found
     attempts = [found]

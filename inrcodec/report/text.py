@@ -143,7 +143,7 @@ def _made_with(report: EncodeReport) -> list[Row]:
         mean = "" if report.ensemble == 1 else f", mean of {report.ensemble} images"
         rows = [
             ("factor", f"{_across(report.factor)} (z, y, x)"),
-            ("base", _base(report)),
+            ("coder", _base(report)),
             ("model", f"{report.sr}{mean}"),
         ]
     if report.focus != ALL:
