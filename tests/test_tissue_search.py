@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from inrcodec.encoder import tissue_aim, tissue_search
+from inrcodec.encoder import dry_run, tissue_aim, tissue_search
 from inrcodec.encoder.facts import Facts
 from inrcodec.encoder.options import EncodeOptions
 from inrcodec.encoder.tissue_aim import AIM
@@ -171,3 +171,12 @@ def test_metal_changes_no_aim():
         facts = Facts.of(Volume.from_array(scan, modality="CT"))
         aims.append(tissue_aim.aim(facts, BALANCED))
     assert aims == [pytest.approx(2.0)] * 2
+
+
+def test_a_dry_run_says_that_its_file_is_the_first():
+    scan = np.full((40, 40, 40), -1000, np.int16)
+    scan[4:36, 4:36, 4:36] = 40
+    volume = Volume.from_array(scan, modality="CT")
+    for options, said in (({}, True), ({"size": 2000}, False)):
+        found = dry_run.dry_run(volume, None, EncodeOptions(base="av1", **options).resolved())
+        assert any("first file" in notice for notice in found["notices"]) == said

@@ -7,9 +7,10 @@ Invariant: nothing is fitted but for the few steps that are timed.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
-from inrcodec.encoder import base_choice, planner, target_search, timing
+from inrcodec.encoder import base_choice, planner, target_search, timing, tissue_aim, tissue_search
 from inrcodec.encoder.facts import Facts
 from inrcodec.encoder.options import ResolvedOptions
 from inrcodec.encoder.plan import Plan
@@ -25,7 +26,7 @@ def dry_run(volume: Volume, stated: str | None, options: ResolvedOptions) -> dic
         return _refinement(facts, options, None)
     if options.psnr is None:
         plan = planner.make(facts, options)
-        return _base(plan, plan.predicted)
+        return _base(replace(plan, notices=(*plan.notices, *_of_aim(facts, options))), plan.predicted)
     found = target_search.forecast(facts, options)
     if not found.favours_networks:
         return _refinement(facts, options, found.refinement)
@@ -51,6 +52,19 @@ def _base(plan: Plan, size: int | None) -> dict[str, Any]:
         "predicted_bytes": size,
         "seconds": timing.base(plan),
     }
+
+
+def _of_aim(facts: Facts, options: ResolvedOptions) -> list[str]:
+    """That the plan is that of the first file, where others may follow."""
+    aim = tissue_aim.aim(facts, options)
+    if aim is None:
+        return []
+    unit = f" {facts.volume.unit}" if facts.volume.unit else ""
+    notice = (
+        f"this is the first file: up to {tissue_search.ATTEMPTS} larger ones follow, where its flat tissue is "
+        f"off by more than {aim:.3g}{unit} after a Gaussian of 5 mm; a size, a ratio or a PSNR is one file"
+    )
+    return [notice]
 
 
 def _refinement(facts: Facts, options: ResolvedOptions, size: int | None) -> dict[str, Any]:
