@@ -18,7 +18,7 @@ from inrcodec.encoder.tissue_search import ATTEMPTS, LARGEST, LARGEST_STEP
 from inrcodec.errors import TargetNotReached
 from inrcodec.volume.volume import Volume
 
-BALANCED = EncodeOptions().resolved()
+BALANCED = EncodeOptions(base="av1").resolved()
 TISSUE = SimpleNamespace(tolerance=10.0, voxels=1000)
 
 
@@ -180,3 +180,15 @@ def test_a_dry_run_says_that_its_file_is_the_first():
     for options, said in (({}, True), ({"size": 2000}, False)):
         found = dry_run.dry_run(volume, None, EncodeOptions(base="av1", **options).resolved())
         assert any("first file" in notice for notice in found["notices"]) == said
+
+
+@pytest.mark.parametrize(("preset", "files", "factor"), [("balanced", 2, 4), ("best", 3, 2)])
+def test_fits_that_take_minutes_are_few_and_keep_their_grid_but_for_best(monkeypatch, preset, files, factor):
+    options = EncodeOptions(preset=preset).resolved()
+    _, made = searched(
+        monkeypatch,
+        lambda size: 9.0 * (size / 1000) ** -0.5,
+        options,
+        factor_of=lambda size: 4 if size == 1000 else 2,
+    )
+    assert len(made) == files and made[-1].plan.grid.factor == factor

@@ -61,7 +61,7 @@ def _of_aim(facts: Facts, options: ResolvedOptions) -> list[str]:
         return []
     unit = f" {facts.volume.unit}" if facts.volume.unit else ""
     notice = (
-        f"this is the first file: up to {tissue_search.ATTEMPTS} larger ones follow, where flat tissue is "
+        f"this is the first file: larger ones follow, up to {tissue_search.ATTEMPTS}, where flat tissue is "
         f"off by more than {aim:.3g}{unit} after a Gaussian of 5 mm; a size, a ratio or a PSNR is one file"
     )
     return [notice]

@@ -6,6 +6,8 @@ Invariant: what is not reached is told.
 A number of voxels for a tile says nothing of what a reader sees. The error of flat tissue after a Gaussian of
 5 mm does (`volume.low_pass`): noise averages out of it, blotches do not. It falls with a power of the bytes
 down to what the grid costs; the grid for a size is that of a request for this size, and a few fits find it.
+A coder whose fits take minutes makes as few more as the preset has time for, and changes its grid for `best`
+alone.
 """
 
 from __future__ import annotations
@@ -14,13 +16,14 @@ from dataclasses import replace
 from math import isfinite, log
 
 from inrcodec.encoder import back_projection, fitted, grid_search, measure, planner, tissue_aim
+from inrcodec.encoder.bases.table import BASES
 from inrcodec.encoder.fitted import Fitted
 from inrcodec.encoder.measured import Measured
 from inrcodec.encoder.plan import Plan
 from inrcodec.errors import TargetNotReached
 from inrcodec.progress import Progress
 
-ATTEMPTS = 3  # fits at most, beside the first
+ATTEMPTS = 3  # files at most, beside the first
 LARGEST = 8.0  # times the bytes of the first file
 LARGEST_STEP = 4.0  # times the bytes of the attempt before
 SPARE = 0.95  # of the aim: where the fits aim
@@ -39,13 +42,15 @@ def trusted(found: Measured, coded: Fitted, progress: Progress | None = None) ->
     wanted = tissue_aim.aim(found.plan.facts, found.plan.options)
     if not wanted or found.low_pass is None or not isfinite(_error(found)):
         return found
-    attempts = [found]
-    for _ in range(ATTEMPTS):
+    attempts, options = [found], found.plan.options
+    quick = BASES[options.coder].quick
+    same_grid = not quick and options.tissue_fits < ATTEMPTS
+    for _ in range(ATTEMPTS if quick else options.tissue_fits):
         size = _next(attempts, wanted)
         if size is None:
             break
         try:
-            plan = _plan(coded.plan, size, progress)
+            plan = _plan(coded.plan, size, same_grid, progress)
             same = plan.grid.factor == coded.plan.grid.factor
             if same and _is_in_vain(attempts):
                 break
@@ -66,10 +71,10 @@ def trusted(found: Measured, coded: Fitted, progress: Progress | None = None) ->
     return replace(best, notices=(*best.notices, notice))
 
 
-def _plan(before: Plan, size: int, progress: Progress | None) -> Plan:
-    """The plan for a size, on the grid that serves it best; on the grid of the plan before, like that one."""
+def _plan(before: Plan, size: int, same_grid: bool, progress: Progress | None) -> Plan:
+    """The plan for a size, on the grid that serves it best or on that of the plan before."""
     facts, options = before.facts, before.options
-    grid = grid_search.choose(facts, options, size)
+    grid = before.grid if same_grid else grid_search.choose(facts, options, size)
     if grid.factor == before.grid.factor:
         return replace(planner.resized(before, size), notices=before.notices)
     return back_projection.project(planner.on_grid(facts, options, grid, progress), progress)

@@ -83,6 +83,7 @@ class Base:
     least : what `smallest` is, as messages name it.
     grows : whether a small volume is given more than its usual bytes.
     aims : whether the coding is steered to `Plan.error`, not to a size, where a PSNR is requested.
+    quick : whether a volume is coded in seconds, so that it may be coded again on a finer grid.
     """
 
     smallest: Callable[[Lowres, ResolvedOptions], Coding]
@@ -92,3 +93,4 @@ class Base:
     least: str
     grows: bool = False
     aims: bool = False
+    quick: bool = False

@@ -17,5 +17,13 @@ BASES: Mapping[str, Base] = {
         "the smallest networks",
         grows=True,
     ),
-    AV1: Base(av1.smallest, av1.coding, av1_forecast.of, av1_forecast.usual, "a stream of AV1", aims=True),
+    AV1: Base(
+        av1.smallest,
+        av1.coding,
+        av1_forecast.of,
+        av1_forecast.usual,
+        "a stream of AV1",
+        aims=True,
+        quick=True,
+    ),
 }
