@@ -182,13 +182,8 @@ def test_a_dry_run_says_that_its_file_is_the_first():
         assert any("first file" in notice for notice in found["notices"]) == said
 
 
-@pytest.mark.parametrize(("preset", "files", "factor"), [("balanced", 2, 4), ("best", 3, 2)])
-def test_fits_that_take_minutes_are_few_and_keep_their_grid_but_for_best(monkeypatch, preset, files, factor):
+@pytest.mark.parametrize(("preset", "files"), [("balanced", 1), ("best", 3)])
+def test_fits_that_take_minutes_are_few_and_what_is_missed_is_told(monkeypatch, preset, files):
     options = EncodeOptions(preset=preset).resolved()
-    _, made = searched(
-        monkeypatch,
-        lambda size: 9.0 * (size / 1000) ** -0.5,
-        options,
-        factor_of=lambda size: 4 if size == 1000 else 2,
-    )
-    assert len(made) == files and made[-1].plan.grid.factor == factor
+    taken, made = searched(monkeypatch, lambda size: 9.0 * (size / 1000) ** -0.5, options)
+    assert len(made) == files and any("2.0 were aimed at" in notice for notice in taken.notices)

@@ -57,11 +57,12 @@ def _base(plan: Plan, size: int | None) -> dict[str, Any]:
 def _of_aim(facts: Facts, options: ResolvedOptions) -> list[str]:
     """That the plan is that of the first file, where others may follow."""
     aim = tissue_aim.aim(facts, options)
-    if aim is None:
+    most = tissue_search.most_files(options)
+    if aim is None or not most:
         return []
     unit = f" {facts.volume.unit}" if facts.volume.unit else ""
     notice = (
-        f"this is the first file: larger ones follow, up to {tissue_search.ATTEMPTS}, where flat tissue is "
+        f"this is the first file: larger ones follow, up to {most}, where flat tissue is "
         f"off by more than {aim:.3g}{unit} after a Gaussian of 5 mm; a size, a ratio or a PSNR is one file"
     )
     return [notice]

@@ -19,7 +19,7 @@ def aim(facts: Facts, options: ResolvedOptions) -> float | None:
     much is to be done, and where there is no flat tissue.
     """
     targets = (options.ratio, options.size, options.psnr, options.max_error, options.width)
-    if not options.tissue_fits or any(target is not None for target in targets):
+    if options.tissue_fits is None or any(target is not None for target in targets):
         return None
     if options.time_budget is not None or options.steps_given:
         return None

@@ -6,8 +6,7 @@ Invariant: what is not reached is told.
 A number of voxels for a tile says nothing of what a reader sees. The error of flat tissue after a Gaussian of
 5 mm does (`volume.low_pass`): noise averages out of it, blotches do not. It falls with a power of the bytes
 down to what the grid costs; the grid for a size is that of a request for this size, and a few fits find it.
-A coder whose fits take minutes makes as few more as the preset has time for, and changes its grid for `best`
-alone.
+A coder whose fits take minutes makes as few more as the preset has time for.
 """
 
 from __future__ import annotations
@@ -19,6 +18,7 @@ from inrcodec.encoder import back_projection, fitted, grid_search, measure, plan
 from inrcodec.encoder.bases.table import BASES
 from inrcodec.encoder.fitted import Fitted
 from inrcodec.encoder.measured import Measured
+from inrcodec.encoder.options import ResolvedOptions
 from inrcodec.encoder.plan import Plan
 from inrcodec.errors import TargetNotReached
 from inrcodec.progress import Progress
@@ -32,6 +32,11 @@ IN_VAIN = 0.95  # of the error before: an attempt that leaves more is of no use,
 SLOPE, GENTLEST, STEEPEST = 0.7, 0.3, 1.2
 
 
+def most_files(options: ResolvedOptions) -> int:
+    """Files that may be made beside the first."""
+    return ATTEMPTS if BASES[options.coder].quick else options.tissue_fits or 0
+
+
 def trusted(found: Measured, coded: Fitted, progress: Progress | None = None) -> Measured:
     """The smallest file found whose flat tissue is within the aim; else that with the smallest error.
 
@@ -43,14 +48,12 @@ def trusted(found: Measured, coded: Fitted, progress: Progress | None = None) ->
     if not wanted or found.low_pass is None or not isfinite(_error(found)):
         return found
     attempts, options = [found], found.plan.options
-    quick = BASES[options.coder].quick
-    same_grid = not quick and options.tissue_fits < ATTEMPTS
-    for _ in range(ATTEMPTS if quick else options.tissue_fits):
+    for _ in range(most_files(options)):
         size = _next(attempts, wanted)
         if size is None:
             break
         try:
-            plan = _plan(coded.plan, size, same_grid, progress)
+            plan = _plan(coded.plan, size, progress)
             same = plan.grid.factor == coded.plan.grid.factor
             if same and _is_in_vain(attempts):
                 break
@@ -71,10 +74,10 @@ def trusted(found: Measured, coded: Fitted, progress: Progress | None = None) ->
     return replace(best, notices=(*best.notices, notice))
 
 
-def _plan(before: Plan, size: int, same_grid: bool, progress: Progress | None) -> Plan:
-    """The plan for a size, on the grid that serves it best or on that of the plan before."""
+def _plan(before: Plan, size: int, progress: Progress | None) -> Plan:
+    """The plan for a size, on the grid that serves it best; on the grid of the plan before, like that one."""
     facts, options = before.facts, before.options
-    grid = before.grid if same_grid else grid_search.choose(facts, options, size)
+    grid = grid_search.choose(facts, options, size)
     if grid.factor == before.grid.factor:
         return replace(planner.resized(before, size), notices=before.notices)
     return back_projection.project(planner.on_grid(facts, options, grid, progress), progress)
