@@ -112,8 +112,8 @@ class Encoder:
         for z in range(0, len(self.target), self.step):
             part = slice(z, z + self.step)
             codes = codec.to_codes(self.target[part], self.curve)
-            streams.append(codec.write_stream(codes, quality, effort, self.threads))
-            decoded = codec.read_stream(streams[-1], codes.shape)
+            stream, decoded = codec.write_stream(codes, quality, effort, self.threads)
+            streams.append(stream)
             for plane, target, inside in zip(decoded, self.target[part], self.active[part], strict=True):
                 squares = np.square(self.levels[plane] - target)
                 error += float(squares.sum())

@@ -224,10 +224,11 @@ def read_stream(body: bytes, shape: Shape) -> Codes:
     return codes
 
 
-def write_stream(codes: Codes, quality: int, preset: int, threads: int = 1) -> bytes:
-    """The stream of some slices, (z, y, x); arguments and errors are those of `video.encode`."""
+def write_stream(codes: Codes, quality: int, preset: int, threads: int = 1) -> tuple[bytes, Codes]:
+    """The stream of some slices, (z, y, x), and what it decodes to; arguments are those of `video.encode`."""
     stream = video.encode(codes, quality, preset, threads)
-    return CHECK.pack(crc_of(video.decode(stream, codes.shape))) + stream
+    decoded = video.decode(stream, codes.shape)
+    return CHECK.pack(crc_of(decoded)) + stream, decoded
 
 
 def encode(codes: Codes, slices: int, quality: int, preset: int, threads: int = 1) -> dict[str, bytes]:
@@ -241,7 +242,7 @@ def encode(codes: Codes, slices: int, quality: int, preset: int, threads: int = 
     """
     step = slices or len(codes)
     parts = [codes[z : z + step] for z in range(0, len(codes), step)]
-    return sections_of([write_stream(part, quality, preset, threads) for part in parts])
+    return sections_of([write_stream(part, quality, preset, threads)[0] for part in parts])
 
 
 def sections_of(streams: list[bytes]) -> dict[str, bytes]:
