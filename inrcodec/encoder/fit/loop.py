@@ -69,6 +69,16 @@ class FitSettings:
     time_budget: float | None = None
     checkpoint: Checkpoint | None = None
 
+    def of_part(self, share: float, number: int) -> FitSettings:
+        """Those of some of the tiles, fitted by themselves: their share of bytes and time, and a seed."""
+        return replace(
+            self,
+            lmbda=self.lmbda / share,  # of a loss that is the mean over fewer voxels
+            budget=None if self.budget is None else int(self.budget * share),
+            time_budget=None if self.time_budget is None else self.time_budget * share,
+            seed=int(np.random.SeedSequence([self.seed, number]).generate_state(1)[0]),
+        )
+
 
 @dataclass(frozen=True)
 class FittedTiles:
@@ -182,12 +192,9 @@ def _rescued(
     own = [tiles[t] for t in lost]
     share = sum(len(t.index) for t in own) / sum(len(t.index) for t in tiles)
     alone = replace(
-        settings,
+        settings.of_part(share, round(1 / patience)),
         steps=round(settings.steps / (1 - settings.start_at)),
         start_at=0.0,
-        lmbda=settings.lmbda / share,  # of a loss that is the mean over fewer voxels
-        budget=None if settings.budget is None else int(settings.budget * share),
-        seed=int(np.random.SeedSequence([settings.seed, round(1 / patience)]).generate_state(1)[0]),
         checkpoint=None,  # which is of the fit before, and gives it again when this one is interrupted
     )
     again, still = _fitted(before.layout, own, [values[t] for t in lost], alone, patience=patience)
