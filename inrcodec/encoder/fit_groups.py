@@ -65,13 +65,7 @@ def groups_of(tiles: Sequence[Tile], settings: FitSettings, start: FittedTiles |
     for k, members in enumerate(np.array_split(np.arange(len(tiles)), number)):
         part = slice(int(members[0]), int(members[-1]) + 1)
         share = sum(counts[part]) / sum(counts)
-        own = replace(
-            settings,
-            lmbda=settings.lmbda / share,  # of a loss that is the mean over fewer voxels
-            budget=None if settings.budget is None else int(settings.budget * share),
-            time_budget=None if settings.time_budget is None else settings.time_budget * share,
-            seed=int(np.random.SeedSequence([settings.seed, k]).generate_state(1)[0]),
-        )
+        own = settings.of_part(share, k)
         begun = None
         if start is not None:
             begun = replace(start, codes=start.codes[part], integers=start.integers[part])
