@@ -1,0 +1,70 @@
+"""`inrv`: all commands by one name, ``inrv enc`` for ``inrv-enc``.
+
+In: the name of a command and its words.  Out: its exit code.
+Invariant: a command is a row of `COMMANDS` and a module of this room, which is imported when it is named.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from difflib import get_close_matches
+from importlib import import_module
+
+from inrcodec._version import __version__
+from inrcodec.errors import UsageError
+
+COMMANDS = {
+    "enc": "compress a volume",
+    "dec": "decompress a file",
+    "info": "show what is in a file",
+    "train": "train a super-resolution model",
+}
+_MANNERS = ("-h", "--help", "--help-all", "--version")
+
+
+def main(argv: Sequence[str] | None = None, prog: str = "inrv") -> int:
+    """Run one of the commands and return its exit code.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        Name and words of a command, by default the process's own.
+    prog : str
+        What the user called.
+    """
+    words = sys.argv[1:] if argv is None else list(argv)
+    name = words[0] if words else ""
+    if name in COMMANDS:
+        command = import_module(f"inrcodec.cli.{name}")
+        if argv is not None:
+            return int(command.main(words[1:]))
+        del sys.argv[1]  # the process's own words, so that an interrupt may end it
+        return int(command.main())
+    if name in _MANNERS:
+        print(f"{prog} {__version__} (inrcodec)" if name == "--version" else help_of(prog))
+        return 0
+    cause = f"unknown command {name!r}" if name else "no command"
+    near = get_close_matches(name, COMMANDS, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(COMMANDS)}"
+    print(f"{prog}: error: {cause}, {hint}", file=sys.stderr)
+    return UsageError.exit_code
+
+
+def help_of(prog: str) -> str:
+    """The list of commands."""
+    width = max(map(len, COMMANDS))
+    return "\n".join(
+        [
+            f"usage: {prog} COMMAND [options] …",
+            "",
+            "Compress CT and MR volumes as implicit neural representations.",
+            "",
+            *(
+                f"  {name:<{width}}  {what} (also installed as inrv-{name})"
+                for name, what in COMMANDS.items()
+            ),
+            "",
+            f"{prog} COMMAND --help shows the options of a command.",
+        ]
+    )
