@@ -129,7 +129,7 @@ def test_a_constant_reaches_any_psnr(base):
 
 def test_too_few_bytes_are_refused(blob):
     with pytest.raises(TargetNotReached):
-        encoded(blob, size=300)
+        encoded(blob, size=150)
 
 
 def test_the_same_options_give_the_same_bytes_whatever_the_threads(blob):

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from inrcodec.encoder import back_projection, fitted, measure, planner, tissue_search
+from inrcodec.encoder import back_projection, fitted, grid_tries, measure, planner, tissue_search
 from inrcodec.encoder.facts import Facts
+from inrcodec.encoder.fitted import Fitted
 from inrcodec.encoder.measured import Measured
 from inrcodec.encoder.options import ResolvedOptions
+from inrcodec.encoder.plan import Plan
+from inrcodec.errors import TargetNotReached
 from inrcodec.progress import Progress
 
 # dB: a fit through a model that gains less may be behind one through Lanczos: of 22 volumes that no model
@@ -20,21 +23,47 @@ NARROW = 1.0
 
 
 def encoded(facts: Facts, options: ResolvedOptions, progress: Progress | None) -> Measured:
-    """A base; where its model is a loss or a narrow gain, held against one without it.
+    """A base; of a small volume on the best of several grids, on a coarser one where bytes are few."""
+    found, coded = _first(facts, options, progress)
+    for plan in grid_tries.rivals(found.plan, progress):
+        try:
+            other, coded_other = _coded(plan, progress)
+        except TargetNotReached:
+            continue
+        if other.result.errors.mse < found.result.errors.mse:
+            found, coded = other, coded_other
+    return tissue_search.trusted(found, coded, progress)
+
+
+def _first(facts: Facts, options: ResolvedOptions, progress: Progress | None) -> tuple[Measured, Fitted]:
+    """The first plan whose file is as small as was requested."""
+    refusal: TargetNotReached | None = None
+    for plan in grid_tries.plans(facts, options, progress):
+        try:
+            return _coded(plan, progress)
+        except TargetNotReached as error:
+            refusal = error
+    assert refusal is not None
+    raise refusal
+
+
+def _coded(plan: Plan, progress: Progress | None) -> tuple[Measured, Fitted]:
+    """The file of a plan; where its model is a loss or a narrow gain, held against one without it.
 
     What was coded for the model, or left bytes for it, would be worse and smaller than it need be.
     """
-    here = back_projection.project(planner.make(facts, options, progress), progress)
+    here = back_projection.project(plan, progress)
     coded = fitted.fit(here, progress)
     found = measure.base(coded, progress)
-    if found.model is not None and is_doubtful(found):
+    held_against = plan.size is not None and grid_tries.is_small(plan.facts, plan.options)
+    if found.model is not None and (held_against or is_doubtful(found)):
         plain = back_projection.project(planner.rival(here), progress)
         coded_plain = fitted.fit(plain, progress)
         other = measure.base(coded_plain, progress)
         if not found.result.errors.mse < other.result.errors.mse:
             left_out = measure.model_left_out(here.header.sr, found.model, other.result)
-            found, coded = replace(other, notices=(*here.notices, left_out)), coded_plain
-    return tissue_search.trusted(found, coded, progress)
+            return replace(other, notices=(*here.notices, left_out)), coded_plain
+    return found, coded
 
 
 def is_doubtful(found: Measured) -> bool:

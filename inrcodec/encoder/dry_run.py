@@ -10,7 +10,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from inrcodec.encoder import base_choice, planner, target_search, timing, tissue_aim, tissue_search
+from inrcodec.encoder import (
+    base_choice,
+    grid_tries,
+    planner,
+    target_search,
+    timing,
+    tissue_aim,
+    tissue_search,
+)
 from inrcodec.encoder.facts import Facts
 from inrcodec.encoder.options import ResolvedOptions
 from inrcodec.encoder.plan import Plan
@@ -25,7 +33,7 @@ def dry_run(volume: Volume, stated: str | None, options: ResolvedOptions) -> dic
     if options.max_error is not None and not options.base:
         return _refinement(facts, options, None)
     if options.psnr is None:
-        plan = planner.make(facts, options)
+        plan = next(grid_tries.plans(facts, options))
         return _base(replace(plan, notices=(*plan.notices, *_of_aim(facts, options))), plan.predicted)
     found = target_search.forecast(facts, options)
     if not found.favours_networks:

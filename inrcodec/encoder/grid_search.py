@@ -34,7 +34,6 @@ SHORTEST = 4  # low-res voxels that an axis keeps: fewer leave nothing for a ker
 # head reach 41.7 dB in 16 kB, 36.1 in the usual 2.9; 12 slices of 96 x 96 28.5 dB in 2.2 kB, 23.6 in 0.9.
 SMALL_FILE, SMALL_RATIO = 16_000, 100
 WORTH_MORE = 2.0  # times the usual bytes: below, a preset's few steps do not fill what they are given
-FIXED = 500  # bytes of header, table and a mask, about
 
 
 @dataclass(frozen=True)
@@ -93,7 +92,7 @@ class _Grids:
         """Why there is no choice; empty where there may be one."""
         if self.options.factor is not None:
             return "as requested"
-        if self.options.sr_given and self.options.sr != registry.LANCZOS:
+        if is_fixed(self.options):
             return "from the spacing; the requested model serves one grid"
         return "from the spacing; too few voxels for another grid" if max(self.first) == 1 else ""
 
@@ -130,7 +129,7 @@ class _Grids:
         if not self._is_forecastable:
             return Choice(self.first, self.fixed)
         size = self.at(self.first).size(self._own(psnr))
-        needed = round(size + FIXED) if isfinite(size) else None
+        needed = round(size + self.base.fixed) if isfinite(size) else None
         return self._choice(self.first, self.fixed, {self.first: needed}, psnr)
 
     def for_size(self, size: int) -> Choice:
@@ -152,7 +151,7 @@ class _Grids:
 
     def without_target(self) -> Choice:
         """The spacing's grid, unless an axis costs next to nothing, or a lot; each grid at its usual size."""
-        usual = self._usual(self.first)
+        usual, fixed = self._usual(self.first), self.base.fixed
         first = self._psnr(self.first, usual)
         chosen, reason = self.first, "from the spacing: low-res voxels near cubes"
         suggested = f"than {across(self.first)}, which the spacing suggests: forecast to"
@@ -162,7 +161,7 @@ class _Grids:
             if size < usual and more > -FREE:
                 effect = f"bring {more:.1f} dB in" if more > 0 else f"cost {-more:.2f} dB, for"
                 chosen, reason = grid, f"coarser {suggested} {effect} fewer bytes"
-            elif more > DEAR * log2((size - FIXED) / (usual - FIXED)) > 0 and chosen == self.first:
+            elif more > DEAR * log2((size - fixed) / (usual - fixed)) > 0 and chosen == self.first:
                 chosen, reason = grid, f"finer {suggested} bring {more:.1f} dB"
         return self._choice(chosen, reason, {g: self._usual(g) for g in self.forecasts})
 
@@ -185,7 +184,7 @@ class _Grids:
         if isfinite(sizes[best]) and sizes[self.first] * SAVED <= sizes[best]:
             order.remove(self.first)
             order.insert(0, self.first)
-        needed = {g: round(sizes[g] + FIXED) if isfinite(sizes[g]) else None for g in order}
+        needed = {g: round(sizes[g] + self.base.fixed) if isfinite(sizes[g]) else None for g in order}
         reasons = [f"the fewest bytes are forecast for {psnr:g} dB"]
         reasons += [f"the grids with fewer bytes forecast do not reach {psnr:g} dB"] * (len(order) - 1)
         return [self._choice(g, r, needed, psnr) for g, r in zip(order, reasons, strict=True)]
@@ -204,7 +203,7 @@ class _Grids:
         return Choice(factor, reason, rows)
 
     def _psnr(self, grid: Shape, size: int) -> float:
-        return _decibels(self.peak, self.at(grid).error(size - FIXED))
+        return _decibels(self.peak, self.at(grid).error(size - self.base.fixed))
 
     def _own(self, psnr: float) -> float:
         """A PSNR against the volume's own range instead of its peak."""
@@ -214,7 +213,7 @@ class _Grids:
         """Bytes that a grid comes to where none are requested."""
         found = self.at(grid) if self._is_forecastable else None
         voxels = prod(lowres_shape(self.volume.shape, grid))
-        return round(FIXED + self.base.usual(self.options, found, voxels))
+        return round(self.base.fixed + self.base.usual(self.options, found, voxels))
 
     def _near(self, grid: Shape, *, together: bool = True) -> list[Shape]:
         """Finer and coarser by two along z, in the plane, or both; y and x alone where they differ."""
@@ -235,6 +234,12 @@ class _Grids:
             f <= b or (f <= COARSEST and n // f >= SHORTEST)
             for f, b, n in zip(grid, before, self.volume.shape, strict=True)
         )
+
+
+def is_fixed(options: ResolvedOptions) -> bool:
+    """Whether the options leave one grid."""
+    by_model = options.sr_given and options.sr != registry.LANCZOS
+    return options.factor is not None or by_model
 
 
 def across(factor: Shape) -> str:

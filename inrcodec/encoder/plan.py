@@ -84,7 +84,12 @@ class Plan:
 
         The header is as long as its quality can make it.
         """
-        longest = replace(self.header, psnr=0.1, peak=0.1, max_error=0.1, digest=bytes([1] * 16))
+        facts = self.facts
+        slope = abs(facts.volume.rescale[0])
+        whole = facts.volume.array.dtype.kind in "iu" and slope % 1 == 0  # then errors take few bytes
+        extent = float(facts.span.high - facts.span.low) * slope if whole else 0.1
+        digest = bytes([1] * 16)
+        longest = replace(self.header, psnr=0.1, peak=facts.peak, max_error=extent, digest=digest)
         if self.header.sr != LANCZOS:
             longest = replace(longest, psnr_lanczos=0.1, sr_noise=NOISE_STEPS)
         assert self.coding is not None

@@ -26,13 +26,19 @@ def make(
 
     A ``known`` low-res volume is taken where its factor is the one that is chosen.
     """
+    grid = chosen(facts, options, progress)
+    if known is not None and known.factor == grid.factor:
+        return for_lowres(facts, options, grid, replace(known, projected=None))
+    return on_grid(facts, options, grid, progress)
+
+
+def chosen(facts: Facts, options: ResolvedOptions, progress: Progress | None = None) -> Choice:
+    """Decide on a grid."""
     curves.curve_for(facts, options)  # refuses before any work
     grid = grid_search.choose(facts, options, requested_size(facts, options))
     if progress is not None:
         progress("grid", 1.0)
-    if known is not None and known.factor == grid.factor:
-        return for_lowres(facts, options, grid, replace(known, projected=None))
-    return on_grid(facts, options, grid, progress)
+    return grid
 
 
 def on_grid(facts: Facts, options: ResolvedOptions, grid: Choice, progress: Progress | None = None) -> Plan:
@@ -81,15 +87,16 @@ def resized(plan: Plan, size: int | None) -> Plan:
 
 def without_model(plan: Plan) -> Plan:
     """The plan without its super-resolution model, on the same low-res volume."""
-    return for_lowres(plan.facts, _plain(plan.options), plan.grid, plan.lowres)
+    return for_lowres(plan.facts, plain(plan.options), plan.grid, plan.lowres)
 
 
 def rival(plan: Plan) -> Plan:
     """The plan that there would be if there were no model; its grid may be another."""
-    return make(plan.facts, _plain(plan.options), known=plan.lowres)
+    return make(plan.facts, plain(plan.options), known=plan.lowres)
 
 
-def _plain(options: ResolvedOptions) -> ResolvedOptions:
+def plain(options: ResolvedOptions) -> ResolvedOptions:
+    """The options without a model."""
     return replace(options, sr=model_choice.PLAIN["sr"])
 
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from inrcodec.encoder.options import ResolvedOptions
     from inrcodec.encoder.plan import Plan
 
-LEAST = 30  # bytes of a stream of one flat slice; what is possible of others is found out
+LEAST = 16  # bytes of a stream at least; what is possible of a volume is found out
 SLOWEST = 4.0  # microseconds for a voxel at effort 0, about; each following effort takes half
 
 
@@ -117,9 +117,10 @@ class Av1Coding:
         error = usual_error(self.lowres) if plan.error is None else plan.error
         found = encoder.best(plan.budget, error)
         if plan.budget is not None and found.bytes > plan.budget:
+            coarser = "" if plan.options.factor is None else ", or a larger factor"
             raise TargetNotReached(
                 f"{max(plan.budget, 0)} bytes are left for the low-res volume, {found.bytes} are the fewest "
-                f"that AV1 takes for it: request {plan.options.more_bytes}, or a larger factor",
+                f"that AV1 takes for it: request {plan.options.more_bytes}{coarser}",
                 value=plan.budget,
                 option=plan.options.limits_bytes,
             )

@@ -81,6 +81,7 @@ class Base:
     usual : bytes of the contents where nothing is requested, by the forecast of a grid, if there is one, and
         its low-res voxels.
     least : what `smallest` is, as messages name it.
+    fixed : bytes of header, table and a mask, about.
     grows : whether a small volume is given more than its usual bytes.
     aims : whether the coding is steered to `Plan.error`, not to a size, where a PSNR is requested.
     quick : whether a volume is coded in seconds, so that it may be coded again on a finer grid.
@@ -91,6 +92,7 @@ class Base:
     forecast: Callable[[Facts, ResolvedOptions, Shape, float], Forecast]
     usual: Callable[[ResolvedOptions, Forecast | None, int], float]
     least: str
+    fixed: int
     grows: bool = False
     aims: bool = False
     quick: bool = False

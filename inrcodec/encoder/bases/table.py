@@ -15,6 +15,7 @@ BASES: Mapping[str, Base] = {
         siren_forecast.of,
         siren_forecast.usual,
         "the smallest networks",
+        fixed=500,
         grows=True,
     ),
     AV1: Base(
@@ -23,6 +24,7 @@ BASES: Mapping[str, Base] = {
         av1_forecast.of,
         av1_forecast.usual,
         "a stream of AV1",
+        fixed=350,
         aims=True,
         quick=True,
     ),
