@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import inrcodec
-from inrcodec.encoder import base_choice, target_search
+from inrcodec.encoder import base_choice, psnr_search
 from inrcodec.encoder.bases.av1_slices import Encoder, effort_for
 from inrcodec.encoder.bases.dial import Dial
 from inrcodec.encoder.options import EncodeOptions
@@ -238,12 +238,12 @@ def test_what_only_networks_have_is_refused(option):
 
 def test_a_search_is_steered_to_an_error(blob, monkeypatch):
     """Whatever the attempts reach: each is a plan with another low-res error, and no size."""
-    seen, base = [], target_search.measure.base
+    seen, base = [], psnr_search.measure.base
 
     def noted(fitted, progress=None):
         seen.append((fitted.plan.error, fitted.plan.size))
         return base(fitted, progress)
 
-    monkeypatch.setattr(target_search.measure, "base", noted)
+    monkeypatch.setattr(psnr_search.measure, "base", noted)
     encoded(blob, psnr=33.0, factor=2, sr="lanczos")
     assert seen and all(error > 0 and size is None for error, size in seen)

@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import inf
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import inrcodec
-from inrcodec.encoder import bounded, fitted, forecast, measure, planner, target_search
+from inrcodec.encoder import (
+    bounded,
+    fitted,
+    forecast,
+    measure,
+    planner,
+    psnr_by_error,
+    psnr_grids,
+    psnr_search,
+    target_search,
+)
 from inrcodec.encoder.facts import Facts
 from inrcodec.encoder.options import EncodeOptions
-from inrcodec.errors import FitFailed, TargetNotReached
+from inrcodec.encoder.psnr_by_error import SearchByError
+from inrcodec.errors import TargetNotReached
 from inrcodec.format.sections import SHORT, index_of
 from inrcodec.volume.volume import Volume
 
@@ -51,7 +63,7 @@ def coded(monkeypatch):
 def searched(monkeypatch, size):
     """A search whose networks reach the PSNR in so many bytes, whatever they are."""
     found = SimpleNamespace(size=size, notices=())
-    monkeypatch.setattr(target_search, "_by_networks", lambda *args: found)
+    monkeypatch.setattr(psnr_grids, "smallest", lambda *args: found)
     return found
 
 
@@ -98,20 +110,9 @@ def test_the_plan_for_a_psnr_says_which_way_and_how_many_bytes():
     assert "layers" in inrcodec.plan(noise, factor=2, threads=1, steps=20)
 
 
-def test_a_failed_fit_is_not_reported_as_a_missed_target(facts, monkeypatch):
+def test_networks_that_do_not_reach_it_leave_the_refinement(facts, monkeypatch):
     def failing(*args):
-        raise FitFailed("a tile was lost")
-
-    known = forecasts(facts, 500, None)
-    monkeypatch.setattr(target_search, "forecast", lambda *args: known)
-    monkeypatch.setattr(fitted, "fit", failing)
-    with pytest.raises(FitFailed):
-        target_search.smallest(facts, options())
-
-
-def test_a_failed_fit_leaves_the_refinement(facts, monkeypatch):
-    def failing(*args):
-        raise FitFailed("a tile was lost")
+        raise TargetNotReached("too few bytes for any network")
 
     known = forecasts(facts, 500, 10_000)
     monkeypatch.setattr(target_search, "forecast", lambda *args: known)
@@ -133,7 +134,8 @@ def test_a_time_budget_holds_for_the_whole_search(facts, monkeypatch):
         lowres = SimpleNamespace(psnr_target=30.0)
         return SimpleNamespace(psnr=29.0, size=1000, lowres=lowres, notices=())
 
-    monkeypatch.setattr(target_search, "monotonic", lambda: clock[0])
+    for module in (psnr_grids, psnr_search):
+        monkeypatch.setattr(module, "monotonic", lambda: clock[0])
     monkeypatch.setattr(fitted, "fit", fit)
     monkeypatch.setattr(measure, "base", measured)
     monkeypatch.setattr(measure, "ceiling", lambda plan: 60.0)
@@ -141,7 +143,7 @@ def test_a_time_budget_holds_for_the_whole_search(facts, monkeypatch):
     monkeypatch.setattr(target_search, "forecast", lambda *args: known)
     with pytest.raises(TargetNotReached, match=r"29\.00 dB is the most"):
         target_search.smallest(facts, options(time_budget=8.0))
-    assert 1 < len(given) <= target_search.ATTEMPTS and sum(given) <= 8.0
+    assert 1 < len(given) <= psnr_search.ATTEMPTS and sum(given) <= 8.0
 
 
 def test_another_size_is_another_plan_on_the_same_low_res_volume(facts):
@@ -159,3 +161,40 @@ def test_weights_that_fill_the_budget_keep_to_the_size(facts, size):
     each.append(bytes(plan.budget - sum(map(len, each))))
     weights = {"INDX": index_of("WGHT", each), "WGHT": b"".join(each)}
     assert plan.overhead + sum(map(len, weights.values())) - SHORT.size * count <= size
+
+
+def on_a_line(cost, seen):
+    """What attempts come to whose error is the grid's plus a multiple of the low-res one."""
+
+    def measured(fit, progress=None):
+        error = fit.plan.error * share(fit.plan) ** 2
+        size = round(1e4 * error**-0.6)
+        lowres = SimpleNamespace(psnr_target=-10 * np.log10(error))
+        return SimpleNamespace(psnr=-10 * np.log10(cost + seen * error), size=size, lowres=lowres)
+
+    return measured
+
+
+def share(plan):
+    span = plan.facts.span
+    return (span.high - span.low) / 2 / plan.facts.peak
+
+
+@pytest.mark.parametrize(("cost", "seen"), [(0.0, 1.0), (2e-4, 1.4), (5e-4, 0.8), (6e-4, 3.0)])
+def test_a_coder_that_is_steered_to_an_error_comes_near_the_psnr_in_few_attempts(
+    facts, monkeypatch, cost, seen
+):
+    monkeypatch.setattr(fitted, "fit", lambda plan, *rest: SimpleNamespace(plan=plan, coded=None))
+    monkeypatch.setattr(measure, "base", on_a_line(cost, seen))
+    first = planner.on_grid(facts, options(base="av1"), forecasts(facts, 1, 1).grids[0])
+    search = SearchByError(first, inf, None)
+    found = search.run(inf)
+    assert 30.0 <= found.psnr <= 30.0 + psnr_by_error.OVER and len(search.attempts) <= 3
+
+
+def test_a_coder_that_is_steered_to_an_error_gives_up_where_the_grid_costs_more(facts, monkeypatch):
+    monkeypatch.setattr(fitted, "fit", lambda plan, *rest: SimpleNamespace(plan=plan, coded=None))
+    monkeypatch.setattr(measure, "base", on_a_line(2e-3, 1.0))
+    first = planner.on_grid(facts, options(base="av1"), forecasts(facts, 1, 1).grids[0])
+    search = SearchByError(first, inf, None)
+    assert search.run(inf) is None and 20 < search.best < 30

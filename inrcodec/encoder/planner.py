@@ -75,11 +75,6 @@ def without_base(facts: Facts, options: ResolvedOptions) -> Plan:
     return Plan(facts, options, Choice(low.factor, ""), low, (), model_choice.PLAIN, None)
 
 
-def aims(plan: Plan) -> bool:
-    """Whether the coder can be steered to `Plan.error`."""
-    return BASES[plan.options.coder].aims
-
-
 def resized(plan: Plan, size: int | None) -> Plan:
     """The plan for another file size on the same low-res volume."""
     return for_lowres(plan.facts, plan.options, replace(plan.grid, size=size), plan.lowres)
