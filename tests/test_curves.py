@@ -48,6 +48,13 @@ def test_metal_and_pads_change_no_slope_of_tissue(low, high, rescale):
         assert slopes(found, nodes, [high - 9]) == pytest.approx(curves.SLOPES[-1], rel=0.03)
 
 
+@pytest.mark.parametrize(("base", "steepest"), [("av1", curves.GENTLE), ("siren", max(curves.SLOPES))])
+def test_a_psnr_by_av1_favours_tissue_less(base, steepest):
+    found, options = facts(-1024, 3071), replace(PLAIN, psnr=44.0, base=base)
+    nodes, _ = curves.curve_for(found, options)
+    assert slopes(found, nodes, [-600, 0]) == pytest.approx([1.0, steepest], rel=0.03)
+
+
 @pytest.mark.parametrize(
     ("low", "high", "modality"),
     [(-1024, 3071, "MR"), (0, 3000, ""), (0, 100, "CT"), (-100, -100, "CT"), (300, 900, "CT")],

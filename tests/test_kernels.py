@@ -74,8 +74,8 @@ def sources(draw):
     step = draw(st.sampled_from([1, 1, 2, 3, 17, 1000, 2**21 + 1]))
     axes = scan.axes_for(shape, draw(st.permutations([1.0, 1.5, 3.0])))
     lattice = Lattice(axes=axes, steps=(min(step, most),) * (len(axes) + 1), most=most)
-    up = tuple(step * draw(st.sampled_from([35, 50])) // 100 for step in lattice.steps)
-    return Source(values=values.astype(lattice.dtype), lattice=lattice, up=up, dont_care=free)
+    trade = draw(st.sampled_from([0, 26, 255]))
+    return Source(values=values.astype(lattice.dtype), lattice=lattice, trade=trade, dont_care=free)
 
 
 @given(sources())
@@ -216,7 +216,7 @@ def test_any_instructions_give_the_same_bytes(tmp_path, monkeypatch):
     known, shape, lattice = _sound()
     values = codec.decode(known, shape, lattice)
     monkeypatch.setattr(library, "LIBRARY", target)
-    source = Source(values=values, lattice=lattice, up=(0,) * len(lattice.steps))
+    source = Source(values=values, lattice=lattice)
     assert library.kernels() is not None and codec.encode(source)[0] == known
     assert np.array_equal(codec.decode(known, shape, lattice), values)
 
@@ -296,9 +296,7 @@ def mutate(seconds):
         axes = scan.axes_for(shape, (1.0, 1.0, 1.0))
         step = int(rng.choice([1, 2, 9, 2**21]))
         lattice = Lattice(axes=axes, steps=(step,) * (len(axes) + 1), most=most)
-        source = Source(
-            values=values.astype(lattice.dtype), lattice=lattice, up=(step // 2,) * len(lattice.steps)
-        )
+        source = Source(values=values.astype(lattice.dtype), lattice=lattice)
         streams, known = codec.encode(source)
         assert np.array_equal(codec.decode(streams, shape, lattice), known)
         for _ in range(40):
@@ -331,7 +329,7 @@ def _sound():
         values -= values.min()
         axes = scan.axes_for(values.shape, (1.0, 1.0, 1.0))
         lattice = Lattice(axes=axes, steps=(1,) * (len(axes) + 1), most=int(values.max()))
-        streams, _ = codec.encode(Source(values=values, lattice=lattice, up=(0,) * len(lattice.steps)))
+        streams, _ = codec.encode(Source(values=values, lattice=lattice))
         _made.append((streams, values.shape, lattice))
     return _made[0]
 

@@ -19,7 +19,7 @@ from inrcodec.entropy import interleaved, tokens
 from inrcodec.entropy.adaptive import BITS, CONTEXTS, FAR, LOWEST, STEPS, Tables, context_of, near_an_end
 from inrcodec.entropy.interleaved import BlockReader, Reader, Writer
 from inrcodec.errors import CorruptFile
-from inrcodec.layers.lattice import codec, neighbours, scan
+from inrcodec.layers.lattice import codec, neighbours, rate, scan
 from inrcodec.layers.lattice.codec import Lattice, Source
 from inrcodec.layers.lattice.predictor import Predictor, fit
 from inrcodec.layers.lattice.stream import Cursor
@@ -50,8 +50,42 @@ def lattice_of(values, step=1):
 
 def encoded(values, step=1, threads=1, free=None):
     lattice = lattice_of(values, step)
-    up = (step // 2,) * len(lattice.steps)
-    return lattice, *codec.encode(Source(values=values, lattice=lattice, up=up, dont_care=free), threads)
+    return lattice, *codec.encode(Source(values=values, lattice=lattice, dont_care=free), threads)
+
+
+# --- quantisation
+
+
+@pytest.mark.parametrize("trade", [13, 26, 64])
+@pytest.mark.parametrize("step", [2, 9, 1000])
+def test_a_magnitude_is_lowered_where_that_is_worth_the_error(step, trade):
+    """By squared errors and bits, tried one after the other."""
+    rng = np.random.default_rng(step)
+    left = rng.integers(-4 * step, 4 * step + 1, 3000)
+    contexts = rng.integers(0, 20, 3000).astype(np.uint8)
+    both = rng.integers(0, 9, 3000)
+    size = (np.abs(left) + step // 2) // step
+    costs = rate.costs_of(contexts, 2 * size)
+    found = rate.cheaper(left, size, (both, contexts), costs, step, trade)
+    assert (found < size).any() and (found == size).any()
+
+    def price(k, taken):
+        folded = 2 * taken - (left[k] > 0 and taken > 0) if taken <= both[k] else taken + both[k]
+        bits = costs[contexts[k], tokens.tokenise(np.array([folded]))[0][0]] / rate.ONE
+        return (abs(left[k]) - taken * step) ** 2 + trade / rate.ONE * step**2 * bits
+
+    for k, taken in enumerate(found.tolist()):
+        tried = range(size[k], max(size[k] - rate.SMALLER, 0) - 1, -1)
+        assert taken == min(tried, key=lambda smaller: price(k, smaller))
+
+
+def test_costs_are_bits_by_how_often_a_token_is_there_and_the_plain_ones():
+    contexts = np.array([3] * 8 + [4], np.uint8)
+    costs = rate.costs_of(contexts, np.array([0] * 4 + [1, 1, 2, 40, 5000]))
+    large, larger = tokens.tokens_of(np.array([40, 5000]))
+    assert costs[3, :3] / rate.ONE == pytest.approx([1, 2, 3], abs=0.6)
+    assert costs[3, large] / rate.ONE == pytest.approx(3 + 3, abs=0.6)  # of 40 to 47 three bits are plain
+    assert costs[4, larger] / rate.ONE == pytest.approx(2 + 10, abs=0.6)
 
 
 # --- tokens

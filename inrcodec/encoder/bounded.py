@@ -34,8 +34,8 @@ CLOSE = 0.1  # dB above the target that ends the search
 SLOPE = 0.7  # dB of PSNR per dB of the step, at first
 SLOPES = (0.3, 1.2)  # its limits
 COARSER = 4  # levels with steps of their own
-DECAY = 2.0  # ratio of a level's step to the next coarser one's
-ROUNDING = 0.35  # of a step, added to a magnitude before it is divided: more zeros than plain rounding
+DECAY = 1.5  # ratio of a level's step to the next coarser one's
+TRADE = 26  # what a bit is worth, in 1 / 256 of a squared step
 LEVELS = 1 << 20  # integers that the range of floats is divided into
 
 
@@ -128,7 +128,7 @@ def with_psnr(
     best, tried = None, list[tuple[float, float]]()  # dB of a step, and of the PSNR that it reaches
     for _ in range(ATTEMPTS):
         finer = [step / DECAY**k for k in range(COARSER)]
-        layer = refiner.code(unit, finer, ROUNDING, progress, trial=True)
+        layer = refiner.code(unit, finer, TRADE, progress, trial=True)
         reached = layer.outcome.errors.psnr
         if reached >= psnr and (best is None or layer.size < best.size):
             best = layer

@@ -12,6 +12,7 @@ import numpy as np
 
 from inrcodec.encoder.facts import Facts
 from inrcodec.encoder.options import ResolvedOptions
+from inrcodec.format.header import AV1
 from inrcodec.format.header_checks import ONE
 from inrcodec.layers.base.siren import companding
 from inrcodec.volume import windows
@@ -22,6 +23,9 @@ from inrcodec.volume import windows
 # metal, and below them padding: what little they keep is enough to tell that they are there.
 EDGES = (-1024.0, *windows.WINDOWS["soft-tissue"], 3071.0)
 SLOPES = (0.1, 1.0, 2.5, 1.0, 0.1)
+# Where a PSNR is requested, which counts all values alike, 2.5 took AV1 7 to 27 % more bytes for 40 to 52 dB
+# of a chest and of an abdomen, and 1.4 took 2 % fewer to 3 % more than no curve.
+GENTLE = 1.4
 
 
 def curve_for(facts: Facts, options: ResolvedOptions) -> tuple[companding.Nodes, list[str]]:
@@ -35,27 +39,35 @@ def curve_for(facts: Facts, options: ResolvedOptions) -> tuple[companding.Nodes,
     window, notices = windows.unit_window(options.focus, facts.volume, facts.span)
     if window is not None:
         return companding.curve(*window), notices
-    return (for_ct(facts) if options.companded else ()), notices
+    is_gentle = options.psnr is not None and options.coder == AV1
+    steepest = GENTLE if is_gentle else max(SLOPES)
+    return (for_ct(facts, steepest) if options.companded else ()), notices
 
 
-def for_ct(facts: Facts) -> companding.Nodes:
+def for_ct(facts: Facts, steepest: float = max(SLOPES)) -> companding.Nodes:
     """The curve for values in Hounsfield units; none for others, nor where all have one slope."""
     volume, span = facts.volume, facts.span
     if span.low == span.high or not windows.is_hounsfield(volume, span):
         return ()
-    return between(*span.physical(volume.rescale), falling=volume.rescale[0] < 0)
+    ends = span.physical(volume.rescale)
+    return between(*ends, falling=volume.rescale[0] < 0, steepest=steepest)
 
 
-def between(low: float, high: float, *, falling: bool = False) -> companding.Nodes:
+def between(
+    low: float, high: float, *, falling: bool = False, steepest: float = max(SLOPES)
+) -> companding.Nodes:
     """The curve of a CT from a lowest value to a highest, in Hounsfield units.
 
     Parameters
     ----------
     falling : whether the lowest stored value is the highest in Hounsfield units.
+    steepest : slope of soft tissue, at most.
     """
     inside = [edge for edge in EDGES if low < edge < high]
     ends = np.array([low, *inside, high])
-    slopes = np.array([SLOPES[np.searchsorted(EDGES, (a + b) / 2)] for a, b in pairwise(ends)])
+    slopes = np.array([SLOPES[np.searchsorted(EDGES, (a + b) / 2)] for a, b in pairwise(ends)]).clip(
+        max=steepest
+    )
     reached = np.concatenate([[0.0], np.cumsum(np.diff(ends) * slopes)])
     unit = (2 * (ends - low) / (high - low) - 1, 2 * reached / reached[-1] - 1)
     if falling:

@@ -31,7 +31,7 @@ class Refiner:
         self,
         unit: float,
         steps: Sequence[float],
-        up: float = 0.5,
+        trade: int = 0,
         progress: Progress | None = None,
         *,
         trial: bool = False,
@@ -42,15 +42,14 @@ class Refiner:
         ----------
         unit : stored units of an integer; 0 codes the bits of floats.
         steps : quantisation steps of the levels, the finest first; the last is for all coarser ones.
-        up : share of a step that is added to a magnitude before it is divided; 0.5 rounds to nearest.
+        trade : what a bit is worth, see `codec.Source`; 0 bounds the error.
         trial : whether it is one of several, of which `Layer.checked` decodes the one that is taken.
         """
         scale = Scale(self.volume.array.dtype, self.span.low, self.span.high, unit)
         scale.check()
         axes = scan.axes_for(self.bricks.edges, self.volume.spacing, self._incomparable)
         lattice = Lattice(axes=axes, steps=_by_stage(axes, steps), most=scale.most)
-        added = tuple(int(up * s) for s in lattice.steps)
-        coding = Coding(scale=scale, lattice=lattice, up=added, padding=self.volume.padding)
+        coding = Coding(scale=scale, lattice=lattice, trade=trade, padding=self.volume.padding)
         spool = Spool(len(lattice.steps), self.scratch)
         masks, found = self.tasks.coded(coding, spool, trial, progress)
         fields = {"refine_axes": axes, "refine_steps": lattice.steps, "refine_unit": unit}

@@ -18,6 +18,7 @@ PARTS = 1 << FINE
 FIRST = DIRECT.bit_length() - 1  # octave of the first value that is not direct
 LAST = 34  # the last octave: differences of 32-bit integers, with their sign
 COUNT = DIRECT + PARTS * (LAST - FIRST + 1)
+PLAIN_BITS = np.repeat([0, *range(FIRST - FINE, LAST - FINE + 1)], [DIRECT, *[PARTS] * (LAST - FIRST + 1)])
 
 
 def folded(values: Ints, below: Ints, above: Ints) -> Ints:
@@ -47,13 +48,20 @@ def tokenise(folded: Ints) -> tuple[Bytes, Bytes]:
     ----------
     folded : ndarray, (n,), from 0 to below 2^35.
     """
+    tokens = tokens_of(folded)
+    large = folded[tokens >= DIRECT]
+    below = PLAIN_BITS[tokens[tokens >= DIRECT]]
+    return tokens, _packed(large & ((1 << below) - 1), below)
+
+
+def tokens_of(folded: Ints) -> Bytes:
+    """Tokens alone; `PLAIN_BITS` says how many bits follow each."""
     tokens = folded.astype(np.uint8)
     places = np.flatnonzero(folded >= DIRECT)
     large = folded[places]
     octave = np.frexp(large.astype(np.float64))[1].astype(np.int64) - 1
-    below = octave - FINE
-    tokens[places] = DIRECT + PARTS * (octave - FIRST) + ((large >> below) & (PARTS - 1))
-    return tokens, _packed(large & ((1 << below) - 1), below)
+    tokens[places] = DIRECT + PARTS * (octave - FIRST) + ((large >> (octave - FINE)) & (PARTS - 1))
+    return tokens
 
 
 class PlainBits:

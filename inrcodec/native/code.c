@@ -9,7 +9,8 @@ enum {
     DIRECT = 32, FINE = 2, PARTS = 4, FIRST = 5, LAST = 34, COUNT = DIRECT + PARTS * (LAST - FIRST + 1),
     ESCAPE = COUNT, BITS = 14, GROWN = 512, LEAST = 8, MOST_WEIGHT = 1 << 20, KEPT = 4,
     FIRST_PIECE = 1 << 13, LONGEST_PIECE = 1 << 18,
-    GROUP = 6 /* bits of a slot that the first look-up leaves out */
+    GROUP = 6, /* bits of a slot that the first look-up leaves out */
+    ONE = 1 << 8, SMALLER = 2 /* of rate.py */
 };
 enum { DAMAGED = -1, WRONG_BITS = -2 };
 #define LOW ((uint64_t)1 << 31)
@@ -205,24 +206,53 @@ API int64_t inrv_read(
     return read_block(&block, tables, values, 0, contexts, count, step, most);
 }
 
+INLINE int64_t folded_of(int64_t size, int is_positive, int64_t both) {
+    return size <= both ? 2 * size - (is_positive && size) : size + both;
+}
+
+INLINE unsigned token_of(int64_t folded, int *length) {
+    *length = 0;
+    if (folded < DIRECT) return (unsigned)folded;
+    int octave = octave_of((uint64_t)folded);
+    *length = octave - FINE;
+    return (unsigned)(DIRECT + PARTS * (octave - FIRST) + ((folded >> *length) & (PARTS - 1)));
+}
+
+/* A magnitude that is worth its bits, see rate.py; `error` is what the nearest one leaves. */
+static int64_t cheaper(
+    int64_t size, int64_t error, int is_positive, int64_t both, const int64_t *costs, int64_t step, int64_t trade
+) {
+    int64_t best = 0, found = size;
+    int bits;
+    int64_t full = costs[token_of(folded_of(size, is_positive, both), &bits)];
+    for (int64_t lower = 1; lower <= SMALLER && lower <= size; lower++) {
+        int64_t saved = full - costs[token_of(folded_of(size - lower, is_positive, both), &bits)];
+        int64_t gain = trade * step * saved - lower * (2 * error + lower * step) * ONE * ONE;
+        if (gain > best) best = gain, found = size - lower;
+    }
+    return found;
+}
+
 /* Quantise what is left of `truth` and decode it: predictions become integers, and contexts those near an end;
-   `folded` are what is coded. `ignored` may be null. */
+   `folded` are what is coded. `ignored` may be null, and `costs`, of each token in each context. */
 API void inrv_quantise(
     void *values, int64_t wide, const void *truth, const uint8_t *ignored, uint8_t *contexts, int64_t count,
-    int64_t step, int64_t up, int64_t most, int64_t *folded
+    int64_t step, int64_t up, int64_t trade, int64_t most, const int64_t *costs, int64_t *folded
 ) {
     int64_t limit = most / step + 1;
     for (int64_t i = 0; i < count; i++) {
         int64_t predicted = wide ? ((int64_t *)values)[i] : ((int32_t *)values)[i];
         int64_t left = (wide ? ((const int64_t *)truth)[i] : ((const int32_t *)truth)[i]) - predicted;
         int64_t below = steps_below(predicted, step), above = steps_below(most - predicted, step);
-        int64_t both = least(below, above), size = left < 0 ? -left : left, quantum;
-        size = step == 1 ? size : (size + up) / step;
+        int64_t both = least(below, above), whole = left < 0 ? -left : left, size, quantum;
+        size = step == 1 ? whole : (whole + up) / step;
         size = least(size, left < 0 ? below : above); /* it is, of integers within their range */
         size = ignored && ignored[i] ? 0 : size;
-        quantum = left < 0 ? -size : size;
-        folded[i] = size <= both ? 2 * size - (quantum > 0) : size + both;
         contexts[i] = (uint8_t)near_an_end(contexts[i], both);
+        if (costs && size)
+            size = cheaper(size, whole - size * step, left > 0, both, costs + contexts[i] * COUNT, step, trade);
+        quantum = left < 0 ? -size : size;
+        folded[i] = folded_of(size, left > 0, both);
         predicted = reconstructed(predicted, quantum, step, most, limit);
         if (wide)
             ((int64_t *)values)[i] = predicted;
@@ -245,10 +275,9 @@ API void inrv_tokens(
     for (int64_t begin = 0, end; begin < count; begin = end) {
         end = end_of_piece(begin, count);
         for (int64_t i = begin; i < end; i++) {
-            unsigned context = contexts[i], token = (unsigned)folded[i];
-            if (folded[i] >= DIRECT) {
-                int octave = octave_of((uint64_t)folded[i]), length = octave - FINE;
-                token = (unsigned)(DIRECT + PARTS * (octave - FIRST) + ((folded[i] >> length) & (PARTS - 1)));
+            int length;
+            unsigned context = contexts[i], token = token_of(folded[i], &length);
+            if (length) {
                 held |= ((uint64_t)folded[i] & (((uint64_t)1 << length) - 1)) << holds;
                 for (holds += length; holds >= 8; holds -= 8) bits[bytes++] = (uint8_t)held, held >>= 8;
             }

@@ -204,21 +204,27 @@ class Kernels:
         truth: Array,
         ignored: Array | None,
         contexts: Bytes,
-        step: int,
-        up: int,
+        steps: tuple[int, int, int],
         most: int,
+        costs: Ints | None = None,
     ) -> Ints:
         """Turn predictions into the integers that are decoded, and contexts into those near an end, in place.
+
+        Parameters
+        ----------
+        steps : a step, what is added to a magnitude before it is divided by it, and what a bit is worth.
+        costs : of tokens, (112, 152), in 2^-8 bits; without them a bit is worth nothing.
 
         Returns
         -------
         ndarray, (n,), what is coded, see `tokens.folded`.
         """
-        _expect(len(values) == len(truth) == len(contexts) and values.dtype == truth.dtype and step > 0)
+        _expect(len(values) == len(truth) == len(contexts) and values.dtype == truth.dtype and steps[0] > 0)
+        _expect(costs is None or costs.shape == TABLES)
         _expect(ignored is None or (len(ignored) == len(values) and ignored.dtype == np.bool_))
         folded = np.empty(len(values), np.int64)
         size, wide = len(values), _is_wide(values)
-        self._call("quantise", values, wide, truth, ignored, contexts, size, step, up, most, folded)
+        self._call("quantise", values, wide, truth, ignored, contexts, size, *steps, most, costs, folded)
         return folded
 
     def tokens(

@@ -28,13 +28,13 @@ class Coding:
     Attributes
     ----------
     scale, lattice : shared by all bricks.
-    up : added to a magnitude before it is divided by its step, for each step, see `codec.Source`.
+    trade : what a bit is worth, see `codec.Source`.
     padding : stored value of voxels that are restored from a mask.
     """
 
     scale: Scale
     lattice: Lattice
-    up: tuple[int, ...]
+    trade: int = 0
     padding: float | None = None
 
     def encode(
@@ -43,7 +43,7 @@ class Coding:
         """Streams of the stored values of a brick, (z, y, x), and the stored values that they come to."""
         padded = None if self.padding is None else np.asarray(values == self.padding)
         integers = self.scale.of(np.ascontiguousarray(values)).astype(self.lattice.dtype, copy=False)
-        source = Source(values=integers, lattice=self.lattice, up=self.up, dont_care=padded)
+        source = Source(values=integers, lattice=self.lattice, trade=self.trade, dont_care=padded)
         streams, decoded = codec.encode(source, threads, report)
         stored = stored_of(decoded, self.scale)
         if padded is not None:

@@ -147,13 +147,13 @@ class Source:
     ----------
     values : (z, y, x), whole numbers.
     dont_care : (z, y, x) or ``None``, voxels whose decoded value does not matter.
-    up : added to a magnitude before it is divided by its step, for each step: half a step bounds the error,
-        less makes more zeros.
+    trade : what a bit is worth, in 1 / `rate.ONE` of a squared step; 0 takes the nearest quantum, which
+        bounds the error by half a step.
     """
 
     values: Array
     lattice: Lattice
-    up: tuple[int, ...]
+    trade: int = 0
     dont_care: Bool | None = None
 
 
@@ -198,9 +198,9 @@ class _Encoder(_Coding):
         """Quantise a phase, decode it and hand its tokens on."""
         predicted, contexts, model = predictions
         stage = len(self.blocks) - 1
-        step, up = self.lattice.steps[stage], self.source.up[stage]
+        step, trade = self.lattice.steps[stage], self.source.trade
         flat = None if ignored is None else ignored.reshape(-1)
-        folded = self.coder.quantise(predicted, contexts, target.reshape(-1), flat, step, up)
+        folded = self.coder.quantise(predicted, contexts, target.reshape(-1), flat, step, trade)
         phase[...] = predicted.reshape(phase.shape)
 
         def write() -> Block:

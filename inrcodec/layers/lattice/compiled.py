@@ -14,6 +14,7 @@ import numpy as np
 from inrcodec.entropy.adaptive import FAR, LOWEST, STEPS, initial_weights
 from inrcodec.entropy.interleaved import Words, Writer, damaged
 from inrcodec.entropy.tokens import damaged_bits
+from inrcodec.layers.lattice import rate
 from inrcodec.layers.lattice.neighbours import Around, Neighbourhood
 from inrcodec.layers.lattice.plain import Predictions
 from inrcodec.layers.lattice.predictor import SHIFT, Predictor
@@ -65,12 +66,17 @@ class Coder:
             raise damaged(words) if found == DAMAGED else damaged_bits(packed)
 
     def quantise(
-        self, predicted: Array, contexts: Bytes, target: Array, ignored: Array | None, step: int, up: int
+        self, predicted: Array, contexts: Bytes, target: Array, ignored: Array | None, step: int, trade: int
     ) -> Ints:
         """Turn predictions into what is decoded, and contexts into those near an end, in place."""
         target = np.ascontiguousarray(target, self.dtype)
         ignored = None if ignored is None else np.ascontiguousarray(ignored)
-        return self.kernels.quantise(predicted, target, ignored, contexts, step, up, self.most)
+        quantise, costs = self.kernels.quantise, None
+        if trade and step > 1:
+            counted, near = predicted.copy(), contexts.copy()
+            folded = quantise(counted, target, ignored, near, (step, rate.rounding(step), 0), self.most)
+            costs = rate.costs_of(near, folded)
+        return quantise(predicted, target, ignored, contexts, (step, step // 2, trade), self.most, costs)
 
     def write(self, folded: Ints, contexts: Bytes) -> tuple[bytes, bytes]:
         """Code a block but for its words; its rare tokens and plain bits."""

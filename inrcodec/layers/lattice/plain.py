@@ -14,6 +14,7 @@ import numpy as np
 from inrcodec.entropy import tokens
 from inrcodec.entropy.adaptive import Tables, near_an_end
 from inrcodec.entropy.interleaved import BlockReader, Words, Writer, pieces
+from inrcodec.layers.lattice import rate
 from inrcodec.layers.lattice.neighbours import Around, Neighbourhood
 from inrcodec.layers.lattice.predictor import Predictor
 from inrcodec.volume.arrays import Array, Bool, Bytes, Ints
@@ -79,23 +80,36 @@ class Coder:
         bits.finish()
 
     def quantise(
-        self, predicted: Array, contexts: Bytes, target: Array, ignored: Array | None, step: int, up: int
+        self, predicted: Array, contexts: Bytes, target: Array, ignored: Array | None, step: int, trade: int
     ) -> Ints:
         """Turn predictions into what is decoded, and contexts into those near an end, in place.
+
+        Parameters
+        ----------
+        trade : what a bit is worth, see `rate`; 0 takes the nearest quantum.
 
         Returns
         -------
         ndarray, (n,), what is coded.
         """
-        quanta = target.astype(np.int64) - predicted
-        if step > 1:
-            quanta = np.sign(quanta) * ((np.abs(quanta) + up) // step)
-        if ignored is not None:
-            quanta[ignored] = 0
+        left = target.astype(np.int64) - predicted
         below, above = self._limits(predicted, step)
-        predicted[...] = self._reconstruct(predicted, quanta, step)
-        contexts[...] = near_an_end(contexts, np.minimum(below, above))
-        return tokens.folded(quanta, below, above)
+        both, most = np.minimum(below, above), np.where(left < 0, below, above)
+        contexts[...] = near_an_end(contexts, both)
+        if ignored is not None:
+            most[ignored] = 0
+
+        def quanta(up: int) -> Ints:
+            found: Ints = np.minimum((np.abs(left) + up) // step, most)
+            return found
+
+        size = quanta(step // 2)
+        if trade and step > 1:
+            counted = np.sign(left) * quanta(rate.rounding(step))
+            costs = rate.costs_of(contexts, tokens.folded(counted, below, above))
+            size = rate.cheaper(left, size, (both, contexts), costs, step, trade)
+        predicted[...] = self._reconstruct(predicted, np.sign(left) * size, step)
+        return tokens.folded(np.sign(left) * size, below, above)
 
     def write(self, folded: Ints, contexts: Bytes) -> tuple[bytes, bytes]:
         """Code a block but for its words; its rare tokens and plain bits."""
