@@ -1,4 +1,4 @@
-# make demo | test | lint | docs | matrix. Each installs what it needs into .venv first.
+# make demo | test | lint | docs | matrix | js. Each installs what it needs into .venv first.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -8,8 +8,9 @@ DOCUMENTED := $(VENV)/.installed-for-docs
 OUT := demo/out
 SITE := docs/_build/html
 HEAD := tests/data/vhf-head.nii.gz
+SCRIPTED := js/node_modules/.installed
 
-.PHONY: install demo test lint docs matrix clean
+.PHONY: install demo test lint docs matrix js clean
 
 install: $(INSTALLED)
 
@@ -39,14 +40,23 @@ demo: $(INSTALLED)
 	@echo "a picture of both files:       $(OUT)/compare.png"
 	@echo "a page about the networks:     $(OUT)/networks.html (in a browser)"
 
+# What the decoder in JavaScript is tested and bundled with, where there is Node.js; elsewhere its tests are skipped.
+$(SCRIPTED): js/package.json js/package-lock.json
+	@if command -v npm >/dev/null; then npm ci --prefix js --silent --no-audit --no-fund && touch $@ || \
+		echo "js/ is not installed: its tests are skipped"; fi
+
 # Two workers of one thread each; their fits are the same as those of a single one.
-test: $(TESTED)
+test: $(TESTED) $(SCRIPTED)
 	$(BIN)/python -m pytest -q -n 2
 
 lint: $(TESTED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict inrcodec
+
+# Bundles of the decoder in JavaScript: js/dist.
+js: $(SCRIPTED)
+	npm run --prefix js --silent build
 
 # The manual as a site. Its pages are executed; a warning is an error.
 docs: $(DOCUMENTED)

@@ -1,0 +1,96 @@
+/** Masks at full resolution: which voxels of a brick hold the padding value. */
+
+import { decompress } from "fzstd";
+import { atMost, CorruptFile, need, UnsupportedFile } from "./errors.js";
+import { decodeGrid } from "./mask.js";
+
+/**
+ * Decode the mask of a brick; slices are unpacked when they are asked for.
+ * @param {Uint8Array} body  @param {number[]} shape (z, y, x)
+ * @returns {(z: number) => Uint8Array} the bits of a slice, 0 or 1
+ */
+export function readPadding(body, shape) {
+  const method = body[0];
+  if (method === 1) return coded(body.subarray(1), shape);
+  if (method === 0) return packed(body.subarray(1), shape);
+  need(body.length > 0, "padding mask is empty");
+  throw new UnsupportedFile(`coder ${method} of a padding mask is unknown to this decoder: update it`, method);
+}
+
+function coded(body, [depth, height, width]) {
+  const size = Math.ceil(depth / 8), area = height * width, slices = new Int32Array(depth);
+  need(body.length >= size, "padding mask ends within its flags");
+  let count = 0;
+  for (let z = 0; z < 8 * size; z++) {
+    const flag = (body[z >> 3] >> (7 - (z & 7))) & 1;
+    need(z < depth || !flag, "padding mask has flags behind its last slice");
+    count += flag;
+    if (z < depth) slices[z] = count - 1;
+  }
+  need(slices[0] === 0, "padding mask has no first slice");
+  atMost("number of cells of a padding mask", count * area, 2 ** 20);
+  const grid = decodeGrid(body.subarray(size), [count, height, width]);
+  for (let i = 1; i < count; i++) {
+    let same = true;
+    for (let k = (i - 1) * area; same && k < i * area; k++) same = grid[k] === grid[k + area];
+    need(!same, "padding mask repeats a slice");
+  }
+  return (z) => grid.subarray(slices[z] * area, (slices[z] + 1) * area);
+}
+
+function packed(frame, [depth, height, width]) {
+  const area = height * width, bytes = Math.ceil(area / 8), size = depth * bytes;
+  atMost("number of bytes of a padding mask", size, 2 ** 28);
+  checkFrame(frame, size);
+  let content;
+  try {
+    content = decompress(frame, new Uint8Array(size));
+  } catch (error) {
+    throw new CorruptFile(`padding mask is not Zstandard (${error.message}): the file is damaged`, error);
+  }
+  need(content.length === size, "padding mask has another length than its frame states");
+  const unused = area % 8 ? (1 << (8 - (area % 8))) - 1 : 0;
+  for (let i = 0; i < size; i++) {
+    if (i >= bytes) content[i] ^= content[i - bytes];
+    if ((i + 1) % bytes === 0) need((content[i] & unused) === 0, "padding mask has bits behind a slice");
+  }
+  return (z) => {
+    const bits = new Uint8Array(area);
+    for (let i = 0; i < area; i++) bits[i] = (content[z * bytes + (i >> 3)] >> (7 - (i & 7))) & 1;
+    return bits;
+  };
+}
+
+/** Refuse a Zstandard frame unless it states its size and window as the format wants, and ends with the bytes. */
+function checkFrame(frame, size) {
+  need(frame.length >= 6 && frame[0] === 0x28 && frame[1] === 0xb5 && frame[2] === 0x2f && frame[3] === 0xfd,
+    "padding mask is not a Zstandard frame");
+  const descriptor = frame[4], single = (descriptor >> 5) & 1, sizes = [single, 2, 4, 8][descriptor >> 6];
+  need(!(descriptor & 8), "Zstandard frame has a reserved bit");
+  let at = 5;
+  const number = (count) => {
+    need(at + count <= frame.length, "Zstandard frame is cut off");
+    let n = 0;
+    for (let i = count - 1; i >= 0; i--) n = 256 * n + frame[at + i];
+    at += count;
+    return n;
+  };
+  let window = 0;
+  if (!single) {
+    const byte = number(1), base = 2 ** (10 + (byte >> 3));
+    window = base + (base / 8) * (byte & 7);
+  }
+  number([0, 1, 2, 4][descriptor & 3]); // a dictionary
+  need(sizes > 0, "Zstandard frame does not state its size");
+  const stated = number(sizes) + (sizes === 2 ? 256 : 0);
+  need(stated === size, `Zstandard frame states ${stated} bytes, ${size} belong here`, stated);
+  need((single ? size : window) <= Math.max(size, 1024), "Zstandard frame has too large a window", window);
+  for (let last = false; !last; ) {
+    const block = number(3);
+    last = (block & 1) === 1;
+    at += (block & 6) === 2 ? 1 : block >> 3; // a block of one repeated byte, or of so many
+    need(at <= frame.length && (block & 6) !== 6, "Zstandard frame is cut off");
+  }
+  if (descriptor & 4) number(4); // a checksum
+  need(at === frame.length, "Zstandard frame is followed by something");
+}

@@ -1,0 +1,57 @@
+/** What the Python package's tests wrote for both: headers, masks and files that are to be refused, or read alike. */
+
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { test } from "node:test";
+import { readHeader } from "../src/header.js";
+import { decodeGrid } from "../src/mask.js";
+import { read } from "../src/messagepack.js";
+import { readPadding } from "../src/padding.js";
+import { Rans } from "../src/rans.js";
+
+const PATH = process.env.INRV_CASES; // set by tests/test_javascript.py
+const options = { skip: PATH ? false : "tests/test_javascript.py writes the cases" };
+const cases = PATH ? JSON.parse(readFileSync(PATH, "utf8")) : {};
+const bytes = (hex) => Uint8Array.from(Buffer.from(hex, "hex"));
+const large = new Set(["MASK", "PADM"]);
+
+test("headers are refused as Python refuses them", options, () => {
+  for (const { name, header, error } of cases.refused) {
+    assert.throws(() => readHeader(bytes(header), 0, new Set()), { name: error }, name);
+  }
+  for (const { name, header, error } of cases.beyond) {
+    assert.throws(() => readHeader(bytes(header), 0, large), { name: error }, name);
+  }
+});
+
+test("headers that Python reads are read", options, () => {
+  for (const { name, header, minor, shape } of cases.accepted) {
+    assert.deepEqual(readHeader(bytes(header), minor).volume.shape, shape, name);
+  }
+});
+
+test("bytes that are not canonical MessagePack are refused", options, () => {
+  for (const { name, header } of cases.uncanonical) assert.throws(() => read(bytes(header)), { name: "CorruptFile" }, name);
+});
+
+test("any mask is read, and refused where its bytes go on", options, () => {
+  for (const { name, shape, set, grid, coded, packed } of cases.masks) {
+    const expected = bytes(set), area = shape[1] * shape[2];
+    assert.deepEqual(decodeGrid(bytes(grid), shape), expected, name);
+    for (const body of [coded, packed]) {
+      const slice = readPadding(bytes(body), shape);
+      for (let z = 0; z < shape[0]; z++) assert.deepEqual(slice(z), expected.subarray(z * area, (z + 1) * area), name);
+      assert.throws(() => readPadding(bytes(`${body}00`), shape), { name: "CorruptFile" }, name);
+    }
+    assert.throws(() => readPadding(bytes(packed.slice(0, -2)), shape), { name: "CorruptFile" }, name);
+  }
+});
+
+test("any weights are read", options, () => {
+  for (const { spread, stream, values } of cases.weights) {
+    const reader = new Rans(bytes(stream));
+    assert.deepEqual([...reader.integers(values.length, spread)].map((v) => v + 0), values);
+    reader.finish();
+    assert.throws(() => new Rans(bytes(stream).slice(0, -1)).integers(values.length, spread), { name: "CorruptFile" });
+  }
+});

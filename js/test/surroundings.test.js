@@ -1,0 +1,104 @@
+/** Workers, viewers, sources, and what a page has to load. */
+
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { createServer } from "node:http";
+import { test } from "node:test";
+import { gzipSync } from "node:zlib";
+import { bundled } from "../build.mjs";
+import { open } from "../src/index.js";
+import { toNifti } from "../src/nifti.js";
+import { openRemote } from "../src/remote.js";
+import { answer } from "../src/worker.js";
+import { InrvCodec } from "../src/zarr.js";
+
+const bytesOf = (name) => new Uint8Array(readFileSync(new URL(`../../spec/vectors/${name}/input.inrv`, import.meta.url)));
+
+/** A file that is decoded at the other end of a channel. */
+async function behindPort(name) {
+  const { port1, port2 } = new MessageChannel();
+  answer(port1);
+  return openRemote(bytesOf(name).buffer, port2);
+}
+
+test("a file behind a port is that file", async () => {
+  const near = await open(bytesOf("bricks")), far = await behindPort("bricks"), box = [[1, 5], null, [2, 9]];
+  assert.deepEqual(far.header, near.header);
+  assert.deepEqual(far.levels, near.levels);
+  assert.deepEqual(await far.read(box), await near.read(box));
+  await far.verify();
+  far.close();
+});
+
+test("errors keep their kind behind a port, and a request can be aborted", async () => {
+  const file = await behindPort("many-weights");
+  await assert.rejects(file.read(null, 9), { name: "UsageError", value: 9 });
+  const control = new AbortController(), asked = file.read(null, 0, { signal: control.signal });
+  control.abort();
+  await assert.rejects(asked, { name: "AbortError" });
+  assert.equal((await file.read([[0, 1], [0, 1], [0, 1]])).data.length, 1);
+  file.close();
+});
+
+test("NIfTI has the voxels, the scale and the place of the volume", async () => {
+  const file = await open(bytesOf("falling-slope")), { data } = await file.read(), view = new DataView(await toNifti(file));
+  const [nz, ny, nx] = file.shape, float = (at) => view.getFloat32(at, true);
+  assert.deepEqual([1, 2, 3].map((i) => view.getInt16(40 + 2 * i, true)), [nx, ny, nz]);
+  assert.equal(view.getInt16(70, true), 4);
+  assert.deepEqual([float(112), float(116)], [-1, 24]);
+  const [[a], [, b], [, , c]] = file.affine;
+  assert.deepEqual([float(280), float(300), float(320)], [-a, -b, c].map(Math.fround));
+  assert.deepEqual(new Int16Array(view.buffer, 352), data);
+});
+
+test("NIfTI of slices with scales of their own has physical values", async () => {
+  const file = await open(bytesOf("scales-of-slices")), { data } = await file.read();
+  const values = new Float32Array(await toNifti(file), 352), area = data.length / file.shape[0];
+  const seen = data.findLastIndex((v) => v > 0), z = Math.floor(seen / area);
+  assert.equal(values[seen], Math.fround(file.physical(data[seen], z)));
+  assert.notEqual(file.physical(data[seen], z), file.physical(data[seen], z - 1));
+});
+
+test("a chunk of a Zarr array has its shape", async () => {
+  const codec = InrvCodec.fromConfig({}, { shape: [1, 8, 24, 28] }), { data, stride } = await codec.decode(bytesOf("bricks"));
+  assert.equal(data.length, 8 * 24 * 28);
+  assert.deepEqual(stride, [8 * 24 * 28, 24 * 28, 28, 1]);
+  await assert.rejects(InrvCodec.fromConfig({}, { shape: [2, 2] }).decode(bytesOf("bricks")), { name: "UsageError" });
+});
+
+/** A server of one file that counts the bytes it sends. */
+async function served(bytes, ranges) {
+  let sent = 0;
+  const server = createServer((request, response) => {
+    const [, first, last] = /bytes=(\d+)-(\d+)/.exec(request.headers.range) ?? [];
+    const part = ranges ? bytes.subarray(Number(first), Number(last) + 1) : bytes;
+    sent += part.length;
+    response.writeHead(ranges ? 206 : 200, ranges ? { "content-range": `bytes ${first}-${last}/${bytes.length}` } : {});
+    response.end(part);
+  });
+  await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
+  return { url: `http://127.0.0.1:${server.address().port}/a.inrv`, server, sent: () => sent };
+}
+
+test("of a file behind a URL only what is needed is read", async () => {
+  const bytes = bytesOf("many-weights");
+  for (const ranges of [true, false]) {
+    const { url, server, sent } = await served(bytes, ranges);
+    const file = await open(url), part = await file.read([[0, 2], [0, 2], [0, 2]]);
+    assert.deepEqual(part.data, (await (await open(bytes)).read([[0, 2], [0, 2], [0, 2]])).data);
+    assert.ok(ranges ? sent() < bytes.length : sent() === bytes.length);
+    server.close();
+  }
+});
+
+test("a blob is read like bytes", async () => {
+  const bytes = bytesOf("lossless"), file = await open(new Blob([bytes]));
+  assert.deepEqual((await file.read()).data, (await (await open(bytes)).read()).data);
+});
+
+test("the decoder takes 40 kB of a page at most", async () => {
+  for (const entry of ["index", "worker"]) {
+    const size = gzipSync(await bundled(`src/${entry}.js`, "esm"), { level: 9 }).length;
+    assert.ok(size > 5_000 && size <= 40_000, `${entry}: ${size} bytes`);
+  }
+});

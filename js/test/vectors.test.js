@@ -1,0 +1,125 @@
+/** The conformance vectors of the specification: what is exact in Python is exact here. */
+
+import assert from "node:assert/strict";
+import { readdirSync, readFileSync } from "node:fs";
+import { test } from "node:test";
+import { InrvError, open, UnsupportedFile } from "../src/index.js";
+import { readNpz } from "./npz.js";
+
+const VECTORS = new URL("../../spec/vectors/", import.meta.url);
+
+function vector(name) {
+  const at = (file) => new URL(`${name}/${file}`, VECTORS);
+  return {
+    bytes: new Uint8Array(readFileSync(at("input.inrv"))),
+    expected: readNpz(readFileSync(at("expected.npz"))),
+    facts: JSON.parse(readFileSync(at("case.json"), "utf8")),
+  };
+}
+
+/** Largest difference of two arrays of one length; of integers beyond 53 bits, too. */
+function far(decoded, expected) {
+  assert.equal(decoded.length, expected.length);
+  let most = 0;
+  for (let i = 0; i < decoded.length; i++) {
+    if (decoded[i] !== expected[i]) most = Math.max(most, Math.abs(Number(decoded[i] - expected[i])) || Infinity);
+  }
+  return most;
+}
+
+const NAMES = readdirSync(VECTORS).sort();
+
+for (const name of NAMES) {
+  test(`vector ${name}`, async () => {
+    const { bytes, expected, facts } = vector(name);
+    const file = await open(bytes);
+    await file.verify();
+    if (file.header.lowres.coder === "av1") {
+      await assert.rejects(file.read(), UnsupportedFile, "Node has no WebCodecs");
+      return;
+    }
+    assert.equal("lowres" in expected, file.header.lowres.coder !== "none");
+    if (expected.lowres) assert.ok(far((await file.lowres()).data, expected.lowres.data) <= facts.lowres_tolerance);
+    const { data, shape, dtype } = await file.read();
+    assert.equal(dtype, expected.lanczos.dtype);
+    assert.deepEqual(shape, expected.lanczos.shape);
+    assert.ok(far(data, expected.lanczos.data) <= facts.lanczos_tolerance);
+  });
+}
+
+test("a box is what the whole has there, whatever was decoded before", async () => {
+  for (const name of ["several-tiles", "bricks", "bricks-with-holes", "anisotropic", "padding-mask", "image-2d"]) {
+    const { bytes } = vector(name), whole = await (await open(bytes)).read(), [, height, width] = whole.shape;
+    const box = whole.shape.map((n) => [Math.floor(n / 3), Math.floor(n / 3) + Math.max(1, Math.floor(n / 2) - 1)]);
+    const part = await (await open(bytes)).read(box);
+    let i = 0;
+    for (let z = box[0][0]; z < box[0][1]; z++) {
+      for (let y = box[1][0]; y < box[1][1]; y++) {
+        for (let x = box[2][0]; x < box[2][1]; x++) assert.equal(part.data[i++], whole.data[(z * height + y) * width + x], name);
+      }
+    }
+    assert.equal(i, part.data.length);
+  }
+});
+
+test("a lattice has every so-manieth voxel of a lossless volume", async () => {
+  const file = await open(vector("bricks").bytes), whole = await file.read(), [, height, width] = whole.shape;
+  assert.ok(file.levels.length > 1);
+  for (const [number, { factor, shape }] of file.levels.entries()) {
+    const { data } = await file.read(null, number);
+    let i = 0;
+    for (let z = 0; z < shape[0]; z++) {
+      for (let y = 0; y < shape[1]; y++) {
+        for (let x = 0; x < shape[2]; x++) {
+          assert.equal(data[i++], whole.data[(z * factor[0] * height + y * factor[1]) * width + x * factor[2]]);
+        }
+      }
+    }
+  }
+});
+
+test("a named model is said to be missing, and is applied where there is one", async () => {
+  const { bytes } = vector("model-named");
+  const plain = await open(bytes), { data } = await plain.read();
+  assert.equal(plain.superres.id, "ct-3d-x4");
+  assert.match(plain.warnings[0], /ct-3d-x4/);
+  const seen = [];
+  const file = await open(bytes, {
+    superres: async (input) => {
+      seen.push(input);
+      return new Float32Array(input.lowres.length * 64).fill(0.5);
+    },
+  });
+  const shifted = (await file.read()).data, middle = Math.floor(data.length / 2);
+  assert.deepEqual(file.warnings, []);
+  assert.equal(seen.length, file.header.sr.ensemble);
+  assert.ok(shifted[middle] > data[middle]);
+});
+
+test("every cut and every flipped byte is seen", async () => {
+  for (const name of ["padding-mask", "bricks-with-holes"]) {
+    const { bytes } = vector(name);
+    for (let place = 0; place < bytes.length; place += 7) {
+      const flipped = bytes.slice();
+      flipped[place] ^= 0x41;
+      for (const damaged of [bytes.slice(0, place), flipped]) {
+        await assert.rejects(async () => (await open(damaged)).verify(), InrvError, `${name} at ${place}`);
+      }
+    }
+  }
+});
+
+test("more memory than is allowed is refused before it is taken", async () => {
+  const file = await open(vector("many-weights").bytes, { maxBytes: 1000 });
+  await assert.rejects(file.read(), { name: "LimitExceeded" });
+  await assert.rejects(file.lowres(), { name: "LimitExceeded" });
+  assert.equal((await file.read([[0, 1], [0, 1], [0, 1]]).catch((error) => error)).name, "LimitExceeded");
+});
+
+test("boxes and levels that are not there are refused", async () => {
+  const file = await open(vector("lossless").bytes);
+  for (const box of [[[0, 99]], [[3, 3]], [[-1, 2]], [[0.5, 2]]]) await assert.rejects(file.read(box), { name: "UsageError" });
+  await assert.rejects(file.read(null, 99), { name: "UsageError" });
+  await assert.rejects(file.lowres(), { name: "UsageError" });
+  await assert.rejects(open(42), { name: "UsageError" });
+});

@@ -1,0 +1,157 @@
+/** Decoder of .inrv files. Boxes, shapes and spacings are in the order z, y, x; affines take x, y, z to LPS millimetres. */
+
+/** First voxel and last voxel plus one along an axis; null is the whole axis. */
+export type Range = readonly [begin: number, end: number] | null;
+export type Box = readonly [z?: Range, y?: Range, x?: Range];
+export type Triple = [number, number, number];
+/** Four rows of a matrix. */
+export type Affine = number[][];
+
+export type DType =
+  | "int8" | "int16" | "int32" | "int64" | "uint8" | "uint16" | "uint32" | "uint64" | "float16" | "float32" | "float64";
+/** float16 is held as float32. */
+export type Voxels =
+  | Int8Array | Int16Array | Int32Array | BigInt64Array | Uint8Array | Uint16Array | Uint32Array | BigUint64Array
+  | Float32Array | Float64Array;
+
+/** Anything with a length that gives bytes. */
+export interface ByteSource {
+  readonly size: number;
+  read(start: number, length: number): Promise<Uint8Array>;
+}
+/** A string is a URL; of a server with byte ranges only what is needed is read. */
+export type Source = ArrayBuffer | ArrayBufferView | Blob | string | URL | ByteSource;
+
+/** Fields by group and name, as in the specification's table, defaults filled in. */
+export interface Header {
+  volume: {
+    axes: "zyx" | "yx"; shape: Triple; brick: number[]; dtype: DType; affine: number[]; rescale: [number, number];
+    slice_rescale: number[]; modality: string; unit: string; padding: number | null;
+    about: Record<string, string | number>;
+  };
+  range: { low: number; high: number };
+  lowres: { coder: "siren" | "av1" | "none"; factor: Triple; kernel: "lanczos3"; companding: number[] };
+  mask: { background: number; cell: Triple; method: number };
+  net: { layers: number; width: number; tiles: Triple; cuts: number[]; omega: number; method: number };
+  av1: { slices: number; flat: number[] };
+  sr: { id: string; sha256: Uint8Array; window: [number, number]; noise: number; ensemble: number };
+  refine: { axes: number[]; steps: number[]; unit: number; bound: number | null };
+  quality: { psnr: number; lanczos: number | null; peak: number; max_error: number; digest: Uint8Array };
+  encoder: { version: string; seed: number };
+}
+
+/** A grid that a file can be read at. */
+export interface Level {
+  kind: "full" | "lowres" | "lattice";
+  shape: Triple;
+  /** Full-res voxels from one voxel to the next. */
+  factor: Triple;
+  spacing: Triple;
+  affine: Affine;
+  steps: number;
+}
+
+/** What a super-resolution model is called with, once for each mirror image of `sr.ensemble`. */
+export interface ModelInput {
+  /** In [-1, 1], in the model's window. */
+  lowres: Float32Array;
+  shape: Triple;
+  factor: Triple;
+  /** The noise-level input, 0 to 1. */
+  noise: number;
+  id: string;
+  sha256: string;
+}
+
+export interface OpenOptions {
+  /** Largest array in bytes; 2 GiB by default. Anything larger is a LimitExceeded before it is allocated. */
+  maxBytes?: number;
+  /** Bytes of decoded parts that are kept; 512 MiB by default. */
+  cacheBytes?: number;
+  /** Options of `fetch` for a URL. */
+  fetch?: RequestInit;
+  /** Residual of the model that the file names, of shape x factor voxels; without it the volume is interpolated. */
+  superres?: (input: ModelInput) => Promise<Float32Array>;
+}
+
+export interface ReadOptions {
+  signal?: AbortSignal;
+  /** Called with the part that is done, 0 to 1. */
+  onProgress?: (done: number) => void;
+  /** Decode the low-res volume although there is a refinement. */
+  base?: boolean;
+}
+
+export interface Part<Data = Voxels> {
+  data: Data;
+  shape: Triple;
+  box: [[number, number], [number, number], [number, number]];
+}
+export interface VoxelPart extends Part {
+  dtype: DType;
+  affine: Affine;
+}
+
+/** What a file says of itself, and its voxels on request. */
+export interface OpenedFile {
+  readonly header: Header;
+  readonly levels: Level[];
+  readonly shape: Triple;
+  readonly dtype: DType;
+  readonly affine: Affine;
+  readonly spacing: Triple;
+  /** Bytes by section ID, of the `table` in front of them, and of the `file`. */
+  readonly bytes: Record<string, number>;
+  /** What to know of the voxels that are decoded here: a model that is not applied. */
+  readonly warnings: string[];
+  readonly superres: { id: string; sha256: string } | null;
+  readonly isRefined: boolean;
+  /** Stored values of a box of a level. */
+  read(box?: Box | null, level?: number, options?: ReadOptions): Promise<VoxelPart>;
+  /** Unit values of the low-res volume: -1 and 1 are the ends of `header.range`. */
+  lowres(box?: Box | null, options?: ReadOptions): Promise<Part<Float64Array>>;
+  /** Read all sections and compare every checksum. */
+  verify(): Promise<void>;
+  /** Physical value of a stored one, of a slice where they have scales of their own. */
+  physical(stored: number | bigint, z?: number): number;
+  close(): void;
+}
+
+export class InrvFile implements OpenedFile {
+  private constructor();
+  readonly header: Header;
+  readonly levels: Level[];
+  readonly shape: Triple;
+  readonly dtype: DType;
+  readonly affine: Affine;
+  readonly spacing: Triple;
+  readonly bytes: Record<string, number>;
+  readonly warnings: string[];
+  readonly superres: { id: string; sha256: string } | null;
+  readonly isRefined: boolean;
+  read(box?: Box | null, level?: number, options?: ReadOptions): Promise<VoxelPart>;
+  lowres(box?: Box | null, options?: ReadOptions): Promise<Part<Float64Array>>;
+  verify(): Promise<void>;
+  physical(stored: number | bigint, z?: number): number;
+  close(): void;
+}
+
+/** Open a file: its table and header are read and checked, nothing else. */
+export function open(source: Source, options?: OpenOptions): Promise<InrvFile>;
+/** The same in a Worker of its own, which `close` ends; models are not passed on. */
+export function openInWorker(source: ArrayBuffer | Blob | string | URL, options?: Omit<OpenOptions, "superres">): Promise<OpenedFile>;
+/** The affine to RAS of one to LPS. */
+export function toRas(affine: Affine): Affine;
+
+/** What is wrong with a file or a request; `value` is what was wrong. */
+export class InrvError extends Error {
+  value: unknown;
+}
+/** Damaged, cut, extended or forged. */
+export class CorruptFile extends InrvError {}
+/** Needs something that this decoder, or this browser, does not have. */
+export class UnsupportedFile extends InrvError {}
+/** Larger than is allowed. */
+export class LimitExceeded extends InrvError {}
+/** A request that no file could fulfil. */
+export class UsageError extends InrvError {}

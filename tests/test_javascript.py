@@ -1,0 +1,117 @@
+"""The decoder in JavaScript: the specification's vectors, and what both decoders refuse, under Node.
+
+In: the tests of `js/`, and cases from the tests of the format.  Out: what they say.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zstandard
+from test_entropy import MASKS, laplace
+from test_header import BEYOND, FUTURE, HEADERS, NOT_CANONICAL, REFUSED, tree
+
+from inrcodec.entropy import laplace as entropy
+from inrcodec.entropy import mask as maskcode
+from inrcodec.entropy import padding
+from inrcodec.errors import InrvError
+from inrcodec.format import messagepack
+from inrcodec.format.header import Header
+from inrcodec.format.limits import check_header
+
+FOLDER = Path(__file__).parent.parent / "js"
+NODE = shutil.which("node")
+OLDEST = 20
+
+
+def _version() -> int:
+    if NODE is None:
+        return 0
+    told = subprocess.run([NODE, "--version"], capture_output=True, text=True, check=True).stdout
+    return int(told.lstrip("v").partition(".")[0])
+
+
+pytestmark = [
+    pytest.mark.skipif(_version() < OLDEST, reason=f"no Node.js from {OLDEST} on here"),
+    pytest.mark.skipif(
+        not (FOLDER / "node_modules" / "fzstd").exists(), reason="js/ is not installed: npm ci --prefix js"
+    ),
+]
+
+
+def node(*arguments: str, **variables: str) -> None:
+    done = subprocess.run(
+        [str(NODE), *arguments],
+        cwd=FOLDER,
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+
+
+def mask_case(name: str) -> dict[str, object]:
+    mask = MASKS[name][:8, :12]
+    rows = np.packbits(mask.reshape(len(mask), -1), axis=1)
+    rows[1:] ^= rows[:-1].copy()
+    return {
+        "name": name,
+        "shape": mask.shape,
+        "set": mask.astype(np.uint8).tobytes().hex(),
+        "grid": maskcode.encode_mask(mask).hex(),
+        "coded": padding.encode_bits(mask).hex(),
+        "packed": (b"\0" + zstandard.ZstdCompressor(level=19).compress(rows.tobytes())).hex(),
+    }
+
+
+def weights_case(spread: int) -> dict[str, object]:
+    values = np.concatenate([laplace(2 ** ((spread - 72) / 16), 300), [2**31 - 1, -(2**31) + 1, 70_000, 0]])
+    stream = entropy.encode_weights([values.astype(np.int32)], [spread])
+    return {"spread": spread, "stream": stream.hex(), "values": values.astype(int).tolist()}
+
+
+def refusal(data: bytes) -> str:
+    with pytest.raises(InrvError) as caught:
+        check_header(Header.from_bytes(data), padded=True)
+    return type(caught.value).__name__
+
+
+def cases() -> dict[str, list[dict[str, object]]]:
+    accepted = [
+        {"name": name, "header": h.to_bytes().hex(), "minor": 0, "shape": h.shape}
+        for name, h in HEADERS.items()
+    ]
+    newer = messagepack.dumps({**tree(), **FUTURE}).hex()
+    accepted.append({"name": "newer", "header": newer, "minor": 1, "shape": HEADERS["full"].shape})
+    return {
+        "refused": [
+            {"name": name, "header": data.hex(), "error": error.__name__}
+            for name, (data, error) in REFUSED.items()
+        ],
+        "beyond": [
+            {"name": name, "header": (data := make().to_bytes()).hex(), "error": refusal(data)}
+            for name, make in BEYOND.items()
+        ],
+        "accepted": accepted,
+        "uncanonical": [{"name": name, "header": data.hex()} for name, data in NOT_CANONICAL.items()],
+        "masks": [mask_case(name) for name in MASKS],
+        "weights": [weights_case(spread) for spread in (0, 50, 100, 121, 136, 137, 153, 255)],
+    }
+
+
+def test_node_reads_and_refuses_what_python_does(tmp_path: Path) -> None:
+    path = tmp_path / "cases.json"
+    path.write_text(json.dumps(cases()))
+    node("--test", "test/cases.test.js", INRV_CASES=str(path))
+
+
+@pytest.mark.parametrize("name", ["vectors", "surroundings"])
+def test_node_decodes(name: str) -> None:
+    node("--test", f"test/{name}.test.js")
