@@ -1,16 +1,17 @@
-# make demo | test | lint | docs | matrix | js. Each installs what it needs into .venv first.
+# make demo | test | plugins | lint | docs | matrix | js. Each installs what it needs into .venv first.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 TESTED := $(VENV)/.installed-for-tests
 DOCUMENTED := $(VENV)/.installed-for-docs
+PLUGGED := $(VENV)-plugins/.installed
 OUT := demo/out
 SITE := docs/_build/html
 HEAD := tests/data/vhf-head.nii.gz
 SCRIPTED := js/node_modules/.installed
 
-.PHONY: install demo test lint docs matrix js clean
+.PHONY: install demo test plugins lint docs matrix js clean
 
 install: $(INSTALLED)
 
@@ -49,6 +50,17 @@ $(SCRIPTED): js/package.json js/package-lock.json
 test: $(TESTED) $(SCRIPTED)
 	$(BIN)/python -m pytest -q -n 2
 
+# Plug-ins of large packages, in an environment of their own that stands on the other: torch is there already.
+$(PLUGGED): $(TESTED)
+	$(PYTHON) -m venv $(VENV)-plugins
+	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > \
+		$$($(VENV)-plugins/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/below.pth
+	$(VENV)-plugins/bin/python -m pip install --quiet -c constraints.txt -e '.[plugins]'
+	touch $@
+
+plugins: $(PLUGGED)
+	$(VENV)-plugins/bin/python -m pytest -q -W ignore tests/test_plugins_heavy.py
+
 lint: $(TESTED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -68,4 +80,4 @@ matrix: $(TESTED)
 	PYTHON=$(BIN)/python tests/matrix.sh
 
 clean:
-	rm -rf $(VENV) $(OUT) docs/_build build dist
+	rm -rf $(VENV) $(VENV)-plugins $(OUT) docs/_build build dist

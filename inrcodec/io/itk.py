@@ -1,4 +1,4 @@
-"""ITK, through SimpleITK: an image in memory; both have LPS axes, so that no sign changes."""
+"""ITK, by itself or through SimpleITK: images in memory; all have LPS axes, so that no sign changes."""
 
 from __future__ import annotations
 
@@ -58,6 +58,52 @@ def to_simpleitk(volume: Volume) -> Any:
     return image
 
 
+def from_itk(image: Any, *, volume: int | None = None) -> Volume:
+    """Volume of an `itk.Image`: values, spacing, origin and direction.
+
+    Parameters
+    ----------
+    volume : int, optional
+        As for `from_simpleitk`.
+
+    Raises
+    ------
+    InputError
+        As `from_simpleitk`.
+    """
+    if not hasattr(image, "GetLargestPossibleRegion"):
+        raise InputError(f"itk.{type(image).__name__} is not an image, pass one", value=type(image))
+    name, array = "the image", np.asarray(_itk().array_from_image(image))
+    components, ndim = int(image.GetNumberOfComponentsPerPixel()), int(image.GetImageDimension())
+    kind = _COLOUR[0] if components > 1 and array.dtype == np.uint8 else str(array.dtype)
+    size = tuple(int(side) for side in image.GetLargestPossibleRegion().GetSize())
+    index = chosen(kind, size, components, name, volume)
+    part = array[index] if ndim == 4 else array[..., index] if components > 1 else array
+    axes = np.asarray(_itk().array_from_matrix(image.GetDirection()), np.float64)
+    used = min(ndim, 3)
+    affine = np.eye(4)
+    affine[:used, :used] = axes[:used, :used] * np.asarray(image.GetSpacing(), np.float64)[:used]
+    affine[:used, 3] = np.asarray(image.GetOrigin(), np.float64)[:used]
+    return _volume_of(part, affine, name)
+
+
+def to_itk(volume: Volume) -> Any:
+    """A 3-D `itk.Image` of a volume: physical values, spacing, origin and direction in mm.
+
+    Raises
+    ------
+    MissingExtra
+        ITK is not installed: ``pip install itk``, or ``itk-io``.
+    """
+    itk = _itk()
+    image = itk.image_from_array(np.ascontiguousarray(volume.values()))
+    spacing = np.array(volume.spacing[::-1])
+    image.SetSpacing(spacing.tolist())
+    image.SetOrigin(volume.affine[:3, 3].tolist())
+    image.SetDirection(itk.matrix_from_array(np.ascontiguousarray(volume.affine[:3, :3] / spacing)))
+    return image
+
+
 def chosen(kind: str, size: tuple[int, ...], components: int, name: str, volume: int | None) -> int:
     """Which volume is meant of an image with pixels of a kind, in SimpleITK's words; raises `InputError`."""
     if "complex" in kind or "label" in kind:
@@ -77,9 +123,20 @@ def placed(array: NDArray[Any], image: Any, name: str) -> Volume:
     affine = np.eye(4)
     affine[:used, :used] = direction * image.GetSpacing()[:used]
     affine[:used, 3] = image.GetOrigin()[:used]
+    return _volume_of(array, affine, name)
+
+
+def _volume_of(array: NDArray[Any], affine: NDArray[np.float64], name: str) -> Volume:
     found = checked_array(array, name)
     stack = found[np.newaxis] if found.ndim == 2 else found
     return Volume(array=stack, affine=affine, ndim=found.ndim, padding=find_padding(stack))
+
+
+def _itk() -> Any:
+    try:
+        return import_module("itk")
+    except ImportError as error:
+        raise MissingExtra("ITK is not installed", extra="itk-python") from error
 
 
 def simpleitk() -> Any:

@@ -26,6 +26,7 @@ from inrcodec.volume.volume import LONGEST_MODALITY, Volume
 _AXES = "zyx"
 _MILLIMETRES = {"": 1.0, "mm": 1.0, "millimeter": 1.0, "millimetre": 1.0, "cm": 10.0, "m": 1e3, "um": 1e-3}
 _FETCH = ("__array__", "__getitem__")
+DIRECTION = "direction_lps"  # attribute of an array of xarray, see `from_xarray`
 _UNEVEN = 1e-3  # of a step: further off, coordinates are not those of a grid
 
 
@@ -114,12 +115,14 @@ def from_xarray(source: Any, *, volume: int | None = None) -> Volume:
 
     Coordinates that are evenly spaced give spacing and origin; they are LPS millimetres unless their
     attribute "units" is another length. Dimensions of other names count volumes. The attributes "modality"
-    ("CT") and "units" ("HU") are taken over. Without any of the three names the axes count in their order.
+    ("CT") and "units" ("HU") are taken over; "direction_lps", nine numbers, are the rows of a matrix whose
+    columns are the directions of x, y and z, along which coordinates count then. Without any of the three
+    names the axes count in their order.
 
     Raises
     ------
     InputError
-        A `Dataset`, other dimensions, uneven coordinates, units that are no length.
+        A `Dataset`, other dimensions, uneven coordinates, units that are no length, a direction that is none.
     """
     if not hasattr(source, "dims") or hasattr(source, "data_vars"):
         raise InputError(f"xarray.{type(source).__name__} is not a DataArray, pass one of its variables")
@@ -147,7 +150,20 @@ def _affine(part: Any, named: Mapping[str, Any]) -> NDArray[np.float64]:
         if axis in named and named[axis] in part.coords:
             first, step = _grid(part.coords[named[axis]], axis)
             affine[column, [column, 3]] = step, first
-    return affine
+    return _turned(affine, part.attrs.get(DIRECTION))
+
+
+def _turned(affine: NDArray[np.float64], direction: Any) -> NDArray[np.float64]:
+    """An affine whose axes have the directions that an attribute states."""
+    if direction is None:
+        return affine
+    turn = np.eye(4)
+    try:
+        turn[:3, :3] = np.reshape(np.asarray(direction, np.float64), (3, 3))
+    except (TypeError, ValueError) as error:
+        cause = f"attribute {DIRECTION} is {direction!r:.80}, pass nine numbers or drop it"
+        raise InputError(cause, value=direction) from error
+    return np.asarray(turn @ affine)
 
 
 def _grid(coordinate: Any, axis: str) -> tuple[float, float]:
@@ -173,6 +189,12 @@ def _from_simpleitk(source: Any, **options: Any) -> Volume:
     return from_simpleitk(source, **options)
 
 
+def _from_itk(source: Any, **options: Any) -> Volume:
+    from inrcodec.io.itk import from_itk
+
+    return from_itk(source, **options)
+
+
 def _from_nibabel(source: Any, **options: Any) -> Volume:
     from inrcodec.io.nifti import from_nibabel
 
@@ -185,6 +207,7 @@ _LISTS = Kind("an array", from_lists, _OPTIONS)
 _LAZY = Kind("an array", from_lazy, _OPTIONS)
 _KINDS = {
     "SimpleITK": Kind("an image of SimpleITK", _from_simpleitk, ("volume",)),
+    "itk": Kind("an image of ITK", _from_itk, ("volume",)),
     "nibabel": Kind("an image of nibabel", _from_nibabel, ("volume",)),
     "torch": Kind("a tensor", from_torch, _OPTIONS),
     "xarray": Kind("an array with coordinates", from_xarray, ("volume",)),

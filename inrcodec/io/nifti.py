@@ -84,7 +84,7 @@ def placed(
     codes: Mapping[str, int | float | str] = {}
     unit = 1.0
     notices: tuple[str, ...] = ()
-    if "xyzt_units" in header:  # of NIfTI; other kinds are in mm and have no codes
+    if "xyzt_units" in getattr(header, "keys", tuple)():  # of NIfTI; others are in mm and have no codes
         unit = _MILLIMETRES.get(int(header["xyzt_units"]) & 7, 1.0)
         codes = _codes(header)
         notices = _places(header)

@@ -196,13 +196,15 @@ class Volume:
         """Bytes of the voxels as the source allocates them: what compression ratios are of."""
         return self.array.size * self.bits_allocated // 8
 
-    def _to_physical(self) -> Scaling:
+    @property
+    def scaling(self) -> Scaling:
+        """How stored values become physical ones, of a type that holds every stored value."""
         wide = self.array.dtype in (np.float64, np.int32, np.uint32, np.int64, np.uint64)
         return Scaling(np.dtype(np.float64 if wide else np.float32), self.rescale, self.slice_rescale)
 
     def physical(self) -> NDArray[Any]:
         """Rescaled values, (z, y, x): float32, or float64 if float32 does not hold every stored value."""
-        return self._to_physical()(np.asarray(self.array))
+        return self.scaling(np.asarray(self.array))
 
     def values(self) -> NDArray[Any]:
         """Physical values for programs without half floats: integers stay integers where they can.
@@ -216,7 +218,7 @@ class Volume:
         dtype, same = self.array.dtype, self.rescale == (1.0, 0.0) and self.slice_rescale is None
         if same and dtype != np.float16:
             return self.array
-        scaling = Scaling(np.dtype(np.float32)) if same else self._to_physical()
+        scaling = Scaling(np.dtype(np.float32)) if same else self.scaling
         whole = self.slice_rescale is None and all(value.is_integer() for value in self.rescale)
         if whole and dtype.kind != "f":
             slope, intercept = (int(value) for value in self.rescale)
@@ -246,7 +248,7 @@ class Volume:
         """
         if self.slice_rescale is None:
             return self
-        array = self._scaled(self._to_physical())
+        array = self._scaled(self.scaling)
         slopes, intercepts = self.slice_rescale.T
         padding = self.padding
         if padding is not None:
