@@ -8,10 +8,11 @@ import { LimitExceeded, UsageError } from "./errors.js";
 import { bricksOf, edgesOf, hasLowres, lowresShape } from "./header.js";
 import { itemOf, support, toLattice, toStored, upsample } from "./lanczos.js";
 import { integersOf, Lattice } from "./lattice.js";
-import { levelsOf, lowresLevel } from "./levels.js";
+import { levelsOf } from "./levels.js";
+import { networkWeights } from "./limits.js";
 import { readPadding } from "./padding.js";
 import { physicalOf } from "./remote.js";
-import { Activity, decodeTile, linearOf, tileBoxes } from "./siren.js";
+import { Activity, linearOf, Tile, tileBoxes } from "./siren.js";
 import { sourceOf } from "./source.js";
 import { hasModel, hex, residualOf } from "./superres.js";
 
@@ -113,20 +114,30 @@ export class InrvFile {
 
   // --- the low-res volume
 
-  /** Unit values of a box, from the parts (tiles, or streams of AV1) that it meets. */
+  /** Unit values of a box, from the planes of tiles, or the streams of AV1, that it meets. */
   async lowresValues(ranges, options) {
     this.allow("low-res volume", 8 * product(sizeOf(ranges)));
-    const values = new Float64Array(product(sizeOf(ranges)));
+    const values = new Float64Array(product(sizeOf(ranges))), [first, end] = ranges[0];
     const met = this.parts.flatMap((box, i) => (overlap(box, ranges) ? [i] : []));
     for (const [done, i] of met.entries()) {
-      await proceed(options, done / met.length);
-      const box = this.parts[i], data = await this.cache.get(`part ${i}`, 8 * product(sizeOf(box)), () => this.decodePart(i));
-      copyBox(values, ranges, data, box);
+      const box = this.parts[i];
+      if (this.header.lowres.coder === "av1") {
+        await proceed(options, done / met.length);
+        copyBox(values, ranges, await this.cache.get(`stream ${i}`, 8 * product(sizeOf(box)), () => this.decodeStream(i)), box);
+        continue;
+      }
+      const planes = [Math.max(first, box[0][0]), Math.min(end, box[0][1])], [, rows, columns] = sizeOf(box);
+      this.allow("plane of a tile", 8 * rows * columns);
+      for (let z = planes[0]; z < planes[1]; z++) {
+        await proceed(options, (done + (z - planes[0]) / (planes[1] - planes[0])) / met.length);
+        const plane = await this.cache.get(`plane ${i} ${z}`, 8 * rows * columns, () => this.decodePlane(i, z));
+        copyBox(values, ranges, plane, [[z, z + 1], box[1], box[2]]);
+      }
     }
     return values;
   }
 
-  /** Boxes of what is decoded at a time. */
+  /** Boxes of the tiles, or of the streams of AV1. */
   get parts() {
     if (this.boxes) return this.boxes;
     const h = this.header, low = lowresShape(h);
@@ -135,14 +146,19 @@ export class InrvFile {
     return (this.boxes = starts.map((z) => [[z, Math.min(z + step, low[0])], [0, low[1]], [0, low[2]]]));
   }
 
-  async decodePart(i) {
-    const h = this.header, box = this.parts[i];
-    this.allow("part of the low-res volume", 8 * product(sizeOf(box)));
-    if (h.lowres.coder === "siren") {
+  async decodePlane(i, z) {
+    const h = this.header, { layers, width } = h.net;
+    const tile = await this.cache.get(`tile ${i}`, 8 * networkWeights(layers, width), async () => {
       this.activity ??= this.container.has("MASK") ? this.container.section("MASK").then((body) => new Activity(h, body)) : null;
-      return decodeTile(h, box, await this.container.chunk("WGHT", i), await this.activity);
-    }
-    const codes = await decodeStream(await this.container.chunk("AV1S", i), sizeOf(box)), linear = linearOf(h);
+      return new Tile(h, this.parts[i], await this.container.chunk("WGHT", i), await this.activity);
+    });
+    return tile.plane(z);
+  }
+
+  async decodeStream(i) {
+    const shape = sizeOf(this.parts[i]), linear = linearOf(this.header);
+    this.allow("stream of AV1", 8 * product(shape));
+    const codes = await decodeStream(await this.container.chunk("AV1S", i), shape);
     const values = Float64Array.from({ length: 1024 }, (_, code) => linear((2 * code) / 1023 - 1));
     return Float64Array.from(codes, (code) => values[code]);
   }
@@ -151,10 +167,10 @@ export class InrvFile {
 
   /** Stored values of every `factor`-th voxel, of so many steps. */
   async refined(ranges, steps, factor, options) {
-    const h = this.header, { first } = integersOf(h), integers = new Float64Array(product(sizeOf(ranges)));
+    const h = this.header, { first, most } = integersOf(h), integers = new Float64Array(product(sizeOf(ranges)));
     const met = this.bricks.flatMap((box, i) => (overlap(coarse(box, factor), ranges) ? [i] : []));
     for (const [done, i] of met.entries()) {
-      const box = this.bricks[i], bytes = 4 * product(sizeOf(box));
+      const box = this.bricks[i], bytes = (most < 65536 ? 2 : 4) * product(sizeOf(box));
       const part = { ...options, onProgress: (of) => options.onProgress?.((done + of) / met.length) };
       const k = await this.cache.get(`brick ${i} ${steps}`, bytes, () => this.decodeBrick(i, steps, part));
       copyBox(integers, ranges, k, box, factor);

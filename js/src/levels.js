@@ -18,7 +18,7 @@ export function levelsOf(h) {
 }
 
 /** The grid of the low-res volume: a voxel lies at the centre of those that it covers. */
-export function lowresLevel(h) {
+function lowresLevel(h) {
   const { factor } = h.lowres;
   return level("lowres", h, factor, lowresShape(h), 0, 0.5);
 }

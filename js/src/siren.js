@@ -50,21 +50,24 @@ export class Activity {
   }
 }
 
-/** Indices of the active voxels of a tile, z, y and x in turn. */
-function activeVoxels(box, activity) {
-  const [[z0, z1], [y0, y1], [x0, x1]] = box, found = new Int32Array(3 * (z1 - z0) * (y1 - y0) * (x1 - x0));
-  let count = 0;
+/** First and last index of the active voxels of a box along each axis, or null where there are none. */
+function activeExtent([[z0, z1], [y0, y1], [x0, x1]], activity) {
+  if (!activity) return [[z0, z1 - 1], [y0, y1 - 1], [x0, x1 - 1]];
+  let [za, ya, xa, zb, yb, xb] = [Infinity, Infinity, Infinity, -1, -1, -1];
   for (let z = z0; z < z1; z++) {
     for (let y = y0; y < y1; y++) {
       for (let x = x0; x < x1; x++) {
-        if (activity && !activity.at(z, y, x)) continue;
-        found[count++] = z;
-        found[count++] = y;
-        found[count++] = x;
+        if (!activity.at(z, y, x)) continue;
+        if (z < za) za = z;
+        zb = z;
+        if (y < ya) ya = y;
+        if (y > yb) yb = y;
+        if (x < xa) xa = x;
+        if (x > xb) xb = x;
       }
     }
   }
-  return found.subarray(0, count);
+  return zb < 0 ? null : [[za, zb], [ya, yb], [xa, xb]];
 }
 
 /** Tensors W0, b0, W1, b1, ... of a stream; a matrix has the weights of each output in a row. */
@@ -134,47 +137,56 @@ export function linearOf(h) {
   };
 }
 
-/**
- * Unit values of a tile, float64, in raster order of its box.
- * @param {object} h header  @param {number[][]} box  @param {Uint8Array} stream  @param {Activity|null} activity
- */
-export function decodeTile(h, box, stream, activity) {
-  const [[z0, z1], [y0, y1], [x0, x1]] = box;
-  const values = new Float64Array((z1 - z0) * (y1 - y0) * (x1 - x0)).fill(h.mask.background);
-  const voxels = activeVoxels(box, activity);
-  if (voxels.length === 0) {
-    need(stream.length === 0, "tile without active voxels has a stream");
+/** A tile, whose planes are computed one at a time. */
+export class Tile {
+  /** @param {object} h header  @param {number[][]} box  @param {Uint8Array} stream  @param {Activity|null} activity */
+  constructor(h, box, stream, activity) {
+    const extent = activeExtent(box, activity);
+    need(extent || stream.length === 0, "tile without active voxels has a stream");
+    need(!extent || stream.length > 0, "tile with active voxels has no stream");
+    Object.assign(this, { h, box, activity, extent, linear: linearOf(h) });
+    if (!extent) return;
+    this.tensors = readNetwork(stream, h.net);
+    const sides = extent.map(([first, last]) => last - first + 1), longest = Math.max(...sides);
+    this.scales = sides.map((side) => Math.min(8 * side, longest));
+  }
+
+  /** Unit values of a plane, float64, (y, x); z is the low-res volume's. */
+  plane(z) {
+    const { h, extent, box } = this, [y0, y1] = box[1], [x0, x1] = box[2], columns = x1 - x0;
+    const values = new Float64Array((y1 - y0) * columns).fill(h.mask.background);
+    if (!extent || z < extent[0][0] || z > extent[0][1]) return values;
+    const input = (i, axis) => (2 * i - (extent[axis][0] + extent[axis][1])) / this.scales[axis];
+    const hidden = new Float64Array(BATCH * Math.max(h.net.width, 3)), places = new Int32Array(BATCH);
+    let count = 0;
+    for (let y = y0; y < y1; y++) {
+      for (let x = x0; x < x1; x++) {
+        if (!this.activity || this.activity.at(z, y, x)) {
+          hidden[3 * count] = input(z, 0);
+          hidden[3 * count + 1] = input(y, 1);
+          hidden[3 * count + 2] = input(x, 2);
+          places[count++] = (y - y0) * columns + x - x0;
+        }
+        if (count === BATCH || (count > 0 && y === y1 - 1 && x === x1 - 1)) {
+          const out = this.evaluate(hidden, count);
+          for (let v = 0; v < count; v++) values[places[v]] = this.linear(clamp(out[v], -1, 1));
+          count = 0;
+        }
+      }
+    }
     return values;
   }
-  need(stream.length > 0, "tile with active voxels has no stream");
-  const tensors = readNetwork(stream, h.net), input = inputOf(voxels), { omega, width } = h.net;
-  let hidden = new Float64Array(BATCH * Math.max(width, 3)), out = new Float64Array(BATCH * Math.max(width, 3));
-  const linear = linearOf(h), last = tensors.length - 2;
-  for (let first = 0; first < voxels.length / 3; first += BATCH) {
-    const count = Math.min(BATCH, voxels.length / 3 - first);
-    for (let i = 0; i < 3 * count; i++) hidden[i] = input(3 * first + i);
+
+  /** The network's outputs; `hidden` has its inputs, and is overwritten. */
+  evaluate(hidden, count) {
+    const { tensors } = this, { omega, width } = this.h.net, last = tensors.length - 2;
+    let out = new Float64Array(hidden.length);
     for (let t = 0; t < last; t += 2) {
       layer(out, hidden, tensors[t], tensors[t + 1], t ? width : 3, width, count);
       for (let i = 0; i < count * width; i++) out[i] = sine(omega * out[i]);
       [hidden, out] = [out, hidden];
     }
     layer(out, hidden, tensors[last], tensors[last + 1], width, 1, count);
-    for (let v = 0; v < count; v++) {
-      const i = 3 * (first + v), z = voxels[i] - z0, y = voxels[i + 1] - y0, x = voxels[i + 2] - x0;
-      values[(z * (y1 - y0) + y) * (x1 - x0) + x] = linear(clamp(out[v], -1, 1));
-    }
+    return out;
   }
-  return values;
-}
-
-/** Coordinate of the i-th index in a list of voxels: the active ones of a tile lie around 0. */
-function inputOf(voxels) {
-  const first = [Infinity, Infinity, Infinity], last = [-Infinity, -Infinity, -Infinity];
-  for (let i = 0; i < voxels.length; i++) {
-    first[i % 3] = Math.min(first[i % 3], voxels[i]);
-    last[i % 3] = Math.max(last[i % 3], voxels[i]);
-  }
-  const sides = last.map((end, axis) => end - first[axis] + 1), longest = Math.max(...sides);
-  const extents = sides.map((side) => Math.min(8 * side, longest));
-  return (i) => (2 * voxels[i] - (first[i % 3] + last[i % 3])) / extents[i % 3];
 }
