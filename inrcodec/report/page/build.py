@@ -6,20 +6,22 @@ Invariant: every text from a file is escaped, and the page may load nothing: its
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from importlib.resources import files
 from math import isclose, isfinite
 from typing import Any
 
-from inrcodec.report.page import charts, views
+from inrcodec.report.page import charts
 from inrcodec.report.text import decibels, value_text
 from inrcodec.volume.comparison import Comparison
-from inrcodec.volume.volume import Volume
 from inrcodec.volume.windows import WINDOWS
 
-TEMPLATE = files("inrcodec.report.page") / "template.html"
+FOLDER = files("inrcodec.report.page")
+TEMPLATE = FOLDER / "template.html"
+SCRIPTS = FOLDER / "scripts"  # bundles of js/, which "make js" builds
 PARTS = ("header", "mask", "padding", "base", "refinement", "container")
 
 EXACT = "Every voxel is that of the source, bit for bit."
@@ -37,7 +39,8 @@ QUANTISED = (
     "This file is lossy: its voxels are quantised, without a promised bound. Do not diagnose from it.",
     WINDOWED,
 )
-PARTIAL = "This page shows some slices, and of large ones some pixels; the tables count every voxel."
+CARRIED = "This page carries the file, and so every voxel of the patient: keep it as you keep the volume."
+ABSENT = "This page does not carry the file, which is large: it asks for it."
 EQUAL = "Decoded here bit for bit as the encoder did (digest)."
 DIFFERS = (
     "Decoded here not quite as the encoder did: another machine or version may differ by a stored unit in "
@@ -56,10 +59,12 @@ class Contents:
 
     name: str  # of the file, for the title
     facts: Mapping[str, Any]  # what the file says of itself (`inrcodec.format.summary.facts`)
-    decoded: Volume
-    source: Volume | None = None  # what was encoded, where that is known
-    errors: Comparison | None = None  # of the two
-    is_equal: bool = True  # the decoded voxels have the digest that the file states
+    planes: Sequence[Mapping[str, Any]]  # of `views.planes`
+    data: bytes | None = None  # the file, where the page carries it
+    reference: bytes | None = None  # a lossless file of what was encoded
+    preview: bytes | None = None  # PNG, for a browser that cannot decode the file
+    errors: Comparison | None = None  # of the reference
+    is_equal: bool | None = None  # the decoded voxels have the digest that the file states; None: not decoded
     has_base: bool = True  # in the file
     from_base: bool = True  # the decoded volume came from them, not from a refinement of every voxel
     guess: str = ""  # what a super-resolution model may invent, "" if none took part
@@ -67,33 +72,61 @@ class Contents:
 
 def build(page: Contents) -> str:
     """The whole page as one HTML text."""
-    data = views.planes(page.decoded, page.source)
-    data |= {"presets": _presets(page.decoded), "compared": page.errors is not None}
+    unit, placed = page.facts["volume"]["unit"], bool(page.facts["volume"]["plane"])
+    data = {
+        "planes": page.planes,
+        "placed": placed,
+        "unit": unit,
+        "presets": _presets(page.facts["volume"]["modality"]),
+        "bytes": page.facts["bytes"]["file"],
+    }
     text = TEMPLATE.read_text(encoding="utf-8")
     parts = {
         "title": escape(page.name),
         "summary": _summary(page),
         "warning": _warning(page),
-        "errors": "" if page.errors is None else _errors(page.errors, page.decoded.unit),
+        "errors": "" if page.errors is None else _errors(page.errors, unit),
         "bytes": _bytes(page.facts["bytes"]),
         "coding": _table(_coding(page.facts, page.has_base)),
         "volume": _table(page.facts["volume"]),
         "limitations": "".join(f"<li>{escape(line)}</li>" for line in _limitations(page)),
+        "preview": "" if page.preview is None else _preview(page.preview),
         "data": json.dumps(data, allow_nan=False).replace("<", "\\u003c"),
+        "file": _carried("file", page.data),
+        "reference": _carried("reference", page.reference),
+        "decoder": _script("decoder"),
+        "viewer": _script("viewer"),
     }
     for key, value in parts.items():
         text = text.replace(f"<!--{key}-->", value)
     return text
 
 
-def _presets(volume: Volume) -> dict[str, tuple[float, float]]:
+def _script(name: str) -> str:
+    return (SCRIPTS / f"{name}.js").read_text(encoding="utf-8").partition("\n")[2].strip()
+
+
+def _carried(name: str, data: bytes | None) -> str:
+    """Bytes as a script that is none: the page's program reads it."""
+    if data is None:
+        return ""
+    return f"<script type='application/octet-stream' id='{name}'>{b64encode(data).decode('ascii')}</script>"
+
+
+def _preview(png: bytes) -> str:
+    picture = f"<img alt='central low-res slice' src='data:image/png;base64,{b64encode(png).decode('ascii')}'>"
+    caption = "The central low-res slice, decoded when the page was written."
+    return f"<figure id='preview' hidden>{picture}<figcaption>{caption}</figcaption></figure>"
+
+
+def _presets(modality: str) -> dict[str, tuple[float, float]]:
     """Windows by name, (low, high) in physical units; the first is shown first."""
     presets = {}
-    if volume.modality == "CT":
+    if modality == "CT":
         for name in ("soft-tissue", *WINDOWS):
             low, high = WINDOWS[name]
             presets[f"{name} ({high - low:g} / {(low + high) / 2:g})"] = (low, high)  # width / level
-    return {**presets, "usual values": views.usual_of(volume), "all values": views.ends_of(volume)}
+    return presets
 
 
 def _warning(page: Contents) -> str:
@@ -116,8 +149,9 @@ def _summary(page: Contents) -> str:
         f"{volume['modality'] or 'volume'}, {shape}, {volume['dtype']}, {plane}",
         f"{facts['bytes']['file']:,} bytes, {facts['ratio']:,.0f} : 1, {facts['bpv']:.4f} bits per voxel",
         f"{decibels(quality['psnr'])} (peak {quality['peak']:g}), {largest}, as the encoder measured",
-        EQUAL if page.is_equal else DIFFERS,
     ]
+    if page.is_equal is not None:
+        lines.append(EQUAL if page.is_equal else DIFFERS)
     return "".join(f"<p>{escape(line)}</p>" for line in lines)
 
 
@@ -180,11 +214,11 @@ def _coding(facts: Mapping[str, Any], has_base: bool) -> dict[str, Any]:
 
 
 def _limitations(page: Contents) -> list[str]:
-    bound, unit = page.facts["quality"]["bound"], page.decoded.unit
+    bound, unit = page.facts["quality"]["bound"], page.facts["volume"]["unit"]
     lines: tuple[str, ...] = FROM_BASE if page.from_base else QUANTISED
     if bound is not None:
         lines = (EXACT if bound == 0 else BOUND.format(bound=bound, unit=f" {unit}" if unit else ""),)
-    return [*lines, *filter(None, [page.guess]), PARTIAL]
+    return [*lines, *filter(None, [page.guess]), ABSENT if page.data is None else CARRIED]
 
 
 def _table(rows: Mapping[str, Any]) -> str:

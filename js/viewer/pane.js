@@ -1,0 +1,172 @@
+/** A plane on the page: its slider, its pictures, and the crosshair in them. */
+
+import { boxOf, difference, paint, pictureOf, placeOf, valueAt, voxelAt } from "./slices.js";
+
+const COARSE = 2 ** 21; // voxels of a level that is shown while a finer one is decoded
+const FRAME = 90; // milliseconds of a slice of cine
+
+export function element(tag, parent, text = "", attributes = {}) {
+  const made = document.createElement(tag);
+  made.textContent = text;
+  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+  parent.append(made);
+  return made;
+}
+
+export class Pane {
+  /** @param {object} viewer what all panes share  @param {object} plane */
+  constructor(viewer, plane, parent) {
+    Object.assign(this, { viewer, plane, pictures: {}, canvases: {}, busy: false, wanted: null });
+    const { shape } = viewer.file, n = shape[plane.across], box = element("div", parent, "", { class: "plane", id: plane.name });
+    element("h3", box, plane.name);
+    const label = element("label", box, "slice ");
+    this.slider = element("input", label, "", { type: "range", min: 0, max: n - 1, step: 1 });
+    this.slider.value = this.index = Math.floor(n / 2);
+    this.output = element("output", label);
+    this.play = element("button", label, "▶", { type: "button", "aria-label": `play the ${plane.name} slices`, title: "play" });
+    this.row = element("div", box, "", { class: "row" });
+    this.play.disabled = n < 2;
+    this.slider.addEventListener("input", () => this.go(Number(this.slider.value)));
+    this.play.addEventListener("click", () => this.toggle());
+  }
+
+  /** Canvases for what is to be compared. */
+  lay(kinds) {
+    const { plane } = this, { shape, spacing } = this.viewer.file, { down, right } = plane;
+    this.row.textContent = "";
+    this.canvases = {};
+    for (const kind of kinds) {
+      const figure = element("figure", this.row), frame = element("div", figure, "", { class: "frame" });
+      const canvas = element("canvas", frame, "", {
+        id: `${plane.name}-${kind}`, role: "img",
+        "aria-label": `${plane.name} slice, ${kind}; left to right ${right.ends.join(" to ")}, top to bottom ${down.ends.join(" to ")}`,
+      });
+      const ratio = (shape[right.axis] * spacing[right.axis]) / (shape[down.axis] * spacing[down.axis]);
+      Object.assign(frame.style, { aspectRatio: String(ratio), maxWidth: `${520 * ratio}px` });
+      const lines = ["across", "along"].map((name) => element("i", frame, "", { class: `cross ${name}` }));
+      const what = kind === "difference" ? "decoded − reference" : kind;
+      element("figcaption", figure, `${what} · ${right.ends.join(" ↔ ")}, ${down.ends.join(" ↕ ")}`);
+      this.canvases[kind] = { canvas, lines };
+      this.listen(frame);
+    }
+    this.draw();
+  }
+
+  listen(frame) {
+    const { viewer, plane } = this;
+    const voxel = (event) => {
+      const box = frame.getBoundingClientRect();
+      return voxelAt(plane, viewer.file.shape, this.index, (event.clientY - box.top) / box.height, (event.clientX - box.left) / box.width);
+    };
+    let before = null;
+    frame.addEventListener("pointerdown", (event) => {
+      frame.setPointerCapture(event.pointerId);
+      before = [event.clientX, event.clientY];
+      if (event.button === 0 && !event.shiftKey) viewer.point(voxel(event));
+    });
+    frame.addEventListener("pointermove", (event) => {
+      viewer.tell(voxel(event));
+      if (!before || !event.buttons) return;
+      if (event.buttons === 1 && !event.shiftKey) viewer.point(voxel(event));
+      else viewer.turn((event.clientX - before[0]) / 300, (event.clientY - before[1]) / 300);
+      before = [event.clientX, event.clientY];
+    });
+    frame.addEventListener("pointerup", () => (before = null));
+    frame.addEventListener("contextmenu", (event) => event.preventDefault());
+    frame.addEventListener("wheel", (event) => {
+      event.preventDefault();
+      this.go(this.index + Math.sign(event.deltaY));
+    }, { passive: false });
+  }
+
+  toggle() {
+    const n = this.viewer.file.shape[this.plane.across];
+    if (this.timer) clearInterval(this.timer);
+    this.timer = this.timer ? null : setInterval(() => this.busy || this.go((this.index + 1) % n), FRAME);
+    this.play.textContent = this.timer ? "❚❚" : "▶";
+  }
+
+  /** Show a slice; the last one that was asked for is decoded next. */
+  go(index) {
+    const n = this.viewer.file.shape[this.plane.across];
+    this.index = Math.min(Math.max(index, 0), n - 1);
+    this.slider.value = this.index;
+    this.viewer.moved(this.plane.across, this.index);
+    return this.refresh();
+  }
+
+  async refresh() {
+    this.wanted = this.index;
+    if (this.busy) return;
+    this.busy = true;
+    try {
+      while (this.wanted !== null) {
+        const index = this.wanted;
+        this.wanted = null;
+        await this.load(index);
+      }
+    } catch (error) {
+      this.viewer.fail(error);
+    } finally {
+      this.busy = false;
+    }
+  }
+
+  /** Read a slice; where that takes long, of a coarse level first. */
+  async load(index) {
+    const { file, reference } = this.viewer, { levels } = file;
+    const coarse = levels.find((level, i) => i > 0 && level.shape[0] * level.shape[1] * level.shape[2] <= COARSE);
+    const slow = file.isRefined && coarse && !this.viewer.decoded;
+    if (slow) {
+      this.pictures.decoded = await this.picture(file, coarse, levels.indexOf(coarse), index);
+      this.draw();
+    }
+    this.pictures.decoded = await this.picture(file, levels[0], 0, index);
+    if (slow) this.viewer.decoded = true;
+    this.pictures.reference = reference ? await this.picture(reference, levels[0], 0, index) : null;
+    this.draw();
+  }
+
+  async picture(file, level, number, index) {
+    const onProgress = (part) => this.say(`${level.kind === "full" ? "decoding" : "preview"}: ${Math.round(100 * part)} %`);
+    const part = await file.read(boxOf(this.plane, level, index), number, { onProgress });
+    const last = this.viewer.file.shape[0] - 1;
+    return { ...pictureOf(this.plane, { ...level, last }, part, (v, z) => file.physical(v, z)), index, kind: level.kind };
+  }
+
+  say(more = "") {
+    const { plane } = this, n = this.viewer.file.shape[plane.across];
+    this.output.textContent = `${"zyx"[plane.across]} = ${this.index} of ${n}${more ? `; ${more}` : ""}`;
+  }
+
+  draw() {
+    const { low, high, spread } = this.viewer.window, { decoded, reference } = this.pictures;
+    if (!decoded) return;
+    this.say(decoded.kind === "full" ? "" : "a preview of a coarser grid");
+    const shown = { decoded, reference, difference: difference(decoded, reference) };
+    for (const [kind, { canvas }] of Object.entries(this.canvases)) {
+      const picture = shown[kind];
+      if (picture) paint(canvas, picture, ...(kind === "difference" ? [-spread, spread] : [low, high]));
+    }
+    this.cross();
+  }
+
+  cross() {
+    const [down, right] = placeOf(this.plane, this.viewer.file.shape, this.viewer.voxel);
+    for (const { lines: [across, along] } of Object.values(this.canvases)) {
+      across.style.top = `${100 * down}%`;
+      along.style.left = `${100 * right}%`;
+    }
+  }
+
+  /** Physical values at a voxel of the slice that is shown, or null. */
+  values(voxel) {
+    if (voxel[this.plane.across] !== this.index) return null;
+    const { decoded, reference } = this.pictures, { shape } = this.viewer.file;
+    if (!decoded || decoded.index !== this.index) return null;
+    return {
+      decoded: valueAt(this.plane, shape, decoded, voxel), exact: decoded.kind === "full",
+      reference: reference ? valueAt(this.plane, shape, reference, voxel) : null,
+    };
+  }
+}
