@@ -57,7 +57,7 @@ def test_a_dry_run_predicts_time_and_bytes(tiny, capsys):
     assert words.endswith("options\n  steps  200\n")
 
 
-@pytest.mark.parametrize("command", ["enc", "dec", "info", "train"])
+@pytest.mark.parametrize("command", ["enc", "dec", "info", "view", "train"])
 def test_help_fits_a_screen_and_the_full_help_has_every_flag(command, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     module = importlib.import_module(f"inrcodec.cli.{command}")

@@ -5,10 +5,12 @@ In: the tests of `js/`, and cases from the tests of the format.  Out: what they 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
 import subprocess
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -37,12 +39,23 @@ def _version() -> int:
     return int(told.lstrip("v").partition(".")[0])
 
 
-pytestmark = [
-    pytest.mark.skipif(_version() < OLDEST, reason=f"no Node.js from {OLDEST} on here"),
-    pytest.mark.skipif(
-        not (FOLDER / "node_modules" / "fzstd").exists(), reason="js/ is not installed: npm ci --prefix js"
-    ),
-]
+needs_node = pytest.mark.skipif(_version() < OLDEST, reason=f"no Node.js from {OLDEST} on here")
+needs_install = pytest.mark.skipif(
+    not (FOLDER / "node_modules" / "fzstd").exists(), reason="js/ is not installed: npm ci --prefix js"
+)
+
+
+def test_the_scripts_of_a_page_are_built_of_these_sources() -> None:
+    """As js/build.mjs counts them; "make js" builds them again."""
+    names = [
+        f"{folder}/{p.name}" for folder in ("src", "viewer") for p in sorted((FOLDER / folder).iterdir())
+    ]
+    found = hashlib.sha256()
+    for name in [*names, "build.mjs", "package-lock.json"]:
+        found.update(f"{name}\n".encode() + (FOLDER / name).read_bytes())
+    for script in ("viewer", "decoder"):
+        text = (files("inrcodec.report.page") / "scripts" / f"{script}.js").read_text(encoding="utf-8")
+        assert text.partition("\n")[0].endswith(found.hexdigest()), 'run "make js"'
 
 
 def node(*arguments: str, **variables: str) -> None:
@@ -106,12 +119,16 @@ def cases() -> dict[str, list[dict[str, object]]]:
     }
 
 
+@needs_node
+@needs_install
 def test_node_reads_and_refuses_what_python_does(tmp_path: Path) -> None:
     path = tmp_path / "cases.json"
     path.write_text(json.dumps(cases()))
     node("--test", "test/cases.test.js", INRV_CASES=str(path))
 
 
+@needs_node
+@needs_install
 @pytest.mark.parametrize("name", ["vectors", "surroundings"])
 def test_node_decodes(name: str) -> None:
     node("--test", f"test/{name}.test.js")

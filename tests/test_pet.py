@@ -195,14 +195,6 @@ def test_a_lossless_copy_is_equal_and_a_lossy_one_is_compared_in_physical_values
     assert found.max_error == pytest.approx(expected) and 0 < found.max_error <= 2
 
 
-def test_the_page_shows_physical_values():
-    from inrcodec.report.page import views
-
-    found = views.planes(scaled(), scaled())
-    top = found["low"] + found["step"] * views.LEVELS
-    assert found["low"] == 0 and top == pytest.approx(scaled().physical().max())
-
-
 # --- other formats
 
 

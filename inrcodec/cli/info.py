@@ -54,9 +54,9 @@ def parser() -> Parser:
 
 def _describe(args: argparse.Namespace) -> None:
     if args.preview is not None:
-        _check_output(args, args.preview, "preview", ("png",))
+        check_output(args, args.preview, "preview", ("png",))
     if args.report is not None:
-        _check_output(args, args.report, "report", ("html", "htm"))
+        check_output(args, args.report, "report", ("html", "htm"))
     elif args.reference is not None:
         raise UsageError(
             "has no meaning without the page: name that with --report OUT.html", option="reference"
@@ -101,13 +101,13 @@ def _write_report(args: argparse.Namespace, source: str | bytes) -> None:
     atomic_write(args.report, page.encode(errors="replace"), args.force)
 
 
-def _check_output(args: argparse.Namespace, path: str, what: str, endings: Sequence[str]) -> None:
+def check_output(args: argparse.Namespace, path: str, what: str, endings: Sequence[str]) -> None:
     """Refuse what is not a file of its kind, or would replace something."""
     from inrcodec.io.atomic import check_file
 
     named = f"name a .{endings[0]} file"
     refuse_stream(path, named)
-    for other in (args.input, args.reference):
+    for other in (args.input, getattr(args, "reference", None)):
         if other not in (None, STREAM):
             refuse_same_file(other, path)
     if path.lower().rpartition(".")[2] not in endings:

@@ -18,6 +18,7 @@ COMMANDS = {
     "enc": "compress a volume",
     "dec": "decompress a file",
     "info": "show what is in a file",
+    "view": "show a file in the browser",
     "train": "train a super-resolution model",
 }
 _MANNERS = ("-h", "--help", "--help-all", "--version")

@@ -11,6 +11,7 @@ import { toNifti } from "../src/nifti.js";
 import { openRemote } from "../src/remote.js";
 import { answer } from "../src/worker.js";
 import { InrvCodec } from "../src/zarr.js";
+import { boxOf, pictureOf, placeOf, usual, valueAt, voxelAt } from "../viewer/slices.js";
 
 const bytesOf = (name) => new Uint8Array(readFileSync(new URL(`../../spec/vectors/${name}/input.inrv`, import.meta.url)));
 
@@ -101,4 +102,24 @@ test("the decoder takes 40 kB of a page at most", async () => {
     const size = gzipSync(await bundled(`src/${entry}.js`, "esm"), { level: 9 }).length;
     assert.ok(size > 5_000 && size <= 40_000, `${entry}: ${size} bytes`);
   }
+});
+
+test("a slice of the viewer is turned as its plane says, and a pixel leads back to its voxel", () => {
+  const shape = [3, 4, 5], data = Float64Array.from({ length: 60 }, (_, i) => i), level = { factor: [1, 1, 1], shape, last: 2 };
+  for (const flips of [[false, false], [true, false], [true, true]]) {
+    const plane = { across: 1, down: { axis: 0, flip: flips[0] }, right: { axis: 2, flip: flips[1] } };
+    assert.deepEqual(boxOf(plane, { factor: [1, 2, 1], shape: [3, 2, 5] }, 3), [null, [1, 2], null]);
+    const part = { data: data.filter((i) => Math.floor(i / 5) % 4 === 3), shape: [3, 1, 5], box: [[0, 3], [3, 4], [0, 5]] };
+    const picture = pictureOf(plane, level, part, (v) => 10 * v);
+    for (const voxel of [[0, 3, 0], [2, 3, 1], [1, 3, 4]]) {
+      assert.deepEqual(voxelAt(plane, shape, 3, ...placeOf(plane, shape, voxel)), voxel);
+      assert.equal(valueAt(plane, shape, picture, voxel), 10 * (voxel[0] * 20 + 15 + voxel[2]));
+    }
+  }
+});
+
+test("usual values leave padding and one bright voxel out", () => {
+  const values = Float64Array.from({ length: 2000 }, (_, i) => (i < 500 ? -2000 : i % 100));
+  values[700] = 30_000;
+  assert.deepEqual(usual(values, -2000), [1, 99]);
 });

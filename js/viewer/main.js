@@ -154,6 +154,12 @@ class Viewer {
     document.body.dataset.compared = this.reference ? "yes" : "no";
   }
 
+  /** Planes that wait for a slice; a test of the page reads it. */
+  work(more) {
+    this.working = (this.working ?? 0) + more;
+    document.body.dataset.busy = this.working;
+  }
+
   fail(error) {
     $("trouble").hidden = false;
     $("trouble").textContent = `This page cannot show the slices: ${error.message}`;

@@ -99,6 +99,7 @@ export class Pane {
     this.wanted = this.index;
     if (this.busy) return;
     this.busy = true;
+    this.viewer.work(1);
     try {
       while (this.wanted !== null) {
         const index = this.wanted;
@@ -109,6 +110,7 @@ export class Pane {
       this.viewer.fail(error);
     } finally {
       this.busy = false;
+      this.viewer.work(-1);
     }
   }
 

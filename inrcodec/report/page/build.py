@@ -114,7 +114,9 @@ def _carried(name: str, data: bytes | None) -> str:
 
 
 def _preview(png: bytes) -> str:
-    picture = f"<img alt='central low-res slice' src='data:image/png;base64,{b64encode(png).decode('ascii')}'>"
+    picture = (
+        f"<img alt='central low-res slice' src='data:image/png;base64,{b64encode(png).decode('ascii')}'>"
+    )
     caption = "The central low-res slice, decoded when the page was written."
     return f"<figure id='preview' hidden>{picture}<figcaption>{caption}</figcaption></figure>"
 

@@ -22,8 +22,8 @@ def planes(affine: Affine, shape: tuple[int, int, int], description: Any) -> lis
     Returns
     -------
     list of dict
-        ``name``; ``across``, the axis (z, y, x: 0, 1, 2) that a slice is of; ``down`` and ``right``, each with
-        the ``axis`` of rows or columns, whether it is to ``flip``, and what its ``ends`` are called.
+        ``name``; ``across``, the axis (z, y, x: 0, 1, 2) that a slice is of; ``down`` and ``right``, each
+        with the ``axis`` of rows or columns, whether it is to ``flip``, and what its ``ends`` are called.
     """
     orient: Any = orientations.io_orientation  # nibabel is typed in parts only
     nearest = orient(affine).astype(int)  # of x, y and z: index and sign among L, P and S
