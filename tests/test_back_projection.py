@@ -18,7 +18,7 @@ from inrcodec.layers import resample
 from inrcodec.layers.decode_options import DecodeOptions
 from inrcodec.layers.superres import registry, upsampler
 from inrcodec.layers.superres.architectures import Architecture
-from inrcodec.layers.superres.network import SRDenseNet
+from inrcodec.layers.superres.network import BFLOAT16, SRDenseNet
 from inrcodec.layers.upsample import Upsampling
 from inrcodec.volume.box import lowres_shape
 from inrcodec.volume.value_range import Range, unit_part
@@ -67,7 +67,7 @@ def error(volume, about, low):
 def test_the_decoded_volume_comes_nearer_to_the_source(head, sr, less):
     about = header(head, sr)
     low = lowres(head, about)
-    nearer = projected(head, about, low, np.ones(low.shape, bool), threads=2)
+    nearer = projected(head, about, low, np.ones(low.shape, bool), threads=2).values
     assert error(head, about, nearer) < less * error(head, about, low)
     assert nearer.min() >= -1 and nearer.max() <= 1
 
@@ -76,7 +76,7 @@ def test_the_decoded_volume_comes_nearer_to_the_source(head, sr, less):
 def test_lanczos_of_any_factor_gains(head, factor):
     about = header(head, factor=factor)
     low = lowres(head, about)
-    nearer = projected(head, about, low, np.ones(low.shape, bool), threads=2)
+    nearer = projected(head, about, low, np.ones(low.shape, bool), threads=2).values
     assert error(head, about, nearer) < error(head, about, low)
 
 
@@ -137,9 +137,32 @@ def test_threads_change_no_bit(head, sr, monkeypatch):
     low = lowres(head, about)
     active = np.zeros(low.shape, bool)
     active[2:, 3:20, 4:] = True
-    one, three = (projected(head, about, low, active, threads=n) for n in (1, 3))
+    one, three = (projected(head, about, low, active, threads=n).values for n in (1, 3))
     assert np.array_equal(one, three)
     assert np.array_equal(one[~active], low[~active]) and not np.array_equal(one, low)
+
+
+@pytest.mark.skipif(not BFLOAT16, reason="oneDNN has no bfloat16 here")
+def test_bfloat16_is_computed_where_it_may_be_and_the_processor_has_it(head, monkeypatch):
+    about = header(head, "ct-3d-x4")
+    low = lowres(head, about)
+
+    def step(native, rounded):
+        monkeypatch.setattr(back_projection, "NATIVE_BFLOAT16", native)
+        nearer = projected(head, about, low, np.ones(low.shape, bool), rounded=rounded, threads=2)
+        return (nearer.values - low).ravel()
+
+    exact, rounded = step(True, False), step(True, True)
+    assert np.array_equal(step(False, True), exact) and not np.array_equal(rounded, exact)
+    assert exact @ rounded > 0.9 * np.linalg.norm(exact) * np.linalg.norm(rounded)
+
+
+def test_what_a_perfect_fit_leaves_is_told(head):
+    about = header(head)
+    low = lowres(head, about)
+    nearer = projected(head, about, low, np.ones(low.shape, bool), threads=2)
+    left = error(head, about, nearer.values) / ((about.high - about.low) / 2) ** 2
+    assert nearer.error == pytest.approx(left, rel=0.5)
 
 
 def test_a_model_that_is_worse_than_lanczos_is_left_out_before_the_fit(head, monkeypatch):
@@ -165,7 +188,7 @@ def test_what_lies_under_padding_has_no_say(head):
         volume = replace(head, array=array, padding=float(padding))
         about = header(volume, low=-1024.0, high=2233.0)
         low = lowres(head, about)
-        results.append(projected(volume, about, low, np.ones(low.shape, bool), threads=1))
+        results.append(projected(volume, about, low, np.ones(low.shape, bool), threads=1).values)
     assert np.array_equal(*results)
     assert np.array_equal(results[0][:, :, 18:], low[:, :, 18:])  # beyond the reach of a kernel
 
@@ -179,9 +202,9 @@ def test_what_cannot_gain_stays(factor):
     about = header(volume, factor=factor)
     low = np.zeros(lowres_shape(array.shape, factor))
     full = np.ones(low.shape, bool)
-    assert projected(volume, replace(about, low=0.0, high=0.0), low, full) is low
-    assert projected(volume, about, low, ~full) is low
-    assert (projected(volume, about, low, full) is low) == (factor == (1, 1, 1))
+    assert projected(volume, replace(about, low=0.0, high=0.0), low, full).values is low
+    assert projected(volume, about, low, ~full).values is low
+    assert (projected(volume, about, low, full).values is low) == (factor == (1, 1, 1))
 
 
 def test_the_fit_is_to_another_volume_and_the_plain_one_stays_the_measure(head):

@@ -70,6 +70,13 @@ def test_few_tries_end_with_a_setting_that_is_within_the_goal():
         assert found is not None and found in dial.known and dial.known[found] <= goal
 
 
+def test_where_the_tries_are_used_up_in_vain_the_next_guesses_are_surer_and_not_far():
+    values = [exp(0.016 * k) for k in range(277)]
+    hints = {k: values[k] / 1.5 for k in range(0, 277, 40)}  # each is more than it promises
+    found = Dial(values.__getitem__, len(values), hints).last_within(values[150], 1)
+    assert found is not None and 0.5 * values[150] < values[found] <= values[150]
+
+
 # --- targets
 
 

@@ -128,11 +128,11 @@ def test_a_time_budget_holds_for_the_whole_search(facts, monkeypatch):
     def fit(plan, progress=None, start=None):
         given.append(plan.options.time_budget)
         clock[0] += plan.options.time_budget
-        return SimpleNamespace(plan=plan, coded=None)
+        return SimpleNamespace(plan=plan, coded=None, sections=len(given))
 
     def measured(fit, progress=None):
         lowres = SimpleNamespace(psnr_target=30.0)
-        return SimpleNamespace(psnr=29.0, size=1000, lowres=lowres, notices=())
+        return SimpleNamespace(psnr=29.0, size=1000, lowres=lowres, notices=(), sections=fit.sections)
 
     for module in (psnr_grids, psnr_search):
         monkeypatch.setattr(module, "monotonic", lambda: clock[0])
@@ -170,9 +170,14 @@ def on_a_line(cost, seen):
         error = fit.plan.error * share(fit.plan) ** 2
         size = round(1e4 * error**-0.6)
         lowres = SimpleNamespace(psnr_target=-10 * np.log10(error))
-        return SimpleNamespace(psnr=-10 * np.log10(cost + seen * error), size=size, lowres=lowres)
+        psnr = -10 * np.log10(cost + seen * error)
+        return SimpleNamespace(psnr=psnr, size=size, lowres=lowres, sections=fit.sections)
 
     return measured
+
+
+def coded_as_aimed(plan, *rest):
+    return SimpleNamespace(plan=plan, coded=None, sections=plan.error)
 
 
 def share(plan):
@@ -184,7 +189,7 @@ def share(plan):
 def test_a_coder_that_is_steered_to_an_error_comes_near_the_psnr_in_few_attempts(
     facts, monkeypatch, cost, seen
 ):
-    monkeypatch.setattr(fitted, "fit", lambda plan, *rest: SimpleNamespace(plan=plan, coded=None))
+    monkeypatch.setattr(fitted, "fit", coded_as_aimed)
     monkeypatch.setattr(measure, "base", on_a_line(cost, seen))
     first = planner.on_grid(facts, options(base="av1"), forecasts(facts, 1, 1).grids[0])
     search = SearchByError(first, inf, None)
@@ -193,8 +198,37 @@ def test_a_coder_that_is_steered_to_an_error_comes_near_the_psnr_in_few_attempts
 
 
 def test_a_coder_that_is_steered_to_an_error_gives_up_where_the_grid_costs_more(facts, monkeypatch):
-    monkeypatch.setattr(fitted, "fit", lambda plan, *rest: SimpleNamespace(plan=plan, coded=None))
+    monkeypatch.setattr(fitted, "fit", coded_as_aimed)
     monkeypatch.setattr(measure, "base", on_a_line(2e-3, 1.0))
     first = planner.on_grid(facts, options(base="av1"), forecasts(facts, 1, 1).grids[0])
     search = SearchByError(first, inf, None)
     assert search.run(inf) is None and 20 < search.best < 30
+
+
+def test_what_was_coded_before_is_not_measured_again(facts, monkeypatch):
+    """Qualities are whole numbers: between two of them there is nothing to find."""
+    measured = []
+
+    def fit(plan, *rest):
+        return SimpleNamespace(plan=plan, coded=None, sections="fine" if plan.error < 2.3e-3 else "coarse")
+
+    def outcome(coded, progress=None):
+        measured.append(coded.sections)
+        psnr = {"fine": 30.5, "coarse": 29.9}[coded.sections]
+        lowres = SimpleNamespace(psnr_target=psnr + 1)
+        return SimpleNamespace(psnr=psnr, size=900, lowres=lowres, sections=coded.sections)
+
+    monkeypatch.setattr(fitted, "fit", fit)
+    monkeypatch.setattr(measure, "base", outcome)
+    first = planner.on_grid(facts, options(base="av1"), forecasts(facts, 1, 1).grids[0])
+    search = SearchByError(first, inf, None)
+    search.run(inf)
+    assert measured and len(set(measured)) == len(measured)
+
+
+@pytest.mark.parametrize(("networks", "looks"), [(1, 1), (10**9, 2), (None, 2)])
+def test_a_refinement_is_forecast_from_a_few_slices_where_networks_are_far_smaller(
+    facts, coded, monkeypatch, networks, looks
+):
+    target_search._of_refinement(facts, options(), networks)
+    assert len(coded) == looks and coded == sorted(coded)

@@ -39,6 +39,8 @@ class Plan:
     coding: Coding | None  # how the low-res volume is coded; ``None`` of a file without one
     size: int | None = None  # bytes that the file may have at most, where that is requested
     error: float | None = None  # mean squared, of the low-res volume in unit values, where that is sought
+    # Mean squared, of the volume in unit values, that is left by the grid, where back-projection has seen it.
+    grid_error: float | None = None
     notices: tuple[str, ...] = ()  # what the user should know about the choices
 
     @cached_property

@@ -7,7 +7,6 @@ Invariant: a grid that cannot reach the PSNR is found out by its attempts, which
 from __future__ import annotations
 
 from dataclasses import replace
-from math import inf
 
 from inrcodec.encoder import back_projection
 from inrcodec.encoder.measured import Measured
@@ -25,12 +24,19 @@ class SearchByError(PsnrSearch):
     spare = OVER / 2
 
     def start(self) -> Plan | None:
-        """The low-res error that is forecast to serve."""
-        ceiling = next((row.ceiling for row in self.first.grid.considered if row.chosen), None) or inf
+        """The low-res error that serves by what the grid costs: by its forecast, then by back-projection."""
+        row = next((row for row in self.first.grid.considered if row.chosen), None)
+        forecast = 10 ** (-row.ceiling / 10) if row is not None and row.ceiling is not None else 0.0
+        here = back_projection.project(self._aimed(self._first(forecast)), self.progress)
+        self.first = here
+        if here.grid_error is None:
+            return here
+        return self._aimed(self._first(here.grid_error * self._share**2))
+
+    def _first(self, cost: float) -> float:
+        """The low-res error, of the squared peak, of a first attempt, by what the grid costs."""
         whole = 10 ** (-(self.psnr + self.spare) / 10)
-        here = self._aimed(max(whole - 10 ** (-ceiling / 10), LEAST_OF_BASE * whole) / SEEN)
-        self.first = back_projection.project(here, self.progress)
-        return self.first
+        return float(max(whole - cost, LEAST_OF_BASE * whole) / SEEN)
 
     def is_near(self, attempt: Measured) -> bool:
         """See `PsnrSearch.is_near`."""
@@ -49,7 +55,12 @@ class SearchByError(PsnrSearch):
         return max(y - b * slope, 0.0)
 
     def _aimed(self, error: float) -> Plan:
-        """The plan for a low-res error, at the peak of the PSNR."""
-        facts = self.first.facts
-        share = (facts.span.high - facts.span.low) / 2 / (facts.peak or 1.0)
+        """The plan for a low-res error, of the squared peak."""
+        share = self._share
         return replace(self.first, error=error / share**2 if share else 1.0)  # a constant has no error
+
+    @property
+    def _share(self) -> float:
+        """An error of unit values, of the peak."""
+        facts = self.first.facts
+        return (facts.span.high - facts.span.low) / 2 / (facts.peak or 1.0)

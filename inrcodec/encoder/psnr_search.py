@@ -79,6 +79,8 @@ class PsnrSearch(ABC):
                 if not self.attempts:
                     raise
                 break
+            if attempt is None:
+                break
             self.best = max(self.best, attempt.psnr)
             if attempt.psnr == inf:  # one value: no size is too small
                 break
@@ -101,12 +103,17 @@ class PsnrSearch(ABC):
         share = max(total - cost, 1e-3 * total) / max(lowres_error(attempt), 1e-15)  # of it that is seen
         return float(max((10 ** (-(self.psnr + self.spare) / 10) - cost) / share, 1e-15))
 
-    def _attempt(self, here: Plan) -> Measured:
-        """Code a plan, from the attempt before, in a part of the time that is left."""
+    def _attempt(self, here: Plan) -> Measured | None:
+        """Code a plan, from the attempt before, in a part of the time that is left.
+
+        ``None`` where nothing else comes of it than of an attempt before.
+        """
         if self.deadline < inf:
             left = max(self.deadline - monotonic(), 0.01)
             here = replace(here, options=replace(here.options, time_budget=SHARE * left))
         self.fitted = fitted.fit(here, self.progress, self.fitted)
+        if any(self.fitted.sections == before.sections for before in self.attempts):
+            return None
         attempt = measure.base(self.fitted, self.progress)
         self.attempts.append(attempt)
         return attempt

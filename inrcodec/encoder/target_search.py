@@ -21,6 +21,7 @@ from inrcodec.progress import Progress
 
 # Of a refinement's bytes: networks that are forecast to take more are not tried; forecasts flatter.
 WORTH_TRYING = 0.8
+FAR_LARGER = 4  # times the bytes of networks: then a third of the slices is enough of a forecast
 # Of a refinement's forecast: networks that take less are not held against a refinement.
 CLEARLY_SMALLER = 0.7
 
@@ -46,12 +47,22 @@ def forecast(facts: Facts, options: ResolvedOptions) -> Forecasts:
     assert options.psnr is not None
     grids = grid_search.in_order(facts, options, options.psnr)
     networks = next((row.bytes for row in grids[0].considered if row.chosen), 0)
-    try:
-        layer = bounded.with_psnr(facts.part, facts.span, options)
-    except (InputError, TargetNotReached):  # no values that a refinement could count
-        return Forecasts(grids, networks, None)
-    size = layer.size * facts.volume.shape[0] // facts.part.shape[0]
-    return Forecasts(grids, networks, size)
+    return Forecasts(grids, networks, _of_refinement(facts, options, networks))
+
+
+def _of_refinement(facts: Facts, options: ResolvedOptions, networks: int | None) -> int | None:
+    """Bytes of a refinement by some slices; by a few, where these say that networks take far fewer."""
+    some = facts.part.array
+    few = some[len(some) // 3 : -(-2 * len(some) // 3)]
+    for array in (few, some):
+        try:
+            layer = bounded.with_psnr(replace(facts.part, array=array), facts.span, options)
+        except (InputError, TargetNotReached):  # no values that a refinement could count
+            return None
+        size = layer.size * facts.volume.shape[0] // len(array)
+        if networks is not None and size > FAR_LARGER * networks:
+            break
+    return size
 
 
 def smallest(facts: Facts, options: ResolvedOptions, progress: Progress | None = None) -> Measured:

@@ -18,7 +18,7 @@ from inrcodec.encoder.facts import Facts
 from inrcodec.encoder.forecast import Forecast
 from inrcodec.encoder.options import ResolvedOptions
 from inrcodec.format.header import AV1
-from inrcodec.parallel import one_blas_thread
+from inrcodec.parallel import InterruptiblePool, one_blas_thread, thread_count
 from inrcodec.volume.box import Shape
 from inrcodec.volume.value_range import amplitude
 
@@ -73,7 +73,8 @@ def _measured(facts: Facts, options: ResolvedOptions, factor: Shape, lift: float
     low = lowres.downsample(part, factor, options.tasks)
     effort = QUICK if low.values.size <= MANY // 2 else QUICKER
     encoder = Encoder(low.values, low.active, (), effort, threads=1)
-    tried = [encoder.at(quality) for quality in QUALITIES]
+    with InterruptiblePool(thread_count(options.threads)) as pool:
+        tried = list(pool.map(encoder.at, QUALITIES))
     measured = {slices.bytes / share: max(slices.error, LEAST) for slices in tried}
     return MeasuredForecast(**known, measured=measured, amplitude=amplitude(low.values))
 

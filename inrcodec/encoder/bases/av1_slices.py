@@ -24,7 +24,9 @@ from inrcodec.volume.value_range import amplitude
 QUICK, QUICKER = 4, 8  # efforts at which a quality is sought first: of few voxels, and of many
 MANY = 1 << 23  # voxels
 TRIES = 4  # encodings of either effort, at most
-NEAR, FAR = 0.01, 0.1  # share of the bytes, or of the error, that may be left over: in the end, at first
+# Share that may be left over: of the bytes, of the error, and of either at first. A quality is 1.5 % of both.
+NEAR, NEAR_ERROR, FAR = 0.01, 0.04, 0.1
+LESS = 0.83  # of the error at the effort where a quality is sought first, at lower ones
 # Root mean square error of the active voxels where nothing is requested, of their amplitude.
 USUAL = 0.02
 # Voxels that are encoded at the preset's effort; of each following 1.5th power of two, at the next one.
@@ -83,7 +85,8 @@ class Encoder:
         value, goal, qualities = _goal(most, error)
         self.quick(most, error)
         known = self._known(value, qualities, self.quickly)
-        place = self._dial(value, qualities, self.effort, known).last_within(goal, TRIES, NEAR)
+        dial = self._dial(value, qualities, self.effort, known, 1.0 if most is not None else LESS)
+        place = dial.last_within(goal, TRIES, NEAR if most is not None else NEAR_ERROR)
         return self.at(qualities[place or 0])
 
     def quick(self, most: int | None, error: float) -> Slices:
@@ -98,8 +101,9 @@ class Encoder:
         qualities: Sequence[int],
         effort: int,
         hints: Mapping[int, float] | None = None,
+        factor: float = 1.0,
     ) -> Dial:
-        dial = Dial(lambda place: value(self.at(qualities[place], effort)), len(qualities), hints)
+        dial = Dial(lambda place: value(self.at(qualities[place], effort)), len(qualities), hints, factor)
         dial.known |= self._known(value, qualities, effort)
         return dial
 

@@ -13,6 +13,7 @@ from math import exp, log
 import numpy as np
 
 SMALLEST = 1e-300  # value: what is exact is above 0 too
+SURER = 0.9  # of the goal: where guesses aim, once more each time, when the tries are used up in vain
 SLOPE = 0.02  # of the logarithm of a value from one setting to the next, where nothing is known
 
 
@@ -23,12 +24,17 @@ class Dial:
     ----------
     measure : the value of a setting.
     hints : values of some settings that are near to theirs by one and the same factor.
+    factor : that is expected.
     """
 
     def __init__(
-        self, measure: Callable[[int], float], count: int, hints: Mapping[int, float] | None = None
+        self,
+        measure: Callable[[int], float],
+        count: int,
+        hints: Mapping[int, float] | None = None,
+        factor: float = 1.0,
     ) -> None:
-        self.measure, self.count, self.hints = measure, count, dict(hints or {})
+        self.measure, self.count, self.hints, self.factor = measure, count, dict(hints or {}), factor
         self.known: dict[int, float] = {}
 
     def last_within(self, goal: float, tries: int, near: float = 0.0) -> int | None:
@@ -44,8 +50,8 @@ class Dial:
         while high - low > 1 and (tries > 0 or low < 0):
             if low >= 0 and self.known[low] >= goal * (1 - near):
                 break
-            guessed = tries > 0 and (self.known or self.hints)
-            place = self._guess(goal, low, high) if guessed else (low + high) // 2
+            surely = goal * SURER ** max(1 - tries, 0)
+            place = self._guess(surely, low, high) if self.known or self.hints else (low + high) // 2
             self.known[place] = value = max(self.measure(place), SMALLEST)
             low, high, tries = (place, high, tries - 1) if value <= goal else (low, place, tries - 1)
         return low if low >= 0 else None
@@ -60,7 +66,7 @@ class Dial:
         """A value by interpolation among what was measured, or hinted at with the factor of the nearest."""
         if len(self.known) > 1 or not self.hints:
             return _between(self.known, place)
-        factor = next((value / _between(self.hints, at) for at, value in self.known.items()), 1.0)
+        factor = next((value / _between(self.hints, at) for at, value in self.known.items()), self.factor)
         return _between(self.hints, place) * factor
 
 

@@ -10,6 +10,7 @@ bottleneck=256, head="deconvolution")``: 69 weight layers, 2 659 585 parameters.
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from math import prod
+from platform import machine
 from typing import Any
 
 import torch
@@ -20,6 +21,11 @@ from inrcodec.layers.superres.architectures import Architecture
 ONEDNN = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
 # Whether oneDNN computes in bfloat16 on this processor.
 BFLOAT16 = ONEDNN and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+# Whether the processor multiplies in bfloat16, which elsewhere oneDNN does by way of float32.
+NATIVE_BFLOAT16 = BFLOAT16 and (
+    machine() not in ("x86_64", "AMD64")
+    or any(getattr(torch.cpu, f"_is_{name}_supported", bool)() for name in ("avx512_bf16", "amx_tile"))
+)
 NOISE = 16.0  # scale of the noise level under the root, so that 1 is a volume of 30 dB
 
 
