@@ -264,6 +264,13 @@ def cases() -> dict[str, Case]:
             {**hounsfield, "padding": -2000},
             {"factor": (1, 1, 1)},
         ),
+        "av1-filter": Case(
+            "AV1, and a filter of the full resolution",
+            ct((11, 20, 23)),
+            {},
+            hounsfield,
+            {"factor": (1, 2, 2), "wiener": (40, -3, 55, -128, 9, 70, -20, 255, -6, 5, 11, -12, 3, 0)},
+        ),
         "av1-image": Case("one image of AV1", image(), {}, {}, {"factor": (1, 2, 2)}),
         "av1-model-named": Case(
             "AV1 and a super-resolution model, which a Lanczos decoder leaves out",

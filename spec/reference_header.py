@@ -26,6 +26,7 @@ DEFAULTS: dict[str, Any] = {
     "lowres.factor": [1, 1, 1],
     "lowres.kernel": "lanczos3",
     "lowres.companding": [],
+    "lowres.wiener": [],
     "mask.background": 0,
     "mask.cell": [1, 1, 1],
     "mask.method": 1,
@@ -118,6 +119,9 @@ def check_header(h: dict[str, Any]) -> None:
     need(len(h["volume.modality"]) <= 16, "modality")
     for axis in curve(h):
         need(all(a < b for a, b in pairwise(axis)), "companding")
+    weights = h["lowres.wiener"]
+    need(len(weights) in (0, 14) and all(type(w) is int and -128 <= w <= 255 for w in weights), "filter")
+    need(weights == [] or any(weights), "filter")
     need(-1 <= h["mask.background"] <= 1 and 0 < h["net.omega"] <= 1000, "background or omega")
     need((h["sr.id"] == "lanczos") == (h["sr.sha256"] == b""), "hash of the model")
     need(0 <= h["sr.noise"] <= (0 if h["sr.id"] == "lanczos" else 4096), "noise")

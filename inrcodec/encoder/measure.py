@@ -17,7 +17,7 @@ from inrcodec.encoder.outcome import Outcome, Sum
 from inrcodec.encoder.plan import Plan
 from inrcodec.errors import TargetNotReached
 from inrcodec.file import InrvFile
-from inrcodec.format.header import Header
+from inrcodec.format.header import LANCZOS, Header
 from inrcodec.layers import padding
 from inrcodec.progress import Progress
 
@@ -38,7 +38,8 @@ def base(fitted: Fitted, progress: Progress | None = None) -> Measured:
     else:
         if model is not None:
             notices = (*notices, model_left_out(header.sr, model, lanczos))
-        header = replace(header, **model_choice.PLAIN)
+        if header.sr != LANCZOS:  # its filter is for what the model gives
+            header = replace(header, wiener=(), **model_choice.PLAIN)
     header, below = _stating(header, result), lowres_errors(plan, lowres)
     return Measured(plan, header, sections, result.outcome, lanczos, model, below, notices)
 

@@ -7,12 +7,14 @@ Invariant: a sum over bricks in their order, whoever decoded which.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial, reduce
 from math import prod
 from operator import add
 
 import numpy as np
 
+from inrcodec.encoder import wiener_fit
 from inrcodec.encoder.decoded_brick import Decoder, Seen, decoded
 from inrcodec.encoder.measured import squared_error
 from inrcodec.encoder.outcome import Outcome, Sum
@@ -28,11 +30,19 @@ from inrcodec.volume.box import Box
 def both_ways(
     plan: Plan, lowres: Float, active: Bool, progress: Progress | None = None
 ) -> tuple[Header, Sum, Sum | None]:
-    """The header that states the low-res error, and both ways to bring the resolution back."""
+    """The header that states the low-res error and the filter, and both ways to bring the resolution back.
+
+    The filter belongs to the header's way: where that is a model, Lanczos alone has none.
+    """
     facts = plan.facts
     header = with_noise(plan.header, squared_error(lowres, plan.lowres.target, active))
     nothing = Outcome.nothing(facts.volume, facts.span, plan.options.focus, facts.flat_tissue)
     decoder = Decoder(header, np.packbits(active), facts.padding, nothing)
+    if plan.may_filter:
+        upsampling, threads = decoder.upsampling, plan.options.threads
+        weights = wiener_fit.weights(facts.volume, upsampling, lowres, plan.predicted, threads)
+        header = replace(header, wiener=weights)
+        decoder = replace(decoder, header=header)
     bricks = list(header.bricks)
     found = plan.options.tasks.map(
         partial(decoded, decoder),

@@ -69,6 +69,8 @@ class Header:
         As in `Volume`; no scales of slices are an empty tuple.
     kernel, companding
         Down-sampling; nodes of the curve between low-res values and the networks' (`companding`).
+    wiener
+        Weights of the filter of full-res values (`layers.wiener`), empty where there is none.
     background, cell, mask_method
         Unit value of inactive voxels, not companded; edges of a mask cell in low-res voxels; coder of MASK.
     omega, weights_method
@@ -111,6 +113,7 @@ class Header:
     description: Mapping[str, Scalar] = field(default_factory=dict)
     kernel: str = "lanczos3"
     companding: tuple[int, ...] = ()
+    wiener: tuple[int, ...] = ()
     background: float = 0.0
     cell: Shape = (1, 1, 1)
     mask_method: int = 1
@@ -243,6 +246,7 @@ FIELDS: dict[tuple[str, str], tuple[str, Kind]] = {
     ("lowres", "factor"): ("factor", integers(3)),
     ("lowres", "kernel"): ("kernel", TEXT),
     ("lowres", "companding"): ("companding", integers(None)),
+    ("lowres", "wiener"): ("wiener", integers(None)),
     ("mask", "background"): ("background", NUMBER),
     ("mask", "cell"): ("cell", integers(3)),
     ("mask", "method"): ("mask_method", INTEGER),

@@ -39,11 +39,12 @@ OF_CODER = {
     AV1: ("av1_slices", "av1_flat"),
 }
 OF_LOWRES = (
-    *("factor", "kernel", "companding", "sr", "sr_sha256", "sr_window", "sr_noise", "sr_ensemble"),
+    *("factor", "kernel", "companding", "wiener", "sr", "sr_sha256", "sr_window", "sr_noise", "sr_ensemble"),
     *("psnr_lanczos", *OF_CODER[SIREN], *OF_CODER[AV1]),
 )
 AV1_CODES = 1 << 10
 ONE = 1 << 15  # integer of unit value 1 among the nodes of a companding curve
+WIENER = (14, -128, 255)  # weights of a filter, and the smallest and the largest: two bytes each at most
 MOST = 8  # nodes between the ends of the curve
 
 
@@ -88,6 +89,7 @@ def _impossible(header: Header) -> Iterator[tuple[str, bool]]:
     yield "modality", len(header.modality) > volume.LONGEST_MODALITY
     yield "factor", min(header.factor) < 1 or max(header.factor) > limits.FACTOR
     yield "companding", not is_curve(header.companding)
+    yield "filter", not is_filter(header.wiener)
     yield "background", not -1 <= header.background <= 1
     yield "mask cell", min(header.cell) < 1
     for coder, names in OF_CODER.items():
@@ -211,6 +213,13 @@ def _check_cuts(header: Header) -> None:
             if any(a >= b for a, b in pairwise(edges)):
                 raise CorruptFile(f"header has cuts {edges[:8]} that leave a box empty")
             start += parts - 1
+
+
+def is_filter(weights: Sequence[int]) -> bool:
+    """Whether there are no weights, or as many as a filter has, in their range and not all 0."""
+    count, smallest, largest = WIENER
+    held = all(smallest <= weight <= largest for weight in weights)
+    return not weights or (len(weights) == count and held and any(weights))
 
 
 def is_curve(nodes: Sequence[int]) -> bool:

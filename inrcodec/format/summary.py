@@ -96,6 +96,7 @@ def _base(header: Header) -> dict[str, Any]:
         "factor": list(header.factor),
         "kernel": header.kernel,
         "companding": _curve(header),
+        "wiener": list(header.wiener),
         "base": header.coder,
         **(streams if header.coder == AV1 else networks),
         "sr": header.sr,

@@ -1,4 +1,4 @@
-"""From the low-res volume to stored slices: Lanczos, the network's residual, rounding, padding.
+"""From the low-res volume to stored slices: Lanczos, the network's residual, filter, rounding, padding.
 
 In: the low-res volume in [-1, 1], and a full-res box.  Out: slabs of stored values.
 Invariant: a voxel depends on neither the box, nor the slab, the band of rows or the thread that it was
@@ -10,7 +10,7 @@ Nothing of full resolution is held but a few slabs, and the floats of a slice on
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from math import sqrt
@@ -18,16 +18,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from inrcodec.errors import CorruptFile
 from inrcodec.format.header import LANCZOS, NOISE_STEPS, Header
-from inrcodec.layers import resample
+from inrcodec.layers import resample, wiener
 from inrcodec.layers.cache import Cache
 from inrcodec.layers.decode_options import REFERENCE, DecodeOptions
 from inrcodec.layers.padding import Padding as Padding
 from inrcodec.layers.superres import registry
 from inrcodec.layers.superres.registry import check_model as check_model
 from inrcodec.parallel import InterruptiblePool, thread_count
-from inrcodec.volume.arrays import Active, Array, Bool, Float
+from inrcodec.volume.arrays import Active, Array, Float
 from inrcodec.volume.box import Box, Shape
 from inrcodec.volume.value_range import Range
 
@@ -91,6 +90,8 @@ class Upsampling:
     def support(self, box: Box, options: DecodeOptions = REFERENCE) -> Box:
         """The low-res voxels that a box, which is not empty, depends on."""
         header = self.header
+        if self._weights(options):
+            box = wiener.around(box, header.shape)
         taps = resample.support(box, header.lowres_shape, header.factor, header.shape)
         if self._model(options) == LANCZOS:
             return taps
@@ -141,15 +142,24 @@ class Upsampling:
         box = box or Box((0, 0, 0), self.header.shape)
         threads = thread_count(options.threads)
         held = _Held(lowres, first)
-        layers = self._residuals(held, options, box, threads)
+        weights = self._weights(options)
+        seen = wiener.around(box, self.header.shape) if weights else box
+        layers = self._residuals(held, options, seen, threads)
         begun: deque[tuple[Slab, list[Future[None]]]] = deque()
         with InterruptiblePool(threads) as pool:
+
+            def unit(z: int) -> Future[Float]:
+                return pool.submit(self._unit, z, held, box, None if layers is None else next(layers))
+
+            def fill(slab: Slab, z: int) -> Future[None]:
+                if weights:  # what it waits for was submitted before it
+                    return pool.submit(self._filter, slab, z, held, box, window.around(z), weights)
+                return pool.submit(self._fill, slab, z, held, box, None if layers is None else next(layers))
+
+            window = _Window(unit, seen)
             for start in range(box.low[0], box.high[0], SLAB):
                 slab = self._empty(start, box, plain and layers is not None)
-                filling = [
-                    pool.submit(self._fill, slab, z, held, box, None if layers is None else next(layers))
-                    for z in range(start, slab.stop)
-                ]
+                filling = [fill(slab, z) for z in range(start, slab.stop)]
                 begun.append((slab, filling))
                 if len(begun) > AHEAD:
                     yield _filled(*begun.popleft())
@@ -161,26 +171,72 @@ class Upsampling:
         stored = np.empty((stop - start, *box.shape[1:]), np.dtype(self.header.dtype))
         return Slab(start, stop, stored, np.empty_like(stored) if plain else stored)
 
+    def unit(self, lowres: Float, box: Box, threads: int | None = None) -> Iterator[Float]:
+        """The slices of :func:`wiener.around` a box, unit values before the filter, with their borders.
+
+        Parameters
+        ----------
+        lowres : the whole grid, as in :meth:`slabs`.
+        """
+        held, seen = _Held(lowres, 0), wiener.around(box, self.header.shape)
+        layers = self._residuals(held, REFERENCE, seen, thread_count(threads))
+        for z in range(seen.low[0], seen.high[0]):
+            yield self._unit(z, held, box, None if layers is None else next(layers))
+
     def _fill(self, slab: Slab, z: int, held: _Held, box: Box, layer: Layer | None) -> None:
         """One slice of a slab, a band of rows at a time."""
-        header = self.header
-        for rows, unit in resample.up_slice(held.values, header.factor, header.shape, z, box, held.first):
-            place = z - slab.start, slice(rows.start - box.low[1], rows.stop - box.low[1])
-            padded = None if self.padding is None else self.padding.part(z, rows, box.slices[2])
+        for rows, unit in self._rows(z, held, box):
             if slab.plain is not slab.stored:
-                slab.plain[place] = self._stored(unit, padded)
-            if layer is not None:
-                low, high = window_of(header)
-                layer.add_to(unit, (z, rows.start, box.low[2]), (high - low) / 2)
-            slab.stored[place] = self._stored(unit, padded)
+                self._store(slab.plain, slab.start, z, rows, box, unit)
+            self._add(layer, unit, z, rows, box)
+            self._store(slab.stored, slab.start, z, rows, box, unit)
 
-    def _stored(self, unit: Float, padded: Bool | None) -> Array:
-        """Unit values as the source stored them, padding included."""
-        dtype = np.dtype(self.header.dtype)
-        values = span_of(self.header).to_stored(unit, dtype)
-        if padded is not None:
-            values[padded] = dtype.type(self.header.padding or 0)
-        return values
+    def _unit(self, z: int, held: _Held, box: Box, layer: Layer | None) -> Float:
+        """One slice around a box, before the filter."""
+        seen = wiener.around(box, self.header.shape)
+        plane = np.empty(seen.shape[1:])
+        for rows, unit in self._rows(z, held, seen):
+            self._add(layer, unit, z, rows, seen)
+            plane[rows.start - seen.low[1] : rows.stop - seen.low[1]] = unit
+        return wiener.bordered(plane, box, self.header.shape)
+
+    def _filter(
+        self,
+        slab: Slab,
+        z: int,
+        held: _Held,
+        box: Box,
+        planes: Sequence[Future[Float]],
+        weights: Sequence[int],
+    ) -> None:
+        """One slice of a slab, from slices around it."""
+        if slab.plain is not slab.stored:
+            for rows, unit in self._rows(z, held, box):
+                self._store(slab.plain, slab.start, z, rows, box, unit)
+        for rows, unit in wiener.filtered([plane.result() for plane in planes], weights):
+            here = slice(rows.start + box.low[1], rows.stop + box.low[1])
+            self._store(slab.stored, slab.start, z, here, box, unit)
+
+    def _rows(self, z: int, held: _Held, box: Box) -> Iterator[tuple[slice, Float]]:
+        """One slice by Lanczos, a band of rows at a time."""
+        return resample.up_slice(held.values, self.header.factor, self.header.shape, z, box, held.first)
+
+    def _add(self, layer: Layer | None, unit: Float, z: int, rows: slice, box: Box) -> None:
+        """The model's residual, in place."""
+        if layer is not None:
+            low, high = window_of(self.header)
+            layer.add_to(unit, (z, rows.start, box.low[2]), (high - low) / 2)
+
+    def _store(self, out: Array, start: int, z: int, rows: slice, box: Box, unit: Float) -> None:
+        """Rows of slice ``z`` as the source stored them, padding included; ``out`` begins at ``start``."""
+        values = self._stored(unit)
+        if self.padding is not None:
+            padded = self.padding.part(z, rows, box.slices[2])
+            values[padded] = values.dtype.type(self.header.padding or 0)
+        out[z - start, rows.start - box.low[1] : rows.stop - box.low[1]] = values
+
+    def _stored(self, unit: Float) -> Array:
+        return span_of(self.header).to_stored(unit, np.dtype(self.header.dtype))
 
     @property
     def _cell(self) -> Shape:
@@ -192,6 +248,11 @@ class Upsampling:
         constant = self.header.low == self.header.high
         return LANCZOS if constant else options.sr or self.header.sr
 
+    def _weights(self, options: DecodeOptions) -> tuple[int, ...]:
+        """Of the filter; it was fitted to what the header's own way of up-sampling gives."""
+        own = self._model(options) == self.header.sr and self.header.low != self.header.high
+        return self.header.wiener if own else ()
+
     def _residuals(
         self, held: _Held, options: DecodeOptions, box: Box, threads: int
     ) -> Iterator[Layer] | None:
@@ -199,26 +260,17 @@ class Upsampling:
         model = self._model(options)
         if model == LANCZOS:
             return None
-        layers = self._upsampler(model, held, options, box, threads).layers(box)
+        layers = self._upsampler(held, options, box, threads).layers(box)
         return (
             layer
             for layer in layers
             for _ in range(max(layer.start, box.low[0]), min(layer.stop, box.high[0]))
         )
 
-    def _upsampler(
-        self, model: str, held: _Held, options: DecodeOptions, box: Box, threads: int
-    ) -> Upsampler:
+    def _upsampler(self, held: _Held, options: DecodeOptions, box: Box, threads: int) -> Upsampler:
         from inrcodec.layers.superres.upsampler import Upsampler
 
-        factor = registry.matching(model, self.header.sr_sha256).factor
-        if factor != self.header.factor:
-            raise CorruptFile(
-                f"model {model!r} up-samples by {factor}, the file is reduced by {self.header.factor}",
-                value=self.header.factor,
-                remedy="sr 'lanczos' decodes it without the model",
-            )
-        network = registry.load(model, self.header.sr_sha256)
+        network = registry.network_of(self.header)
         low, high = window_of(self.header)
         inside = np.zeros(held.values.shape, dtype=np.float32)
         slices, *plane = self.support(box, options).slices
@@ -237,6 +289,25 @@ class Upsampling:
             self.kept,
             held.first,
         )
+
+
+class _Window:
+    """The slices around those that are filtered, in order; each is computed once."""
+
+    def __init__(self, unit: Callable[[int], Future[Float]], box: Box) -> None:
+        self.unit, self.first, self.last = unit, box.low[0], box.high[0] - 1
+        self.planes: deque[tuple[int, Future[Float]]] = deque()
+
+    def around(self, z: int) -> list[Future[Float]]:
+        """From `wiener.REACH` in front of a slice to as many behind; the outermost stand for those beyond."""
+        reach, _, _ = wiener.REACH
+        begun = self.planes[-1][0] + 1 if self.planes else self.first
+        self.planes += [(k, self.unit(k)) for k in range(begun, min(z + reach, self.last) + 1)]
+        while self.planes[0][0] < max(z - reach, self.first):
+            self.planes.popleft()
+        start = self.planes[0][0]
+        places = (min(max(k, self.first), self.last) for k in range(z - reach, z + reach + 1))
+        return [self.planes[k - start][1] for k in places]
 
 
 def slabs_of(stored: Array, first: int) -> Iterator[Slab]:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from inrcodec import validate
-from inrcodec.errors import ModelNotFound, UsageError, reason
+from inrcodec.errors import CorruptFile, ModelNotFound, UsageError, reason
 from inrcodec.format import limits
 from inrcodec.format.header import LANCZOS as LANCZOS
 from inrcodec.format.header import Header
@@ -267,6 +267,25 @@ def load(model: str, digest: bytes) -> SRDenseNet:
         raise ModelNotFound(
             f"the weights of model {model!r} are not of its card's architecture", value=model
         ) from error
+
+
+def network_of(header: Header) -> SRDenseNet:
+    """The network of the model that a file names.
+
+    Raises
+    ------
+    ModelNotFound
+    CorruptFile
+        It up-samples by another factor than the file is reduced by.
+    """
+    factor = matching(header.sr, header.sr_sha256).factor
+    if factor != header.factor:
+        raise CorruptFile(
+            f"model {header.sr!r} up-samples by {factor}, the file is reduced by {header.factor}",
+            value=header.factor,
+            remedy="sr 'lanczos' decodes it without the model",
+        )
+    return load(header.sr, header.sr_sha256)
 
 
 def check_model(header: Header, sr: str | None) -> None:
