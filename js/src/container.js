@@ -2,13 +2,13 @@
 
 import { crc32, product } from "./arithmetic.js";
 import { atMost, CorruptFile, need, UnsupportedFile } from "./errors.js";
-import { bricksOf, lowresShape, readHeader } from "./header.js";
+import { bricksOf, isFloat, lowresShape, readHeader } from "./header.js";
 import * as limits from "./limits.js";
 import { readExactly } from "./source.js";
 
 const MAGIC = [0x89, 0x49, 0x4e, 0x52, 0x56, 0x0d, 0x0a, 0x1a];
-const KNOWN = ["HEAD", "MASK", "PIDX", "PADM", "INDX", "WGHT", "AIDX", "AV1S", "LIDX", "LATT"];
-const INDEX_OF = { PADM: "PIDX", WGHT: "INDX", AV1S: "AIDX", LATT: "LIDX" };
+const KNOWN = ["HEAD", "MASK", "PIDX", "PADM", "SIDX", "SPCL", "INDX", "WGHT", "AIDX", "AV1S", "LIDX", "LATT"];
+const INDEX_OF = { PADM: "PIDX", SPCL: "SIDX", WGHT: "INDX", AV1S: "AIDX", LATT: "LIDX" };
 const SHORT = 65536; // bytes of a WGHT whose chunks have no checksums: it is read whole
 const PIECE = 2 ** 24; // bytes at a time, where a section is only checked
 
@@ -82,8 +82,11 @@ export class Container {
       [h.av1.slices > 0, "AIDX"],
       [h.refine.steps.length > 0, "LIDX", "LATT"],
       [padded && bricks > 1, "PIDX"],
+      [this.rows.has("SPCL") && bricks > 1, "SIDX"],
     ]) for (const id of ids) need(this.rows.has(id) === there, `header and sections differ on ${id}`);
     need(!this.rows.has("MASK") || coder === "siren", "file has a mask of networks that it has not");
+    const special = h.refine.steps.length > 0 && isFloat(h.volume.dtype);
+    need(!this.rows.has("SPCL") || special, "file has special values of no refinement of floats");
     need(!padded || h.volume.padding !== null, "file has a padding mask but no padding value");
     for (const [id, index] of Object.entries(INDEX_OF)) {
       if (!this.rows.has(index)) continue;
@@ -101,7 +104,7 @@ export class Container {
     switch (id) {
       case "WGHT": return product(h.net.tiles);
       case "AV1S": return h.av1.slices ? Math.ceil(lowresShape(h)[0] / h.av1.slices) : 1;
-      case "PADM": return product(bricksOf(h));
+      case "PADM": case "SPCL": return product(bricksOf(h));
       default: return h.refine.steps.length * product(bricksOf(h));
     }
   }

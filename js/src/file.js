@@ -14,7 +14,9 @@ import { readPadding } from "./padding.js";
 import { physicalOf } from "./remote.js";
 import { Activity, linearOf, Tile, tileBoxes } from "./siren.js";
 import { sourceOf } from "./source.js";
+import { readSpecial } from "./special.js";
 import { hasModel, hex, residualOf } from "./superres.js";
+import { filtered, reached } from "./wiener.js";
 
 const MOST = 2 ** 31; // bytes of an array, unless more are allowed
 const KEPT = 2 ** 29; // bytes of what was decoded
@@ -90,14 +92,27 @@ export class InrvFile {
     if (this.isRefined && !options.base) return this.refined(ranges, whole ? h.refine.steps.length : grid.steps, grid.factor, options);
     if (!whole) throw new UsageError("level is one of the refinement, which was not to be decoded: read level 0");
     if (!hasLowres(h)) throw new UsageError("file has no low-res volume: decode its refinement");
-    const { factor } = h.lowres, low = lowresShape(h);
+    const stored = toStored(h, await this.unitValues(ranges, options));
+    await this.pad(stored, ranges, [1, 1, 1]);
+    return stored;
+  }
+
+  /** Unit values at full resolution: the filter needs some voxels more than it gives. */
+  async unitValues(ranges, options) {
+    const h = this.header, { wiener } = h.lowres, isLeftOut = h.sr.id !== "lanczos" && !this.model;
+    if (wiener.length === 0 || isLeftOut || h.range.low === h.range.high) return this.upsampled(ranges, options);
+    const wide = reached(ranges, this.shape);
+    return filtered(wiener, await this.upsampled(wide, options), wide, ranges, this.shape);
+  }
+
+  /** The low-res volume interpolated, and the residual of the model where there is one. */
+  async upsampled(ranges, options) {
+    const h = this.header, { factor } = h.lowres, low = lowresShape(h);
     const needed = ranges.map(([begin, end], axis) => support(begin, end, factor[axis], low[axis]));
     const values = await this.lowresValues(needed, options);
     const unit = upsample({ data: values, shape: sizeOf(needed) }, needed.map(([begin]) => begin), ranges, factor, low);
     if (this.superres && this.model) await this.addResidual(unit, ranges, options);
-    const stored = toStored(h, unit);
-    await this.pad(stored, ranges, [1, 1, 1]);
-    return stored;
+    return unit;
   }
 
   async addResidual(unit, ranges, options) {
@@ -177,6 +192,7 @@ export class InrvFile {
     }
     const stored = toLattice(h, integers, first);
     await this.pad(stored, ranges, factor);
+    await this.restore(stored, ranges, factor);
     return stored;
   }
 
@@ -228,6 +244,24 @@ export class InrvFile {
   async decodePadding(i) {
     const body = await this.container.chunk("PADM", i), box = this.bricks[i];
     return body.length === 0 && this.bricks.length > 1 ? null : readPadding(body, sizeOf(box));
+  }
+
+  /** Set the voxels whose bits are stored. */
+  async restore(stored, ranges, factor) {
+    if (!this.container.has("SPCL")) return;
+    const [, rows, columns] = sizeOf(ranges);
+    for (const [i, box] of this.bricks.entries()) {
+      if (!overlap(coarse(box, factor), ranges)) continue;
+      const shape = sizeOf(box), chunk = await this.container.chunk("SPCL", i);
+      if (chunk.length === 0 && this.bricks.length > 1) continue;
+      const { places, values } = readSpecial(chunk, shape, this.dtype);
+      places.forEach((at, k) => {
+        const voxel = [Math.floor(at / (shape[1] * shape[2])), Math.floor(at / shape[2]) % shape[1], at % shape[2]];
+        const [z, y, x] = voxel.map((n, axis) => (n + box[axis][0]) / factor[axis] - ranges[axis][0]);
+        const there = [z, y, x].every((n, axis) => Number.isInteger(n) && n >= 0 && n < ranges[axis][1] - ranges[axis][0]);
+        if (there) stored.set(values.subarray(k, k + 1), (z * rows + y) * columns + x);
+      });
+    }
   }
 
   // --- the whole

@@ -4,6 +4,7 @@ import { atMost, CorruptFile, need, UnsupportedFile } from "./errors.js";
 import { ceilDiv, product } from "./arithmetic.js";
 import * as limits from "./limits.js";
 import { read } from "./messagepack.js";
+import { WEIGHTS } from "./wiener.js";
 
 const REQUIRED = Symbol("required");
 const NONE = null;
@@ -18,6 +19,7 @@ const FIELDS = {
   range: { low: [number, REQUIRED], high: [number, REQUIRED] },
   lowres: {
     coder: [text, "siren"], factor: [integers(3), [1, 1, 1]], kernel: [text, "lanczos3"], companding: [integers(), []],
+    wiener: [integers(), []],
   },
   mask: { background: [number, 0], cell: [integers(3), [1, 1, 1]], method: [integer, 1] },
   net: {
@@ -187,6 +189,7 @@ function impossible(h) {
     modality: volume.modality.length > 16,
     factor: lowres.factor.some((f) => f < 1 || f > 8),
     companding: !isCurve(lowres.companding),
+    filter: !isFilter(lowres.wiener),
     background: !(mask.background >= -1 && mask.background <= 1),
     "mask cell": mask.cell.some((n) => n < 1),
     "field of another coder": others,
@@ -229,6 +232,11 @@ function scalesSlices(h) {
 function isCurve(nodes) {
   if (nodes.length % 2 || nodes.length > 16) return false;
   return curve(nodes).every((axis) => axis.every((v, i) => i === 0 || axis[i - 1] < v));
+}
+
+function isFilter(weights) {
+  const fits = weights.length === WEIGHTS && weights.every((w) => w >= -128 && w <= 255) && weights.some((w) => w !== 0);
+  return weights.length === 0 || fits;
 }
 
 /** x and y of the nodes of a companding curve, ends included, in units of 2^-15. */

@@ -41,14 +41,7 @@ function coded(body, [depth, height, width]) {
 function packed(frame, [depth, height, width]) {
   const area = height * width, bytes = Math.ceil(area / 8), size = depth * bytes;
   atMost("number of bytes of a padding mask", size, 2 ** 28);
-  checkFrame(frame, size);
-  let content;
-  try {
-    content = decompress(frame, new Uint8Array(size));
-  } catch (error) {
-    throw new CorruptFile(`padding mask is not Zstandard (${error.message}): the file is damaged`, error);
-  }
-  need(content.length === size, "padding mask has another length than its frame states");
+  const content = inflate(frame, size, "padding mask");
   const unused = area % 8 ? (1 << (8 - (area % 8))) - 1 : 0;
   for (let i = 0; i < size; i++) {
     if (i >= bytes) content[i] ^= content[i - bytes];
@@ -61,10 +54,23 @@ function packed(frame, [depth, height, width]) {
   };
 }
 
+/** The `size` bytes of a Zstandard frame. */
+export function inflate(frame, size, what) {
+  checkFrame(frame, size, what);
+  let content;
+  try {
+    content = decompress(frame, new Uint8Array(size));
+  } catch (error) {
+    throw new CorruptFile(`${what}: not Zstandard (${error.message}), the file is damaged`, error);
+  }
+  need(content.length === size, `${what}: another length than the frame states`);
+  return content;
+}
+
 /** Refuse a Zstandard frame unless it states its size and window as the format wants, and ends with the bytes. */
-function checkFrame(frame, size) {
+function checkFrame(frame, size, what) {
   need(frame.length >= 6 && frame[0] === 0x28 && frame[1] === 0xb5 && frame[2] === 0x2f && frame[3] === 0xfd,
-    "padding mask is not a Zstandard frame");
+    `${what}: not a Zstandard frame`);
   const descriptor = frame[4], single = (descriptor >> 5) & 1, sizes = [single, 2, 4, 8][descriptor >> 6];
   need(!(descriptor & 8), "Zstandard frame has a reserved bit");
   let at = 5;

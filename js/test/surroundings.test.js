@@ -10,6 +10,7 @@ import { open } from "../src/index.js";
 import { toNifti } from "../src/nifti.js";
 import { openRemote } from "../src/remote.js";
 import { answer } from "../src/worker.js";
+import { filtered, reached, WEIGHTS } from "../src/wiener.js";
 import { InrvCodec } from "../src/zarr.js";
 import { boxOf, pictureOf, placeOf, usual, valueAt, voxelAt } from "../viewer/slices.js";
 
@@ -116,6 +117,29 @@ test("a slice of the viewer is turned as its plane says, and a pixel leads back 
       assert.equal(valueAt(plane, shape, picture, voxel), 10 * (voxel[0] * 20 + 15 + voxel[2]));
     }
   }
+});
+
+test("the filter is what the specification says, and of a box the same as of the whole", () => {
+  const shape = [4, 6, 7], weights = Array.from({ length: WEIGHTS }, (_, k) => 7 * k - 40);
+  const unit = Float64Array.from({ length: 168 }, (_, i) => Math.sin(i * i)), whole = shape.map((n) => [0, n]);
+  const at = (...voxel) => {
+    const [z, y, x] = voxel.map((i, axis) => Math.min(Math.max(i, 0), shape[axis] - 1));
+    return unit[(z * 6 + y) * 7 + x];
+  };
+  const offsets = [[1, 0, 0], [2, 0, 0], [0, 1, 0], [0, 2, 0], [0, 3, 0], [0, 0, 1], [0, 0, 2], [0, 0, 3],
+    [0, 1, 1], [0, 1, -1], [1, 0, 1], [1, 0, -1], [1, 1, 0], [1, -1, 0]];
+  const full = filtered(weights, unit, whole, whole, shape);
+  for (const [z, y, x] of [[0, 0, 0], [3, 5, 6], [1, 2, 3], [2, 5, 0]]) {
+    let expected = at(z, y, x);
+    offsets.forEach(([a, b, c], k) => (expected += (weights[k] / 256) * (at(z + a, y + b, x + c) + at(z - a, y - b, x - c) - 2 * at(z, y, x))));
+    assert.ok(Math.abs(full[(z * 6 + y) * 7 + x] - expected) < 1e-12);
+  }
+  const box = [[1, 2], [4, 6], [0, 3]], wide = reached(box, shape), part = [];
+  for (let z = wide[0][0]; z < wide[0][1]; z++) {
+    for (let y = wide[1][0]; y < wide[1][1]; y++) for (let x = wide[2][0]; x < wide[2][1]; x++) part.push(at(z, y, x));
+  }
+  const found = filtered(weights, Float64Array.from(part), wide, box, shape);
+  assert.deepEqual([...found], [4, 5].flatMap((y) => [0, 1, 2].map((x) => full[(6 + y) * 7 + x])));
 });
 
 test("usual values leave padding and one bright voxel out", () => {

@@ -30,7 +30,7 @@ export interface Header {
     about: Record<string, string | number>;
   };
   range: { low: number; high: number };
-  lowres: { coder: "siren" | "av1" | "none"; factor: Triple; kernel: "lanczos3"; companding: number[] };
+  lowres: { coder: "siren" | "av1" | "none"; factor: Triple; kernel: "lanczos3"; companding: number[]; wiener: number[] };
   mask: { background: number; cell: Triple; method: number };
   net: { layers: number; width: number; tiles: Triple; cuts: number[]; omega: number; method: number };
   av1: { slices: number; flat: number[] };
