@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import subprocess
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -19,11 +20,12 @@ import zstandard
 from test_entropy import MASKS, laplace
 from test_header import BEYOND, FUTURE, HEADERS, NOT_CANONICAL, REFUSED, tree
 
+import inrcodec
 from inrcodec.entropy import laplace as entropy
 from inrcodec.entropy import mask as maskcode
 from inrcodec.entropy import padding
 from inrcodec.errors import InrvError
-from inrcodec.format import messagepack
+from inrcodec.format import container, messagepack
 from inrcodec.format.header import Header
 from inrcodec.format.limits import check_header
 
@@ -90,6 +92,18 @@ def weights_case(spread: int) -> dict[str, object]:
     return {"spread": spread, "stream": stream.hex(), "values": values.astype(int).tolist()}
 
 
+def filtered_case() -> dict[str, object]:
+    """Networks behind a filter, and what Python decodes."""
+    data = (FOLDER.parent / "spec" / "vectors" / "several-tiles" / "input.inrv").read_bytes()
+    header, sections = container.read(data)
+    made = replace(header, wiener=tuple(9 * k - 60 for k in range(14)))
+    rest = [(name, body) for name, body in sections.items() if name != "HEAD"]
+    changed = container.pack([("HEAD", made.to_bytes()), *rest])
+    expected = inrcodec.decode(changed, sr="lanczos")
+    assert not np.array_equal(expected, inrcodec.decode(data, sr="lanczos"))
+    return {"name": "filter", "file": changed.hex(), "values": expected.ravel().tolist()}
+
+
 def refusal(data: bytes) -> str:
     with pytest.raises(InrvError) as caught:
         check_header(Header.from_bytes(data), padded=True)
@@ -114,6 +128,7 @@ def cases() -> dict[str, list[dict[str, object]]]:
         ],
         "accepted": accepted,
         "uncanonical": [{"name": name, "header": data.hex()} for name, data in NOT_CANONICAL.items()],
+        "files": [filtered_case()],
         "masks": [mask_case(name) for name in MASKS],
         "weights": [weights_case(spread) for spread in (0, 50, 100, 121, 136, 137, 153, 255)],
     }

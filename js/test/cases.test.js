@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { readHeader } from "../src/header.js";
+import { open } from "../src/index.js";
 import { decodeGrid } from "../src/mask.js";
 import { read } from "../src/messagepack.js";
 import { readPadding } from "../src/padding.js";
@@ -27,6 +28,14 @@ test("headers are refused as Python refuses them", options, () => {
 test("headers that Python reads are read", options, () => {
   for (const { name, header, minor, shape } of cases.accepted) {
     assert.deepEqual(readHeader(bytes(header), minor).volume.shape, shape, name);
+  }
+});
+
+test("files decode as Python decodes them, within a stored unit", options, async () => {
+  for (const { name, file, values } of cases.files) {
+    const { data } = await (await open(bytes(file))).read();
+    assert.equal(data.length, values.length);
+    assert.ok(data.every((v, i) => Math.abs(v - values[i]) <= 1), name);
   }
 });
 
