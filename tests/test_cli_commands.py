@@ -20,6 +20,7 @@ from dicom_maker import write_series
 
 import inrcodec
 from inrcodec.cli import dec, enc, info
+from inrcodec.cli.inrv import COMMANDS
 from inrcodec.file import InrvFile
 from inrcodec.format import container
 
@@ -57,7 +58,7 @@ def test_a_dry_run_predicts_time_and_bytes(tiny, capsys):
     assert words.endswith("options\n  steps  200\n")
 
 
-@pytest.mark.parametrize("command", ["enc", "dec", "info", "view", "train"])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_help_fits_a_screen_and_the_full_help_has_every_flag(command, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     module = importlib.import_module(f"inrcodec.cli.{command}")

@@ -12,6 +12,7 @@ import pytest
 
 import inrcodec
 from inrcodec.cli import exits
+from inrcodec.cli.inrv import COMMANDS
 from inrcodec.encoder.presets import PRESETS
 from inrcodec.io.registry import DICOM, ENDINGS, FORMATS
 
@@ -29,7 +30,7 @@ def option_tables():
     return option_tables
 
 
-@pytest.mark.parametrize("command", ["enc", "dec", "info", "view", "train"])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_flag_of_a_command_is_in_its_tables(option_tables, command):
     made = option_tables.options(command)
     flags = [flag for action in option_tables.parser_of(command)._actions for flag in action.option_strings]
@@ -40,7 +41,7 @@ def test_every_flag_of_a_command_is_in_its_tables(option_tables, command):
 
 def test_every_command_has_its_tables():
     page = TEXTS[DOCS / "cli.md"]
-    assert re.findall(r"\{options-of\} (\w+)", page) == ["enc", "dec", "info", "view", "train"]
+    assert set(re.findall(r"\{options-of\} (\w+)", page)) == set(COMMANDS)
     assert "{exit-codes}" in page
 
 
@@ -59,7 +60,7 @@ def test_exit_codes_are_the_commands_own(option_tables):
 def test_flags_that_the_pages_name_exist(option_tables):
     known = {
         flag
-        for command in ("enc", "dec", "info", "view", "train")
+        for command in COMMANDS
         for action in option_tables.parser_of(command)._actions
         for flag in action.option_strings
     }
@@ -69,6 +70,7 @@ def test_flags_that_the_pages_name_exist(option_tables):
         "how-it-works",
         "index",
         "limitations",
+        "plugins",
         "quickstart",
         "radiologist",
         "refinement",

@@ -74,9 +74,10 @@ class Parser(argparse.ArgumentParser):
         self.rows |= rows
 
     def add_manners(self, *, force: str = "replace an existing output") -> None:
-        """Add what every command knows: ``--force``, ``--json``, ``-q``, ``-v``, ``--help``."""
+        """Add what every command knows: ``--force``, if it writes, ``--json``, ``-q``, ``-v``, ``--help``."""
         add = partial(self.add, group="output", main=True, action="store_true")
-        add("--force", help=force)
+        if force:
+            add("--force", help=force)
         add("--json", help="print the result as JSON")
         add("-q", "--quiet", help="only errors")
         add("-v", "--verbose", help="each stage and its seconds, tracebacks")

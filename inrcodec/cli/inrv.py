@@ -19,6 +19,7 @@ COMMANDS = {
     "dec": "decompress a file",
     "info": "show what is in a file",
     "view": "show a file in the browser",
+    "serve": "show files to programs that know OME-Zarr",
     "train": "train a super-resolution model",
 }
 _MANNERS = ("-h", "--help", "--help-all", "--version")
