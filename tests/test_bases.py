@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from math import exp
 from types import SimpleNamespace
@@ -17,6 +18,7 @@ from inrcodec.encoder.bases.av1_slices import Encoder, effort_for
 from inrcodec.encoder.bases.dial import Dial
 from inrcodec.encoder.options import EncodeOptions
 from inrcodec.errors import MissingExtra, TargetNotReached, UsageError
+from inrcodec.layers.base.av1 import video
 
 SHAPE = (20, 40, 36)
 BOTH = ("siren", "av1")
@@ -221,23 +223,67 @@ def test_auto_ends_with_the_coder_that_serves(measured):
     measured.outcomes = {"siren": too_few, "av1": outcome("av1", 40.0, 5000)}
     assert chosen(measured, base="auto")[0].header.coder == "av1"
     measured.outcomes = {"siren": outcome("siren", 40.0, 5000), "av1": too_few}
-    assert chosen(measured, base="auto").header.coder == "siren"
-
-
-def test_without_pyav(measured, monkeypatch):
-    measured.outcomes = {"siren": outcome("siren", 40.0, 5000)}
-    monkeypatch.setattr(base_choice, "has_av1", lambda: False)
     found, notice = chosen(measured, base="auto")
-    assert found.header.coder == "siren" and "PyAV" in notice
+    assert found.header.coder == "siren" and "'av1' does not serve here: too few bytes" in notice
 
 
-def test_av1_without_pyav_is_refused_before_the_source_is_read(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "av", None)
-    with pytest.raises(MissingExtra, match="av1"):
+def test_auto_tells_what_either_coder_refuses(measured):
+    measured.outcomes = {"siren": TargetNotReached("400 are the fewest"), "av1": TargetNotReached("300 are")}
+    with pytest.raises(TargetNotReached, match="'av1': 300 are; base 'siren': 400 are the fewest"):
+        chosen(measured, base="auto", size=200)
+
+
+def test_auto_speaks_of_no_size_where_none_was_requested(measured):
+    refusal = TargetNotReached("333 bytes are too few; request a larger size")
+    measured.outcomes = {"siren": refusal, "av1": outcome("av1", 40.0, 333)}
+    _, notice = chosen(measured, base="auto")
+    assert "no networks are as small as 333 bytes" in notice and "request" not in notice
+    assert "request a larger size" in chosen(measured, base="auto", size=333)[1]
+
+
+def test_a_refinement_alone_is_called_what_it_is(measured):
+    measured.outcomes = {"siren": outcome("none", 40.0, 5000), "av1": outcome("av1", 40.0, 4000)}
+    assert "none, a refinement alone: 40.00 dB" in chosen(measured, base="auto")[1]
+
+
+class Broken:
+    """An import hook by which PyAV is there, and cannot be loaded."""
+
+    def find_spec(self, name, path=None, target=None):
+        if name == "av":
+            raise RuntimeError("a library of another machine")
+
+
+@pytest.fixture(params=["missing", "broken"])
+def no_pyav(request, monkeypatch):
+    """What is told of it."""
+    if request.param == "missing":
+        monkeypatch.setitem(sys.modules, "av", None)
+        return "needs PyAV: pip install"
+    monkeypatch.delitem(sys.modules, "av", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Broken(), *sys.meta_path])
+    return "a library of another machine"
+
+
+def test_auto_without_pyav_is_siren_and_tells_why(measured, no_pyav):
+    measured.outcomes = {"siren": outcome("siren", 40.0, 5000)}
+    found, notice = chosen(measured, base="auto")
+    assert found.header.coder == "siren" and no_pyav in notice
+    assert base_choice.planned(EncodeOptions(base="auto").resolved()).base == "siren"
+
+
+def test_av1_without_pyav_is_refused_before_the_source_is_read(no_pyav):
+    with pytest.raises(MissingExtra, match="av1") as caught:
         inrcodec.encode("there is no such file", base="av1")
+    assert no_pyav in str(caught.value)
 
 
-@pytest.mark.parametrize("option", [{"steps": 5}, {"tiles": (1, 1, 1)}, {"resume": "kept"}, {"width": 9}])
+def test_a_pyav_without_the_encoder_is_told(monkeypatch):
+    monkeypatch.setattr(video, "ENCODER", "libnone")
+    assert "libnone" in base_choice.without_av1()
+
+
+@pytest.mark.parametrize("option", [{"steps": 5}, {"tiles": (1, 1, 1)}, {"resume": "kept"}, {"seed": 3}])
 def test_what_only_networks_have_is_refused(option):
     with pytest.raises(UsageError, match="no networks to fit"):
         EncodeOptions(base="av1", **option)

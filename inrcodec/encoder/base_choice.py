@@ -8,21 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from importlib.util import find_spec
 from math import log
 
 from inrcodec.encoder.facts import Facts
 from inrcodec.encoder.measured import Measured
 from inrcodec.encoder.options import ResolvedOptions
 from inrcodec.encoder.presets import AUTO
-from inrcodec.errors import TargetNotReached
-from inrcodec.format.header import AV1, SIREN
+from inrcodec.errors import MissingExtra, TargetNotReached
+from inrcodec.format.header import AV1, NO_CODER, SIREN
+from inrcodec.layers.base.av1 import video
 from inrcodec.progress import Progress
 
 Encode = Callable[[Facts, ResolvedOptions, Progress | None], Measured]
 """An encoding by the base that the options name."""
 
-PACKAGE = "av"  # what AV1 needs
 LEVEL, LEVEL_BYTES = 0.2, 0.03  # dB, and share of the bytes, within which the low-pass error decides
 
 
@@ -37,31 +36,53 @@ def planned(options: ResolvedOptions) -> ResolvedOptions:
     """The options with the base that is tried first."""
     if options.base != AUTO:
         return options
-    return replace(options, base=AV1 if has_av1() else SIREN)
+    return replace(options, base=SIREN if without_av1() else AV1)
 
 
-def has_av1() -> bool:
-    """Whether AV1 can be encoded here."""
-    return find_spec(PACKAGE) is not None
+def without_av1() -> str:
+    """Why AV1 cannot be encoded here; empty where it can."""
+    try:
+        video.check_installed()
+    except MissingExtra as error:
+        return error.message
+    return ""
 
 
 def _best(facts: Facts, options: ResolvedOptions, progress: Progress | None, encode: Encode) -> Measured:
     """AV1 or networks: of the fewest bytes for a PSNR, else of the highest PSNR in as many bytes."""
-    if not has_av1():
+    missing = without_av1()
+    if missing:
         found = encode(facts, replace(options, base=SIREN), progress)
-        return _with_notice(found, f"base {SIREN!r}: PyAV, which base {AV1!r} needs, is not installed")
+        return _with_notice(found, f"base {SIREN!r}: {missing}")
     try:
         first = encode(facts, replace(options, base=AV1), progress)
-    except TargetNotReached:
-        return encode(facts, replace(options, base=SIREN), progress)
+    except TargetNotReached as error:
+        return _networks(facts, options, progress, encode, error)
     targets = (options.size, options.ratio, options.psnr)
     size = first.size if targets == (None, None, None) else options.size
     try:
         second = encode(facts, replace(options, base=SIREN, size=size), progress)
     except TargetNotReached as error:
-        return _with_notice(first, f"base {AV1!r}: {SIREN!r} does not serve here, {error.args[0]}")
+        why = error.message if size == options.size else f"no networks are as small as {size:,} bytes"
+        return _with_notice(first, f"base {_told(first)}; {SIREN!r} does not serve here: {why}")
     chosen, other = (second, first) if _is_better(second, first) else (first, second)
     return _with_notice(chosen, f"base {_told(chosen)}; {_told(other)}")
+
+
+def _networks(
+    facts: Facts,
+    options: ResolvedOptions,
+    progress: Progress | None,
+    encode: Encode,
+    refusal: TargetNotReached,
+) -> Measured:
+    """Networks, where AV1 was refused; what either says where both are."""
+    try:
+        found = encode(facts, replace(options, base=SIREN), progress)
+    except TargetNotReached as error:
+        both = f"base {AV1!r}: {refusal.message}; base {SIREN!r}: {error.message}"
+        raise TargetNotReached(both, value=error.value, option=error.option) from error
+    return _with_notice(found, f"base {_told(found)}; {AV1!r} does not serve here: {refusal.message}")
 
 
 def _is_better(one: Measured, other: Measured) -> bool:
@@ -80,7 +101,8 @@ def _is_better(one: Measured, other: Measured) -> bool:
 def _told(found: Measured) -> str:
     seen, unit = found.low_pass, f" {found.header.unit}".rstrip()
     flat = "" if seen is None else f", low-pass error {seen.error:.3g}{unit}"
-    return f"{found.header.coder!r}: {found.psnr:.2f} dB in {found.size:,} bytes{flat}"
+    name = "none, a refinement alone" if found.header.coder == NO_CODER else repr(found.header.coder)
+    return f"{name}: {found.psnr:.2f} dB in {found.size:,} bytes{flat}"
 
 
 def _with_notice(found: Measured, notice: str) -> Measured:

@@ -18,9 +18,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from inrcodec.errors import CorruptFile, MissingExtra
+from inrcodec.errors import CorruptFile, MissingExtra, reason
 from inrcodec.volume.box import Shape
 
+ENCODER = "libsvtav1"
+NEEDS = "AV1 as the coder of the low-res volume needs PyAV"
 BITS = 10
 LARGEST = (1 << BITS) - 1
 QUALITIES = range(4, 281)  # quarters of libsvtav1's rate factor: 4 is nearly lossless, 280 the coarsest
@@ -54,7 +56,7 @@ def encode(stack: Stack, quality: int, preset: int = 2, threads: int = 1) -> byt
     """
     package = _av()
     height, width = _edges(stack.shape)
-    encoder = package.CodecContext.create("libsvtav1", "w")
+    encoder = package.CodecContext.create(ENCODER, "w")
     encoder.width, encoder.height, encoder.pix_fmt = width, height, PIXELS
     encoder.framerate, encoder.time_base = 25, Fraction(1, 25)
     parameters = f"{PARAMETERS}:crf={quality / 4:g}:lp={threads}"
@@ -186,14 +188,22 @@ def _rows(plane: Any) -> Stack:
 
 
 def check_installed() -> None:
-    """Raise `MissingExtra` where PyAV is not installed."""
-    _av()
+    """Raise `MissingExtra` where PyAV is not installed, or has no libsvtav1."""
+    package = _av()
+    try:
+        package.Codec(ENCODER, "w")
+    except ValueError as error:
+        raise MissingExtra(
+            f"{NEEDS} with {ENCODER}, which this one was built without", extra="av1"
+        ) from error
 
 
 def _av() -> Any:
     try:
         import av
-    except ImportError as error:
-        raise MissingExtra("AV1 as the coder of the low-res volume needs PyAV", extra="av1") from error
+    except ModuleNotFoundError as error:
+        raise MissingExtra(NEEDS, extra="av1") from error
+    except Exception as error:  # a library that does not fit this machine, or an import hook
+        raise MissingExtra(f"{NEEDS}, which cannot be loaded here ({reason(error)})", extra="av1") from error
     os.environ.setdefault("SVT_LOG", "1")  # errors alone: libsvtav1 prints, whatever Python wants
     return av
