@@ -99,6 +99,16 @@ def texture(shape: tuple[int, int, int]) -> NDArray[np.float32]:
     return (0.25 * blob(shape)[1]).astype(np.float32)
 
 
+def special(shape: tuple[int, int, int], dtype: str = "float32") -> NDArray[np.floating[Any]]:
+    """Whole numbers, NaN in a corner, others with bits of their own, infinities, and both zeros."""
+    values = np.rint(300 * blob(shape)[1]).astype(dtype) + np.dtype(dtype).type(0)
+    values[:3, :5, :7], values[4:6, 8:, :9] = np.nan, 0
+    values[-1, -3:, -3:], values[-2, -1, -1], values[0, -1, -1] = np.inf, -np.inf, -0.0
+    if dtype == "float32":
+        values.view(np.uint32)[-1, 0, :4] = (0x7FC00001, 0xFFC00000, 0xFF812345, 0x7F800000)
+    return values
+
+
 def half(shape: tuple[int, int, int]) -> NDArray[np.float16]:
     return (300 * blob(shape)[1]).astype(np.float16)
 
@@ -198,6 +208,17 @@ def cases() -> dict[str, Case]:
             {**hounsfield, "padding": -2000},
         ),
         "bricks-float16": Case("bits of halves", half((9, 18, 20)), {"lossless": True, "brick": (16, 8, 8)}),
+        "special-values": Case(
+            "NaN with its bits, infinities and two zeros among multiples of 1",
+            special((7, 18, 21)),
+            {"lossless": True},
+        ),
+        "special-in-bricks": Case(
+            "voxels that are not finite in some of the bricks, within a bound; padding",
+            special((9, 20, 19), "float64"),
+            {"max_error": 2, "brick": 8},
+            {"padding": 0},
+        ),
         "lossless-image": Case("one image, without networks", image(), {"lossless": True}),
         "lossless-int8": Case("8 bits with a sign", (mr() - 128).astype(np.int8), {"lossless": True}),
         "lossless-uint16": Case(

@@ -198,6 +198,16 @@ def decode_grid(data: bytes, shape: tuple[int, ...]) -> np.ndarray:
     return grid[2:-2, 2:-2, 2:-2].astype(bool)
 
 
+def inflate(data: bytes, size: int) -> bytes:
+    """A Zstandard frame of so many bytes."""
+    frame = zstandard.get_frame_parameters(data)
+    need(frame.content_size == size and frame.window_size <= max(size, 1024), "Zstandard frame")
+    inflater = zstandard.ZstdDecompressor().decompressobj()
+    content = inflater.decompress(data)
+    need(len(content) == size and inflater.eof and not inflater.unused_data, "Zstandard frame")
+    return bytes(content)
+
+
 def read_padding(body: bytes, shape: tuple[int, ...]) -> np.ndarray:
     """Voxels that hold the padding value."""
     depth, height, width = shape
@@ -211,12 +221,7 @@ def read_padding(body: bytes, shape: tuple[int, ...]) -> np.ndarray:
         need(all((a != b).any() for a, b in pairwise(slices)), "padding mask repeats a slice")
         return slices[np.cumsum(flags[:depth]) - 1]
     need(body[:1] == b"\0", "padding method")
-    size = depth * -(-area // 8)
-    frame = zstandard.get_frame_parameters(body[1:])
-    need(frame.content_size == size and frame.window_size <= max(size, 1024), "Zstandard frame")
-    inflater = zstandard.ZstdDecompressor().decompressobj()
-    content = inflater.decompress(body[1:])
-    need(len(content) == size and inflater.eof and not inflater.unused_data, "Zstandard frame")
+    content = inflate(body[1:], depth * -(-area // 8))
     packed = np.bitwise_xor.accumulate(np.frombuffer(content, np.uint8).reshape(depth, -1), axis=0)
     bits = np.unpackbits(packed, axis=1).astype(bool)
     need(not bits[:, area:].any(), "bits behind a slice")

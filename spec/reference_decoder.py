@@ -17,11 +17,11 @@ from typing import Any
 
 import numpy as np
 from reference_av1 import decode_av1
-from reference_coders import Rans, decode_grid, need, read_padding
+from reference_coders import Rans, decode_grid, inflate, need, read_padding
 from reference_header import brick_boxes, curve, lowres_shape, read_header, tensor_shapes
 from reference_lattice import decode_refinement
 
-SECTIONS = ("HEAD", "MASK", "PIDX", "PADM", "INDX", "WGHT", "AIDX", "AV1S", "LIDX", "LATT")
+SECTIONS = ("HEAD", "MASK", "PIDX", "PADM", "SIDX", "SPCL", "INDX", "WGHT", "AIDX", "AV1S", "LIDX", "LATT")
 MAGIC = bytes.fromhex("89494E52560D0A1A")
 
 
@@ -45,7 +45,7 @@ def read_sections(data: bytes) -> tuple[int, dict[str, bytes]]:
         name = raw.decode()
         need((name == "HEAD") == (row == 0) and name not in sections, "order of the sections")
         need(name[0].islower() or name in SECTIONS, f"unknown section {name}")
-        chunked = name in ("PADM", "WGHT", "AV1S", "LATT")
+        chunked = name in ("PADM", "SPCL", "WGHT", "AV1S", "LATT")
         need((length <= 2**28 or chunked) and position + length <= total, "length of a section")
         sections[name] = data[position : position + length]
         need(zlib.crc32(sections[name]) == crc, f"checksum of {name}")
@@ -217,6 +217,23 @@ def pad(h: dict[str, Any], sections: dict[str, bytes], stored: np.ndarray) -> No
             stored[box][read_padding(mask, stored[box].shape)] = h["volume.padding"]
 
 
+def restore(h: dict[str, Any], sections: dict[str, bytes], stored: np.ndarray) -> None:
+    """Set the voxels whose bits are stored."""
+    boxes, body = brick_boxes(h), sections["SPCL"]
+    need(bool(h["refine.steps"]) and stored.dtype.kind == "f", "special values of no refinement of floats")
+    need(("SIDX" in sections) == (len(boxes) > 1), "index of the special values")
+    found = [body] if len(boxes) == 1 else chunks(sections["SIDX"], body, len(boxes))
+    for box, chunk in zip(boxes, found, strict=True):
+        if chunk or len(boxes) == 1:
+            need(len(chunk) >= 4, "special values")
+            end = 4 + int.from_bytes(chunk[:4], "little")
+            mask = read_padding(chunk[4:end], stored[box].shape)
+            size = int(mask.sum()) * stored.itemsize
+            need(0 < size <= 2**28, "number of special values")
+            bits = np.frombuffer(inflate(chunk[end:], size), f"<u{stored.itemsize}")
+            stored.view(bits.dtype.newbyteorder("="))[box][mask] = bits
+
+
 def decode(data: bytes) -> tuple[np.ndarray | None, np.ndarray]:
     """The low-res volume in unit values, if there is one, and the stored values, both (z, y, x)."""
     minor, sections = read_sections(data)
@@ -243,6 +260,10 @@ def decode(data: bytes) -> tuple[np.ndarray | None, np.ndarray]:
         pad(header, sections, stored)
     else:
         need("PIDX" not in sections, "an index of no padding")
+    if "SPCL" in sections:
+        restore(header, sections, stored)
+    else:
+        need("SIDX" not in sections, "an index of no special values")
     return lowres, stored
 
 

@@ -75,7 +75,7 @@ def test_an_image_and_values_that_are_refused(tmp_path, client, array):
     )
     wrong = da.from_array(np.where(np.eye(16, dtype=bool), np.nan, np.ones((4, 16, 16))), chunks=8)
     with pytest.raises(InputError, match="NaN"):
-        inrcodec.dask.encode(wrong, tmp_path / "b.inrv", client, max_error=1)
+        inrcodec.dask.encode(wrong, tmp_path / "b.inrv", client, size=9000)
     with pytest.raises(UsageError, match="brick"):
         inrcodec.dask.encode(array, tmp_path / "b.inrv", client, lossless=True, brick=7)
     assert not (tmp_path / "b.inrv").exists()

@@ -190,8 +190,6 @@ def test_a_type_is_refused_at_once(array, cause):
 @pytest.mark.parametrize(
     "array",
     [
-        np.array([[[1.0, np.nan], [np.inf, -np.inf]]]),
-        np.full((3, 2, 2), np.nan, np.float16),
         np.full((3, 2, 2), 2**53 + 2),
         np.array([[[2**60, 5]]], np.uint64),
     ],
@@ -238,8 +236,8 @@ def test_a_volume_is_taken_into_memory_once():
     assert type(held.array) is np.ndarray
     assert (held.in_memory(), held.padding) == (held, -2000)
     np.testing.assert_array_equal(held.array, ct())
-    with pytest.raises(InputError, match="12 NaN"):
-        Volume.from_array(Chunked(np.full((3, 2, 2), np.nan))).in_memory()
+    with pytest.raises(InputError, match="integers"):
+        Volume.from_array(Chunked(np.full((3, 2, 2), 2**60))).in_memory()
 
 
 def test_a_part_of_a_volume_is_not_read():

@@ -389,10 +389,11 @@ def test_a_bound_beyond_all_values():
     assert inrcodec.decode(floats).shape == (6, 14, 17)
 
 
-def test_two_zeros_beside_padding_are_refused():
-    array = np.array([[[0.0, -0.0, 3.5, 1.25]]], np.float32)
-    with pytest.raises(InputError, match="make them one"):
-        inrcodec.encode(Volume(array, np.eye(4), padding=0.0), lossless=True)
+@pytest.mark.parametrize("padding", [0.0, -0.0, None])
+def test_two_zeros_come_back_as_they_are(padding):
+    array = np.array([[[0.0, -0.0, 3.5, 1.25, -0.0, 7.0]]], np.float32)
+    blob = inrcodec.encode(Volume(array, np.eye(4), padding=padding), lossless=True)
+    assert inrcodec.decode(blob).tobytes() == array.tobytes()
 
 
 def test_dicom_of_floats_promises_nothing(tmp_path):

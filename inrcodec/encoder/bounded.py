@@ -11,14 +11,13 @@ from itertools import pairwise
 from math import floor, log10, nextafter, sqrt
 from sys import float_info
 
-import numpy as np
-
+from inrcodec.encoder.exact_unit import exact_unit
 from inrcodec.encoder.layer import BrickTasks
 from inrcodec.encoder.layer import Layer as Layer
 from inrcodec.encoder.options import ResolvedOptions
 from inrcodec.encoder.outcome import Outcome
 from inrcodec.encoder.refiner import Refiner
-from inrcodec.errors import InputError, TargetNotReached, UsageError
+from inrcodec.errors import TargetNotReached, UsageError
 from inrcodec.progress import Progress
 from inrcodec.volume import metrics
 from inrcodec.volume.flat_tissue import FlatTissue
@@ -48,7 +47,6 @@ def guaranteed(
 ) -> Layer:
     """The layer that keeps ``options.max_error``, in physical units; 0 loses nothing."""
     assert options.max_error is not None
-    _refuse_two_zeros(volume, options.max_error)
     refiner = _refiner(volume, span, options, tissue)
     layer = _within(refiner, stored_bound(volume, span, options.max_error), progress)
     return replace(layer, fields={**layer.fields, "bound": options.max_error})
@@ -84,7 +82,8 @@ def _within(refiner: Refiner, bound: float, progress: Progress | None) -> Layer:
     if dtype.kind != "f":
         return refiner.code(1.0, [2 * floor(bound) + 1], progress=progress)
     if bound == 0:
-        return refiner.code(0.0, [1], progress=progress)
+        unit = exact_unit(refiner.volume, refiner.span)
+        return refiner.code(unit, [1], progress=progress, is_exact=True)
     for share in UNITS:
         layer = refiner.code(min(share * bound, float_info.max), [1], progress=progress)
         if layer.outcome.errors.largest <= bound:
@@ -96,19 +95,6 @@ def _within(refiner: Refiner, bound: float, progress: Progress | None) -> Layer:
         value=bound,
         option="max_error",
     )
-
-
-def _refuse_two_zeros(volume: Volume, bound: float) -> None:
-    """Floats whose padding is one zero cannot keep the other beside it."""
-    array = volume.array
-    if bound == 0 and array.dtype.kind == "f" and volume.padding == 0:
-        negative = np.signbit(volume.padding)
-        if any((np.signbit(plane[plane == 0]) != negative).any() for plane in array):
-            raise InputError(
-                "the volume has both 0 and -0, and one of them is the padding: make them one to compress "
-                "without loss",
-                value=volume.padding,
-            )
 
 
 def with_psnr(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from inrcodec.encoder.outcome import Outcome
 from inrcodec.format import digest
-from inrcodec.layers.lattice.bricks import Coding
+from inrcodec.layers.lattice.bricks import Apart, Coding
 from inrcodec.parallel import one_blas_thread
 from inrcodec.progress import Report
 from inrcodec.volume.arrays import Array
@@ -22,7 +22,7 @@ class Brick:
     """What came of a brick."""
 
     streams: list[bytes]
-    mask: bytes  # of its padding
+    apart: Apart
     outcome: Outcome
     digest: bytes  # of the decoded brick; none of a trial
 
@@ -38,26 +38,25 @@ def coded(
 ) -> Brick:
     """Code a brick; of a trial, what the encoder takes it to decode to is compared."""
     half = None if report is None else lambda done: report(done if trial else done / 2)
-    mask = coding.mask(values)
     with one_blas_thread():
-        streams, decoded = coding.encode(values, threads, half)
+        streams, apart, decoded = coding.encode(values, threads, half)
     if trial:
-        return Brick(streams, mask, nothing.of(values, decoded, at), b"")
+        return Brick(streams, apart, nothing.of(values, decoded, at), b"")
     del decoded
     rest = None if report is None else lambda done: report(0.5 + done / 2)
-    return checked(coding, nothing, values, (streams, mask, at), threads, rest)
+    return checked(coding, nothing, values, (streams, apart, at), threads, rest)
 
 
 def checked(
     coding: Coding,
     nothing: Outcome,
     values: Array,
-    given: tuple[list[bytes], bytes, Box],
+    given: tuple[list[bytes], Apart, Box],
     threads: int,
     report: Report | None,
 ) -> Brick:
-    """Decode a brick from its streams and its padding mask."""
-    streams, mask, at = given
+    """Decode a brick from all that is stored of it."""
+    streams, apart, at = given
     with one_blas_thread():
-        decoded = coding.decode(streams, values.shape, mask, threads, report)
-    return Brick(streams, mask, nothing.of(values, decoded, at), digest.of_brick(decoded))
+        decoded = coding.decode(streams, values.shape, apart, threads, report)
+    return Brick(streams, apart, nothing.of(values, decoded, at), digest.of_brick(decoded))

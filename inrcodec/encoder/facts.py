@@ -42,6 +42,8 @@ class Facts:
     def admitted(cls, volume: Volume, stated: str | None, options: ResolvedOptions) -> Facts:
         """Facts of what is coded of a volume; errors are those of `of` and of `admission.admitted`."""
         facts = cls.of(admission.admitted(volume, stated, options), stated, options.tasks)
+        if options.max_error is None or options.base:
+            facts.volume.refuse_special()
         extent = float(facts.span.high - facts.span.low) * abs(facts.volume.rescale[0])
         said = admission.bound_notices(extent, options.max_error)
         return replace(facts, notices=(*facts.notices, *said))

@@ -40,4 +40,4 @@ def _ends(
     values: Array, given: tuple[float | None, ValueCheck | None], _threads: int, _report: Report | None
 ) -> Ends:
     padding, check = given
-    return ends_of(values, padding, None if check is None else replace(check, bad=0, ends=[]))
+    return ends_of(values, padding, None if check is None else replace(check, special=0, ends=[]))

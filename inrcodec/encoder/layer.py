@@ -19,8 +19,8 @@ from inrcodec.encoder.presets import ResolvedOptions
 from inrcodec.encoder.tasks import Reports, Tasks, silent
 from inrcodec.format import digest
 from inrcodec.format.spool import Spool
-from inrcodec.layers import padding
-from inrcodec.layers.lattice.bricks import Coding
+from inrcodec.layers import padding, special
+from inrcodec.layers.lattice.bricks import Apart, Coding
 from inrcodec.progress import Progress, shares
 from inrcodec.volume.bricks import Bricks
 from inrcodec.volume.volume import Volume
@@ -50,8 +50,8 @@ class BrickTasks:
 
     def coded(
         self, coding: Coding, spool: Spool, trial: bool, progress: Progress | None = None
-    ) -> tuple[list[bytes], Sum]:
-        """Code all bricks: their padding masks, and what they come to.
+    ) -> tuple[list[Apart], Sum]:
+        """Code all bricks: what is stored beside their streams, and what they come to.
 
         Parameters
         ----------
@@ -62,21 +62,21 @@ class BrickTasks:
         work = partial(brick_tasks.coded, coding, self.nothing, trial)
         bricks = list(self.bricks)
         found = self.tasks.map(work, self.volume.array, bricks, bricks, reports)
-        masks: list[bytes] = []
+        aparts: list[Apart] = []
 
         def kept() -> Iterator[Brick]:
             for brick in found:
                 spool.add(brick.streams)
-                masks.append(brick.mask)
+                aparts.append(brick.apart)
                 yield brick
 
-        return masks, self._sum(kept())
+        return aparts, self._sum(kept())
 
     def checked(
-        self, coding: Coding, spool: Spool, masks: list[bytes], progress: Progress | None = None
+        self, coding: Coding, spool: Spool, aparts: list[Apart], progress: Progress | None = None
     ) -> Sum:
-        """Decode all bricks from their streams and masks."""
-        given = ((spool.streams(k), mask, self.bricks[k]) for k, mask in enumerate(masks))
+        """Decode all bricks from all that is stored of them."""
+        given = ((spool.streams(k), apart, self.bricks[k]) for k, apart in enumerate(aparts))
         work, reports = partial(brick_tasks.checked, coding, self.nothing), self._reports(VERIFY, progress)
         return self._sum(self.tasks.map(work, self.volume.array, list(self.bricks), given, reports))
 
@@ -101,20 +101,22 @@ class Layer:
     coding: Coding
     tasks: BrickTasks
     spool: Spool  # the streams of all bricks
-    masks: list[bytes]  # of their padding
+    aparts: list[Apart]  # what is stored of them beside the streams
     found: Sum  # what they come to
     trial: bool  # whether they were not decoded yet
 
     @property
     def sections(self) -> Mapping[str, bytes | Spool]:
-        """Those of the padding, and LIDX and LATT."""
-        return {**padding.sections_of(self.masks), "LIDX": self.spool.index, "LATT": self.spool}
+        """Those of padding and special values, and LIDX and LATT."""
+        exact = padding.sections_of([apart.mask for apart in self.aparts])
+        exact |= special.sections_of([apart.special for apart in self.aparts])
+        return {**exact, "LIDX": self.spool.index, "LATT": self.spool}
 
     def checked(self, progress: Progress | None = None) -> Layer:
         """The same layer, decoded."""
         if not self.trial:
             return self
-        found = self.tasks.checked(self.coding, self.spool, self.masks, progress)
+        found = self.tasks.checked(self.coding, self.spool, self.aparts, progress)
         return replace(self, found=found, trial=False)
 
     @property

@@ -36,7 +36,7 @@ class EncodeReport:
     voxel_bytes : voxels x bytes that one takes in the source.
     file_bytes : of the ``.inrv`` file, all in.
     base : coder of the low-res volume; "none" where there is none.
-    sections : bytes of "header", "base", "mask", "padding", "refinement" and "container".
+    sections : bytes of "header", "base", "mask", "padding", "special", "refinement" and "container".
     ratio : voxel_bytes / file_bytes.
     bpv : bits per voxel.
     psnr, peak : of the decoded volume, dB against the stated peak, in stored units.

@@ -35,6 +35,7 @@ class Refiner:
         progress: Progress | None = None,
         *,
         trial: bool = False,
+        is_exact: bool = False,
     ) -> Layer:
         """A layer.
 
@@ -43,18 +44,21 @@ class Refiner:
         unit : stored units of an integer; 0 codes the bits of floats.
         steps : quantisation steps of the levels, the finest first; the last is for all coarser ones.
         trade : what a bit is worth, see `codec.Source`; 0 bounds the error.
+        is_exact : whether every voxel comes back bit for bit, as unit and steps allow.
         trial : whether it is one of several, of which `Layer.checked` decodes the one that is taken.
         """
         scale = Scale(self.volume.array.dtype, self.span.low, self.span.high, unit)
         scale.check()
         axes = scan.axes_for(self.bricks.edges, self.volume.spacing, self._incomparable)
         lattice = Lattice(axes=axes, steps=_by_stage(axes, steps), most=scale.most)
-        coding = Coding(scale=scale, lattice=lattice, trade=trade, padding=self.volume.padding)
+        coding = Coding(
+            scale=scale, lattice=lattice, trade=trade, padding=self.volume.padding, is_exact=is_exact
+        )
         spool = Spool(len(lattice.steps), self.scratch)
-        masks, found = self.tasks.coded(coding, spool, trial, progress)
+        aparts, found = self.tasks.coded(coding, spool, trial, progress)
         fields = {"refine_axes": axes, "refine_steps": lattice.steps, "refine_unit": unit}
         fields["brick"] = () if len(self.bricks) == 1 else self.bricks.edges
-        return Layer(fields, coding, self.tasks, spool, masks, found, trial)
+        return Layer(fields, coding, self.tasks, spool, aparts, found, trial)
 
     @property
     def _incomparable(self) -> tuple[int, ...]:

@@ -40,7 +40,7 @@ MAJOR, MINOR = 1, 0
 PREFIX = Struct("<8sHHIQ")  # magic, major, minor, number of sections, bytes of the file
 ENTRY = Struct("<4sQI")  # ID, length, CRC-32
 CHECK = Struct("<I")
-KNOWN = ("HEAD", "MASK", "PIDX", "PADM", "INDX", "WGHT", "AIDX", "AV1S", "LIDX", "LATT")
+KNOWN = ("HEAD", "MASK", "PIDX", "PADM", "SIDX", "SPCL", "INDX", "WGHT", "AIDX", "AV1S", "LIDX", "LATT")
 GRADUAL = "LATT"  # of use in part, where the end of a file was not read
 _ID = re.compile(r"[A-Za-z][A-Za-z0-9]{3}")
 
@@ -226,13 +226,15 @@ def _named(source: Source) -> Iterator[None]:
 def _check_header(header: Header, lengths: Mapping[str, int]) -> None:
     """Refuse a header beyond the limits, and sections that it does not describe."""
     limits.check_header(header, "MASK" in lengths, "PADM" in lengths)
-    steps, bricks, padded = len(header.refine_steps), len(header.bricks), "PADM" in lengths
+    steps, bricks = len(header.refine_steps), len(header.bricks)
+    padded, special = "PADM" in lengths, "SPCL" in lengths
     groups = {
         "low-res volume of networks": (header.coder == SIREN, ("INDX", "WGHT")),
         "low-res volume of AV1": (header.coder == AV1, ("AV1S",)),
         "low-res volume in several streams": (header.av1_slices > 0, ("AIDX",)),
         "refinement": (steps > 0, ("LIDX", "LATT")),
         "padding mask in bricks": (padded and bricks > 1, ("PIDX",)),
+        "section of special values in bricks": (special and bricks > 1, ("SIDX",)),
     }
     for what, (is_there, names) in groups.items():
         if any((name in lengths) != is_there for name in names):
@@ -241,7 +243,10 @@ def _check_header(header: Header, lengths: Mapping[str, int]) -> None:
         raise CorruptFile("file has a mask of networks that it has not")
     if padded and header.padding is None:
         raise CorruptFile("file has a padding mask but no padding value")
-    rows = {"INDX": prod(header.tiles), "AIDX": header.streams, "LIDX": steps * bricks, "PIDX": bricks}
+    if special and not (steps and header.dtype.startswith("float")):
+        raise CorruptFile("file has special values but no refinement of floats")
+    rows = {"INDX": prod(header.tiles), "AIDX": header.streams, "LIDX": steps * bricks}
+    rows |= {"PIDX": bricks, "SIDX": bricks}
     for name, count in rows.items():
         if name in lengths and lengths[name] != row_of(name, lengths).size * count:
             length = lengths[name]

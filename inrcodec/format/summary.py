@@ -22,6 +22,8 @@ PARTS = {
     "MASK": "mask",
     "PIDX": "padding",
     "PADM": "padding",
+    "SIDX": "special",
+    "SPCL": "special",
     "INDX": "base",
     "WGHT": "base",
     "AIDX": "base",
@@ -33,7 +35,7 @@ PARTS = {
 
 def bytes_by_part(lengths: Mapping[str, int], total: int) -> dict[str, int]:
     """Bytes of each part of the file; "container" is what is left: magic, table and checksums."""
-    parts = dict.fromkeys(["header", "base", "mask", "padding", "refinement"], 0)
+    parts = dict.fromkeys(["header", "base", "mask", "padding", "special", "refinement"], 0)
     for name, length in lengths.items():
         if name in PARTS:
             parts[PARTS[name]] += length

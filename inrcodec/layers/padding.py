@@ -107,6 +107,11 @@ def encode(array: Array, padding: float | None) -> bytes:
     return encode_bits(plane == padding for plane in array)
 
 
+def encode_mask(padded: Bool) -> bytes:
+    """The mask of one brick, of its voxels, (z, y, x)."""
+    return encode_bits(padded) if padded.any() else b""
+
+
 def sections_of(masks: list[bytes]) -> dict[str, bytes]:
     """The sections of the masks of all bricks, in raster order; none where all are empty."""
     if not any(masks):

@@ -253,6 +253,7 @@ def load(path: Path, options: TrainOptions) -> Float32:
         raise InputError(
             f"{name} is {volume.modality}, the model is for {modality}: leave it out", value=volume.modality
         )
+    volume.refuse_special()
     offset = options.offsets.get(name)
     stated = volume.modality or offset is not None
     if modality == CT and not stated and not looks_like_ct(volume.value_range, volume):

@@ -30,7 +30,7 @@ def checked_array(array: ArrayLike, name: str = "the array") -> NDArray[Any]:
     Raises
     ------
     InputError
-        Unsupported type, masked array, no voxels, NaN, infinities, integers beyond ±2^53.
+        Unsupported type, masked array, no voxels, integers beyond ±2^53.
     """
     if isinstance(array, np.ma.MaskedArray):
         raise InputError(f"{name} is a masked array, fill it and pass the fill value as padding")
@@ -45,7 +45,7 @@ def checked_array(array: ArrayLike, name: str = "the array") -> NDArray[Any]:
         return values
     values = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("="))
     check = ValueCheck(values.dtype, values.size, name)
-    if check.needed:
+    if check.needed and values.dtype.kind != "f":
         # Slice by slice: a mask of the whole volume would be a second copy.
         for plane in values if values.ndim > 2 else values[np.newaxis]:
             check.add(plane)
@@ -55,20 +55,27 @@ def checked_array(array: ArrayLike, name: str = "the array") -> NDArray[Any]:
 
 def value_check(array: NDArray[Any]) -> ValueCheck | None:
     """What looks at the values of an array that were not looked at yet, where its type needs it."""
-    if not isinstance(array, LazyArray):
+    if not isinstance(array, LazyArray) and array.dtype.kind != "f":  # looked at in `checked_array`
         return None
-    check = ValueCheck(array.dtype, array.size, array.name)
+    check = ValueCheck(array.dtype, array.size, _name_of(array))
     return check if check.needed else None
+
+
+def _name_of(array: NDArray[Any]) -> str:
+    return array.name if isinstance(array, LazyArray) else "the array"
 
 
 @dataclass
 class ValueCheck:
-    """Whether float64 holds all values that pass by; `finish` raises `InputError` if not."""
+    """Whether float64 holds all values that pass by; `finish` raises `InputError` if not.
+
+    NaN and infinities are counted: who cannot take them refuses them, with `refuse_special`.
+    """
 
     dtype: np.dtype[Any]
     size: int  # values in all
     name: str
-    bad: int = 0  # values that are not finite
+    special: int = 0  # values that are not finite
     ends: list[int] = field(default_factory=list)  # smallest and largest integers
 
     @property
@@ -79,22 +86,16 @@ class ValueCheck:
     def add(self, plane: Array) -> None:
         """Look at some of the values."""
         if self.dtype.kind == "f":
-            self.bad += plane.size - int(np.count_nonzero(np.isfinite(plane)))
+            self.special += plane.size - int(np.count_nonzero(np.isfinite(plane)))
         elif self.needed:
             self.ends += [int(plane.min()), int(plane.max())]
 
     def __add__(self, other: ValueCheck) -> ValueCheck:
         """Of the values of both."""
-        return replace(self, bad=self.bad + other.bad, ends=self.ends + other.ends)
+        return replace(self, special=self.special + other.special, ends=self.ends + other.ends)
 
     def finish(self) -> None:
         """Say what is wrong; raises `InputError`."""
-        if self.bad:
-            raise InputError(
-                f"{self.name} holds {self.bad} NaN or infinite values of {self.size}, replace them first "
-                "(for example numpy.nan_to_num)",
-                value=self.bad,
-            )
         low, high = min(self.ends, default=0), max(self.ends, default=0)
         if max(-low, high) > LARGEST_INTEGER:
             raise InputError(
@@ -102,3 +103,14 @@ class ValueCheck:
                 "subtract an offset or scale down first",
                 value=(low, high),
             )
+
+
+def refuse_special(array: NDArray[Any], special: int) -> None:
+    """Refuse an array with so many values that are not finite, if there are any; raises `InputError`."""
+    if special:
+        raise InputError(
+            f"{_name_of(array)} holds {special} NaN or infinite values of {array.size}: lossless and "
+            "max_error keep them as they are, without a base; for all else replace them (for example by "
+            "numpy.nan_to_num)",
+            value=special,
+        )

@@ -59,7 +59,7 @@ class FlatTissue:
 
     Attributes
     ----------
-    regions : in raster order; none where there is no such tissue.
+    regions : in raster order; none where there is no such tissue, or values are not finite.
     name : of what counts as tissue.
     window : of its values, (low, high), physical.
     sigmas : of a Gaussian of `WIDTH`, in voxels along (z, y, x).
@@ -80,7 +80,7 @@ class FlatTissue:
         """
         hounsfield = is_hounsfield(volume, span)
         z, y, x = (WIDTH / sqrt(8 * np.log(2)) / edge for edge in volume.spacing)
-        known = span.low < span.high and volume.slice_rescale is None
+        known = span.low < span.high and volume.slice_rescale is None and not span.special
         source = _Source(volume, span, tuple(min(max(RIM, ceil(SIGMAS * s)), WIDEST) for s in (z, y, x)))
         thin = source.looked_at(most is None) if known else {}
         name, window = ("soft tissue", source.hounsfield) if hounsfield else ("flat tissue", _usual(thin))

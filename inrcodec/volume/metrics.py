@@ -61,6 +61,7 @@ class Errors:
         for values, others in _pieces(source, decoded):
             difference = values.astype(np.float64)
             difference -= others
+            np.nan_to_num(difference, copy=False, nan=np.inf, posinf=np.inf)  # NaN beside a number
             self.count += difference.size
             np.abs(difference, out=difference)
             self.largest = max(self.largest, float(difference.max(initial=0.0)))
@@ -122,8 +123,12 @@ class WindowErrors:
         return {n: self.sums[n] / count * widths[n] for n, count in self.counts.items() if count}
 
 
-def _pieces(*arrays: NDArray[Any]) -> Iterator[tuple[NDArray[Any], ...]]:
-    """The same voxels of each array, `PIECE` at a time."""
-    flat = [np.asarray(array).reshape(-1) for array in arrays]
-    for start in range(0, flat[0].size, PIECE):
-        yield tuple(array[start : start + PIECE] for array in flat)
+def _pieces(source: NDArray[Any], decoded: NDArray[Any]) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
+    """The same voxels of both arrays, `PIECE` at a time; where both are NaN, or one infinity, both are 0."""
+    before, after = (np.asarray(array).reshape(-1) for array in (source, decoded))
+    for start in range(0, before.size, PIECE):
+        values, others = before[start : start + PIECE], after[start : start + PIECE]
+        if values.dtype.kind == "f" and not np.isfinite(values).all():
+            same = ~np.isfinite(values) & ((values == others) | (np.isnan(values) & np.isnan(others)))
+            values, others = np.where(same, 0, values), np.where(same, 0, others)
+        yield values, others

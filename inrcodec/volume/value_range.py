@@ -44,9 +44,12 @@ def ends_of(planes: Iterable[Array], padding: float | None, check: ValueCheck | 
     """The ends of each slice; `check` looks at all values, too."""
     lows, highs = [], []
     for plane in planes:
+        valid, special = plane if padding is None else plane[plane != padding], 0
         if check is not None:
+            special = check.special
             check.add(plane)
-        valid = plane if padding is None else plane[plane != padding]
+            special = check.special - special
+        valid = valid[np.isfinite(valid)] if special else valid
         if valid.size:
             lows.append(valid.min().item())
             highs.append(valid.max().item())
@@ -55,10 +58,14 @@ def ends_of(planes: Iterable[Array], padding: float | None, check: ValueCheck | 
 
 @dataclass(frozen=True)
 class Range:
-    """The smallest and largest stored value that is not padding; they map to -1 and +1."""
+    """The smallest and largest stored value that is not padding; they map to -1 and +1.
+
+    NaN and infinities are no part of it; ``special`` says how many there are.
+    """
 
     low: float
     high: float
+    special: int = 0
 
     @classmethod
     def of(cls, volume: Volume) -> Range:
@@ -70,7 +77,7 @@ class Range:
         ------
         InputError
             The values span more than float64 can scale to [-1, 1], or less; those of a `LazyArray`, which
-            are looked at here first, are NaN, infinite or beyond ±2^53.
+            are looked at here first, are beyond ±2^53.
         """
         return cls.of_parts(
             [ends_of(volume.array, volume.padding, value_check(volume.array))], volume.padding
@@ -85,16 +92,19 @@ class Range:
             lows += part.lows
             highs += part.highs
             checks += [] if part.check is None else [part.check]
+        special = 0
         if checks:
-            reduce(ValueCheck.__add__, checks).finish()
+            check = reduce(ValueCheck.__add__, checks)
+            check.finish()
+            special = check.special
         if not lows:  # nothing but padding
-            return cls(float(padding or 0), float(padding or 0))
+            return cls(float(padding or 0), float(padding or 0), special)
         low, high = float(min(lows)), float(max(highs))
         span = high - low
         if not np.isfinite(span) or (span and not np.isfinite(2 / span)):
             cause = f"values from {low:g} to {high:g} cannot be scaled to [-1, 1] in float64"
             raise InputError(f"{cause}; scale them to a usual range first", value=span)
-        return cls(low, high)
+        return cls(low, high, special)
 
     @property
     def scale(self) -> float:

@@ -18,7 +18,7 @@ from inrcodec.errors import InputError, UsageError
 from inrcodec.volume.affine import checked_affine, spacing_of
 from inrcodec.volume.box import Shape, run_of
 from inrcodec.volume.checks import DTYPES as DTYPES
-from inrcodec.volume.checks import LARGEST_INTEGER, checked_array
+from inrcodec.volume.checks import LARGEST_INTEGER, checked_array, refuse_special
 from inrcodec.volume.description import (
     ALLOCATED,
     LABELS,
@@ -44,7 +44,7 @@ class Volume:
     Parameters
     ----------
     array : ndarray or LazyArray, (z, y, x), any type of `DTYPES`
-        Stored values, finite, integers within ±2^53. Copied only if it is not in native byte order and C
+        Stored values, integers within ±2^53. Copied only if it is not in native byte order and C
         order: do not change it afterwards. Values of a `LazyArray` are checked when they are first passed
         over, for `value_range`.
     affine : ndarray, (4, 4), float64
@@ -74,8 +74,8 @@ class Volume:
     Raises
     ------
     InputError
-        The array is not 3-D, is empty, has an unsupported type or values that are NaN, infinite or beyond
-        ±2^53; the affine is singular or not finite; the modality or the padding is not possible.
+        The array is not 3-D, is empty, has an unsupported type or integers beyond ±2^53; the affine is
+        singular or not finite; the modality or the padding is not possible.
     """
 
     array: NDArray[Any]
@@ -262,6 +262,10 @@ class Volume:
         """The smallest and largest stored value that is not padding; computed once."""
         return Range.of(self)
 
+    def refuse_special(self) -> None:
+        """Refuse values that are not finite, for what cannot take them; raises `InputError`."""
+        refuse_special(self.array, self.value_range.special)
+
     def part(self, slices: slice) -> Volume:
         """A run of its slices, in place: the affine's origin moves to the first of them.
 
@@ -335,7 +339,7 @@ def checked_padding(padding: float | None, dtype: np.dtype[Any]) -> float | None
     if not is_held(float(padding), dtype):
         cause = f"padding {padding:g} is not a value of {dtype}, pass one that the array can hold, or none"
         raise InputError(cause, value=padding)
-    return float(padding)
+    return float(padding) + 0.0  # of a file, -0 is 0
 
 
 def check_modality(modality: str) -> None:

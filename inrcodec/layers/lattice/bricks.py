@@ -15,10 +15,20 @@ from inrcodec.entropy.padding import decode_bits
 from inrcodec.layers import padding
 from inrcodec.layers.lattice import codec
 from inrcodec.layers.lattice.codec import Lattice, Source
-from inrcodec.layers.lattice.integers import Scale
+from inrcodec.layers.lattice.integers import Scale as Scale
+from inrcodec.layers.special import Special
+from inrcodec.layers.special import encode as encode_special
 from inrcodec.progress import Report
 from inrcodec.volume.arrays import Array
 from inrcodec.volume.box import Shape
+
+
+@dataclass(frozen=True)
+class Apart:
+    """What is stored of a brick beside its streams, bit for bit; empty where there is none."""
+
+    mask: bytes = b""  # of its padding
+    special: bytes = b""  # of voxels that the lattice does not give back
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,43 +40,53 @@ class Coding:
     scale, lattice : shared by all bricks.
     trade : what a bit is worth, see `codec.Source`.
     padding : stored value of voxels that are restored from a mask.
+    is_exact : whether every voxel comes back bit for bit.
     """
 
     scale: Scale
     lattice: Lattice
     trade: int = 0
     padding: float | None = None
+    is_exact: bool = False
 
     def encode(
         self, values: Array, threads: int = 1, report: Report | None = None
-    ) -> tuple[list[bytes], Array]:
-        """Streams of the stored values of a brick, (z, y, x), and the stored values that they come to."""
+    ) -> tuple[list[bytes], Apart, Array]:
+        """All that is stored of a brick, of values (z, y, x), and the stored values that it comes to."""
         padded = None if self.padding is None else np.asarray(values == self.padding)
-        integers = self.scale.of(np.ascontiguousarray(values)).astype(self.lattice.dtype, copy=False)
-        source = Source(values=integers, lattice=self.lattice, trade=self.trade, dont_care=padded)
+        special = ~np.isfinite(values) if values.dtype.kind == "f" else np.zeros(values.shape, np.bool_)
+        ignored, counted = padded, values
+        if special.any():
+            ignored = special if padded is None else special | padded
+            counted = np.where(special, values.dtype.type(self.scale.low), values)
+        integers = self.scale.of(np.ascontiguousarray(counted)).astype(self.lattice.dtype, copy=False)
+        source = Source(values=integers, lattice=self.lattice, trade=self.trade, dont_care=ignored)
         streams, decoded = codec.encode(source, threads, report)
         stored = stored_of(decoded, self.scale)
         if padded is not None:
             stored[padded] = self.padding
-        return streams, stored
+        if self.is_exact and values.dtype.kind == "f":
+            special |= (values == 0) & (np.signbit(values) != np.signbit(stored))
+        stored[special] = values[special]
+        mask = b"" if padded is None else padding.encode_mask(padded & ~special)
+        return streams, Apart(mask, encode_special(values, special)), stored
 
     def decode(
         self,
         streams: Sequence[bytes],
         shape: Shape,
-        mask: bytes,
+        apart: Apart,
         threads: int = 1,
         report: Report | None = None,
     ) -> Array:
-        """The stored values of a brick, (z, y, x), that a reader gets from streams and padding mask."""
+        """The stored values of a brick, (z, y, x), that a reader gets from all that is stored of it."""
         stored = stored_of(codec.decode(streams, shape, self.lattice, threads, report), self.scale)
+        mask = apart.mask
         for plane, padded in zip(stored, decode_bits(mask, shape) if mask else (), strict=bool(mask)):
             plane[padded] = self.padding
+        if apart.special:
+            Special.decoded(apart.special, shape, stored.dtype).restore(stored)
         return stored
-
-    def mask(self, values: Array) -> bytes:
-        """The padding mask of a brick; empty where no voxel holds the padding value."""
-        return padding.encode(values, self.padding)
 
 
 def stored_of(integers: Array, scale: Scale) -> Array:

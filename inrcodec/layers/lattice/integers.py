@@ -49,8 +49,8 @@ class Scale:
         """Refuse more than 2^32 values, and bit patterns of wide floats; raises `InputError`."""
         if self.dtype.kind == "f" and self.unit == 0 and self.dtype.itemsize not in PATTERNS:
             raise InputError(
-                f"{self.dtype.name} cannot be coded without loss: convert the volume to float32, or bound "
-                "the error instead, with max_error",
+                f"{self.dtype.name} cannot be coded without loss where its values are no multiples of one "
+                "number: convert the volume to float32, or bound the error instead, with max_error",
                 value=self.dtype.name,
             )
         span = (self.high - self.low) / self.unit if self.unit else 0.0

@@ -18,11 +18,11 @@ import numpy as np
 from inrcodec.errors import CorruptFile
 from inrcodec.format.header import Header
 from inrcodec.format.sections import Chunk, Sections
+from inrcodec.layers import special
 from inrcodec.layers.cache import Cache
 from inrcodec.layers.lattice import codec, scan
-from inrcodec.layers.lattice.bricks import stored_of
+from inrcodec.layers.lattice.bricks import Scale, stored_of
 from inrcodec.layers.lattice.codec import Lattice
-from inrcodec.layers.lattice.integers import Scale
 from inrcodec.parallel import mapped, one_blas_thread, thread_count
 from inrcodec.progress import Progress, Report, shares
 from inrcodec.volume.arrays import Array
@@ -139,8 +139,10 @@ class Refinement:
     def bytes_needed(self, box: Box, steps: int | None = None) -> int:
         """Bytes of the sections that a box, of voxels, is read from."""
         count = self._count(steps)
-        rows = [row for index in self.bricks.meeting(box) for row in self._rows(index, count)]
-        return self.sections.bytes_needed("LATT", rows)
+        met = self.bricks.meeting(box)
+        rows = [row for index in met for row in self._rows(index, count)]
+        exact = special.bytes_needed(self.sections, met, self.bricks)
+        return exact + self.sections.bytes_needed("LATT", rows)
 
     def _count(self, steps: int | None) -> int:
         """How many steps are decoded of so many; raises `CorruptFile` where not even one is there."""
@@ -191,6 +193,9 @@ class Refinement:
         data = self.sections.bodies("LATT", self._rows(index, steps))
         integers = codec.decode(data, self.bricks[index].shape, self.lattice, threads, report, spaced=spaced)
         values = stored_of(integers, self.scale)
+        found = special.of_brick(self.sections, index, self.bricks, values.dtype)
+        if found is not None:
+            found.restore(values, self._spacing(steps) if spaced else (1, 1, 1))
         if asked * values.nbytes <= KEPT:
             self._decoded.put(key, values, values.nbytes)
         return values

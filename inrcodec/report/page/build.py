@@ -22,7 +22,7 @@ from inrcodec.volume.windows import WINDOWS
 FOLDER = files("inrcodec.report.page")
 TEMPLATE = FOLDER / "template.html"
 SCRIPTS = FOLDER / "scripts"  # bundles of js/, which "make js" builds
-PARTS = ("header", "mask", "padding", "base", "refinement", "container")
+PARTS = ("header", "mask", "padding", "special", "base", "refinement", "container")
 
 EXACT = "Every voxel is that of the source, bit for bit."
 BOUND = "No voxel is off by more than {bound:g}{unit}: the file promises it."
