@@ -28,7 +28,7 @@ from selenium.webdriver.support.ui import Select, WebDriverWait  # noqa: E402
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 pytestmark = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="no chromium and chromedriver here")
 
-AV1 = ("av1", "av1-streams", "av1-padding", "av1-image", "av1-model-named")
+AV1 = sorted(p.name for p in (Path(__file__).parent.parent / "spec" / "vectors").glob("av1*"))
 SOURCE = Path(__file__).parent / "data" / "vhf-head.nii.gz"
 FLAGS = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
@@ -111,6 +111,8 @@ def opened(browser, served, name):
     browser.get(f"{served[0]}/{name}")
     wait(browser, "return document.body.dataset.ready == 'yes'")
     assert browser.find_element(By.ID, "trouble").text == ""
+    browser.find_element(By.ID, "whole").click()
+    idle(browser)
     return browser
 
 
@@ -211,6 +213,18 @@ def test_presets_and_numbers_change_the_window(page):
     assert not np.array_equal(before, bone)
     page.execute_script(SET, "width", 1)
     assert set(np.unique(pixels(page, "coronal-decoded"))) <= {0, 127, 128, 255}
+
+
+def test_background_is_left_out_until_whole_slices_are_asked_for(page, source):
+    def sides():
+        canvas = page.find_element(By.ID, "axial-decoded")
+        return tuple(int(canvas.get_attribute(name)) for name in ("height", "width"))
+
+    assert sides() == source.shape[1:]
+    page.find_element(By.ID, "whole").click()
+    WebDriverWait(page, 30).until(lambda _: sides() != source.shape[1:])
+    idle(page)
+    assert len(np.unique(pixels(page, "axial-decoded"))) > 10
 
 
 def test_a_click_moves_all_planes_there_and_tells_place_and_value(page, source):

@@ -202,7 +202,8 @@ export class InrvFile {
     const lattice = new Lattice(h, shape);
     lattice.first(await this.container.chunk("LATT", i));
     for (let stage = 1, part = 2 ** -steps; stage < steps; stage++, part *= 2) {
-      for (const _ of lattice.stage(await this.container.chunk("LATT", stage * count + i))) await proceed(options, part);
+      const chunk = await this.container.chunk("LATT", stage * count + i);
+      for (const of of lattice.stage(chunk)) await proceed(options, part * (1 + of));
     }
     return lattice.k;
   }

@@ -81,14 +81,13 @@ export class Lattice {
     stream.finish();
   }
 
-  /** Decode the next stage; yields after each phase. */
+  /** Decode the next stage; yields now and then what part of it is done. */
   *stage(bytes) {
     const axis = this.axes[this.stages], step = this.steps[++this.stages], stream = new Bytes(bytes);
     this.between(axis);
     this.tables.beginStage();
-    for (const phase of PHASES) {
-      this.phase(axis, phase, step, stream);
-      yield;
+    for (const [done, phase] of PHASES.entries()) {
+      for (const part of this.phase(axis, phase, step, stream)) yield (done + part) / PHASES.length;
     }
     stream.finish();
     this.spacing[axis] /= 2;
@@ -127,8 +126,8 @@ export class Lattice {
     };
   }
 
-  /** Decode the new voxels of a phase along `a` at such indices along `b` and `c`. */
-  phase(a, { odd, fresh }, step, stream) {
+  /** Decode the new voxels of a phase along `a` at such indices along `b` and `c`; yields after each slice of them. */
+  *phase(a, { odd, fresh }, step, stream) {
     const { k, shape, spacing, strides, most } = this, counts = this.counts;
     const [b, c] = [0, 1, 2].filter((axis) => axis !== a);
     const made = Math.ceil((shape[a] - spacing[a] / 2) / spacing[a]);
@@ -154,6 +153,7 @@ export class Lattice {
           k[at] = voxel(predicted < 0 ? 0 : predicted > most ? most : predicted, predictor.context);
         }
       }
+      yield i[0] / end[0];
     }
     block.finish();
   }

@@ -12,7 +12,7 @@ import { openRemote } from "../src/remote.js";
 import { answer } from "../src/worker.js";
 import { filtered, reached, WEIGHTS } from "../src/wiener.js";
 import { InrvCodec } from "../src/zarr.js";
-import { boxOf, pictureOf, placeOf, usual, valueAt, voxelAt } from "../viewer/slices.js";
+import { boxOf, contentOf, pictureOf, placeOf, usual, valueAt, voxelAt } from "../viewer/slices.js";
 
 const bytesOf = (name) => new Uint8Array(readFileSync(new URL(`../../spec/vectors/${name}/input.inrv`, import.meta.url)));
 
@@ -109,12 +109,14 @@ test("a slice of the viewer is turned as its plane says, and a pixel leads back 
   const shape = [3, 4, 5], data = Float64Array.from({ length: 60 }, (_, i) => i), level = { factor: [1, 1, 1], shape, last: 2 };
   for (const flips of [[false, false], [true, false], [true, true]]) {
     const plane = { across: 1, down: { axis: 0, flip: flips[0] }, right: { axis: 2, flip: flips[1] } };
-    assert.deepEqual(boxOf(plane, { factor: [1, 2, 1], shape: [3, 2, 5] }, 3), [null, [1, 2], null]);
+    const shown = shape.map((n) => [0, n]), half = [[1, 3], [0, 4], [2, 5]];
+    assert.deepEqual(voxelAt(plane, half, 3, ...placeOf(plane, half, [2, 3, 2])), [2, 3, 2]);
+    assert.deepEqual(boxOf(plane, { factor: [1, 2, 1], shape: [3, 2, 5] }, 3, shown), [[0, 3], [1, 2], [0, 5]]);
     const part = { data: data.filter((i) => Math.floor(i / 5) % 4 === 3), shape: [3, 1, 5], box: [[0, 3], [3, 4], [0, 5]] };
     const picture = pictureOf(plane, level, part, (v) => 10 * v);
     for (const voxel of [[0, 3, 0], [2, 3, 1], [1, 3, 4]]) {
-      assert.deepEqual(voxelAt(plane, shape, 3, ...placeOf(plane, shape, voxel)), voxel);
-      assert.equal(valueAt(plane, shape, picture, voxel), 10 * (voxel[0] * 20 + 15 + voxel[2]));
+      assert.deepEqual(voxelAt(plane, shown, 3, ...placeOf(plane, shown, voxel)), voxel);
+      assert.equal(valueAt(plane, shown, picture, voxel), 10 * (voxel[0] * 20 + 15 + voxel[2]));
     }
   }
 });
@@ -140,6 +142,14 @@ test("the filter is what the specification says, and of a box the same as of the
   }
   const found = filtered(weights, Float64Array.from(part), wide, box, shape);
   assert.deepEqual([...found], [4, 5].flatMap((y) => [0, 1, 2].map((x) => full[(6 + y) * 7 + x])));
+});
+
+test("what is shown is what is brighter than the background", () => {
+  const data = new Float64Array(8 * 8 * 8).fill(-1000);
+  data[(2 * 8 + 3) * 8 + 4] = data[(5 * 8 + 3) * 8 + 6] = 60;
+  for (let i = 0; i < 40; i++) data[(3 * 8 + 3) * 8 + 4 + (i % 3)] = 50;
+  const part = { data, shape: [8, 8, 8], box: [[0, 8], [0, 8], [0, 8]] }, level = { factor: [16, 16, 16] };
+  assert.deepEqual(contentOf(part, level, [128, 128, 100], (v) => v, NaN), [[32, 96], [32, 64], [64, 100]]);
 });
 
 test("usual values leave padding and one bright voxel out", () => {

@@ -3,10 +3,12 @@
 import { openRemote } from "../src/remote.js";
 import { openNifti } from "./nifti.js";
 import { element, Pane } from "./pane.js";
-import { millimetres, usual } from "./slices.js";
+import { contentOf, millimetres, usual } from "./slices.js";
 
 const $ = (id) => document.getElementById(id);
 const facts = JSON.parse($("data").textContent);
+
+const COARSE = 2 ** 21; // voxels of a level that is shown while a finer one is decoded
 
 /** A Worker with the decoder that the page carries. */
 function decoder() {
@@ -34,20 +36,40 @@ class Viewer {
     this.decoded = false;
     this.window = { low: 0, high: 1, spread: 1 };
     this.voxel = file.shape.map((n) => Math.floor(n / 2));
+    this.shown = file.shape.map((n) => [0, n]);
+    this.coarse = file.levels.findIndex(({ shape }) => shape[0] * shape[1] * shape[2] <= COARSE);
   }
 
   async start() {
     const planes = facts.planes.filter(({ across }) => facts.planes.length === 1 || this.file.shape[across] >= 1);
     this.panes = planes.map((plane) => new Pane(this, plane, $("planes")));
     this.layout();
-    await this.panes[0].refresh();
+    for (const pane of this.panes) await pane.preview();
+    if (!this.panes[0].pictures.decoded) await this.panes[0].refresh();
     this.presets();
     $("crosshair").addEventListener("change", () => document.body.classList.toggle("uncrossed", !$("crosshair").checked));
     for (const id of ["level", "width", "spread"]) $(id).addEventListener("input", () => this.entered());
     $("preset").addEventListener("change", () => this.choose($("preset").value));
     this.comparison();
     this.tell(this.voxel);
-    for (const pane of this.panes.slice(1)) await pane.refresh();
+    $("whole").addEventListener("change", () => this.fit());
+    await this.fit();
+    await Promise.all(this.panes.map((pane) => pane.refresh()));
+  }
+
+  /** Show what is not background, or whole slices. */
+  async fit() {
+    const { file } = this, { padding } = file.header.volume, whole = file.shape.map((n) => [0, n]);
+    if (!$("whole").checked && this.coarse >= 0 && !this.content) {
+      const part = await file.read(null, this.coarse), empty = padding === null ? NaN : file.physical(padding);
+      this.content = contentOf(part, file.levels[this.coarse], file.shape, (v, z) => file.physical(v, z), empty);
+    }
+    const shown = $("whole").checked ? whole : this.content ?? whole;
+    if (shown.join() === this.shown.join()) return;
+    this.shown = shown;
+    for (const pane of this.panes) pane.pictures = {};
+    this.layout();
+    await Promise.all(this.panes.map((pane) => pane.refresh()));
   }
 
   layout() {

@@ -2,7 +2,6 @@
 
 import { boxOf, difference, paint, pictureOf, placeOf, valueAt, voxelAt } from "./slices.js";
 
-const COARSE = 2 ** 21; // voxels of a level that is shown while a finer one is decoded
 const FRAME = 90; // milliseconds of a slice of cine
 
 export function element(tag, parent, text = "", attributes = {}) {
@@ -32,7 +31,8 @@ export class Pane {
 
   /** Canvases for what is to be compared. */
   lay(kinds) {
-    const { plane } = this, { shape, spacing } = this.viewer.file, { down, right } = plane;
+    const { plane } = this, { spacing } = this.viewer.file, { down, right } = plane;
+    const side = ({ axis }) => (this.viewer.shown[axis][1] - this.viewer.shown[axis][0]) * spacing[axis];
     this.row.textContent = "";
     this.canvases = {};
     for (const kind of kinds) {
@@ -41,7 +41,7 @@ export class Pane {
         id: `${plane.name}-${kind}`, role: "img",
         "aria-label": `${plane.name} slice, ${kind}; left to right ${right.ends.join(" to ")}, top to bottom ${down.ends.join(" to ")}`,
       });
-      const ratio = (shape[right.axis] * spacing[right.axis]) / (shape[down.axis] * spacing[down.axis]);
+      const ratio = side(right) / side(down);
       Object.assign(frame.style, { aspectRatio: String(ratio), maxWidth: `${520 * ratio}px` });
       const lines = ["across", "along"].map((name) => element("i", frame, "", { class: `cross ${name}` }));
       const what = kind === "difference" ? "decoded − reference" : kind;
@@ -56,7 +56,7 @@ export class Pane {
     const { viewer, plane } = this;
     const voxel = (event) => {
       const box = frame.getBoundingClientRect();
-      return voxelAt(plane, viewer.file.shape, this.index, (event.clientY - box.top) / box.height, (event.clientX - box.left) / box.width);
+      return voxelAt(plane, viewer.shown, this.index, (event.clientY - box.top) / box.height, (event.clientX - box.left) / box.width);
     };
     let before = null;
     frame.addEventListener("pointerdown", (event) => {
@@ -114,24 +114,27 @@ export class Pane {
     }
   }
 
-  /** Read a slice; where that takes long, of a coarse level first. */
+  /** Of a file whose full resolution takes long to decode, show a slice of a coarse level. */
+  async preview(index = this.index) {
+    const { file, decoded, coarse } = this.viewer;
+    if (!file.isRefined || coarse < 1 || decoded) return;
+    this.pictures.decoded = await this.picture(file, file.levels[coarse], coarse, index);
+    this.draw();
+  }
+
   async load(index) {
     const { file, reference } = this.viewer, { levels } = file;
-    const coarse = levels.find((level, i) => i > 0 && level.shape[0] * level.shape[1] * level.shape[2] <= COARSE);
-    const slow = file.isRefined && coarse && !this.viewer.decoded;
-    if (slow) {
-      this.pictures.decoded = await this.picture(file, coarse, levels.indexOf(coarse), index);
-      this.draw();
-    }
+    if (this.pictures.decoded?.index !== index) await this.preview(index);
     this.pictures.decoded = await this.picture(file, levels[0], 0, index);
-    if (slow) this.viewer.decoded = true;
+    this.viewer.decoded = true;
     this.pictures.reference = reference ? await this.picture(reference, levels[0], 0, index) : null;
     this.draw();
+    this.viewer.tell(this.viewer.voxel);
   }
 
   async picture(file, level, number, index) {
     const onProgress = (part) => this.say(`${level.kind === "full" ? "decoding" : "preview"}: ${Math.round(100 * part)} %`);
-    const part = await file.read(boxOf(this.plane, level, index), number, { onProgress });
+    const part = await file.read(boxOf(this.plane, level, index, this.viewer.shown), number, { onProgress });
     const last = this.viewer.file.shape[0] - 1;
     return { ...pictureOf(this.plane, { ...level, last }, part, (v, z) => file.physical(v, z)), index, kind: level.kind };
   }
@@ -154,7 +157,7 @@ export class Pane {
   }
 
   cross() {
-    const [down, right] = placeOf(this.plane, this.viewer.file.shape, this.viewer.voxel);
+    const [down, right] = placeOf(this.plane, this.viewer.shown, this.viewer.voxel);
     for (const { lines: [across, along] } of Object.values(this.canvases)) {
       across.style.top = `${100 * down}%`;
       along.style.left = `${100 * right}%`;
@@ -164,11 +167,10 @@ export class Pane {
   /** Physical values at a voxel of the slice that is shown, or null. */
   values(voxel) {
     if (voxel[this.plane.across] !== this.index) return null;
-    const { decoded, reference } = this.pictures, { shape } = this.viewer.file;
+    const { decoded, reference } = this.pictures, { shown } = this.viewer;
     if (!decoded || decoded.index !== this.index) return null;
-    return {
-      decoded: valueAt(this.plane, shape, decoded, voxel), exact: decoded.kind === "full",
-      reference: reference ? valueAt(this.plane, shape, reference, voxel) : null,
-    };
+    const value = valueAt(this.plane, shown, decoded, voxel);
+    if (value === null) return null;
+    return { decoded: value, exact: decoded.kind === "full", reference: reference ? valueAt(this.plane, shown, reference, voxel) : null };
   }
 }

@@ -2,10 +2,13 @@
 
 /** @typedef {{name: string, across: number, down: {axis: number, flip: boolean, ends: string[]}, right: {axis: number, flip: boolean, ends: string[]}}} Plane */
 
-/** The box of a slice of a level, and the slice's number there. */
-export function boxOf(plane, level, index) {
+/** The box of a slice of a level, of what is shown of the full resolution. */
+export function boxOf(plane, level, index, shown) {
   const at = Math.min(Math.floor(index / level.factor[plane.across]), level.shape[plane.across] - 1);
-  return level.shape.map((_, axis) => (axis === plane.across ? [at, at + 1] : null));
+  return level.shape.map((n, axis) => {
+    const factor = level.factor[axis], [begin, end] = shown[axis];
+    return axis === plane.across ? [at, at + 1] : [Math.floor(begin / factor), Math.min(Math.ceil(end / factor), n)];
+  });
 }
 
 /**
@@ -28,30 +31,53 @@ export function pictureOf(plane, level, part, physical) {
   return { values, rows, columns, factor: level.factor };
 }
 
-/** The voxel (z, y, x) at a place of a slice, given as parts of its height and width. */
-export function voxelAt(plane, shape, index, down, right) {
+/** The voxel (z, y, x) at a place of what is shown of a slice, given as parts of its height and width. */
+export function voxelAt(plane, shown, index, down, right) {
   const voxel = [0, 0, 0];
   voxel[plane.across] = index;
   for (const [side, part] of [[plane.down, down], [plane.right, right]]) {
-    const n = shape[side.axis], i = Math.min(Math.max(Math.floor(part * n), 0), n - 1);
-    voxel[side.axis] = side.flip ? n - 1 - i : i;
+    const [begin, end] = shown[side.axis], n = end - begin, i = Math.min(Math.max(Math.floor(part * n), 0), n - 1);
+    voxel[side.axis] = begin + (side.flip ? n - 1 - i : i);
   }
   return voxel;
 }
 
-/** Where a voxel lies in a slice, as parts of its height and width. */
-export function placeOf(plane, shape, voxel) {
+/** Where a voxel lies in what is shown of a slice, as parts of its height and width. */
+export function placeOf(plane, shown, voxel) {
   return [plane.down, plane.right].map(({ axis, flip }) => {
-    const n = shape[axis], part = (voxel[axis] + 0.5) / n;
+    const [begin, end] = shown[axis], part = (voxel[axis] - begin + 0.5) / (end - begin);
     return flip ? 1 - part : part;
   });
 }
 
-/** The value of a picture at a voxel. */
-export function valueAt(plane, shape, picture, voxel) {
-  const [down, right] = placeOf(plane, shape, voxel);
-  const row = Math.min(Math.floor(down * picture.rows), picture.rows - 1);
-  return picture.values[row * picture.columns + Math.min(Math.floor(right * picture.columns), picture.columns - 1)];
+/** The value of a picture at a voxel, or null where that is not shown. */
+export function valueAt(plane, shown, picture, voxel) {
+  const [row, column] = placeOf(plane, shown, voxel).map((part, i) => Math.floor(part * [picture.rows, picture.columns][i]));
+  if (row < 0 || column < 0 || row >= picture.rows || column >= picture.columns) return null;
+  return picture.values[row * picture.columns + column];
+}
+
+const EMPTY = 0.1; // of the usual range above its lower end: air and its noise
+const EDGE = 32; // what is shown begins and ends with a voxel of all lattices up to this spacing
+
+/** First and last voxel plus one along each axis of what is brighter than the background. */
+export function contentOf({ data, shape, box }, level, full, physical, padding) {
+  const values = Float64Array.from(data, (v, i) => physical(v, Math.min(Math.floor(i / (shape[1] * shape[2])) * level.factor[0], full[0] - 1)));
+  const [low, high] = usual(values, padding), threshold = low + EMPTY * (high - low);
+  const first = [Infinity, Infinity, Infinity], last = [-1, -1, -1];
+  for (let i = 0; i < values.length; i++) {
+    if (!(values[i] > threshold) || values[i] === padding) continue;
+    const voxel = [Math.floor(i / (shape[1] * shape[2])), Math.floor(i / shape[2]) % shape[1], i % shape[2]];
+    for (let axis = 0; axis < 3; axis++) {
+      if (voxel[axis] < first[axis]) first[axis] = voxel[axis];
+      if (voxel[axis] > last[axis]) last[axis] = voxel[axis];
+    }
+  }
+  if (last[0] < 0) return full.map((n) => [0, n]);
+  return full.map((n, axis) => {
+    const [begin, end] = [first[axis] + box[axis][0], last[axis] + 1 + box[axis][0]].map((i) => i * level.factor[axis]);
+    return [Math.floor(begin / EDGE) * EDGE, Math.min(Math.ceil(end / EDGE) * EDGE, n)];
+  });
 }
 
 /** Millimetres (x, y, z), LPS, of a voxel (z, y, x). */
