@@ -1,4 +1,4 @@
-# make demo | test | plugins | lint | docs | matrix | js. Each installs what it needs into .venv first.
+# make demo | test | plugins | lint | docs | man | package | matrix | js. Each installs what it needs into .venv first.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -8,10 +8,11 @@ DOCUMENTED := $(VENV)/.installed-for-docs
 PLUGGED := $(VENV)-plugins/.installed
 OUT := demo/out
 SITE := docs/_build/html
+PLUGINS := plugins
 HEAD := tests/data/vhf-head.nii.gz
 SCRIPTED := js/node_modules/.installed
 
-.PHONY: install demo test plugins lint docs matrix js clean
+.PHONY: install demo test plugins lint docs man package matrix js clean
 
 install: $(INSTALLED)
 
@@ -51,11 +52,12 @@ test: $(TESTED) $(SCRIPTED)
 	$(BIN)/python -m pytest -q -n 2
 
 # Plug-ins of large packages, in an environment of their own that stands on the other: torch is there already.
+# make plugins PLUGINS=plugins,viewers has napari and 3D Slicer too, which take minutes more to install.
 $(PLUGGED): $(TESTED)
 	$(PYTHON) -m venv $(VENV)-plugins
 	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > \
 		$$($(VENV)-plugins/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/below.pth
-	$(VENV)-plugins/bin/python -m pip install --quiet -c constraints.txt -e '.[plugins]'
+	$(VENV)-plugins/bin/python -m pip install --quiet -c constraints.txt -e '.[$(PLUGINS)]'
 	touch $@
 
 plugins: $(PLUGGED)
@@ -74,6 +76,16 @@ js: $(SCRIPTED)
 docs: $(DOCUMENTED)
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs $(SITE)
 	@echo "open $(SITE)/index.html in a browser"
+
+# The man pages of all commands.
+man: $(INSTALLED)
+	mkdir -p build/man
+	for command in $$($(BIN)/python -c 'from inrcodec.cli.inrv import COMMANDS; print(*COMMANDS)'); do \
+		$(BIN)/inrv-$$command --print-man > build/man/inrv-$$command.1 || exit 1; done
+
+# The distribution: a source archive, a wheel that is built of it, and whether that works where nothing else is.
+package: $(TESTED)
+	PYTHON=$(BIN)/python tests/package.sh
 
 # The tests as other machines would run them: other instruction sets, numbers of threads and seeds.
 matrix: $(TESTED)

@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 
 from inrcodec._version import __version__
 from inrcodec.cli.exits import exit_codes
+from inrcodec.cli.pages import SHELLS, PrintCompletion, PrintMan
 from inrcodec.errors import UsageError
 from inrcodec.validate.rows import Option
 
@@ -83,6 +84,10 @@ class Parser(argparse.ArgumentParser):
         add("-v", "--verbose", help="each stage and its seconds, tracebacks")
         self.add("-h", "--help", group="help", main=True, action="help", help="show this help")
         self.add("--help-all", group="help", main=True, action=_HelpAll, help="show all options")
+        shells: dict[str, Any] = {"choices": SHELLS, "metavar": "SHELL"}
+        shells["help"] = f"what makes a shell complete it: {', '.join(SHELLS)}"
+        self.add("--print-completion", group="help", action=PrintCompletion, **shells)
+        self.add("--print-man", group="help", action=PrintMan, help="its man page")
         version = f"%(prog)s {__version__} (inrcodec)"
         self.add("--version", group="help", action="version", version=version, help="show the version")
 

@@ -7,11 +7,15 @@ Invariant: a command is a row of `COMMANDS` and a module of this room, which is 
 from __future__ import annotations
 
 import sys
+from argparse import ArgumentParser
 from collections.abc import Sequence
 from difflib import get_close_matches
 from importlib import import_module
 
 from inrcodec._version import __version__
+from inrcodec.cli.arguments import Parser
+from inrcodec.cli.exits import run
+from inrcodec.cli.pages import SHELLS, PrintCompletion
 from inrcodec.errors import UsageError
 
 COMMANDS = {
@@ -43,6 +47,8 @@ def main(argv: Sequence[str] | None = None, prog: str = "inrv") -> int:
             return int(command.main(words[1:]))
         del sys.argv[1]  # the process's own words, so that an interrupt may end it
         return int(command.main())
+    if name.partition("=")[0] == "--print-completion":
+        return run(_parser(), lambda _: None, words)
     if name in _MANNERS:
         print(f"{prog} {__version__} (inrcodec)" if name == "--version" else help_of(prog))
         return 0
@@ -51,6 +57,17 @@ def main(argv: Sequence[str] | None = None, prog: str = "inrv") -> int:
     hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(COMMANDS)}"
     print(f"{prog}: error: {cause}, {hint}", file=sys.stderr)
     return UsageError.exit_code
+
+
+def _parser() -> Parser:
+    """The parser of all commands, for what a shell completes."""
+    made = Parser("inrv", "Compress CT and MR volumes as implicit neural representations.")
+    made.add("--print-completion", action=PrintCompletion, choices=SHELLS, metavar="SHELL")
+    commands = made.add_subparsers(metavar="COMMAND", parser_class=ArgumentParser)
+    for name, what in COMMANDS.items():
+        parser = import_module(f"inrcodec.cli.{name}").parser()
+        commands.add_parser(name, help=what, parents=[parser], add_help=False)
+    return made
 
 
 def help_of(prog: str) -> str:
