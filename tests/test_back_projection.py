@@ -84,7 +84,7 @@ def test_the_error_is_the_decoders(head):
     about = header(head, "ct-3d-x4")
     low = lowres(head, about)
     found = _Upsampled(head, about, np.ones(low.shape, bool)).slope(low, 2)
-    assert found.squared < found.plain
+    assert found.squared == found.judged < found.plain
     measured = found.squared / head.array.size * ((about.high - about.low) / 2) ** 2
     assert measured == pytest.approx(error(head, about, low), rel=1e-3)  # which rounds
 
@@ -155,6 +155,15 @@ def test_bfloat16_is_computed_where_it_may_be_and_the_processor_has_it(head, mon
     exact, rounded = step(True, False), step(True, True)
     assert np.array_equal(step(False, True), exact) and not np.array_equal(rounded, exact)
     assert exact @ rounded > 0.9 * np.linalg.norm(exact) * np.linalg.norm(rounded)
+
+
+def test_no_error_counts_for_more_than_the_cap_where_a_model_is_judged(head):
+    about = header(head, "ct-3d-x4")
+    low = lowres(head, about)
+    full = np.ones(low.shape, bool)
+    whole, capped = (_Upsampled(head, about, full, cap=cap).slope(low, 2) for cap in (np.inf, 1e-3))
+    assert capped.squared == whole.squared and np.array_equal(capped.gradient, whole.gradient)
+    assert capped.judged < head.array.size * 1e-6 < whole.judged and capped.plain < whole.plain
 
 
 def test_what_a_perfect_fit_leaves_is_told(head):

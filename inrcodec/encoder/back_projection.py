@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from math import prod
+from math import inf, prod
 from typing import NamedTuple
 
 import numpy as np
@@ -60,7 +60,8 @@ class Slope(NamedTuple):
     """Half the squared error, in unit values, and how it changes with the low-res volume."""
 
     squared: float  # the whole error of all blocks
-    plain: float  # that of Lanczos without the model
+    judged: float  # where no error counts for more than a cap
+    plain: float  # the same of Lanczos without the model
     gradient: Array  # (z, y, x)
 
 
@@ -78,7 +79,9 @@ def project(plan: Plan, progress: Progress | None = None) -> Plan:
     step = partial(
         projected, facts.volume, low=decoded, active=low.active, threads=options.threads, progress=progress
     )
-    found = step(header, rounded=options.rounded)
+    half = (facts.span.high - facts.span.low) / 2
+    cap = facts.cap if options.psnr is None else inf
+    found = step(header, rounded=options.rounded, cap=cap / (half or 1.0))
     if found is None:
         notice = f"model {plan.header.sr!r} is no gain on this volume: Lanczos is used"
         plan = planner.without_model(plan)
@@ -95,6 +98,7 @@ def projected(
     active: Bool,
     *,
     rounded: bool = False,
+    cap: float = inf,
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> Projected | None:
@@ -108,12 +112,15 @@ def projected(
     low : (z, y, x), in [-1, 1]; what the decoder would have without any error of the networks.
     active : (z, y, x); all other voxels stay as they are.
     rounded : whether the model may be computed in bfloat16.
+    cap : unit value that no error counts for more than where the model is judged.
     """
     if header.low == header.high or prod(header.factor) == 1 or not active.any():
         return Projected(low, 0.0)
     dtype = torch.bfloat16 if rounded and NATIVE_BFLOAT16 else torch.float32
-    found = _Upsampled(volume, header, active, dtype).slope(low, parallel.thread_count(threads), progress)
-    if header.sr != registry.LANCZOS and not found.squared < found.plain:
+    found = _Upsampled(volume, header, active, dtype, cap).slope(
+        low, parallel.thread_count(threads), progress
+    )
+    if header.sr != registry.LANCZOS and not found.judged < found.plain:
         return None
     step = STEP_PLAIN if header.sr == registry.LANCZOS else STEP
     nearer = np.clip(low - found.gradient * (step / prod(header.factor)), -1, 1)
@@ -124,28 +131,34 @@ class _Upsampled:
     """The decoder's up-sampling, with its derivative, against the source."""
 
     def __init__(
-        self, volume: Volume, header: Header, active: Bool, dtype: torch.dtype = torch.float32
+        self,
+        volume: Volume,
+        header: Header,
+        active: Bool,
+        dtype: torch.dtype = torch.float32,
+        cap: float = inf,
     ) -> None:
         self.volume, self.header, self.active = volume, header, active
         self.span, self.window = span_of(header), window_of(header)
-        self.network, self.dtype = None, dtype
+        self.network, self.dtype, self.cap = None, dtype, cap
         if header.sr != registry.LANCZOS:
             network = registry.load(header.sr, header.sr_sha256)
             self.network = upsampler.laid_out(network, "cpu").to(self.dtype)
 
     def slope(self, low: Float, threads: int, progress: Progress | None = None) -> Slope:
         """Of all blocks."""
-        gradient, squared, plain = np.zeros(low.shape), 0.0, 0.0
+        gradient, sums = np.zeros(low.shape), np.zeros(3)
         with parallel.single_threaded(threads) as pool:
             for z in upsampler.spans_of(len(low)):
                 places = upsampler.places_of(self.active, z)
                 found = pool(partial(self._block, low), places)
                 for place, block in zip(places, found, strict=True):
-                    squared, plain = squared + block.squared, plain + block.plain
+                    sums += block.squared, block.judged, block.plain
                     gradient[self._seen(place)] += block.gradient
                 if progress:
                     progress(STAGE, min(z.stop / len(low), 1.0))
-        return Slope(squared, plain, gradient)
+        squared, judged, plain = map(float, sums)
+        return Slope(squared, judged, plain, gradient)
 
     def _block(self, low: Float, place: Place) -> Slope:
         """Of one block, by all that it sees."""
@@ -153,14 +166,18 @@ class _Upsampled:
         with torch.enable_grad():
             x = torch.from_numpy(low[self._seen(place)].astype(np.float32)).requires_grad_()
             decoded = self._lanczos(x, place)
-            plain = ((decoded.detach().clamp(-1, 1) - source) * counts).square().sum(dtype=torch.float64)
+            plain = self._judged((decoded.detach().clamp(-1, 1) - source) * counts)
             if self.network is not None:
                 z, y, x_ = (slice(n) for n in decoded.shape)  # the last block may reach beyond the volume
                 decoded = decoded + self._residual(x, place)[z, y, x_]
             decoded = decoded.clamp(-1, 1)
             error = (decoded.detach() - source) * counts
             (gradient,) = torch.autograd.grad(decoded, x, error)
-        return Slope(float(error.square().sum(dtype=torch.float64)), float(plain), gradient.numpy())
+        squared = float(error.square().sum(dtype=torch.float64))
+        return Slope(squared, self._judged(error), plain, gradient.numpy())
+
+    def _judged(self, error: Tensor) -> float:
+        return float(error.clamp(-self.cap, self.cap).square().sum(dtype=torch.float64))
 
     def _seen(self, place: Place) -> tuple[slice, ...]:
         """The low-res voxels that a block is made of: the reach of Lanczos, which is wider than the halo."""

@@ -30,7 +30,7 @@ def encoded(facts: Facts, options: ResolvedOptions, progress: Progress | None) -
             other, coded_other = _coded(plan, progress)
         except TargetNotReached:
             continue
-        if other.result.errors.mse < found.result.errors.mse:
+        if other.result.is_nearer(found.result, options):
             found, coded = other, coded_other
     return tissue_search.trusted(found, coded, progress)
 
@@ -60,7 +60,7 @@ def _coded(plan: Plan, progress: Progress | None) -> tuple[Measured, Fitted]:
         plain = back_projection.project(planner.rival(here), progress)
         coded_plain = fitted.fit(plain, progress)
         other = measure.base(coded_plain, progress)
-        if not found.result.errors.mse < other.result.errors.mse:
+        if not found.result.is_nearer(other.result, plan.options):
             left_out = measure.model_left_out(here.header.sr, found.model, other.result)
             return replace(other, notices=(*here.notices, left_out)), coded_plain
     return found, coded

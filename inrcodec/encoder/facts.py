@@ -62,6 +62,11 @@ class Facts:
         return metrics.peak_for(self.volume, self.span)
 
     @property
+    def cap(self) -> float:
+        """What an error counts for at most, in stored units, where ways are held against each other."""
+        return metrics.cap_for(self.volume, self.span) * (self.peak or 1.0)
+
+    @property
     def is_constant(self) -> bool:
         return self.span.low == self.span.high
 

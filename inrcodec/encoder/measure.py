@@ -33,7 +33,7 @@ def base(fitted: Fitted, progress: Progress | None = None) -> Measured:
     header, plain, by_model = upsampled.both_ways(plan, lowres, decoder.active[:], progress)
     lanczos, model = plain.outcome, None if by_model is None else by_model.outcome
     result, notices = plain, fitted.notices
-    if by_model is not None and by_model.outcome.errors.mse < lanczos.errors.mse:
+    if by_model is not None and by_model.outcome.is_nearer(lanczos, plan.options):
         result, header = by_model, replace(header, psnr_lanczos=lanczos.errors.psnr)
     else:
         if model is not None:

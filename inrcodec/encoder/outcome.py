@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from inrcodec.encoder.options import ResolvedOptions
 from inrcodec.volume import metrics, windows
 from inrcodec.volume.arrays import Array
 from inrcodec.volume.box import Box
@@ -30,18 +31,30 @@ class Outcome:
     @classmethod
     def nothing(cls, volume: Volume, span: Range, focus: Focus, tissue: FlatTissue | None = None) -> Outcome:
         """Of no voxel yet: the peak and the windows of a volume, and where its flat tissue is."""
-        peak = metrics.peak_for(volume, span)
+        errors = Errors(metrics.peak_for(volume, span), metrics.cap_for(volume, span))
         inside = WindowErrors(windows.error_windows(focus, volume, span))
-        return cls(Errors(peak), inside, BoxErrors(() if tissue is None else tissue.boxes))
+        return cls(errors, inside, BoxErrors(() if tissue is None else tissue.boxes))
 
     def of(self, source: Array, decoded: Array, at: Box) -> Outcome:
         """Of a part alone, (z, y, x), the voxels of a box; what is measured is as in this outcome."""
         peak = self.errors.peak
-        found = Outcome(Errors(peak), WindowErrors(self.windows.windows), BoxErrors(self.flat.boxes))
+        found = Outcome(
+            Errors(peak, self.errors.cap), WindowErrors(self.windows.windows), BoxErrors(self.flat.boxes)
+        )
         found.errors.add(source, decoded)
         found.windows.add(source, decoded)
         found.flat.add(at, source, decoded, peak)
         return found
+
+    def is_nearer(self, other: Outcome, options: ResolvedOptions) -> bool:
+        """Whether the decoded volume is better than that of another way.
+
+        A PSNR that is requested counts every error in full; else a little metal is not to say which way
+        serves the tissue.
+        """
+        if options.psnr is not None:
+            return self.errors.squares < other.errors.squares
+        return self.errors.capped < other.errors.capped
 
     def __add__(self, other: Outcome) -> Outcome:
         """Of the voxels of both."""

@@ -47,13 +47,25 @@ def psnr(mse: float) -> float:
     return inf if mse == 0 else -10 * log10(mse)
 
 
+# Of the peak, 245 HU of a CT: what an error counts for at most where there are values beyond the peak. Voxels
+# at the rim of metal are off by thousands whichever way.
+CAP = 0.06
+
+
+def cap_for(volume: "Volume", span: "Range") -> float:
+    """What an error counts for at most, of the peak, where ways are held against each other."""
+    return CAP if span.high - span.low > peak_for(volume, span) else inf
+
+
 @dataclass
 class Errors:
     """Running error statistics over slabs, in stored units, against a peak."""
 
     peak: float
+    cap: float = inf  # of the peak
     count: int = 0
     squares: float = 0.0  # of errors relative to the peak: those of float64 volumes could overflow
+    capped: float = 0.0  # the same, where no error counts for more than the cap
     largest: float = 0.0
 
     def add(self, source: NDArray[Any], decoded: NDArray[Any]) -> None:
@@ -64,14 +76,19 @@ class Errors:
             np.nan_to_num(difference, copy=False, nan=np.inf, posinf=np.inf)  # NaN beside a number
             self.count += difference.size
             np.abs(difference, out=difference)
-            self.largest = max(self.largest, float(difference.max(initial=0.0)))
+            largest = float(difference.max(initial=0.0))
+            self.largest = max(self.largest, largest)
             difference /= self.peak or 1.0
-            self.squares += float(np.square(difference, out=difference).sum())
+            squares = float(np.square(difference, out=difference).sum())
+            self.squares += squares
+            if largest > self.cap * (self.peak or 1.0):
+                squares = float(np.minimum(difference, self.cap**2, out=difference).sum())
+            self.capped += squares
 
     def __add__(self, other: "Errors") -> "Errors":
         """Of the voxels of both, against one peak."""
-        largest = max(self.largest, other.largest)
-        return Errors(self.peak, self.count + other.count, self.squares + other.squares, largest)
+        sums = self.squares + other.squares, self.capped + other.capped
+        return Errors(self.peak, self.cap, self.count + other.count, *sums, max(self.largest, other.largest))
 
     @property
     def mse(self) -> float:
