@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import io
-import json
 import pickle
 import sys
 from dataclasses import replace
-from hashlib import sha256
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,7 +19,6 @@ from inrcodec.format.header import AV1, Header
 from inrcodec.layers.base.av1 import codec, video
 from inrcodec.layers.base.siren import companding
 from inrcodec.layers.superres import registry
-from inrcodec.layers.superres.architectures import Architecture
 from inrcodec.report.page import html_report
 from inrcodec.volume.affine import moved
 from inrcodec.volume.box import Box, Shape
@@ -265,30 +261,3 @@ def test_a_page_and_a_check_of_a_file() -> None:
     rest = [(name, body) for name, body in sections.items() if name != "HEAD"]
     assert inrcodec.verify(container.pack([("HEAD", stated.to_bytes()), *rest]))["ok"]
     assert not inrcodec.verify(data)["ok"]
-
-
-def test_a_restoration_model_of_factor_1_leaves_no_seams(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What is not reduced is restored, box by box as in the whole."""
-    torch = pytest.importorskip("torch")
-    from safetensors.torch import save
-
-    from inrcodec.layers.superres.network import SRDenseNet
-
-    torch.manual_seed(0)
-    card = json.loads(registry.manifests()["ct-3d-x4"].card.read_text())
-    sizes = {"features": 8, "blocks": 1, "layers": 2, "growth": 4, "bottleneck": 8}
-    about = card["architecture"] | sizes | {"factor": [1, 1, 1], "cell": [2, 2, 2]}
-    network = SRDenseNet(Architecture(**about | {"factor": (1, 1, 1), "cell": (2, 2, 2)}))
-    weights = save(network.state_dict())
-    model = {"id": "mine", "architecture": about, "sha256": sha256(weights).hexdigest()}
-    (tmp_path / "mine.safetensors").write_bytes(weights)
-    (tmp_path / "mine.json").write_text(json.dumps(card | model))
-    monkeypatch.setenv(registry.OWN, str(tmp_path))
-    file = opened(4, factor=(1, 1, 1), **MODEL | {"sr": "mine"})
-    whole = file.read()
-    assert np.abs(whole - file.read(sr="lanczos")).max() > 1
-    for box in (Box((2, 3, 5), (5, 9, 31)), Box((7, 23, 0), (9, 24, 1))):
-        fresh = opened(4, factor=(1, 1, 1), **MODEL | {"sr": "mine"})
-        assert np.array_equal(fresh.read(box), whole[box.slices])

@@ -61,7 +61,6 @@ def test_a_folder_that_is_none_is_named(monkeypatch, tmp_path):
         {"window": [0, float("inf")]},
         {"architecture": {}},
         {"architecture": CARD["architecture"] | {"factor": [99, 1, 1]}},
-        {"architecture": CARD["architecture"] | {"factor": [1, 1, 1], "cell": [9, 2, 2]}},
         {"held_out": [{"version": "clean"}]},
     ],
     ids=str,

@@ -88,7 +88,7 @@ def test_compact_is_three_dimensional_where_slices_are_brought_back():
     [
         ({"arch": "compakt"}, "did you mean 'compact'"),
         ({"arch": "srdensenet-all"}, "in-plane"),
-        ({"factor": (1, 1, 1), "arch": "deep"}, "did you mean 'compact'"),
+        ({"factor": (1, 1, 1)}, "nothing to up-sample; did you mean 2"),
         ({"av1_qualities": (3,)}, "av1_qualities: 3"),
         ({"factor": (16, 2, 2)}, "from 1 to 8"),
         ({"steps": 0}, "steps: 0"),
@@ -409,34 +409,6 @@ def test_what_degrades_a_patch_is_drawn_by_weight():
     assert not Patches([m, av1], TINY, SIZE, seed=0, clean=1.0).draw(0, 9).noise.any()
 
 
-def test_a_patch_that_a_coder_left_alone_does_not_outweigh_all_others_at_factor_1():
-    """Air had a thousand times the weight, and a network that answers 0 was the best one."""
-    full = (texture().astype(np.float32) + 1024) / 2047.5 - 1
-    m = paired("v", "clean", full, (1, 1, 1))
-    error = torch.zeros(m.lowres.shape)
-    error[12:] = 0.02
-    m = replace(m, error=error, coder="av1")
-    found = Patches([m], replace(TINY, factor=(1, 1, 1)), (6, 8, 8), seed=0, clean=0.0)
-    weights = torch.cat([found.draw(step, 4).weight for step in range(60)])
-    assert weights.max() < 4 * weights.min()
-
-
-def test_patches_of_cells_are_whole_and_lack_what_was_taken_away():
-    full = (texture().astype(np.float32) + 1024) / 2047.5 - 1
-    m = paired("v", "clean", full, (1, 1, 1))
-    assert m.lowres is m.highres
-    m = replace(m, error=torch.full(m.lowres.shape, 0.01), coder="av1")
-    arch = replace(TINY, factor=(1, 1, 1), cell=(2, 2, 2))
-    found = Patches([m], arch, (13, 14, 99), seed=0, clean=0.0)
-    assert found.size == (12, 14, 36)
-    low, target, *_ = found.draw(0, 2)
-    assert low.shape == target.shape == (2, 1, *found.size)
-    inside = low < 1  # where nothing was clipped
-    torch.testing.assert_close(target[inside], torch.full_like(target[inside], -0.01), atol=1e-5, rtol=0)
-    with pytest.raises(UsageError, match="patch"):
-        Patches([m], arch, (9, 14, 14), seed=0)
-
-
 def test_a_single_slice_is_enough_in_the_plane():
     full = (texture((1, 32, 36)).astype(np.float32) + 1024) / 2047.5 - 1
     batch = Patches([paired("v", "clean", full, FLAT.factor)], FLAT, (4, 8, 8), seed=0).draw(0, 2)
@@ -517,25 +489,6 @@ def test_a_score_is_that_of_lanczos_and_of_the_residual():
     assert score(network.eval(), clean_volume(), 1).model == pytest.approx(
         -10 * np.log10(np.square(error).mean() / 4), abs=1e-4
     )
-
-
-def test_a_restoration_begins_as_none_and_learns(training_options):
-    """From random weights the first steps left its maps dead: what it is to add is that little."""
-    trainer = Trainer(replace(TINY, factor=(1, 1, 1), cell=(2, 2, 2)), training_options)
-    low = torch.rand(1, 1, 12, 12, 14)
-    assert not trainer.network(low).any()
-    trainer.step(Batch(low, 0.01 * torch.rand_like(low), torch.ones(1), torch.zeros(1)))
-    assert trainer.network(low).any()
-
-
-def test_the_border_of_a_patch_of_cells_is_not_in_the_loss(training_options):
-    trainer = Trainer(replace(TINY, factor=(1, 1, 1), cell=(2, 2, 2)), training_options)
-    for p in trainer.network.parameters():
-        p.data.zero_()
-    target = torch.full((1, 1, 12, 12, 14), 100.0)
-    target[..., 4:-4, 4:-4, 4:-4] = 0.5
-    trainer.step(Batch(torch.zeros(1, 1, 12, 12, 14), target, torch.ones(1), torch.zeros(1)))
-    assert trainer.loss == pytest.approx(0.25)
 
 
 def test_two_dimensions_train_slice_by_slice(training_options):

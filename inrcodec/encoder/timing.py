@@ -59,8 +59,7 @@ def _superres_seconds(plan: Plan) -> float:
     if header.sr == registry.LANCZOS:
         return 0.0
     network = upsampler.laid_out(registry.load(header.sr, header.sr_sha256), "cpu")
-    cell = network.arch.cell
-    blocks = [p for z in upsampler.spans_of(len(active), cell) for p in upsampler.places_of(active, z, cell)]
+    blocks = [p for z in upsampler.spans_of(len(active)) for p in upsampler.places_of(active, z)]
     if not blocks:
         return 0.0
     halo = upsampler.halo_of(network)

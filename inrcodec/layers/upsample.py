@@ -27,7 +27,7 @@ from inrcodec.layers.superres import registry
 from inrcodec.layers.superres.registry import check_model as check_model
 from inrcodec.parallel import InterruptiblePool, thread_count
 from inrcodec.volume.arrays import Active, Array, Float
-from inrcodec.volume.box import Box, Shape
+from inrcodec.volume.box import Box
 from inrcodec.volume.value_range import Range
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ class Upsampling:
         registry.check_work(header, options.ensemble)  # before the networks are evaluated
         from inrcodec.layers.superres import upsampler
 
-        return upsampler.support(self.active, box, header.factor, taps, self._cell)
+        return upsampler.support(self.active, box, header.factor, taps)
 
     def parts(self, box: Box, options: DecodeOptions = REFERENCE) -> Iterator[Box]:
         """A full-res box in parts along z that depend on about `PART` low-res voxels each.
@@ -110,7 +110,7 @@ class Upsampling:
         if self._model(options) != LANCZOS:
             from inrcodec.layers.superres import upsampler
 
-            thickness = upsampler.spans_of(depth, self._cell)[0].stop
+            thickness = upsampler.spans_of(depth)[0].stop
         layers = max(1, PART // (rows * columns * thickness))
         step = layers * thickness * self.header.factor[0]
         (z, *low), (stop, *high) = box.low, box.high
@@ -237,11 +237,6 @@ class Upsampling:
 
     def _stored(self, unit: Float) -> Array:
         return span_of(self.header).to_stored(unit, np.dtype(self.header.dtype))
-
-    @property
-    def _cell(self) -> Shape:
-        """Of the header's model."""
-        return registry.matching(self.header.sr, self.header.sr_sha256).architecture.cell
 
     def _model(self, options: DecodeOptions) -> str:
         """The model that is used; a constant volume needs none."""

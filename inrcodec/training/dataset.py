@@ -129,7 +129,7 @@ class Dataset:
                 number += 1
         held_out = []
         for source in self.held_out:
-            held_out += source.versions if prod(options.factor) > 1 else []  # nothing is to be restored
+            held_out += source.versions
             held_out += fitted(source.part, options.fits, options, progress)
             for version in source.versions:
                 held_out += coded(version, qualities[::TURNS], options)
@@ -196,8 +196,7 @@ def paired(name: str, version: str, highres: Float32, factor: Shape) -> Training
     whole = tuple(slice(n // f * f) for n, f in zip(highres.shape, factor, strict=True))
     highres = np.ascontiguousarray(highres[whole])
     low = resample.down(lambda z, rows: highres[z, rows].astype(np.float64), shape_of(highres), factor)
-    full = torch.from_numpy(highres)
-    lowres = full if prod(factor) == 1 else torch.from_numpy(low.astype(np.float32))
+    full, lowres = torch.from_numpy(highres), torch.from_numpy(low.astype(np.float32))
     foreground = _foreground(lowres)
     if not len(foreground):
         raise InputError(f"{name} is empty in the window of the model, leave it out", value=name)

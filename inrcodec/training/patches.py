@@ -22,9 +22,7 @@ from inrcodec.training.degrade import simulated_error
 from inrcodec.training.options import CLEAN
 from inrcodec.volume.box import Shape
 
-BORDER = (
-    2  # low-res voxels, or cells, at the border of a patch that see padding instead of data: not in the loss
-)
+BORDER = 2  # low-res voxels at the border of a patch that see padding instead of data: not in the loss
 RIM = 1  # low-res voxels around a patch: with the border as far as Lanczos reaches
 SEED_STRIDE = 0x9E3779B1  # between the step numbers of two seeds; a torch generator takes 32 bits
 # Weights of what degrades a patch: real fits, real AV1 streams, simulated errors, which are much like those
@@ -80,7 +78,7 @@ class Patches:
         self.weights = torch.tensor([KINDS[kind] for kind in self.groups])
         self.rims = _rims(arch)
         shortest = [min(v.lowres.shape[axis] for v in volumes) - 2 * r for axis, r in enumerate(self.rims)]
-        z, y, x = (min(n, m) // c * c for n, m, c in zip(size, shortest, arch.cell, strict=True))
+        z, y, x = map(min, size, shortest)
         self.size, self.factor, self.seed, self.clean = (z, y, x), arch.factor, seed, clean
         self.up = [_up_matrix(n, f, r) for n, f, r in zip(self.size, arch.factor, self.rims, strict=True)]
 
@@ -104,9 +102,7 @@ class Patches:
         low, target = low.flip(flips), target.flip(flips)
         if self.size[1] == self.size[2] and self.factor[1] == self.factor[2] and _integer(2, generator):
             low, target = low.mT, target.mT
-        # At factor 1 Lanczos leaves nothing: by its own error alone a patch of air would outweigh all others.
-        left = volume.lanczos_mse or noise**2
-        expected = left + float(error.square().mean()) + FLOOR
+        expected = volume.lanczos_mse + float(error.square().mean()) + FLOOR
         return low, target, sqrt(volume.lanczos_mse + FLOOR) / expected, noise
 
     def _corner(self, volume: TrainingVolume, generator: torch.Generator) -> list[int]:
@@ -162,7 +158,7 @@ def check_volumes(volumes: Sequence[TrainingVolume], arch: Architecture) -> None
 
 
 def _least(arch: Architecture) -> tuple[int, ...]:
-    return tuple((1 + 2 * BORDER) * c if axis >= 3 - arch.dims else 1 for axis, c in enumerate(arch.cell))
+    return tuple(1 + 2 * BORDER if axis >= 3 - arch.dims else 1 for axis in range(3))
 
 
 def _rims(arch: Architecture) -> list[int]:

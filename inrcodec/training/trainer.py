@@ -7,7 +7,7 @@ Invariant: resumable and seeded: a training that was stopped and resumed ends as
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import cos, isfinite, pi, prod
+from math import cos, isfinite, pi
 from time import monotonic
 
 import torch
@@ -42,11 +42,6 @@ class Trainer:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(options.seed)
             self.network = SRDenseNet(arch)
-        if prod(arch.factor) == 1:
-            # What a coder took away is a hundredth of what random weights give: the first steps against
-            # that left every map dead.
-            for parameter in self.network.head[-1].parameters():
-                torch.nn.init.zeros_(parameter)
         if options.start is not None:
             self.network.load_state_dict(_weights_of(options.start, arch))
         self.network.to(device=options.device, memory_format=self.layout)  # type: ignore[call-overload]
@@ -118,7 +113,7 @@ class Trainer:
         low = low.contiguous(memory_format=self.layout)
         with torch.autocast(low.device.type, torch.bfloat16, enabled=BFLOAT16 or low.device.type != "cpu"):
             out = self.network(low, noise=noise)
-        spans = (slice(BORDER * f, -BORDER * f) for f in self.arch.outputs[3 - self.arch.dims :])
+        spans = (slice(BORDER * f, -BORDER * f) for f in self.arch.factor[3 - self.arch.dims :])
         error = (out.float() - target)[(..., *spans)].flatten(1)
         squared = self.options.loss == "mse"
         each = error.square().mean(1) * weight if squared else error.abs().mean(1) * weight.sqrt()

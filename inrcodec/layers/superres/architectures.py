@@ -32,9 +32,6 @@ class Architecture:
     head : "deconvolution" (stride 2 each, as published) or "subpixel" (one convolution, then interleaving).
     noise_map : whether there is a noise-level input, a second map beside the low-res volume (Zhang et al.,
         FFDNet, 2018); the published network has none.
-    cell : (z, y, x) voxels that are read and written together, as maps of one position (Shi et al., ESPCN,
-        2016, and its inverse): what makes a network of factor 1, which restores what a coder took away,
-        affordable at full resolution.
     """
 
     dims: int = 3
@@ -47,7 +44,6 @@ class Architecture:
     variant: str = "All"
     head: str = "subpixel"
     noise_map: bool = False
-    cell: Shape = (1, 1, 1)
 
     def __post_init__(self) -> None:
         if self.dims not in (2, 3) or (self.dims == 2 and self.factor[0] != 1):
@@ -61,22 +57,11 @@ class Architecture:
             )
         if self.head == "deconvolution" and any(f & (f - 1) for f in self.factor):
             raise ValueError(f"factor {self.factor}: deconvolutions of stride 2 need powers of two")
-        deep = self.dims == 2 and self.cell[0] > 1
-        if prod(self.cell) > 1 and (prod(self.factor) > 1 or self.head != "subpixel" or deep):
-            raise ValueError(
-                f"cell {self.cell}: use it at factor 1, with a subpixel head, along the axes of dims"
-            )
 
     @property
     def inputs(self) -> int:
         """Maps that the first convolution reads."""
-        return prod(self.cell) + self.noise_map
-
-    @property
-    def outputs(self) -> Shape:
-        """(z, y, x) full-res voxels of one position."""
-        (z, y, x), (cz, cy, cx) = self.factor, self.cell
-        return z * cz, y * cy, x * cx
+        return 1 + self.noise_map
 
     @property
     def trunk(self) -> int:
@@ -107,7 +92,7 @@ class Architecture:
         total = taps * (self.inputs * self.features + self.growth * sum(inputs))
         total += self.trunk * self.bottleneck
         if self.head == "subpixel":
-            return -(-(total + taps * self.bottleneck * prod(self.outputs)) // prod(self.cell))
+            return total + taps * self.bottleneck * prod(self.factor)
         voxels = 1
         for stride in self.strides:
             total += voxels * taps * self.bottleneck**2
@@ -128,10 +113,6 @@ PUBLISHED: dict[str, Any] = {
 }
 VARIANTS = {"srdensenet-all": "All", "srdensenet-hl": "HL", "srdensenet-h": "H"}
 NAMES = (COMPACT, DEEP, *VARIANTS)
-# 14 000 multiply-adds a voxel.
-RESTORATION = Architecture(
-    factor=(1, 1, 1), features=32, blocks=2, layers=3, bottleneck=48, noise_map=True, cell=(2, 2, 2)
-)
 
 
 def named(name: str, factor: Shape) -> Architecture:
@@ -139,7 +120,7 @@ def named(name: str, factor: Shape) -> Architecture:
 
     ``compact`` is 2-D where z is not reduced and 3-D elsewhere, with a sub-pixel head; up to a reduction of
     eight it has half as many maps, as the low-res volume is that much larger.  ``deep`` is the same with 30
-    convolutions in its blocks instead of 8 to 16.  At factor 1 ``compact`` restores what a coder took away.
+    convolutions in its blocks instead of 8 to 16.
 
     Raises
     ------
@@ -162,13 +143,12 @@ def named(name: str, factor: Shape) -> Architecture:
             option="arch",
         )
     if prod(factor) == 1:
-        if name != COMPACT:
-            raise UsageError(
-                f"architecture {name!r} is for factors above 1; did you mean {COMPACT!r}?",
-                value=factor,
-                option="factor",
-            )
-        return RESTORATION
+        raise UsageError(
+            "factor 1 leaves nothing to up-sample; did you mean 2? What a coder took away at full resolution "
+            "is given back by a filter that every file has of its own",
+            value=factor,
+            option="factor",
+        )
     flat, few = factor[0] == 1, prod(factor) <= 8
     blocks, layers = (5, 6) if name == DEEP else ((4 if flat else 3) - few, 4)
     return Architecture(

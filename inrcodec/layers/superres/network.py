@@ -48,7 +48,7 @@ class SRDenseNet(nn.Module):
     """Residual over Lanczos: ``high = lanczos.up(low) + SRDenseNet(low)``.
 
     ``forward`` maps (batch, 1, *low) to (batch, 1, *high) with two or three spatial axes; the outputs of the
-    outermost ``rim`` low-res voxels (cells, where there are any) are dropped, and computed only as far as
+    outermost ``rim`` low-res voxels are dropped, and computed only as far as
     others need them.
     ``noise`` is the root mean square error of the low-res values, one for each of the batch or one for all.
     """
@@ -61,7 +61,7 @@ class SRDenseNet(nn.Module):
         self.blocks = nn.ModuleList(DenseBlock(arch, arch.features + each * k) for k in range(arch.blocks))
         self.bottleneck = convolution(arch.trunk, arch.bottleneck, 1)
         if arch.head == "subpixel":
-            self.head = nn.ModuleList([convolution(arch.bottleneck, prod(arch.outputs), 3, padding=1)])
+            self.head = nn.ModuleList([convolution(arch.bottleneck, prod(arch.factor), 3, padding=1)])
         else:
             self.head = nn.ModuleList(_deconvolutions(arch))
             self.head.append(convolution(arch.bottleneck, 1, 3, padding=1))
@@ -71,7 +71,7 @@ class SRDenseNet(nn.Module):
         for block in self.blocks:
             maps.append(block(_joined(maps)))
         kept = {"All": maps, "HL": [maps[0], maps[-1]], "H": maps[-1:]}[self.arch.variant]
-        factor = self.arch.outputs[3 - self.arch.dims :]
+        factor = self.arch.factor[3 - self.arch.dims :]
         if self.arch.head == "subpixel":
             # The last convolution reads one voxel around; anything farther is no longer needed.
             seen = _joined([_within(m, [max(rim - 1, 0)] * len(factor)) for m in kept])
@@ -84,12 +84,10 @@ class SRDenseNet(nn.Module):
 
     def _input(self, low: Tensor, noise: Tensor | float) -> Tensor:
         """The input of the first convolution, with the noise map: a root, since levels differ by decades."""
-        if prod(self.arch.cell) > 1:
-            low = _gathered(low, self.arch.cell[3 - self.arch.dims :])
         if not self.arch.noise_map:
             return low
         level = torch.as_tensor(noise, dtype=low.dtype, device=low.device).mul(NOISE).sqrt()
-        return _joined([low, level.reshape(-1, *[1] * (low.ndim - 1)).expand_as(low[:, :1])])
+        return _joined([low, level.reshape(-1, *[1] * (low.ndim - 1)).expand_as(low)])
 
 
 def frozen(arch: Architecture, weights: Mapping[str, Tensor]) -> SRDenseNet:
@@ -163,14 +161,6 @@ def _within(x: Tensor, rim: Sequence[int]) -> Tensor:
     for axis, r in enumerate(rim, 2):
         x = x.narrow(axis, r, x.shape[axis] - 2 * r)
     return x
-
-
-def _gathered(x: Tensor, cell: tuple[int, ...]) -> Tensor:
-    """(batch, 1, *voxels) -> (batch, prod(cell), *cells), the inverse of :func:`_interleave`."""
-    cells, dims = [n // c for n, c in zip(x.shape[2:], cell, strict=True)], len(cell)
-    x = x.reshape(len(x), *(n for pair in zip(cells, cell, strict=True) for n in pair))
-    order = [*range(1, 2 * dims, 2), *range(2, 2 * dims + 1, 2)]
-    return x.permute(0, *order).reshape(len(x), *cells, prod(cell)).movedim(-1, 1)
 
 
 def _interleave(x: Tensor, factor: tuple[int, ...]) -> Tensor:

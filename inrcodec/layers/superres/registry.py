@@ -129,14 +129,14 @@ def _manifest(folder: Traversable, entry: Traversable) -> Manifest:
         fields = json.loads(entry.read_text())
         if entry.name != f"{checked_id(fields['id'])}.json" or not _HASH.fullmatch(fields["sha256"]):
             raise ValueError("the name of another model, or no hash")
-        arch = {"cell": (1, 1, 1), **fields["architecture"]}
-        shapes = {name: validate.triple(name, arch[name], limits.FACTOR) for name in ("factor", "cell")}
+        arch = fields["architecture"]
+        factor = validate.triple("factor", arch["factor"], limits.FACTOR)
         return Manifest(
             fields["id"],
             str(fields["modality"]),
             _window(fields["window"]),
             fields["sha256"],
-            Architecture(**arch | shapes),
+            Architecture(**arch | {"factor": factor}),
             int(fields["parameters"]),
             _lift(fields["held_out"]),
             folder / f"{fields['id']}.safetensors",

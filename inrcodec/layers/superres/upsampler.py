@@ -5,8 +5,7 @@ result does not depend on slabs or threads.
 
 The volume is divided into layers of slices of equal thickness, and the active part of a layer into blocks of
 equal size.  A block has a halo of ``HALO`` voxels, whose outputs are dropped; beyond the volume the last
-voxel is repeated.  Background has no residual.  Where a network reads cells of several voxels, blocks and
-halos are of whole cells, counted from the first voxel of the volume.
+voxel is repeated.  Background has no residual.
 """
 
 from __future__ import annotations
@@ -28,10 +27,9 @@ from inrcodec.volume.box import Box, Shape
 
 Place = tuple[slice, slice, slice]
 
-VOXEL = (1, 1, 1)  # the cell of a network that reads voxels
-# Low-res voxels, or cells, at most: 26k with the halo, about 40 MB of activations a thread.
+# Low-res voxels at most: 26k with the halo, about 40 MB of activations a thread.
 BLOCK = (16, 32, 32)
-HALO = 2  # voxels, or cells: the rim of a patch that the training's loss leaves out
+HALO = 2  # voxels: the rim of a patch that the training's loss leaves out
 MARGIN = 1  # voxels around active ones that have a residual too: edges ring
 
 
@@ -91,7 +89,7 @@ class Upsampler:
         self.factor, self.device, self.threads = network.arch.factor, device, threads
         self.dtype = getattr(torch, precision)
         self.network = laid_out(network, device).to(self.dtype)
-        self.halo, self.cell = halo_of(network), network.arch.cell
+        self.halo = halo_of(network)
         self.low, self.active, self.noise, self.ensemble = low, active, noise, ensemble
         self.kept, self.way, self.first = kept, (device, precision, ensemble), first
 
@@ -100,7 +98,7 @@ class Upsampler:
 
         With a full-res ``box``, not empty, only the blocks that it needs.
         """
-        spans = spans_of(len(self.active), self.cell)
+        spans = spans_of(len(self.active))
         if box is not None:
             spans = [z for z in spans if _meet(z, self.factor[0], box, 0)]
         threads = 1 if self.device != "cpu" else self.threads
@@ -114,7 +112,7 @@ class Upsampler:
 
     def _layer(self, z: slice, box: Box | None, pool: InterruptiblePool) -> Layer:
         fz, fy, fx = self.factor
-        places = places_in(self.active, z, box, self.factor, self.cell)
+        places = places_in(self.active, z, box, self.factor)
         residuals = pool.map(self._known, places)
         blocks = [((y.start * fy, x.start * fx), r) for (_, y, x), r in zip(places, residuals, strict=True)]
         return Layer(z.start * fz, z.stop * fz, blocks)
@@ -151,8 +149,7 @@ def laid_out(network: SRDenseNet, device: str) -> SRDenseNet:
 
 def halo_of(network: SRDenseNet) -> tuple[int, int, int]:
     """Voxels (z, y, x) around a block that the network reads."""
-    z, y, x = network.arch.cell
-    return (0 if network.arch.dims == 2 else HALO * z), HALO * y, HALO * x
+    return (0 if network.arch.dims == 2 else HALO), HALO, HALO
 
 
 def residual_of(network: SRDenseNet, block: torch.Tensor, noise: float, ensemble: int = 1) -> torch.Tensor:
@@ -175,38 +172,35 @@ def _once(network: SRDenseNet, block: torch.Tensor, noise: float) -> torch.Tenso
     return y.reshape([-1, *y.shape[-2:]])
 
 
-def spans_of(slices: int, cell: Shape = VOXEL) -> list[slice]:
+def spans_of(slices: int) -> list[slice]:
     """The layers of a low-res volume; the last may reach beyond its end."""
-    return _parts(0, slices, BLOCK[0], cell[0])
+    return _parts(0, slices, BLOCK[0])
 
 
-def places_of(active: Active, z: slice, cell: Shape = VOXEL) -> list[Place]:
+def places_of(active: Active, z: slice) -> list[Place]:
     """Blocks that cover a layer's active voxels and their margin; the last may reach beyond the volume."""
     inside: Bool = np.asarray(active[_grown(z)].any(0))
     extents = (_extent(np.asarray(inside.any(1 - k))) for k in (0, 1))
-    rows, columns = (
-        _parts(*extent, longest, c) for extent, longest, c in zip(extents, BLOCK[1:], cell[1:], strict=True)
-    )
+    rows, columns = (_parts(*extent, longest) for extent, longest in zip(extents, BLOCK[1:], strict=True))
     return [(z, y, x) for y, x in product(rows, columns) if inside[_grown(y), _grown(x)].any()]
 
 
-def places_in(active: Active, z: slice, box: Box | None, factor: Shape, cell: Shape = VOXEL) -> list[Place]:
+def places_in(active: Active, z: slice, box: Box | None, factor: Shape) -> list[Place]:
     """The blocks of a layer that a full-res box needs; all without one."""
-    places = places_of(active, z, cell)
+    places = places_of(active, z)
     if box is None:
         return places
     return [p for p in places if all(_meet(p[k], factor[k], box, k) for k in range(3))]
 
 
-def support(active: Active, box: Box, factor: Shape, taps: Box, cell: Shape = VOXEL) -> Box:
+def support(active: Active, box: Box, factor: Shape, taps: Box) -> Box:
     """The low-res voxels that a full-res box, which is not empty, depends on: ``taps``, blocks and halos."""
     low, high = list(taps.low), list(taps.high)
-    halo = [HALO * c for c in cell]
-    for z in spans_of(len(active), cell):
-        for place in places_in(active, z, box, factor, cell) if _meet(z, factor[0], box, 0) else ():
-            low = [max(0, min(a, part.start - h)) for a, part, h in zip(low, place, halo, strict=True)]
-            ends = zip(high, place, halo, active.shape, strict=True)
-            high = [min(n, max(b, part.stop + h)) for b, part, h, n in ends]
+    for z in spans_of(len(active)):
+        for place in places_in(active, z, box, factor) if _meet(z, factor[0], box, 0) else ():
+            low = [max(0, min(a, part.start - HALO)) for a, part in zip(low, place, strict=True)]
+            ends = zip(high, place, active.shape, strict=True)
+            high = [min(n, max(b, part.stop + HALO)) for b, part, n in ends]
     return Box((low[0], low[1], low[2]), (high[0], high[1], high[2]))
 
 
@@ -219,12 +213,11 @@ def _memory(network: SRDenseNet) -> torch.memory_format:
     return torch.channels_last_3d if network.arch.dims == 3 else torch.channels_last
 
 
-def _parts(start: int, stop: int, longest: int, cell: int) -> list[slice]:
-    """Equal parts of a range, as few as their length allows, of whole cells; the last may reach beyond."""
-    first, cells = start // cell, -(-stop // cell) - start // cell
-    count = -(-cells // longest)
-    length = -(-cells // max(count, 1)) * cell
-    return [slice(first * cell + k * length, first * cell + (k + 1) * length) for k in range(count)]
+def _parts(start: int, stop: int, longest: int) -> list[slice]:
+    """Equal parts of a range, as few as their length allows; the last may reach beyond."""
+    count = -(-(stop - start) // longest)
+    length = -(-(stop - start) // max(count, 1))
+    return [slice(start + k * length, start + (k + 1) * length) for k in range(count)]
 
 
 def _grown(part: slice) -> slice:
