@@ -155,5 +155,6 @@ test("what is shown is what is brighter than the background", () => {
 test("usual values leave padding and one bright voxel out", () => {
   const values = Float64Array.from({ length: 2000 }, (_, i) => (i < 500 ? -2000 : i % 100));
   values[700] = 30_000;
+  [values[701], values[702]] = [NaN, Infinity];
   assert.deepEqual(usual(values, -2000), [1, 99]);
 });

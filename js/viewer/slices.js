@@ -85,9 +85,9 @@ export function millimetres(affine, [z, y, x]) {
   return affine.slice(0, 3).map(([a, b, c, d]) => a * x + b * y + c * z + d);
 }
 
-/** Values between which nearly all are, padding left out. */
+/** Values between which nearly all are, without padding and what is not finite. */
 export function usual(values, padding) {
-  const kept = values.filter((v) => v !== padding).sort();
+  const kept = values.filter((v) => v !== padding && Number.isFinite(v)).sort();
   if (kept.length === 0) return [0, 1];
   const at = (part) => kept[Math.round(part * (kept.length - 1))];
   return [at(0.01), at(0.995)];
