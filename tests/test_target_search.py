@@ -21,10 +21,12 @@ from inrcodec.encoder import (
     psnr_search,
     target_search,
 )
+from inrcodec.encoder.bases.table import BASES
 from inrcodec.encoder.facts import Facts
 from inrcodec.encoder.options import EncodeOptions
 from inrcodec.encoder.psnr_by_error import SearchByError
 from inrcodec.errors import TargetNotReached
+from inrcodec.format.header import SIREN
 from inrcodec.format.sections import SHORT, index_of
 from inrcodec.volume.volume import Volume
 
@@ -44,7 +46,7 @@ def options(**knobs):
 
 def forecasts(facts, networks, refinement):
     grids = target_search.forecast(facts, options()).grids
-    return target_search.Forecasts(grids, networks, refinement)
+    return target_search.Forecasts(grids, networks, refinement, BASES[SIREN].worth)
 
 
 @pytest.fixture
@@ -93,6 +95,13 @@ def test_networks_that_are_forecast_to_take_more_are_not_fitted(facts, networks,
     monkeypatch.setattr(fitted, "fit", lambda *args: pytest.fail("networks are fitted"))
     found = target_search.smallest(facts, options())
     assert found.psnr >= 30.0 and any("a refinement alone reaches" in notice for notice in found.notices)
+
+
+@pytest.mark.parametrize(("base", "networks"), [("siren", 79), ("av1", 109)])
+def test_a_coder_is_tried_up_to_its_share_of_a_refinement(facts, base, networks):
+    worth = target_search.forecast(facts, options(base=base)).worth
+    known = replace(forecasts(facts, networks, 100), worth=worth)
+    assert known.favours_networks and not replace(known, networks=networks + 2).favours_networks
 
 
 def test_a_forecast_looks_at_some_slices_only(facts, coded):

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from math import inf
 
 from inrcodec.encoder import bounded, grid_search, measure, planner, psnr_grids
+from inrcodec.encoder.bases.table import BASES
 from inrcodec.encoder.facts import Facts
 from inrcodec.encoder.grid_search import Choice
 from inrcodec.encoder.measured import Measured
@@ -19,8 +20,6 @@ from inrcodec.encoder.options import ResolvedOptions
 from inrcodec.errors import InputError, TargetNotReached
 from inrcodec.progress import Progress
 
-# Of a refinement's bytes: networks that are forecast to take more are not tried; forecasts flatter.
-WORTH_TRYING = 0.8
 FAR_LARGER = 4  # times the bytes of networks: then a third of the slices is enough of a forecast
 # Of a refinement's forecast: networks that take less are not held against a refinement.
 CLEARLY_SMALLER = 0.7
@@ -33,13 +32,14 @@ class Forecasts:
     grids: list[Choice]  # in the order to try them, the one with the fewest bytes first
     networks: int | None
     refinement: int | None
+    worth: float  # see `Base.worth`
 
     @property
     def favours_networks(self) -> bool:
         """Whether networks are worth a try."""
         if self.refinement is None:
             return True
-        return self.networks is not None and self.networks < self.refinement * WORTH_TRYING
+        return self.networks is not None and self.networks < self.refinement * self.worth
 
 
 def forecast(facts: Facts, options: ResolvedOptions) -> Forecasts:
@@ -47,7 +47,8 @@ def forecast(facts: Facts, options: ResolvedOptions) -> Forecasts:
     assert options.psnr is not None
     grids = grid_search.in_order(facts, options, options.psnr)
     networks = next((row.bytes for row in grids[0].considered if row.chosen), 0)
-    return Forecasts(grids, networks, _of_refinement(facts, options, networks))
+    refinement = _of_refinement(facts, options, networks)
+    return Forecasts(grids, networks, refinement, BASES[options.coder].worth)
 
 
 def _of_refinement(facts: Facts, options: ResolvedOptions, networks: int | None) -> int | None:

@@ -84,6 +84,7 @@ class Base:
     fixed : bytes of header, table and a mask, about.
     grows : whether a small volume is given more than its usual bytes.
     aims : whether the coding is steered to `Plan.error`, not to a size, where a PSNR is requested.
+    worth : times the bytes that are forecast for a refinement, above which the coder is not tried for a PSNR.
     quick : whether a volume is coded in seconds, so that it may be coded again on a finer grid.
     """
 
@@ -93,6 +94,7 @@ class Base:
     usual: Callable[[ResolvedOptions, Forecast | None, int], float]
     least: str
     fixed: int
+    worth: float
     grows: bool = False
     aims: bool = False
     quick: bool = False
