@@ -26,7 +26,7 @@ from inrcodec.format import container
 from inrcodec.format.header import AV1, Header
 from inrcodec.layers import padding, resample
 from inrcodec.layers.base.av1 import codec
-from inrcodec.layers.base.companding import curve
+from inrcodec.layers.base.siren.companding import curve
 from inrcodec.layers.superres.registry import manifests
 from inrcodec.volume.value_range import Range, filled_unit
 
@@ -218,6 +218,11 @@ def cases() -> dict[str, Case]:
             special((9, 20, 19), "float64"),
             {"max_error": 2, "brick": 8},
             {"padding": 0},
+        ),
+        "lossless-float64": Case(
+            "64 bits of each value in bricks: upper halves by the lattice, lower ones behind; NaN",
+            special((9, 11, 13), "float64") + blob((9, 11, 13))[1] / 7,
+            {"lossless": True, "brick": 8},
         ),
         "lossless-image": Case("one image, without networks", image(), {"lossless": True}),
         "lossless-int8": Case("8 bits with a sign", (mr() - 128).astype(np.int8), {"lossless": True}),

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from reference_av1 import decode_av1
 from reference_coders import Rans, decode_grid, inflate, need, read_padding
-from reference_header import brick_boxes, curve, lowres_shape, read_header, tensor_shapes
+from reference_header import brick_boxes, curve, lowres_shape, read_header, stream_count, tensor_shapes
 from reference_lattice import decode_refinement
 
 SECTIONS = ("HEAD", "MASK", "PIDX", "PADM", "SIDX", "SPCL", "INDX", "WGHT", "AIDX", "AV1S", "LIDX", "LATT")
@@ -254,7 +254,7 @@ def decode(data: bytes) -> tuple[np.ndarray | None, np.ndarray]:
         stored = to_stored(header, filtered(header, unit))
     if header["refine.steps"]:
         boxes = brick_boxes(header)
-        streams = chunks(sections["LIDX"], sections["LATT"], len(header["refine.steps"]) * len(boxes))
+        streams = chunks(sections["LIDX"], sections["LATT"], stream_count(header) * len(boxes))
         stored = decode_refinement(header, boxes, streams)
     if "PADM" in sections:
         pad(header, sections, stored)

@@ -163,7 +163,13 @@ def check_bricks(h: dict[str, Any]) -> None:
         for axis, (edge, n) in enumerate(zip(edges, shape, strict=True)):
             need(type(edge) is int and 1 <= edge <= n, "edge of a brick")
             need(edge == n or edge % 2 ** h["refine.axes"].count(axis) == 0, "edge of a brick")
-    need(max(len(h["refine.steps"]), 1) * len(brick_boxes(h)) <= 2**22, "chunks")
+    need(max(stream_count(h), 1) * len(brick_boxes(h)) <= 2**22, "chunks")
+
+
+def stream_count(h: dict[str, Any]) -> int:
+    """Streams of the refinement of a brick."""
+    lower = bool(h["refine.steps"]) and h["refine.unit"] == 0 and h["volume.dtype"] == "float64"
+    return len(h["refine.steps"]) + lower
 
 
 def check_refinement(h: dict[str, Any]) -> None:
@@ -182,10 +188,9 @@ def check_refinement(h: dict[str, Any]) -> None:
     need(first <= 4096, "first lattice")
     dtype = np.dtype(h["volume.dtype"])
     need(unit >= 0 if dtype.kind == "f" else unit == 1, "unit of the refinement")
-    need(unit > 0 or dtype.itemsize <= 4, "bits of the refinement")
     need(unit == 0 or (h["range.high"] - h["range.low"]) / unit < 2**32 - 0.5, "range of the refinement")
     need(largest(h) < 2**32, "range of the refinement")
-    wide = (unit == 0 and dtype.itemsize == 4) or (
+    wide = (unit == 0 and dtype.itemsize >= 4) or (
         unit > 0 and (h["range.high"] - h["range.low"]) / unit >= 2**31
     )
     need(math.prod(brick) * (8 if wide else 4) <= 2**32, "bytes of the refinement")

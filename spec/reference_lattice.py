@@ -7,7 +7,7 @@ import struct
 from typing import Any
 
 import numpy as np
-from reference_coders import Rans, need
+from reference_coders import Rans, inflate, need
 
 M = 2**14  # sum of the frequencies of a context
 TOKENS = 152
@@ -298,8 +298,10 @@ class Lattice:
 
 def rank(h: dict[str, Any], value: float) -> int:
     dtype = np.dtype(h["volume.dtype"])
-    bits = int(np.array(value, dtype).view(f"i{dtype.itemsize}"))
-    return bits if bits >= 0 else -(bits % 2 ** (8 * dtype.itemsize - 1)) - 1
+    bits, size = int(np.array(value, dtype).view(f"i{dtype.itemsize}")), dtype.itemsize
+    if size == 8:
+        bits, size = bits >> 32, 4
+    return bits if bits >= 0 else -(bits % 2 ** (8 * size - 1)) - 1
 
 
 def ends(h: dict[str, Any]) -> tuple[int, int]:
@@ -320,17 +322,28 @@ def to_stored(h: dict[str, Any], k: np.ndarray) -> np.ndarray:
         return (k + int(low)).astype(dtype)
     if unit > 0:
         return np.clip(float(low) + k * float(unit), low, high).astype(dtype)
-    ranks, top = k + ends(h)[0], 2 ** (8 * dtype.itemsize - 1)
+    ranks, top = k + ends(h)[0], 2 ** (8 * min(dtype.itemsize, 4) - 1)
     bits = np.where(ranks >= 0, ranks, -(ranks + 1) - top)
+    if dtype.itemsize == 8:
+        bits = bits << 32
     return bits.astype(f"i{dtype.itemsize}").view(dtype)
 
 
 def decode_refinement(h: dict[str, Any], boxes: list[tuple[slice, ...]], streams: list[bytes]) -> np.ndarray:
     """Stored values, (z, y, x), without padding, from the streams of the first lattice and some stages."""
     k = np.zeros(h["volume.shape"], np.int64)
+    lower = np.zeros(h["volume.shape"], np.uint64)
     for number, box in enumerate(boxes):
-        k[box] = decode_brick(h, list(k[box].shape), streams[number :: len(boxes)])
-    return to_stored(h, k)
+        mine, stages = streams[number :: len(boxes)], len(h["refine.steps"])
+        k[box] = decode_brick(h, list(k[box].shape), mine[:stages])
+        if len(mine) > stages:
+            planes = np.frombuffer(inflate(mine[stages], 4 * k[box].size), np.uint8).reshape(4, -1)
+            words = sum(planes[n].astype(np.uint64) << np.uint64(8 * n) for n in range(4))
+            lower[box] = words.reshape(k[box].shape)
+    stored = to_stored(h, k)
+    if stored.dtype == np.float64:
+        stored.view(np.uint64)[...] |= lower
+    return stored
 
 
 def decode_brick(h: dict[str, Any], shape: list[int], streams: list[bytes]) -> np.ndarray:

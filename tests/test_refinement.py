@@ -26,7 +26,7 @@ from inrcodec.cli import dec, enc, info
 from inrcodec.encoder.bounded import stored_bound
 from inrcodec.errors import CorruptFile, InputError, UsageError
 from inrcodec.format import container
-from inrcodec.layers.lattice import layer
+from inrcodec.layers.lattice import layer, lower_halves
 from inrcodec.layers.lattice.integers import Scale
 from inrcodec.progress import shares
 from inrcodec.volume.bricks import USUAL, Bricks
@@ -119,11 +119,37 @@ def test_no_voxel_is_further_off_than_was_promised(dtype, shape, bound, slope, p
     assert padding is None or (decoded[array == padding] == padding).all()
 
 
-def test_float64_is_bounded_but_not_lossless():
-    array = some("float64")
-    with pytest.raises(InputError, match="float32"):
-        inrcodec.encode(array, lossless=True)
-    assert np.abs(inrcodec.decode(inrcodec.encode(array, max_error=1e-3)) - array).max() <= 1e-3
+@pytest.mark.parametrize("brick", [None, 8])
+@pytest.mark.parametrize("share", [1.0, 1 / 3, -1e-300, 1e30])
+def test_float64_is_lossless_and_bounded(brick, share):
+    array = some("float64", (9, 14, 17)) * share
+    array.flat[:4] = [0.0, -0.0, 5e-324, array.flat[9] * (1 + 2**-52)]
+    blob = inrcodec.encode(array, lossless=True, brick=brick)
+    assert inrcodec.decode(blob).tobytes() == array.tobytes()
+    bound = 1e-4 * np.abs(array).max()
+    assert np.abs(inrcodec.decode(inrcodec.encode(array, max_error=bound)) - array).max() <= bound
+
+
+def test_what_a_part_of_float64_gives():
+    """A box and a level are those of the whole; a file that is cut has the upper halves."""
+    array = some("float64", (16, 24, 32)) / 3
+    blob = inrcodec.encode(array, lossless=True, brick=8)
+    with inrcodec.open(blob) as file:
+        assert np.array_equal(file.read(np.s_[3:12, 2:20:3, 9:]), array[3:12, 2:20:3, 9:])
+        z, y, x = file.levels[1].factor
+        assert np.array_equal(file.read(level=1), array[::z, ::y, ::x])
+        assert 4 * array.size < file.bytes_needed(level=1) < file.bytes_needed()
+        assert file.bytes_needed(np.s_[:8, :8, :8]) < len(blob) / 4
+    cut = inrcodec.decode(blob, max_bytes=len(blob) - 4 * array.size // 2)
+    assert np.allclose(cut, array, rtol=2**-19, atol=0) and not np.array_equal(cut, array)
+
+
+def test_lower_halves_that_do_not_fit_are_refused():
+    array = some("float64", (3, 4, 5)) / 3
+    stream = lower_halves.encode(array)
+    for damaged in (b"", stream[:-1], stream + b"\0", lower_halves.encode(array[:2])):
+        with pytest.raises(CorruptFile):
+            lower_halves.join(np.zeros(array.shape), damaged, array.shape)
 
 
 @pytest.mark.parametrize("value", [-7, 0])

@@ -320,6 +320,7 @@ def test_vectors_cover_what_they_are_for() -> None:
     assert {name: len(header.bricks) for name, (header, sections) in read.items() if "SPCL" in sections} == {
         "special-values": 1,
         "special-in-bricks": 18,
+        "lossless-float64": 8,
     }
     chunks = {name: sections.chunks("WGHT") for name, (_, sections) in read.items()}
     assert [name for name, found in chunks.items() if found and found[0].crc is not None] == ["many-weights"]

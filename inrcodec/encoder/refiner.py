@@ -54,7 +54,7 @@ class Refiner:
         coding = Coding(
             scale=scale, lattice=lattice, trade=trade, padding=self.volume.padding, is_exact=is_exact
         )
-        spool = Spool(len(lattice.steps), self.scratch)
+        spool = Spool(len(lattice.steps) + scale.has_lower_halves, self.scratch)
         aparts, found = self.tasks.coded(coding, spool, trial, progress)
         fields = {"refine_axes": axes, "refine_steps": lattice.steps, "refine_unit": unit}
         fields["brick"] = () if len(self.bricks) == 1 else self.bricks.edges

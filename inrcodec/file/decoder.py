@@ -191,7 +191,7 @@ class Decoder:
         if level.kind == "lattice":
             refinement, steps = self._require_refinement(level), level.steps
             around = refinement.voxels_of(around, steps)
-            needed = refinement.bytes_needed(around, steps)
+            needed = refinement.bytes_needed(around, steps, spaced=True)
         elif self.uses_refinement(options) and self.refinement is not None:
             needed = self.refinement.bytes_needed(around, self._steps(options))
         else:

@@ -226,7 +226,7 @@ def _named(source: Source) -> Iterator[None]:
 def _check_header(header: Header, lengths: Mapping[str, int]) -> None:
     """Refuse a header beyond the limits, and sections that it does not describe."""
     limits.check_header(header, "MASK" in lengths, "PADM" in lengths)
-    steps, bricks = len(header.refine_steps), len(header.bricks)
+    steps, bricks = header.refine_streams, len(header.bricks)
     padded, special = "PADM" in lengths, "SPCL" in lengths
     groups = {
         "low-res volume of networks": (header.coder == SIREN, ("INDX", "WGHT")),

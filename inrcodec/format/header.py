@@ -169,6 +169,12 @@ class Header:
         z, y, x = self.brick or self.shape
         return Bricks(self.shape, (z, y, x))
 
+    @property
+    def refine_streams(self) -> int:
+        """Streams of a brick's refinement: one a step, and one of the lower halves of float64."""
+        has_lower_halves = bool(self.refine_steps) and self.refine_unit == 0 and self.dtype == "float64"
+        return len(self.refine_steps) + has_lower_halves
+
     def to_bytes(self) -> bytes:
         """Canonical bytes of the section HEAD.
 

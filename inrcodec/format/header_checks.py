@@ -187,9 +187,7 @@ def _are_bricks(header: Header) -> bool:
 
 def _is_countable(header: Header) -> bool:
     """Whether the refinement's integers are below 2^32."""
-    if header.refine_unit == 0:
-        return np.dtype(header.dtype).itemsize <= 4
-    return (header.high - header.low) / header.refine_unit < LARGEST_STEP - 0.5
+    return header.refine_unit == 0 or (header.high - header.low) / header.refine_unit < LARGEST_STEP - 0.5
 
 
 def _has_window(header: Header) -> bool:

@@ -80,7 +80,7 @@ def check_header(header: Header, masked: bool = True, padded: bool = False) -> N
         ("number of multiply-adds", cost["multiply_adds"], WORK),
         ("number of voxels in the first lattice", first if header.refine_steps else 0, FIRST),
         ("number of bytes of the refinement", cost["brick_bytes"], INTEGERS),
-        ("number of chunks", max(len(header.refine_steps), 1) * len(bricks), CHUNKS),
+        ("number of chunks", max(header.refine_streams, 1) * len(bricks), CHUNKS),
         ("number of mask cells", cells if masked else 0, CELLS),
     ):
         check(name, value, ceiling)
@@ -113,7 +113,7 @@ def _integer_bytes(header: Header) -> int:
     if not header.refine_steps:
         return 0
     if header.refine_unit == 0:
-        return 8 if header.dtype == "float32" else 4
+        return 4 if header.dtype == "float16" else 8
     return 4 if (header.high - header.low) / header.refine_unit < 1 << 31 else 8
 
 

@@ -2,7 +2,7 @@
 
 import { crc32, product } from "./arithmetic.js";
 import { atMost, CorruptFile, need, UnsupportedFile } from "./errors.js";
-import { bricksOf, isFloat, lowresShape, readHeader } from "./header.js";
+import { bricksOf, isFloat, lowresShape, readHeader, streamsOf } from "./header.js";
 import * as limits from "./limits.js";
 import { readExactly } from "./source.js";
 
@@ -105,7 +105,7 @@ export class Container {
       case "WGHT": return product(h.net.tiles);
       case "AV1S": return h.av1.slices ? Math.ceil(lowresShape(h)[0] / h.av1.slices) : 1;
       case "PADM": case "SPCL": return product(bricksOf(h));
-      default: return h.refine.steps.length * product(bricksOf(h));
+      default: return streamsOf(h) * product(bricksOf(h));
     }
   }
 

@@ -5,12 +5,12 @@ import { decodeStream } from "./av1.js";
 import { Cache } from "./cache.js";
 import { Container } from "./container.js";
 import { LimitExceeded, UsageError } from "./errors.js";
-import { bricksOf, edgesOf, hasLowres, lowresShape } from "./header.js";
+import { bricksOf, edgesOf, hasLowerHalves, hasLowres, lowresShape } from "./header.js";
 import { itemOf, support, toLattice, toStored, upsample } from "./lanczos.js";
 import { integersOf, Lattice } from "./lattice.js";
 import { levelsOf } from "./levels.js";
 import { networkWeights } from "./limits.js";
-import { readPadding } from "./padding.js";
+import { inflate, readPadding } from "./padding.js";
 import { physicalOf } from "./remote.js";
 import { Activity, linearOf, Tile, tileBoxes } from "./siren.js";
 import { sourceOf } from "./source.js";
@@ -191,9 +191,26 @@ export class InrvFile {
       copyBox(integers, ranges, k, box, factor);
     }
     const stored = toLattice(h, integers, first);
+    if (hasLowerHalves(h)) await this.joinLowerHalves(stored, ranges, met, factor);
     await this.pad(stored, ranges, factor);
     await this.restore(stored, ranges, factor);
     return stored;
+  }
+
+  /** Set the lower halves of float64, from the last stream of each brick. */
+  async joinLowerHalves(stored, ranges, met, factor) {
+    const count = this.header.refine.steps.length * this.bricks.length, halves = new Uint32Array(stored.length);
+    for (const i of met) {
+      const box = this.bricks[i], voxels = product(sizeOf(box));
+      this.allow("lower halves of a brick", 8 * voxels);
+      const lower = await this.cache.get(`lower halves ${i}`, 4 * voxels, async () => {
+        const bytes = inflate(await this.container.chunk("LATT", count + i), 4 * voxels, "stream of lower halves");
+        return Uint32Array.from({ length: voxels }, (_, k) => [0, 1, 2, 3].reduce((sum, n) => sum | (bytes[n * voxels + k] << (8 * n)), 0));
+      });
+      copyBox(halves, ranges, lower, box, factor);
+    }
+    const words = new Uint32Array(stored.buffer);
+    for (let k = 0; k < halves.length; k++) words[2 * k] |= halves[k];
   }
 
   async decodeBrick(i, steps, options) {

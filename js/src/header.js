@@ -239,6 +239,12 @@ function isFilter(weights) {
   return weights.length === 0 || fits;
 }
 
+/** Whether the last stream of a brick holds the lower halves of float64. */
+export const hasLowerHalves = (h) => h.refine.steps.length > 0 && h.refine.unit === 0 && h.volume.dtype === "float64";
+
+/** Streams of the refinement of a brick. */
+export const streamsOf = (h) => h.refine.steps.length + Number(hasLowerHalves(h));
+
 /** x and y of the nodes of a companding curve, ends included, in units of 2^-15. */
 export function curve(nodes) {
   return [0, 1].map((axis) => [-32768, ...nodes.filter((_, i) => i % 2 === axis), 32768]);
@@ -271,7 +277,7 @@ function isRefinement(h) {
   const { axes, steps, unit, bound } = h.refine;
   if (steps.length === 0) return axes.length === 0 && unit === 1 && bound === null;
   const { dtype } = h.volume, edges = edgesOf(h);
-  const countable = unit === 0 ? bitsOf(dtype) <= 32 : (h.range.high - h.range.low) / unit < 2 ** 32 - 0.5;
+  const countable = unit === 0 || (h.range.high - h.range.low) / unit < 2 ** 32 - 0.5;
   return axes.every((a) => a >= 0 && a <= 2) &&
     halvings(axes).every((count, axis) => count === 0 || 2 ** (count - 1) < edges[axis]) &&
     steps.length === axes.length + 1 && steps.every((step) => step >= 1 && step <= 2 ** 32) &&

@@ -104,7 +104,7 @@ export function toLattice(h, integers, first) {
   for (let i = 0; i < integers.length; i++) {
     const rank = integers[i] + first, size = rank >= 0 ? rank : -(rank + 1);
     if (dtype === "float16") stored[i] = rank >= 0 ? fromHalfBits(size) : -fromHalfBits(size);
-    else bits[i] = rank >= 0 ? size : sign + size;
+    else bits[dtype === "float64" ? 2 * i + 1 : i] = rank >= 0 ? size : sign + size;
   }
   return stored;
 }

@@ -39,7 +39,10 @@ export function integersOf(h) {
 
 function rank(dtype, value) {
   const size = Math.abs(value), negative = value < 0 || Object.is(value, -0);
-  const bits = dtype === "float16" ? halfBits(toHalf(size)) : new Uint32Array(Float32Array.of(size).buffer)[0];
+  let bits;
+  if (dtype === "float16") bits = halfBits(toHalf(size));
+  else if (dtype === "float64") bits = new DataView(Float64Array.of(size).buffer).getUint32(4, true); // its upper half
+  else bits = new Uint32Array(Float32Array.of(size).buffer)[0];
   return negative ? -bits - 1 : bits;
 }
 

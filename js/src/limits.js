@@ -2,7 +2,7 @@
 
 import { ceilDiv, product } from "./arithmetic.js";
 import { atMost } from "./errors.js";
-import { bitsOf, edgesOf, hasLowres, lowresShape } from "./header.js";
+import { bitsOf, edgesOf, hasLowres, lowresShape, streamsOf } from "./header.js";
 
 export const FILE = 2 ** 40;
 export const SECTION = 2 ** 28; // bytes of a section that is read whole, or of a chunk
@@ -22,7 +22,7 @@ export function check(h, masked, padded) {
   const weights = networks ? networkWeights(h.net.layers, h.net.width) : 0;
   const first = product(edges.map((n, axis) => ceilDiv(n, 2 ** h.refine.axes.filter((a) => a === axis).length)));
   const { unit } = h.refine;
-  const wide = unit === 0 ? bitsOf(dtype) === 32 : (h.range.high - h.range.low) / unit >= 2 ** 31;
+  const wide = unit === 0 ? bitsOf(dtype) >= 32 : (h.range.high - h.range.low) / unit >= 2 ** 31;
   const tiles = product(h.net.tiles), bricks = product(shape.map((n, axis) => ceilDiv(n, edges[axis])));
   const cells = product(low.map((n, axis) => ceilDiv(n, h.mask.cell[axis])));
   for (const [name, value, ceiling] of [
@@ -39,7 +39,7 @@ export function check(h, masked, padded) {
     ["number of multiply-adds", networks ? lowres * weights : 0, 2 ** 42],
     ["number of voxels in the first lattice", refined ? first : 0, 4096],
     ["number of bytes of the refinement", refined ? voxels * (wide ? 8 : 4) : 0, 2 ** 32],
-    ["number of chunks", Math.max(h.refine.steps.length, 1) * bricks, 2 ** 22],
+    ["number of chunks", Math.max(streamsOf(h), 1) * bricks, 2 ** 22],
     ["number of mask cells", masked ? cells : 0, 2 ** 20],
   ]) atMost(name, value, ceiling);
 }

@@ -13,9 +13,10 @@ import numpy as np
 
 from inrcodec.entropy.padding import decode_bits
 from inrcodec.layers import padding
-from inrcodec.layers.lattice import codec
+from inrcodec.layers.lattice import codec, lower_halves
 from inrcodec.layers.lattice.codec import Lattice, Source
 from inrcodec.layers.lattice.integers import Scale as Scale
+from inrcodec.layers.lattice.scan import spacing_of
 from inrcodec.layers.special import Special
 from inrcodec.layers.special import encode as encode_special
 from inrcodec.progress import Report
@@ -63,6 +64,9 @@ class Coding:
         source = Source(values=integers, lattice=self.lattice, trade=self.trade, dont_care=ignored)
         streams, decoded = codec.encode(source, threads, report)
         stored = stored_of(decoded, self.scale)
+        if self.scale.has_lower_halves:
+            streams.append(lower_halves.encode(counted))
+            lower_halves.join(stored, streams[-1], stored.shape)
         if padded is not None:
             stored[padded] = self.padding
         if self.is_exact and values.dtype.kind == "f":
@@ -80,13 +84,41 @@ class Coding:
         report: Report | None = None,
     ) -> Array:
         """The stored values of a brick, (z, y, x), that a reader gets from all that is stored of it."""
-        stored = stored_of(codec.decode(streams, shape, self.lattice, threads, report), self.scale)
+        count = len(self.lattice.steps)
+        lower = b"".join(streams[count:])
+        stored = values_of(streams[:count], shape, self.lattice, self.scale, threads, report, lower=lower)
         mask = apart.mask
         for plane, padded in zip(stored, decode_bits(mask, shape) if mask else (), strict=bool(mask)):
             plane[padded] = self.padding
         if apart.special:
             Special.decoded(apart.special, shape, stored.dtype).restore(stored)
         return stored
+
+
+def values_of(
+    streams: Sequence[bytes],
+    shape: Shape,
+    lattice: Lattice,
+    scale: Scale,
+    threads: int = 1,
+    report: Report | None = None,
+    *,
+    lower: bytes = b"",
+    spaced: bool = False,
+) -> Array:
+    """Stored values of a brick, (z, y, x), by its streams alone; errors are those of `codec.decode`.
+
+    Parameters
+    ----------
+    streams : of the lattice, of all steps or of the first.
+    lower : of the lower halves; where it is missing, these are 0.
+    spaced : see `codec.decode`.
+    """
+    stored = stored_of(codec.decode(streams, shape, lattice, threads, report, spaced=spaced), scale)
+    if lower:
+        spacing = spacing_of(lattice.axes[len(streams) - 1 :]) if spaced else (1, 1, 1)
+        lower_halves.join(stored, lower, shape, spacing)
+    return stored
 
 
 def stored_of(integers: Array, scale: Scale) -> Array:

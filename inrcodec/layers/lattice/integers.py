@@ -4,7 +4,8 @@ In: stored values of a range.  Out: integers below 2^32 that the refinement code
 Invariant: the way back is the same on every machine: integers, or one rounded product and sum.
 
 Integers are counted from the lowest value; floats likewise in the order of their bit patterns, which is
-exact, or as multiples of a unit above the lowest, which is off by up to half a unit.
+exact, or as multiples of a unit above the lowest, which is off by up to half a unit. Of float64 the upper 32
+bits have an order; the lower ones are coded apart.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from inrcodec.errors import InputError
 from inrcodec.volume.arrays import Array, Ints
 
 MOST = (1 << 32) - 1
-PATTERNS = {2: np.int16, 4: np.int32}  # integers as wide as the floats whose bits can be coded
+PATTERNS = {2: np.int16, 4: np.int32}  # integers as wide as floats, by bytes
 
 
 @dataclass(frozen=True)
@@ -45,14 +46,13 @@ class Scale:
             return last - first
         return int(np.rint((self.high - self.low) / self.unit))
 
+    @property
+    def has_lower_halves(self) -> bool:
+        """Whether integers are those of the upper halves of float64."""
+        return self.dtype == np.float64 and self.unit == 0
+
     def check(self) -> None:
-        """Refuse more than 2^32 values, and bit patterns of wide floats; raises `InputError`."""
-        if self.dtype.kind == "f" and self.unit == 0 and self.dtype.itemsize not in PATTERNS:
-            raise InputError(
-                f"{self.dtype.name} cannot be coded without loss where its values are no multiples of one "
-                "number: convert the volume to float32, or bound the error instead, with max_error",
-                value=self.dtype.name,
-            )
+        """Refuse more than 2^32 values; raises `InputError`."""
         span = (self.high - self.low) / self.unit if self.unit else 0.0
         if span > MOST:
             raise InputError(
@@ -92,16 +92,21 @@ class Scale:
 
     def _order(self, stored: Array) -> Ints:
         """Ranks of floats: their bit patterns, those of negative values in reverse."""
-        bits = stored.view(PATTERNS[self.dtype.itemsize]).astype(np.int64)
+        if self.dtype.itemsize == 8:
+            bits = stored.view(np.int64) >> 32
+        else:
+            bits = stored.view(PATTERNS[self.dtype.itemsize]).astype(np.int64)
         return np.where(bits < 0, -(bits & self._largest) - 1, bits)
 
     def _floats(self, places: Ints) -> Array:
         bits = np.where(places < 0, (-places - 1) | ~self._largest, places)
+        if self.dtype.itemsize == 8:
+            return (bits << 32).view(self.dtype)
         return bits.astype(PATTERNS[self.dtype.itemsize]).view(self.dtype)
 
     @property
     def _largest(self) -> int:
-        return (1 << 8 * self.dtype.itemsize - 1) - 1
+        return (1 << 8 * min(self.dtype.itemsize, 4) - 1) - 1
 
 
 def _limits(dtype: np.dtype[Any]) -> tuple[int, int]:

@@ -20,8 +20,8 @@ from inrcodec.format.header import Header
 from inrcodec.format.sections import Chunk, Sections
 from inrcodec.layers import special
 from inrcodec.layers.cache import Cache
-from inrcodec.layers.lattice import codec, scan
-from inrcodec.layers.lattice.bricks import Scale, stored_of
+from inrcodec.layers.lattice import scan
+from inrcodec.layers.lattice.bricks import Scale, values_of
 from inrcodec.layers.lattice.codec import Lattice
 from inrcodec.parallel import mapped, one_blas_thread, thread_count
 from inrcodec.progress import Progress, Report, shares
@@ -70,7 +70,7 @@ class Refinement:
     @property
     def missing(self) -> int:
         """Steps of which a stream is not there."""
-        return len(self.lattice.steps) - self.there
+        return max(len(self.lattice.steps) - self.there, 0)
 
     def read(
         self,
@@ -136,17 +136,17 @@ class Refinement:
         (z, zz), (y, yy), (x, xx) = ((a * step, min(b * step, n)) for a, b, step, n in axes)
         return Box((z, y, x), (zz, yy, xx))
 
-    def bytes_needed(self, box: Box, steps: int | None = None) -> int:
-        """Bytes of the sections that a box, of voxels, is read from."""
-        count = self._count(steps)
-        met = self.bricks.meeting(box)
-        rows = [row for index in met for row in self._rows(index, count)]
-        exact = special.bytes_needed(self.sections, met, self.bricks)
-        return exact + self.sections.bytes_needed("LATT", rows)
+    def bytes_needed(self, box: Box, steps: int | None = None, *, spaced: bool = False) -> int:
+        """Bytes of the sections that a box, of voxels, is read from; or the lattice's points in it."""
+        count, met = self._count(steps), self.bricks.meeting(box)
+        rows = [row for index in met for row in self._rows(index, count, spaced)]
+        apart = special.bytes_needed(self.sections, met, self.bricks)
+        return apart + self.sections.bytes_needed("LATT", rows)
 
     def _count(self, steps: int | None) -> int:
         """How many steps are decoded of so many; raises `CorruptFile` where not even one is there."""
-        count = min(self.there, len(self.lattice.steps) if steps is None else steps)
+        most = len(self.lattice.steps)
+        count = min(self.there, most if steps is None else min(steps, most))
         if not count:
             there = self.sections.lengths.get("LATT", 0)
             raise CorruptFile(f"the refinement ends after {there} bytes, within its first step", value=there)
@@ -190,9 +190,9 @@ class Refinement:
         kept: Array | None = self._decoded.get(key)
         if kept is not None:
             return kept
-        data = self.sections.bodies("LATT", self._rows(index, steps))
-        integers = codec.decode(data, self.bricks[index].shape, self.lattice, threads, report, spaced=spaced)
-        values = stored_of(integers, self.scale)
+        data = self.sections.bodies("LATT", self._rows(index, steps, spaced))
+        known = self.bricks[index].shape, self.lattice, self.scale, threads, report
+        values = values_of(data[:steps], *known, lower=b"".join(data[steps:]), spaced=spaced)
         found = special.of_brick(self.sections, index, self.bricks, values.dtype)
         if found is not None:
             found.restore(values, self._spacing(steps) if spaced else (1, 1, 1))
@@ -200,9 +200,10 @@ class Refinement:
             self._decoded.put(key, values, values.nbytes)
         return values
 
-    def _rows(self, index: int, steps: int) -> list[Chunk]:
-        """The streams of a brick."""
-        return self._streams[index :: len(self.bricks)][:steps]
+    def _rows(self, index: int, steps: int, spaced: bool) -> list[Chunk]:
+        """The streams of a brick for so many steps, and that of lower halves if none is interpolated."""
+        of_brick, most = self._streams[index :: len(self.bricks)], len(self.lattice.steps)
+        return of_brick[:steps] + of_brick[most:] * (spaced or steps == most)
 
     def within(self, voxels: int) -> int:
         """How many steps bring more than so many voxels, at the least; all where none do."""
