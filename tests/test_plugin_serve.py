@@ -194,6 +194,20 @@ def test_nonsense_ends_its_connection_alone(server):
     assert ask(server, "/large.inrv/zarr.json")[0] == 200
 
 
+def test_a_body_is_not_the_next_request(server):
+    inner = b"GET /large.inrv/zarr.json HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    outer = b"GET /nothing HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(inner)
+    with socket.create_connection(server.server_address[:2], timeout=30) as raw:
+        raw.sendall(outer + inner)
+        told = b""
+        try:
+            while more := raw.recv(1000):
+                told += more
+        except ConnectionResetError:  # as what was sent was not read
+            pass
+    assert told.startswith(b"HTTP/1.1 404") and told.count(b"HTTP/1.1") == 1
+
+
 def test_pages_of_an_allowed_origin_may_read(folder):
     origin = "https://viewer.example"
     with running(Server(Volumes(folder, 1 << 20), origin=origin)) as server:

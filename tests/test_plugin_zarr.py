@@ -65,6 +65,12 @@ def test_a_bound_is_kept_and_in_the_metadata(tmp_path):
     assert chunk.shape == EDGES
 
 
+def test_an_array_of_chunks_is_a_source(tmp_path):
+    created(str(tmp_path / "a.zarr"))[:] = ARRAY
+    again = inrcodec.decode(inrcodec.encode(tmp_path / "a.zarr", lossless=True))
+    np.testing.assert_array_equal(again, ARRAY)
+
+
 def test_axes_of_one_and_images():
     array = created(zarr.storage.MemoryStore(), shape=(2, 1, *SHAPE), chunks=(1, 1, *SHAPE))
     array[:] = np.stack([ARRAY, ARRAY + 1])[:, None]

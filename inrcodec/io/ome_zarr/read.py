@@ -34,7 +34,7 @@ _NO_SIDES = "OME-Zarr does not say which side is left: axes x, y and z are taken
 # What may decode a chunk: codecs that make numbers of bytes, and none of objects, such as "pickle".
 _CODECS = frozenset(
     """bytes transpose sharding_indexed blosc zstd zlib gzip bz2 lzma lz4 shuffle delta fixedscaleoffset
-    quantize bitround packbits astype crc32 crc32c adler32 fletcher32 jenkins_lookup3""".split()
+    quantize bitround packbits astype crc32 crc32c adler32 fletcher32 jenkins_lookup3 inrv""".split()
 )
 
 

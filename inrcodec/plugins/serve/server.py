@@ -124,6 +124,13 @@ class _Handler(BaseHTTPRequestHandler):
     error_content_type = "text/plain"
     ALLOWED: ClassVar[str] = "GET, HEAD, OPTIONS"
 
+    def parse_request(self) -> bool:
+        """What follows a body is not taken for the next request: nothing here has a body."""
+        parsed = super().parse_request()
+        if parsed and ("Content-Length" in self.headers or "Transfer-Encoding" in self.headers):
+            self.close_connection = True
+        return parsed
+
     def do_GET(self) -> None:
         self._serve(body=True)
 
