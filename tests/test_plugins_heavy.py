@@ -22,7 +22,7 @@ BOTH = pytest.mark.parametrize("volume", [CT, SCALED], ids=["ct", "scaled"])
 
 
 def package(name):
-    return pytest.importorskip(name, reason=f"{name} is not installed: make plugins")
+    return pytest.importorskip(name, reason=f"{name} is not installed: make plugins PLUGINS=plugins,viewers")
 
 
 # --- MONAI
@@ -182,7 +182,8 @@ def test_the_sample_of_napari_is_a_head(viewer):
 @pytest.fixture
 def slicer(monkeypatch):
     """The module, in a scene without windows."""
-    found = package("slicer")
+    package("slicer_core")  # "slicer" is also the name of a folder here
+    found = import_module("slicer")
     base = ModuleType("slicer.ScriptedLoadableModule")
     base.ScriptedLoadableModule = type("ScriptedLoadableModule", (), {"__init__": lambda self, parent: None})
     monkeypatch.setitem(sys.modules, base.__name__, base)
