@@ -241,3 +241,18 @@ def test_a_refinement_is_forecast_from_a_few_slices_where_networks_are_far_small
 ):
     target_search._of_refinement(facts, options(), networks)
     assert len(coded) == looks and coded == sorted(coded)
+
+
+@pytest.mark.parametrize(("small", "taken", "tried"), [(True, 300, 3), (False, 500, 1)])
+def test_of_a_small_volume_every_grid_is_coded_for_a_psnr(facts, monkeypatch, small, taken, tried):
+    sizes = iter([500, None, 300])
+
+    def run(search, most):
+        size = next(sizes)
+        return None if size is None else SimpleNamespace(size=size)
+
+    monkeypatch.setattr(SearchByError, "run", run)
+    monkeypatch.setattr(psnr_grids.grid_tries, "is_small", lambda *args: small)
+    grid = forecasts(facts, 1, 1).grids[0]
+    found = psnr_grids.smallest(facts, options(base="av1"), [grid] * 3, inf, None)
+    assert found.size == taken and len(list(sizes)) == 3 - tried
