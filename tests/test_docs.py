@@ -81,7 +81,7 @@ def test_flags_that_the_pages_name_exist(option_tables):
         for line in re.findall(r"^inrv-.*$", text, re.MULTILINE) + re.findall(
             r"`(inrv-[^`]*|--[^`]*)`", text
         ):
-            assert set(re.findall(r"(?<!\S)--[a-z][a-z-]+", line)) <= known, (page.name, line)
+            assert set(re.findall(r"(?<!\S)--[a-z][a-z0-9-]+", line)) <= known, (page.name, line)
 
 
 def test_every_public_name_is_in_the_reference():

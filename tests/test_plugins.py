@@ -191,7 +191,7 @@ def test_simpleitk_has_what_nifti_holds(tmp_path):
 # --- TorchIO's reader needs torch alone
 
 
-@pytest.mark.parametrize("dtype", ["uint8", "int16", "uint16", "uint32", "float16", "float32"])
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "uint16", "uint32", "float16", "float32", "float64"])
 def test_the_reader_of_torchio_has_types_of_torch(tmp_path, dtype):
     torch = pytest.importorskip("torch")
     from inrcodec.plugins.torchio import read

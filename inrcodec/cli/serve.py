@@ -53,7 +53,7 @@ def _serve(args: argparse.Namespace) -> None:
 
     volumes = Volumes(args.input, byte_count("memory", args.memory), **given(args, MACHINE))
     log = say if args.verbose else None
-    with Server(volumes, args.host, args.port, origin=args.allow_origin, log=log) as server:
+    with Server(volumes, args.host, args.port, origin=args.allow_origin, log=log, warn=say) as server:
         if not server.is_local:
             say(OPEN_DOOR.format(host=args.host))
         names = volumes.names()

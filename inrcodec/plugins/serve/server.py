@@ -39,6 +39,7 @@ class Server(ThreadingHTTPServer):
     origin : of pages that may read answers, such as "https://neuroglancer-demo.appspot.com", or "*"; none
         but pages of this server by default.
     log : is given a line for each request.
+    warn : is given a line for each file that cannot be served; its reader learns a number alone.
 
     Raises
     ------
@@ -57,8 +58,9 @@ class Server(ThreadingHTTPServer):
         *,
         origin: str | None = None,
         log: Callable[[str], object] | None = None,
+        warn: Callable[[str], object] | None = None,
     ) -> None:
-        self.volumes, self.origin, self.log = volumes, origin, log
+        self.volumes, self.origin, self.log, self.warn = volumes, origin, log, warn
         self.host, self._slots = host, BoundedSemaphore(AT_ONCE)
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
@@ -156,7 +158,8 @@ class _Handler(BaseHTTPRequestHandler):
             answer = self.server.volumes.answer(urlsplit(self.path).path if "://" in self.path else self.path)
             size = answer.body.stat().st_size if isinstance(answer.body, Path) else len(answer.body)
         except InrvError as error:  # a file that is damaged, or needs what is not installed
-            self.log_error("%s", error)
+            if self.server.warn is not None:
+                self.server.warn(f"error: {error}")
             self.send_error(HTTPStatus.INTERNAL_SERVER_ERROR)
         except (NotThere, OSError, ValueError):  # the last of bytes that are no text
             self.send_error(HTTPStatus.NOT_FOUND)
