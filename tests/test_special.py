@@ -8,15 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import inrcodec
-from inrcodec import Volume, api
+from inrcodec import Volume, api, io
 from inrcodec.encoder import exact_unit
 from inrcodec.encoder.facts import Facts
 from inrcodec.entropy import padding as padcode
-from inrcodec.errors import CorruptFile, InputError, LimitExceeded, UnsupportedFile
+from inrcodec.errors import CorruptFile, InputError, LimitExceeded, UnsupportedFile, WriteError
 from inrcodec.format import container, limits
 from inrcodec.format.sections import Sections
 from inrcodec.layers import special
 from inrcodec.layers.special import LENGTH, Special
+from inrcodec.volume.comparison import compare
 from inrcodec.volume.metrics import Errors
 
 PATTERNS = {"float16": ("u2", [0x7E00, 0xFE01, 0x7C00, 0xFC00]), "float32": ("u4", [0x7FC00000, 0xFF800001])}
@@ -107,6 +108,23 @@ def test_errors_count_what_is_no_number_where_only_one_side_is():
         found = Errors(1.0)
         found.add(np.array([before]), np.array([after]))
         assert found.largest == inf
+
+
+def test_a_comparison_leaves_out_what_is_alike_and_refuses_what_is_not():
+    array = some("float64")
+    volume = Volume(array, np.eye(4))
+    shifted, inside = array.copy(), np.isfinite(array)
+    shifted[inside] += 1
+    found, finite = compare(volume, Volume(shifted, np.eye(4))), inside.mean()
+    assert (found.max_error, found.equal) == (1, pytest.approx(1 - finite))
+    assert (found.bias, sum(found.counts)) == (pytest.approx(finite), array.size)
+    with pytest.raises(InputError, match="not those of the other"):
+        compare(volume, Volume(np.nan_to_num(array), np.eye(4)))
+
+
+def test_dicom_has_no_nan(tmp_path):
+    with pytest.raises(WriteError, match="NaN and infinities"):
+        io.write(Volume(some(), np.eye(4), modality="CT"), tmp_path / "series")
 
 
 # --- units

@@ -17,7 +17,7 @@ from inrcodec.errors import InputError
 from inrcodec.volume.box import Box, Shape
 from inrcodec.volume.flat_tissue import FlatTissue
 from inrcodec.volume.low_pass import BoxErrors, LowPass, low_pass
-from inrcodec.volume.metrics import Errors, WindowErrors, peak_for
+from inrcodec.volume.metrics import Errors, WindowErrors, peak_for, without_special
 from inrcodec.volume.modality import with_modality
 from inrcodec.volume.seams import seam_energy
 from inrcodec.volume.volume import Volume
@@ -60,7 +60,7 @@ def compare(
     Raises
     ------
     InputError
-        Shapes or modalities differ: this is not the source of that file.
+        Shapes, modalities or values that are not finite differ: this is not the source of that file.
     """
     remedy = "pass the volume that was encoded"
     if source.modality and decoded.modality and source.modality != decoded.modality:
@@ -126,7 +126,12 @@ def _slices(source: Volume, decoded: Volume) -> Iterator[tuple[NDArray[Any], NDA
     (slope, intercept), (a, b) = source.rescale, decoded.rescale
     for before, after in zip(source.array, decoded.array, strict=True):
         same = source.rescale == decoded.rescale
-        yield before, after if same else (after.astype(np.float64) * a + (b - intercept)) / slope
+        values = after if same else (after.astype(np.float64) * a + (b - intercept)) / slope
+        before, values = without_special(before, values)
+        if before.dtype.kind == "f" and not (np.isfinite(before) & np.isfinite(values)).all():
+            cause = "NaN or infinities of one are not those of the other"
+            raise InputError(f"{cause}: pass the volume that was encoded")
+        yield before, values
 
 
 def _across(volume: Volume) -> str:

@@ -140,12 +140,17 @@ class WindowErrors:
         return {n: self.sums[n] / count * widths[n] for n, count in self.counts.items() if count}
 
 
+def without_special(source: NDArray[Any], decoded: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Two arrays of one shape with 0 for both where both are NaN, or one infinity."""
+    if source.dtype.kind != "f" or np.isfinite(source).all():
+        return source, decoded
+    same = ~np.isfinite(source) & ((source == decoded) | (np.isnan(source) & np.isnan(decoded)))
+    return np.where(same, 0, source), np.where(same, 0, decoded)
+
+
 def _pieces(source: NDArray[Any], decoded: NDArray[Any]) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
-    """The same voxels of both arrays, `PIECE` at a time; where both are NaN, or one infinity, both are 0."""
+    """The same voxels of both arrays, `PIECE` at a time."""
     before, after = (np.asarray(array).reshape(-1) for array in (source, decoded))
     for start in range(0, before.size, PIECE):
-        values, others = before[start : start + PIECE], after[start : start + PIECE]
-        if values.dtype.kind == "f" and not np.isfinite(values).all():
-            same = ~np.isfinite(values) & ((values == others) | (np.isnan(values) & np.isnan(others)))
-            values, others = np.where(same, 0, values), np.where(same, 0, others)
-        yield values, others
+        piece = slice(start, start + PIECE)
+        yield without_special(before[piece], after[piece])

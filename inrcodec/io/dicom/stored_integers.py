@@ -45,7 +45,7 @@ class Coding:
 
 
 def coding_of(volume: Volume) -> Coding:
-    """Narrowest coding that holds all values; `WriteError` for 64-bit integers beyond what DICOM holds."""
+    """Narrowest coding that holds all values; `WriteError` for what DICOM does not hold."""
     array, pairs = volume.array, volume.slice_rescale
     rescale = [volume.rescale] * len(array) if pairs is None else [(a, b) for a, b in pairs.tolist()]
     kind, size = array.dtype.kind, array.dtype.itemsize
@@ -55,6 +55,8 @@ def coding_of(volume: Volume) -> Coding:
         return Coding(array.dtype, 16, rescale)
     ends, whole = [], True
     for plane in array:
+        if kind == "f" and not np.isfinite(plane).all():
+            raise WriteError("NaN and infinities are no integers, as DICOM has them: write .npy or .nii.gz")
         ends.append((float(plane.min()), float(plane.max())))
         whole = whole and (kind != "f" or np.array_equal(plane, np.rint(plane)))
     low, high = min(low for low, _ in ends), max(high for _, high in ends)
