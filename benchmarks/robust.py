@@ -35,7 +35,8 @@ from shared import RESULTS, lowres_of, parser_of, skipped
 
 from inrcodec import Volume, api, io
 from inrcodec.encoder.fit import divergence
-from inrcodec.layers.base.siren import companding, tiles
+from inrcodec.layers.base import companding
+from inrcodec.layers.base.siren import tiles
 from inrcodec.volume.box import lowres_shape
 from inrcodec.volume.value_range import amplitude
 

@@ -26,7 +26,7 @@ from inrcodec.format import container
 from inrcodec.format.header import AV1, Header
 from inrcodec.layers import padding, resample
 from inrcodec.layers.base.av1 import codec
-from inrcodec.layers.base.siren.companding import curve
+from inrcodec.layers.base.companding import curve
 from inrcodec.layers.superres.registry import manifests
 from inrcodec.volume.value_range import Range, filled_unit
 

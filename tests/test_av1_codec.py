@@ -16,8 +16,8 @@ from inrcodec.errors import CorruptFile, LimitExceeded, MissingExtra, UsageError
 from inrcodec.file import InrvFile
 from inrcodec.format import container, limits
 from inrcodec.format.header import AV1, Header
+from inrcodec.layers.base import companding
 from inrcodec.layers.base.av1 import codec, video
-from inrcodec.layers.base.siren import companding
 from inrcodec.layers.superres import registry
 from inrcodec.report.page import html_report
 from inrcodec.volume.affine import moved

@@ -588,3 +588,16 @@ def test_info_lists_the_levels(blob: bytes) -> None:
     levels = inrcodec.info(blob)["levels"]
     assert [level["shape"] for level in levels] == [list(level.shape) for level in inrcodec.open(blob).levels]
     assert levels[0]["kind"] == "full" and levels[1]["kind"] == "lattice"
+
+
+CORNER = st.tuples(*[st.integers(0, 4)] * 3)
+
+
+@given(CORNER, CORNER, CORNER, CORNER)
+def test_boxes_meet_where_they_share_a_voxel(a, b, c, d):
+    one, other = Box(a, b), Box(c, d)
+
+    def voxels(box):
+        return set(product(*(range(*ends) for ends in zip(box.low, box.high, strict=True))))
+
+    assert one.meets(other) == other.meets(one) == bool(voxels(one) & voxels(other))

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from inrcodec.format import header_checks
 from inrcodec.format.header_checks import is_curve
-from inrcodec.layers.base.siren import companding
-from inrcodec.layers.base.siren.companding import ONE, compress, curve, expand
+from inrcodec.layers.base import companding
+from inrcodec.layers.base.companding import ONE, compress, curve, expand
 from inrcodec.volume.windows import NARROWEST
 
 UNIT = np.concatenate([np.random.default_rng(0).uniform(-1, 1, 20_000), [-1.0, 1.0, 0.0]])

@@ -11,7 +11,7 @@ from inrcodec.encoder import curves
 from inrcodec.encoder.facts import Facts
 from inrcodec.encoder.options import EncodeOptions
 from inrcodec.format.header_checks import is_curve
-from inrcodec.layers.base.siren import companding
+from inrcodec.layers.base import companding
 from inrcodec.volume.volume import Volume
 
 PLAIN = EncodeOptions().resolved()

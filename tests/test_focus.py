@@ -17,7 +17,7 @@ from inrcodec.encoder.options import EncodeOptions
 from inrcodec.errors import UsageError
 from inrcodec.file import InrvFile
 from inrcodec.format import container
-from inrcodec.layers.base.siren import companding
+from inrcodec.layers.base import companding
 from inrcodec.volume import windows
 from inrcodec.volume.metrics import WindowErrors
 from inrcodec.volume.value_range import Range

@@ -224,3 +224,18 @@ def test_a_report_says_where_no_tissue_is_flat():
     _, report = encoded(volume(np.where(INSIDE, 1500, -1000).astype(np.int16)), max_error=60.0)
     assert report.low_pass_error is None and report.low_pass_voxels == 0
     assert "low-pass error   no flat tissue to measure it in" in text.report_text(report, "x.inrv")
+
+
+@pytest.mark.filterwarnings("error")
+def test_values_that_float32_does_not_hold_are_measured_as_others_are():
+    plain = volume(HEAD.astype(np.float64), modality="MR")
+    huge = volume(HEAD.astype(np.float64) * 1e296, modality="MR")
+    found = []
+    for source in (plain, huge):
+        tissue = tissue_of(source)
+        errors = BoxErrors(tissue.boxes)
+        peak = float(source.array.max() - source.array.min())
+        errors.add(Box((0, 0, 0), SHAPE), source.array, source.array * 1.01, peak)
+        found.append(low_pass(errors, tissue, peak))
+    assert found[1].error == pytest.approx(found[0].error * 1e296, rel=1e-5)
+    assert found[1].off == found[0].off

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 import inrcodec
-from inrcodec.layers.base.siren import activity, codec, tiles, weights
+from inrcodec.layers.base import activity
+from inrcodec.layers.base.siren import codec, tiles, weights
 from inrcodec.volume.box import Box
 
 BOXES = [((0, 0, 0), (4, 10, 12)), ((1, 2, 3), (3, 9, 11)), ((3, 9, 11), (4, 10, 12)), ((0, 4, 5), (4, 5, 6))]

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from inrcodec.layers.base.siren import activity, tiles
+from inrcodec.layers.base import activity
+from inrcodec.layers.base.siren import tiles
 from inrcodec.volume.box import Box
 
 RNG = np.random.default_rng(1)

@@ -1,6 +1,6 @@
 """The companding of an encoding: which values get more of the coder's range, and so smaller errors.
 
-In: facts of a volume, and options.  Out: nodes of `layers.base.siren.companding`, and notices.
+In: facts of a volume, and options.  Out: nodes of `layers.base.companding`, and notices.
 Invariant: a rule of physical values; metal, or a pad far below air, changes no slope between other values.
 """
 
@@ -14,7 +14,7 @@ from inrcodec.encoder.facts import Facts
 from inrcodec.encoder.options import ResolvedOptions
 from inrcodec.format.header import AV1
 from inrcodec.format.header_checks import ONE
-from inrcodec.layers.base.siren import companding
+from inrcodec.layers.base import companding
 from inrcodec.volume import windows
 
 # Edges in Hounsfield units, and the slope below the first, between two and above the last. What soft tissue

@@ -15,7 +15,7 @@ import numpy as np
 
 from inrcodec.encoder.fit import loop
 from inrcodec.encoder.fit.loop import FitSettings, FittedTiles
-from inrcodec.layers.base.siren import companding
+from inrcodec.layers.base import companding
 from inrcodec.layers.base.siren.siren import Layout
 from inrcodec.layers.base.siren.tiles import Tile
 from inrcodec.parallel import torch_count

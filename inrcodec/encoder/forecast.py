@@ -20,7 +20,7 @@ from math import ceil, inf, prod
 import numpy as np
 
 from inrcodec.layers import resample
-from inrcodec.layers.base.siren import activity
+from inrcodec.layers.base import activity
 from inrcodec.volume.arrays import Array, Float
 from inrcodec.volume.box import Shape, lowres_shape
 from inrcodec.volume.value_range import Range, amplitude, filled_unit, unit_part

@@ -17,7 +17,7 @@ from inrcodec.encoder.facts import Facts
 from inrcodec.encoder.tasks import HERE, Tasks
 from inrcodec.entropy.mask import encode_mask
 from inrcodec.layers import resample
-from inrcodec.layers.base.siren import activity
+from inrcodec.layers.base import activity
 from inrcodec.progress import Progress, Report, shares
 from inrcodec.volume.arrays import Array, Bool, Float
 from inrcodec.volume.box import Box, Shape, lowres_shape

@@ -19,7 +19,7 @@ from inrcodec.encoder.lowres import Lowres
 from inrcodec.encoder.options import ResolvedOptions
 from inrcodec.format import container, header_checks, limits
 from inrcodec.format.header import LANCZOS, NO_CODER, NOISE_STEPS, Header
-from inrcodec.layers.base.siren import companding
+from inrcodec.layers.base import companding
 from inrcodec.volume.arrays import Float
 
 LONGEST_FILTER = (header_checks.WIENER[2],) * header_checks.WIENER[0]

@@ -51,8 +51,13 @@ class Box:
         )
         return Box((low[0], low[1], low[2]), (high[0], high[1], high[2]))
 
+    def meets(self, other: Box) -> bool:
+        """Whether both have a voxel in common."""
+        corners = zip(self.low, other.low, self.high, other.high, strict=True)
+        return all(max(a, b) < min(c, d) for a, b, c, d in corners)
+
     def __and__(self, other: Box) -> Box:
-        """The voxels that both have."""
+        """The voxels that both have; without meaning where there are none."""
         low = (max(a, b) for a, b in zip(self.low, other.low, strict=True))
         high = (min(a, b) for a, b in zip(self.high, other.high, strict=True))
         (z, y, x), (zz, yy, xx) = low, high

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from math import sqrt
+from math import inf, sqrt
 
 import numpy as np
 
@@ -51,9 +51,9 @@ class BoxErrors:
         at : the voxels of the part.
         """
         for number, box in enumerate(self.boxes):
-            both = at & box
-            if min(both.shape) <= 0:
+            if not at.meets(box):
                 continue
+            both = at & box
             place = both.slices_in(at)
             errors = decoded[place].astype(np.float64)
             errors -= source[place]
@@ -84,11 +84,12 @@ def low_pass(errors: BoxErrors, tissue: FlatTissue, peak: float) -> LowPass | No
     if not errors.boxes:
         return None
     squares, off = np.zeros(2), 0
+    tolerated = tissue.tolerance / peak if peak else inf
     for region, values in zip(tissue.regions, errors.whole(), strict=True):
-        near, wide = (_after(values, region, sigmas) * peak for sigmas in ((SIGMA,) * 3, tissue.sigmas))
+        near, wide = (_after(values, region, sigmas) for sigmas in ((SIGMA,) * 3, tissue.sigmas))
         squares += [float(np.square(a, dtype=np.float64).sum()) for a in (near, wide)]
-        off += int(np.count_nonzero(np.abs(wide) > tissue.tolerance))
-    error, error_mm = (sqrt(total / tissue.voxels) for total in squares)
+        off += int(np.count_nonzero(np.abs(wide) > tolerated))
+    error, error_mm = (sqrt(total / tissue.voxels) * peak for total in squares)
     return LowPass(error, error_mm, tissue.tolerance, off / tissue.voxels, tissue.voxels)
 
 

@@ -62,9 +62,9 @@ def _faces(
         inside = place - 2 * step >= box.low[axis] and place + 2 * step <= box.high[axis]
         if not inside or not core.low[axis] < place < core.high[axis]:
             continue
-        both = tile & core
-        if min(both.shape) <= 0:
+        if not tile.meets(core):
             continue
+        both = tile & core
         flat = np.take(region.flat, place - core.low[axis], axis)
         others = [a for a in range(3) if a != axis]
         part = tuple(both.slices_in(core)[a] for a in others)

@@ -23,7 +23,7 @@ from inrcodec.encoder.bases.av1_slices import (
 from inrcodec.encoder.bases.coding import Coded
 from inrcodec.errors import TargetNotReached
 from inrcodec.layers.base.av1 import codec
-from inrcodec.layers.base.siren.companding import Nodes
+from inrcodec.layers.base.companding import Nodes
 from inrcodec.parallel import thread_count
 from inrcodec.progress import Progress
 

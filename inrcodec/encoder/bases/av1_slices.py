@@ -15,9 +15,9 @@ import numpy as np
 
 from inrcodec.encoder.bases.dial import Dial
 from inrcodec.encoder.lowres import Lowres
+from inrcodec.layers.base import activity
 from inrcodec.layers.base.av1 import codec, video
-from inrcodec.layers.base.siren import activity
-from inrcodec.layers.base.siren.companding import Nodes
+from inrcodec.layers.base.companding import Nodes
 from inrcodec.volume.arrays import Bool, Float
 from inrcodec.volume.value_range import amplitude
 

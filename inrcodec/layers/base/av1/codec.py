@@ -22,9 +22,9 @@ from inrcodec.errors import CorruptFile
 from inrcodec.format import limits
 from inrcodec.format.header import Header
 from inrcodec.format.sections import CHUNKED, Chunk, Sections, index_of
+from inrcodec.layers.base import companding
 from inrcodec.layers.base.av1 import video
-from inrcodec.layers.base.siren import companding
-from inrcodec.layers.base.siren.companding import Nodes
+from inrcodec.layers.base.companding import Nodes
 from inrcodec.layers.cache import forgets_after_fork
 from inrcodec.progress import Progress
 from inrcodec.volume.arrays import Array, Bool, Float

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from inrcodec.errors import CorruptFile
 from inrcodec.format.header import Header
 from inrcodec.format.sections import Chunk, Sections, index_of
-from inrcodec.layers.base.siren import activity, companding, siren, tiles, weights
+from inrcodec.layers.base import activity, companding
+from inrcodec.layers.base.siren import siren, tiles, weights
 from inrcodec.layers.base.siren.siren import Layout
 from inrcodec.layers.base.siren.tiles import Tile
 from inrcodec.parallel import InterruptiblePool, one_blas_thread, thread_count
@@ -99,7 +100,7 @@ class SirenTiles:
         """
         box = box or Box((0, 0, 0), self.shape)
         out = np.full([b - a for a, b in zip(box.low, box.high, strict=True)], float(self.header.background))
-        crossed = [k for k, b in enumerate(self.boxes) if _cross(b, box)]
+        crossed = [k for k, b in enumerate(self.boxes) if b.meets(box)]
         self.active  # noqa: B018 - decoded once, before the threads
 
         def fill(k: int, data: bytes) -> None:
@@ -115,7 +116,7 @@ class SirenTiles:
 
     def bytes_needed(self, box: Box) -> int:
         """Bytes of the sections that a box of low-res voxels is read from."""
-        crossed = [self.chunks[k] for k, tile in enumerate(self.boxes) if _cross(tile, box)]
+        crossed = [self.chunks[k] for k, tile in enumerate(self.boxes) if tile.meets(box)]
         return self.sections.lengths.get("MASK", 0) + self.sections.bytes_needed("WGHT", crossed)
 
     def _values(self, k: int, data: bytes, box: Box) -> tuple[NDArray[np.int64], Float]:
@@ -152,8 +153,3 @@ def encode(
     streams = map(weights.write_tile, codes, integers)
     each = [next(streams) if tile is not None else b"" for tile in boxes]
     return {"INDX": index_of("WGHT", each), "WGHT": b"".join(each)}
-
-
-def _cross(one: Box, other: Box) -> bool:
-    """Whether two boxes share a voxel."""
-    return all(a < d and c < b for a, b, c, d in zip(one.low, one.high, other.low, other.high, strict=True))

@@ -17,7 +17,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from inrcodec.layers.base.siren import companding, siren, tiles
+from inrcodec.layers.base import companding
+from inrcodec.layers.base.siren import siren, tiles
 from inrcodec.layers.base.siren.codec import SirenTiles
 from inrcodec.layers.base.siren.siren import CHUNK
 from inrcodec.parallel import mapped, one_blas_thread, thread_count
