@@ -47,6 +47,11 @@ needs_install = pytest.mark.skipif(
 )
 
 
+def test_both_packages_have_one_version() -> None:
+    stated = json.loads((FOLDER / "package.json").read_text())["version"]
+    assert stated == inrcodec.__version__.partition(".dev")[0]
+
+
 def test_the_scripts_of_a_page_are_built_of_these_sources() -> None:
     """As js/build.mjs counts them; "make js" builds them again."""
     names = [

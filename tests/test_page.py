@@ -238,6 +238,12 @@ def test_a_page_carries_the_file_and_its_reference(blob, ball):
     assert carried(html_report(blob), "reference") is None
 
 
+def test_a_large_reference_is_chosen_from_disk(blob, ball, monkeypatch):
+    monkeypatch.setattr("inrcodec.report.page.EMBEDDED", 100)
+    page = html_report(blob, ball)
+    assert carried(page, "reference") is None and "id='errors'" in page and 'id="choose"' in page
+
+
 def test_a_reference_in_float64_is_carried_in_float32(ball):
     wide = replace(ball, array=ball.array.astype(np.float64), modality="", unit="")
     page = html_report(inrcodec.encode(wide, **QUICK), wide)

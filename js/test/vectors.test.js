@@ -52,7 +52,7 @@ for (const name of NAMES) {
 }
 
 test("a box is what the whole has there, whatever was decoded before", async () => {
-  for (const name of ["several-tiles", "bricks", "bricks-with-holes", "anisotropic", "padding-mask", "image-2d"]) {
+  for (const name of ["several-tiles", "bricks", "bricks-with-holes", "special-in-bricks", "anisotropic", "padding-mask", "image-2d"]) {
     const { bytes } = vector(name), whole = await (await open(bytes)).read(), [, height, width] = whole.shape;
     const box = whole.shape.map((n) => [Math.floor(n / 3), Math.floor(n / 3) + Math.max(1, Math.floor(n / 2) - 1)]);
     const part = await (await open(bytes)).read(box);

@@ -17,12 +17,14 @@ from inrcodec.layers.base.coders import coded_apart
 from inrcodec.layers.decode_options import DecodeOptions
 from inrcodec.report import plots
 from inrcodec.report.page.build import build
-from inrcodec.report.page.carried import contents_of, named
+from inrcodec.report.page.carried import EMBEDDED, contents_of, named
 from inrcodec.report.page.carried import html_view as html_view
 from inrcodec.volume.comparison import compare
 from inrcodec.volume.volume import Volume
 
 __all__ = ["html_report", "html_view"]
+
+MOST = 20  # times smaller than its voxels may a lossless file be: what cannot fit is not encoded
 
 
 def html_report(
@@ -41,7 +43,7 @@ def html_report(
     source : path, bytes or binary file object
     reference : path, ndarray or Volume, optional
         What was encoded, as for :func:`inrcodec.encode`; with it the page has differences and charts, and
-        carries a lossless copy of it.
+        carries a lossless copy of it, up to 64 MiB; a larger one is chosen from disk on the page.
     name : str
         For the title; without it, that of the path.
     series : str, optional
@@ -73,8 +75,11 @@ def html_report(
     return build(contents if original is None else replace(contents, reference=_lossless(original, threads)))
 
 
-def _lossless(volume: Volume, threads: int | None) -> bytes:
-    """A volume as a file that a page can carry; float64 is rounded to float32."""
+def _lossless(volume: Volume, threads: int | None) -> bytes | None:
+    """A volume as a file that a page can carry, None if it is too large; float64 is rounded to float32."""
+    if volume.array.nbytes > MOST * EMBEDDED:
+        return None
     if volume.array.dtype == np.float64:
         volume = replace(volume, array=volume.array.astype(np.float32))
-    return api.encode(volume, lossless=True, threads=threads)
+    data = api.encode(volume, lossless=True, threads=threads)
+    return data if len(data) <= EMBEDDED else None
