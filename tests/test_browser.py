@@ -6,6 +6,7 @@ rule: without a browser these are skipped with a word, never passed.
 
 import functools
 import http.server
+import importlib.util
 import json
 import os
 import re
@@ -302,6 +303,17 @@ def test_av1_is_decoded_by_the_browser_bit_for_bit(browser, served, name):
             ("lanczos", found["stored"], case["lanczos_tolerance"]),
         ):
             assert np.abs(expected[key].ravel().astype(float) - values).max() <= tolerance, key
+
+
+def test_a_browser_without_av1_says_so_and_shows_a_preview(browser, served, folder):
+    (folder / "lacking.html").write_text(
+        (folder / "av1.html").read_text().replace("VideoDecoder", "NoDecoder")
+    )
+    browser.get(f"{served[0]}/lacking.html")
+    wait(browser, "return document.body.dataset.ready == 'yes'")
+    assert "AV1" in browser.find_element(By.ID, "trouble").text
+    if importlib.util.find_spec("av"):  # decoded when the page was written
+        assert browser.find_element(By.CSS_SELECTOR, "#preview img").is_displayed()
 
 
 def test_every_slice_is_there_offline(browser, folder):

@@ -165,7 +165,8 @@ export class InrvFile {
     const h = this.header, { layers, width } = h.net;
     const tile = await this.cache.get(`tile ${i}`, 8 * networkWeights(layers, width), async () => {
       this.activity ??= this.container.has("MASK") ? this.container.section("MASK").then((body) => new Activity(h, body)) : null;
-      return new Tile(h, this.parts[i], await this.container.chunk("WGHT", i), await this.activity);
+      const [stream, activity] = await Promise.all([this.container.chunk("WGHT", i), this.activity]);
+      return new Tile(h, this.parts[i], stream, activity);
     });
     return tile.plane(z);
   }

@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";
 import { test } from "node:test";
+import { crc32 } from "../src/arithmetic.js";
 import { InrvError, open, UnsupportedFile } from "../src/index.js";
 import { readNpz } from "./npz.js";
 
@@ -111,6 +112,52 @@ test("every cut and every flipped byte is seen", async () => {
       }
     }
   }
+});
+
+const INDEX = { PADM: "PIDX", SPCL: "SIDX", LATT: "LIDX" };
+
+/** A file with some bits of its sections flipped, under right checksums. */
+function forged(bytes, random) {
+  const made = bytes.slice(), view = new DataView(made.buffer), count = view.getUint32(12, true), rows = {};
+  const seal = (at, start, length) => view.setUint32(at, crc32(made.subarray(start, start + length)), true);
+  for (let i = 0, start = 28 + 16 * count; i < count; i++) {
+    const at = 24 + 16 * i, length = view.getUint32(at + 4, true);
+    rows[String.fromCharCode(...made.subarray(at, at + 4))] = { at, start, length };
+    start += length;
+  }
+  const places = Object.values(rows).filter(({ length }) => length);
+  for (let flips = 1 + random(3); flips > 0; flips--) {
+    const { start, length } = places[random(places.length)];
+    made[start + random(length)] ^= 1 << random(8);
+  }
+  for (const [id, index] of Object.entries(INDEX)) {
+    let at = rows[id]?.start;
+    for (let row = rows[index]?.start; row < rows[index]?.start + rows[index]?.length; row += 8) {
+      seal(row + 4, at, view.getUint32(row, true));
+      at += view.getUint32(row, true);
+    }
+  }
+  for (const { at, start, length } of Object.values(rows)) seal(at + 12, start, length);
+  seal(24 + 16 * count, 0, 24 + 16 * count);
+  return made;
+}
+
+test("a forged file decodes to something or is refused, and nothing else happens", async () => {
+  let seed = 7, refused = 0;
+  const random = (n) => Math.floor(((seed = (seed * 1103515245 + 12345) % 2 ** 31) / 2 ** 31) * n);
+  for (const name of ["ct-int16-mask", "one-tile", "lossless-float32", "bricks-with-holes", "special-values"]) {
+    const { bytes } = vector(name);
+    for (let round = 0; round < 40; round++) {
+      try {
+        const file = await open(forged(bytes, random), { maxBytes: 2 ** 26 });
+        await file.read();
+      } catch (error) {
+        assert.ok(error instanceof InrvError, `${name}: ${error.stack}`);
+        refused++;
+      }
+    }
+  }
+  assert.ok(refused > 100 && refused < 200);
 });
 
 test("more memory than is allowed is refused before it is taken", async () => {
