@@ -39,6 +39,8 @@ def test_every_script_can_be_imported(script):
     if script.stem in ("av1", "bar", "peer_codecs", "peers", "refinement", "tasks"):
         pytest.importorskip("imagecodecs", reason="the peers need the extra bench")
         pytest.importorskip("av", reason="the peers need the extra bench")
+    if script.stem in ("measurements", "tasks"):
+        pytest.importorskip("SimpleITK", reason="measurements need the extra tasks")
     if script.stem == "pictures":
         pytest.importorskip("matplotlib", reason="pictures need the extra plots")
     importlib.import_module(script.stem)
