@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
-
 from inrcodec import api, io, validate
 from inrcodec.format import container
 from inrcodec.format.digest import digest_of
@@ -76,10 +74,8 @@ def html_report(
 
 
 def _lossless(volume: Volume, threads: int | None) -> bytes | None:
-    """A volume as a file that a page can carry, None if it is too large; float64 is rounded to float32."""
+    """A volume as a file that a page can carry; None if it is too large."""
     if volume.array.nbytes > MOST * EMBEDDED:
         return None
-    if volume.array.dtype == np.float64:
-        volume = replace(volume, array=volume.array.astype(np.float32))
     data = api.encode(volume, lossless=True, threads=threads)
     return data if len(data) <= EMBEDDED else None
