@@ -158,6 +158,40 @@ def test_it_is_left_out_where_it_would_not_be_worth_its_bytes(blurred):
     assert wiener_fit.weights(volume, upsampling_of(volume, exact), exact, 50_000) == ()
 
 
+def test_it_is_left_out_where_half_of_the_blocks_would_lose_by_the_other_half(blurred):
+    """Every other block is sharper than it should be, not blurred: no weights serve both."""
+    volume, low = blurred
+    upsampling = upsampling_of(volume, low)
+    boxes = wiener_fit.blocks(upsampling.header, np.ones(low.shape, bool))
+    exact = Range.of(volume).to_unit(np.maximum(volume.array, -1024))
+    both = low.copy()
+    for box in boxes[1::2]:
+        both[box.slices] = (2 * exact - low)[box.slices]
+    assert len(boxes) > 1 and wiener_fit.weights(volume, upsampling, low, 50_000) != ()
+    assert wiener_fit.weights(volume, upsampling, both, 50_000) == ()
+
+
+@pytest.mark.parametrize("fewest", [4, 16])
+def test_more_blocks_are_looked_at_by_fewer_slices(monkeypatch, fewest):
+    """So that the equations take as long however many blocks there are."""
+    monkeypatch.setattr(wiener_fit, "FEWEST", fewest)
+    monkeypatch.setattr(wiener_fit, "VOXELS", 1 << 14)
+    seen, error = [], wiener_fit._Equations._error
+
+    def noted(self, box, decoded):
+        seen.append(decoded.size)
+        return error(self, box, decoded)
+
+    monkeypatch.setattr(wiener_fit._Equations, "_error", noted)
+    volume = inrcodec.Volume.from_array(RNG.normal(size=(32, 64, 256)).astype(np.float32))
+    low = Range.of(volume).to_unit(volume.array)
+    head = header(
+        volume.array.shape, low=float(volume.array.min()), high=float(volume.array.max()), wiener=()
+    )
+    wiener_fit.weights(volume, Upsampling(head, np.ones(low.shape, bool), None), low, 50_000)
+    assert 0.3 * wiener_fit.VOXELS < sum(seen) < 2 * wiener_fit.VOXELS
+
+
 @pytest.fixture(scope="module")
 def filtered():
     """A real file, its decoded volume, and its header with a filter whatever its own is."""

@@ -4,7 +4,8 @@ In: a source, the low-res volume that its file decodes to, and its up-sampling. 
 Invariant: deterministic whatever the threads, and a few blocks serve however large the volume is.
 
 The weights solve the normal equations of Wiener and Hopf over blocks of the volume, where the error of each
-voxel is to be explained by the differences to its neighbours.
+voxel is to be explained by the differences to its neighbours.  Blocks may be unlike the rest: weights of four
+cost a head half a decibel.  So those of one half of the blocks must be of use to the other half.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from inrcodec.volume.volume import Volume
 
 COUNT, SMALLEST, LARGEST = WIENER
 VOXELS = 1 << 22  # full-res voxels that weights are fitted to, about
-FEWEST = 4  # blocks, where there are so many
+FEWEST = 16  # blocks, where there are so many
 MOST = 48
 RIDGE = 1e-5  # of the mean energy of a difference
 WORTH = 2.0  # share of the squared error that a share of the bytes is worth
@@ -42,10 +43,22 @@ def weights(
     lowres : (z, y, x), in [-1, 1], of the whole grid.
     predicted : bytes of the file, about.
     """
-    found = _Equations(volume, upsampling.header)
-    for box in blocks(upsampling.header, np.asarray(upsampling.active[:])):
-        found.add(box, list(upsampling.unit(lowres, box, threads)))
-    return found.solved(WORTH * 2 * COUNT / predicted)
+    header, active = upsampling.header, np.asarray(upsampling.active[:])
+    boxes = blocks(header, active)
+    step = max(1, round(sum(prod(box.shape) for box in boxes) / VOXELS))
+    one, other = _Equations(volume, header), _Equations(volume, header)
+    for number, box in enumerate(boxes):
+        (other if number % 2 else one).add(box, list(upsampling.unit(lowres, box, threads)), step)
+    least = WORTH * 2 * COUNT / predicted
+    if len(boxes) > 1 and not _serves_others(one, other, least):
+        return ()
+    return (one + other).solved(least)
+
+
+def _serves_others(one: _Equations, other: _Equations, least: float) -> bool:
+    """Whether the weights of either half of the blocks explain a share of the error of the other half."""
+    explained = one.explained(other.best()) + other.explained(one.best())
+    return explained > least * (one.energy + other.energy)
 
 
 def blocks(header: Header, active: Bool) -> list[Box]:
@@ -82,12 +95,19 @@ class _Equations:
         self.products, self.moments = np.zeros((COUNT, COUNT)), np.zeros(COUNT)
         self.energy = 0.0  # of the error
 
-    def add(self, box: Box, planes: list[Float]) -> None:
-        """The slices of a box; ``planes`` are those around it, bordered."""
+    def __add__(self, other: _Equations) -> _Equations:
+        """Of the voxels of both."""
+        both = _Equations(self.volume, self.header)
+        both.products, both.moments = self.products + other.products, self.moments + other.moments
+        both.energy = self.energy + other.energy
+        return both
+
+    def add(self, box: Box, planes: list[Float], step: int = 1) -> None:
+        """Every few slices of a box; ``planes`` are those around it, bordered."""
         z_reach, y_reach, x_reach = wiener.REACH
         first = wiener.around(box, self.header.shape).low[0]
         last = first + len(planes) - 1
-        for z in range(box.low[0], box.high[0]):
+        for z in range(box.low[0] + step // 2, box.high[0], step):
             near = range(z - z_reach, z + z_reach + 1)
             window = [planes[min(max(k, first), last) - first] for k in near]
             middle = window[z_reach][y_reach:-y_reach, x_reach:-x_reach]
@@ -109,18 +129,29 @@ class _Equations:
         error = np.where(counts, span_of(self.header).to_unit(stored) - decoded.clip(-1, 1), 0.0)
         return error, np.asarray(counts)
 
-    def solved(self, least: float) -> tuple[int, ...]:
-        """The weights as a header states them; none where they explain less than a share of the error."""
-        products = self.products + np.tril(self.products, -1).T
+    def best(self) -> Float:
+        """The weights, in steps of the header; 0 where there is nothing to explain."""
+        products = self._symmetric
         scale = products.trace() / COUNT
         if not self.energy > 0 or not scale > 0:
-            return ()
+            return np.zeros(COUNT)
         exact = np.linalg.solve(products + RIDGE * scale * np.eye(COUNT), self.moments)
         exact *= wiener.SCALE
         # Where some are out of range all become smaller: a part of the way to the best is better than none.
-        rounded = np.rint(exact / max(1.0, float(exact.max()) / LARGEST, float(exact.min()) / SMALLEST))
-        used = rounded / wiener.SCALE
-        explained = float(2 * (used * self.moments).sum() - (used * (products * used).sum(1)).sum())
-        if not explained > least * self.energy:
+        return np.rint(exact / max(1.0, float(exact.max()) / LARGEST, float(exact.min()) / SMALLEST))
+
+    def explained(self, weights: Float) -> float:
+        """The energy that weights take off the error."""
+        used = weights / wiener.SCALE
+        return float(2 * (used * self.moments).sum() - (used * (self._symmetric * used).sum(1)).sum())
+
+    def solved(self, least: float) -> tuple[int, ...]:
+        """The weights as a header states them; none where they explain less than a share of the error."""
+        weights = self.best()
+        if not self.explained(weights) > least * self.energy:
             return ()
-        return tuple(int(weight) for weight in rounded)
+        return tuple(int(weight) for weight in weights)
+
+    @property
+    def _symmetric(self) -> Float:
+        return self.products + np.tril(self.products, -1).T
