@@ -152,9 +152,10 @@ def dice(first: Bool, second: Bool) -> float:
 
 
 def hd95(first: Bool, second: Bool, spacing: Sequence[float]) -> float:
-    """95th percentile of the distances of either surface from the other, in mm; NaN for an empty mask."""
-    if not (first.any() and second.any()):
-        return float("nan")
+    """95th percentile of the distances of either surface from the other, in mm; NaN where one has none.
+
+    An empty mask has none, nor has one that fills the volume: its border is no surface.
+    """
     distances, edges = [], []
     for mask in (first, second):
         image = SimpleITK.GetImageFromArray(mask.astype(np.uint8))
@@ -163,6 +164,8 @@ def hd95(first: Bool, second: Bool, spacing: Sequence[float]) -> float:
         away = SimpleITK.SignedMaurerDistanceMap(edge, squaredDistance=False, useImageSpacing=True)
         distances.append(np.abs(SimpleITK.GetArrayViewFromImage(away)))
         edges.append(SimpleITK.GetArrayViewFromImage(edge).astype(bool))
+    if not all(edge.any() for edge in edges):
+        return float("nan")
     found = [distances[0][edges[1]], distances[1][edges[0]]]
     return float(np.percentile(np.concatenate(found), 95))
 

@@ -150,7 +150,7 @@ def line(row: Row) -> str:
     masks = [name.removeprefix("dice_") for name in row if name.startswith("dice_")]
     cells += [f"{row[f'dice_{n}']:.4f} / {row[f'hd95_{n}']:.2f}" for n in masks]
     cells += [f"{100 * row['concordant']:.0f} % of {row['features']}", f"{row['concordance']:.2f}"]
-    return f"| {' | '.join(cells)} |"
+    return f"| {' | '.join(cells)} |".replace("nan", "–")
 
 
 def main(argv: Sequence[str] | None = None) -> None:

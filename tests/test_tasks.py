@@ -60,7 +60,8 @@ def test_a_surface_that_moved_is_as_far_off_as_it_moved():
     moved = np.roll(BONE, 3, 2)
     assert measurements.hd95(BONE, moved, (1.0, 1.0, 0.5)) == pytest.approx(1.5)
     assert measurements.dice(BONE, moved) == pytest.approx(0.75)
-    assert math.isnan(measurements.hd95(BONE, np.zeros(SHAPE, bool), (1, 1, 1)))
+    for without in (np.zeros(SHAPE, bool), np.ones(SHAPE, bool)):
+        assert math.isnan(measurements.hd95(BONE, without, (1, 1, 1)))
 
 
 def test_regions_lie_in_the_tissue_and_apart():
