@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -287,7 +288,9 @@ def test_the_command_serves_until_it_is_interrupted(folder):
     words = ["serve", str(folder / "large.inrv"), "--port", "0", "--json", "--threads", "1"]
     root = str(Path(inrcodec.__file__).parents[1])
     command, here = [sys.executable, "-m", "inrcodec", *words], os.environ | {"PYTHONPATH": root}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=here) as process:
+    # A shell makes programs in its background deaf to Ctrl-C, and their children are too.
+    ears = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=here, preexec_fn=ears) as process:
         try:
             about = json.loads("".join(iter(process.stdout.readline, "}\n")) + "}")
             assert about["volumes"] == [about["url"] + "large.inrv"]

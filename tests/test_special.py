@@ -54,6 +54,12 @@ def test_lossless_keeps_every_bit(dtype, shape, share, in_bricks, seed):
     assert same(inrcodec.decode(blob), array)
 
 
+def test_corners_of_infinity_are_no_padding():
+    array = np.full((4, 9, 9), -np.inf, np.float16)
+    array[:, 2:7, 2:7] = 3
+    assert same(inrcodec.decode(inrcodec.encode(array, lossless=True)), array)
+
+
 @pytest.mark.parametrize("padding", [None, 0.0, 5.0])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_bound_keeps_what_is_not_finite(dtype, padding):

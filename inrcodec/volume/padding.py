@@ -5,6 +5,7 @@ Invariant: padding is a region of one exact value, never a value that the scanne
 
 from __future__ import annotations
 
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,7 @@ def find_padding(array: NDArray[Any], rescale: tuple[float, float] = (1.0, 0.0))
     corners = np.stack([array[:, y, x] for y in (0, -1) for x in (0, -1)])
     candidate = corners.min() if slope > 0 else corners.max()
     below_air = float(candidate) * slope + intercept < AIR_FLOOR
-    if not below_air or 2 * np.count_nonzero(corners == candidate) < corners.size:
+    if not below_air or not isfinite(candidate) or 2 * np.count_nonzero(corners == candidate) < corners.size:
         return None
     beyond = (plane.min() < candidate if slope > 0 else plane.max() > candidate for plane in array)
     return None if any(beyond) else float(candidate)
