@@ -54,6 +54,14 @@ def test_lossless_keeps_every_bit(dtype, shape, share, in_bricks, seed):
     assert same(inrcodec.decode(blob), array)
 
 
+def test_the_index_of_special_values_is_read_once(monkeypatch):
+    read, seen = Sections.chunks, []
+    blob = inrcodec.encode(some(), lossless=True, brick=8)
+    monkeypatch.setattr(Sections, "chunks", lambda self, name: (seen.append(name), read(self, name))[1])
+    inrcodec.decode(blob)
+    assert seen.count("SPCL") == 1
+
+
 def test_corners_of_infinity_are_no_padding():
     array = np.full((4, 9, 9), -np.inf, np.float16)
     array[:, 2:7, 2:7] = 3

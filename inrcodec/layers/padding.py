@@ -7,7 +7,6 @@ Invariant: only the bricks that a slice's part meets are read and decoded.
 from __future__ import annotations
 
 from collections import OrderedDict
-from functools import cached_property
 from threading import Lock
 
 import numpy as np
@@ -15,7 +14,9 @@ import numpy as np
 from inrcodec.entropy.padding import Planes, decode_bits, encode_bits
 from inrcodec.errors import CorruptFile
 from inrcodec.format.header import Header
-from inrcodec.format.sections import CHUNKED, Chunk, Sections, index_of
+from inrcodec.format.sections import CHUNKED, Sections
+from inrcodec.layers import brick_chunks
+from inrcodec.layers.brick_chunks import BrickChunks
 from inrcodec.layers.cache import forgets_after_fork
 from inrcodec.volume.arrays import Array, Bool
 from inrcodec.volume.box import Box
@@ -30,7 +31,8 @@ class Padding:
     """The padding of one file; threads may share it."""
 
     def __init__(self, header: Header, sections: Sections) -> None:
-        self._bricks, self._sections = header.bricks, sections
+        self._bricks = header.bricks
+        self._masks = BrickChunks(sections, SECTION, header.bricks)
         self.forget()
         forgets_after_fork(self)
 
@@ -64,14 +66,7 @@ class Padding:
 
     def bytes_needed(self, box: Box) -> int:
         """Bytes of the sections that the padding of a box is read from."""
-        if len(self._bricks) == 1:
-            return self._sections.lengths[SECTION]
-        return self._sections.bytes_needed(SECTION, [self._chunks[k] for k in self._bricks.meeting(box)])
-
-    @cached_property
-    def _chunks(self) -> list[Chunk]:
-        """The masks of all bricks, where there are several."""
-        return self._sections.chunks(SECTION)
+        return self._masks.bytes_needed(self._bricks.meeting(box))
 
     def _planes(self, index: int) -> Planes | None:
         with self._lock:  # decoded once, whoever is first
@@ -87,12 +82,9 @@ class Padding:
             return planes
 
     def _body(self, index: int) -> bytes:
-        if len(self._bricks) == 1:
-            body = self._sections[SECTION]
-            if not body:
-                raise CorruptFile("padding mask is empty", value=0)
-            return body
-        (body,) = self._sections.bodies(SECTION, [self._chunks[index]])
+        body = self._masks.body(index)
+        if not body and len(self._bricks) == 1:
+            raise CorruptFile("padding mask is empty", value=0)
         return body
 
 
@@ -113,11 +105,8 @@ def encode_mask(padded: Bool) -> bytes:
 
 
 def sections_of(masks: list[bytes]) -> dict[str, bytes]:
-    """The sections of the masks of all bricks, in raster order; none where all are empty."""
-    if not any(masks):
-        return {}
-    index = {CHUNKED[SECTION]: index_of(SECTION, masks)} if len(masks) > 1 else {}
-    return {**index, SECTION: b"".join(masks)}
+    """The sections of the masks of all bricks, see `brick_chunks.sections_of`."""
+    return brick_chunks.sections_of(SECTION, masks)
 
 
 def encode_all(array: Array, padding: float | None, bricks: Bricks) -> dict[str, bytes]:

@@ -8,6 +8,7 @@ A chunk has the length of a mask, the mask (as that of padding), and the bits of
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from struct import Struct
 
@@ -17,7 +18,9 @@ import zstandard
 from inrcodec.entropy.padding import Planes, decode_bits, decompress, encode_bits
 from inrcodec.errors import CorruptFile
 from inrcodec.format import limits
-from inrcodec.format.sections import CHUNKED, Sections, index_of
+from inrcodec.format.sections import Sections
+from inrcodec.layers import brick_chunks
+from inrcodec.layers.brick_chunks import BrickChunks
 from inrcodec.volume.arrays import Array, Bool, Ints
 from inrcodec.volume.box import Shape
 from inrcodec.volume.bricks import Bricks
@@ -75,30 +78,30 @@ class Special:
             plane[inside] = whole[::y, ::x][inside]
 
 
-def of_brick(sections: Sections, index: int, bricks: Bricks, dtype: np.dtype[np.generic]) -> Special | None:
-    """The special voxels of a brick of a file; ``None`` where there are none.
+class SpecialVoxels:
+    """The special voxels of one file, of any brick; none where it has no section of them."""
 
-    Raises
-    ------
-    CorruptFile, UnsupportedFile, LimitExceeded
-    """
-    if SECTION not in sections:
-        return None
-    if len(bricks) == 1:
-        body = sections[SECTION]
-    else:
-        (body,) = sections.bodies(SECTION, [sections.chunks(SECTION)[index]])
-    return Special.decoded(body, bricks[index].shape, dtype) if body or len(bricks) == 1 else None
+    def __init__(self, sections: Sections, bricks: Bricks) -> None:
+        self.bricks = bricks
+        self._chunks = BrickChunks(sections, SECTION, bricks) if SECTION in sections else None
 
+    def of_brick(self, index: int, dtype: np.dtype[np.generic]) -> Special | None:
+        """Those of a brick; ``None`` where there are none.
 
-def bytes_needed(sections: Sections, met: list[int], bricks: Bricks) -> int:
-    """Bytes of the sections that the special voxels of some bricks are read from."""
-    if SECTION not in sections:
-        return 0
-    if len(bricks) == 1:
-        return sections.lengths[SECTION]
-    chunks = sections.chunks(SECTION)
-    return sections.bytes_needed(SECTION, [chunks[index] for index in met])
+        Raises
+        ------
+        CorruptFile, UnsupportedFile, LimitExceeded
+        """
+        if self._chunks is None:
+            return None
+        body = self._chunks.body(index)
+        if not body and len(self.bricks) > 1:
+            return None
+        return Special.decoded(body, self.bricks[index].shape, dtype)
+
+    def bytes_needed(self, met: Sequence[int]) -> int:
+        """Bytes of the sections that those of some bricks are read from."""
+        return 0 if self._chunks is None else self._chunks.bytes_needed(met)
 
 
 def encode(values: Array, special: Bool) -> bytes:
@@ -111,8 +114,5 @@ def encode(values: Array, special: Bool) -> bytes:
 
 
 def sections_of(chunks: list[bytes]) -> dict[str, bytes]:
-    """The sections of the chunks of all bricks, in raster order; none where all are empty."""
-    if not any(chunks):
-        return {}
-    index = {CHUNKED[SECTION]: index_of(SECTION, chunks)} if len(chunks) > 1 else {}
-    return {**index, SECTION: b"".join(chunks)}
+    """The sections of the chunks of all bricks, see `brick_chunks.sections_of`."""
+    return brick_chunks.sections_of(SECTION, chunks)

@@ -18,11 +18,11 @@ import numpy as np
 from inrcodec.errors import CorruptFile
 from inrcodec.format.header import Header
 from inrcodec.format.sections import Chunk, Sections
-from inrcodec.layers import special
 from inrcodec.layers.cache import Cache
 from inrcodec.layers.lattice import scan
 from inrcodec.layers.lattice.bricks import Scale, values_of
 from inrcodec.layers.lattice.codec import Lattice
+from inrcodec.layers.special import SpecialVoxels
 from inrcodec.parallel import mapped, one_blas_thread, thread_count
 from inrcodec.progress import Progress, Report, shares
 from inrcodec.volume.arrays import Array
@@ -55,6 +55,7 @@ class Refinement:
         self.lattice = Lattice(axes=header.refine_axes, steps=header.refine_steps, most=self.scale.most)
 
         self.bricks = header.bricks
+        self._special = SpecialVoxels(sections, self.bricks)
         self._decoded = Cache(KEPT)
 
     @cached_property
@@ -140,7 +141,7 @@ class Refinement:
         """Bytes of the sections that a box, of voxels, is read from; or the lattice's points in it."""
         count, met = self._count(steps), self.bricks.meeting(box)
         rows = [row for index in met for row in self._rows(index, count, spaced)]
-        apart = special.bytes_needed(self.sections, met, self.bricks)
+        apart = self._special.bytes_needed(met)
         return apart + self.sections.bytes_needed("LATT", rows)
 
     def _count(self, steps: int | None) -> int:
@@ -193,7 +194,7 @@ class Refinement:
         data = self.sections.bodies("LATT", self._rows(index, steps, spaced))
         known = self.bricks[index].shape, self.lattice, self.scale, threads, report
         values = values_of(data[:steps], *known, lower=b"".join(data[steps:]), spaced=spaced)
-        found = special.of_brick(self.sections, index, self.bricks, values.dtype)
+        found = self._special.of_brick(index, values.dtype)
         if found is not None:
             found.restore(values, self._spacing(steps) if spaced else (1, 1, 1))
         if asked * values.nbytes <= KEPT:
