@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from itertools import repeat
 from math import sqrt
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -149,16 +150,16 @@ class Upsampling:
         with InterruptiblePool(threads) as pool:
 
             def unit(z: int) -> Future[Float]:
-                return pool.submit(self._unit, z, held, box, None if layers is None else next(layers))
+                return pool.submit(self._unit, z, held, box, next(layers))
 
             def fill(slab: Slab, z: int) -> Future[None]:
                 if weights:  # what it waits for was submitted before it
                     return pool.submit(self._filter, slab, z, held, box, window.around(z), weights)
-                return pool.submit(self._fill, slab, z, held, box, None if layers is None else next(layers))
+                return pool.submit(self._fill, slab, z, held, box, next(layers))
 
             window = _Window(unit, seen)
             for start in range(box.low[0], box.high[0], SLAB):
-                slab = self._empty(start, box, plain and layers is not None)
+                slab = self._empty(start, box, plain and self._model(options) != LANCZOS)
                 filling = [fill(slab, z) for z in range(start, slab.stop)]
                 begun.append((slab, filling))
                 if len(begun) > AHEAD:
@@ -181,7 +182,7 @@ class Upsampling:
         held, seen = _Held(lowres, 0), wiener.around(box, self.header.shape)
         layers = self._residuals(held, REFERENCE, seen, thread_count(threads))
         for z in range(seen.low[0], seen.high[0]):
-            yield self._unit(z, held, box, None if layers is None else next(layers))
+            yield self._unit(z, held, box, next(layers))
 
     def _fill(self, slab: Slab, z: int, held: _Held, box: Box, layer: Layer | None) -> None:
         """One slice of a slab, a band of rows at a time."""
@@ -229,14 +230,11 @@ class Upsampling:
 
     def _store(self, out: Array, start: int, z: int, rows: slice, box: Box, unit: Float) -> None:
         """Rows of slice ``z`` as the source stored them, padding included; ``out`` begins at ``start``."""
-        values = self._stored(unit)
+        values = span_of(self.header).to_stored(unit, np.dtype(self.header.dtype))
         if self.padding is not None:
             padded = self.padding.part(z, rows, box.slices[2])
             values[padded] = values.dtype.type(self.header.padding or 0)
         out[z - start, rows.start - box.low[1] : rows.stop - box.low[1]] = values
-
-    def _stored(self, unit: Float) -> Array:
-        return span_of(self.header).to_stored(unit, np.dtype(self.header.dtype))
 
     def _model(self, options: DecodeOptions) -> str:
         """The model that is used; a constant volume needs none."""
@@ -250,11 +248,10 @@ class Upsampling:
 
     def _residuals(
         self, held: _Held, options: DecodeOptions, box: Box, threads: int
-    ) -> Iterator[Layer] | None:
+    ) -> Iterator[Layer | None]:
         """For each slice of a box the layer of blocks that its residual is in; ``None`` without a model."""
-        model = self._model(options)
-        if model == LANCZOS:
-            return None
+        if self._model(options) == LANCZOS:
+            return repeat(None)
         layers = self._upsampler(held, options, box, threads).layers(box)
         return (
             layer

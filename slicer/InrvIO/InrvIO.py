@@ -28,8 +28,8 @@ class InrvIO(ScriptedLoadableModule):
         parent.hidden = True
 
 
-class InrvIOFileReader:
-    """Reads a file into a new scalar volume, or label map."""
+class _InrvFiles:
+    """What reader and writer say of the files."""
 
     def __init__(self, parent):
         self.parent = parent
@@ -39,6 +39,10 @@ class InrvIOFileReader:
 
     def fileType(self):
         return "InrvFile"
+
+
+class InrvIOFileReader(_InrvFiles):
+    """Reads a file into a new scalar volume, or label map."""
 
     def extensions(self):
         return [f"inrv volume (*.{ENDING})"]
@@ -71,17 +75,8 @@ class InrvIOFileReader:
         return True
 
 
-class InrvIOFileWriter:
+class InrvIOFileWriter(_InrvFiles):
     """Writes a scalar volume or label map without loss."""
-
-    def __init__(self, parent):
-        self.parent = parent
-
-    def description(self):
-        return "Volume as implicit neural representation"
-
-    def fileType(self):
-        return "InrvFile"
 
     def extensions(self, obj):
         return [f"inrv volume, without loss (.{ENDING})"]
