@@ -1,4 +1,4 @@
-# make demo | test | plugins | lint | docs | man | package | matrix | js. Each installs what it needs into .venv first.
+# make demo | test | fuzz | plugins | lint | docs | man | package | matrix | js. Each installs what it needs into .venv first.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -11,8 +11,10 @@ SITE := docs/_build/html
 PLUGINS := plugins
 HEAD := tests/data/vhf-head.nii.gz
 SCRIPTED := js/node_modules/.installed
+SECONDS := 300
+SEED := 0
 
-.PHONY: install demo test plugins lint docs man package matrix js clean
+.PHONY: install demo test fuzz plugins lint docs man package matrix js clean
 
 install: $(INSTALLED)
 
@@ -50,6 +52,16 @@ $(SCRIPTED): js/package.json js/package-lock.json
 # Two workers of one thread each; their fits are the same as those of a single one.
 test: $(TESTED) $(SCRIPTED)
 	$(BIN)/python -m pytest -q -n 2
+
+# Hostile files, for so many seconds; what should not have come of one lies in fuzz/out. make fuzz GUIDED=file goes by
+# what is reached, with atheris.
+fuzz: $(TESTED) $(SCRIPTED)
+ifdef GUIDED
+	$(BIN)/python -m pip install --quiet atheris
+	$(BIN)/python -m fuzz --guided --targets $(GUIDED) --seconds $(SECONDS)
+else
+	$(BIN)/python -m fuzz --seconds $(SECONDS) --seed $(SEED)
+endif
 
 # Plug-ins of large packages, in an environment of their own that stands on the other: torch is there already.
 # make plugins PLUGINS=plugins,viewers has napari and 3D Slicer too, which take minutes more to install.

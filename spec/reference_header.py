@@ -108,7 +108,7 @@ def check_header(h: dict[str, Any]) -> None:
     need(h["lowres.coder"] in ("siren", "av1", "none"), "unsupported coder of the low-res volume")
     need(h["mask.method"] == 1 and h["net.method"] == 1, "unsupported coder")
     need(max(h["lowres.factor"]) <= 8, "factor")
-    need(h["range.low"] <= h["range.high"], "range")
+    need(h["range.low"] <= h["range.high"] and math.isfinite(h["range.high"] - h["range.low"]), "range")
     dtype = np.dtype(h["volume.dtype"])
     type_limits = np.finfo(dtype) if dtype.kind == "f" else np.iinfo(dtype)
     for value in (h["range.low"], h["range.high"], h["volume.padding"]):
@@ -188,6 +188,8 @@ def check_refinement(h: dict[str, Any]) -> None:
     need(first <= 4096, "first lattice")
     dtype = np.dtype(h["volume.dtype"])
     need(unit >= 0 if dtype.kind == "f" else unit == 1, "unit of the refinement")
+    ends = (h["range.low"], h["range.high"])
+    need(dtype.kind == "f" or all(end == int(end) for end in ends), "ends of the range are not integers")
     need(unit == 0 or (h["range.high"] - h["range.low"]) / unit < 2**32 - 0.5, "range of the refinement")
     need(largest(h) < 2**32, "range of the refinement")
     wide = (unit == 0 and dtype.itemsize >= 4) or (

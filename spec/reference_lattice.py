@@ -96,7 +96,9 @@ class Stream:
 def read_states(stream: Stream) -> list[int]:
     (length,) = stream.numbers("<H")
     need(length % 8 == 0 and 8 <= length <= 8192, "lanes")
-    return list(struct.unpack(f"<{length // 8}Q", stream.take(length)))
+    states = list(struct.unpack(f"<{length // 8}Q", stream.take(length)))
+    need(all(2**31 <= state < 2**63 for state in states), "states of the lanes")
+    return states
 
 
 def read_tokens(
@@ -160,7 +162,7 @@ def read_block(
             found.append((z + 1) // 2 if z % 2 else -(z // 2))
         else:
             found.append(z - n if above > below else n - z)
-    need(len(plain) == -(-position // 8), "plain bits")
+    need(len(plain) == -(-position // 8) and bits >> position == 0, "plain bits")
     return found
 
 

@@ -25,7 +25,7 @@ from inrcodec.volume.arrays import Bytes
 Halves = NDArray[np.uint16]
 Words = NDArray[np.uint64]
 
-LOW = np.uint64(1 << 31)  # states stay from here to 2^63
+LOW, HIGH = np.uint64(1 << 31), np.uint64(1 << 63)  # states stay from the one to below the other
 WORD = np.uint64(32)
 SHIFT = np.uint64(BITS)
 MASK = np.uint64((1 << BITS) - 1)
@@ -146,6 +146,8 @@ class Reader:
         if len(states) % 8 or not 1 <= lanes <= MOST_LANES:
             raise damaged(states)
         self.states = np.frombuffer(states, "<u8").astype(np.uint64)
+        if (self.states < LOW).any() or (self.states >= HIGH).any():
+            raise damaged(states)
 
     def finish(self) -> None:
         """Check behind the last block that nothing is left; raises `CorruptFile`."""

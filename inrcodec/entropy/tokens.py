@@ -91,8 +91,9 @@ class PlainBits:
         return folded
 
     def finish(self) -> None:
-        """Refuse bytes that no token needs; raises `CorruptFile`."""
-        if len(self.packed) != -(-self.position // 8):
+        """Refuse bytes that no token needs, and bits of the last one; raises `CorruptFile`."""
+        used = self.position % 8
+        if len(self.packed) != -(-self.position // 8) or (used and self.packed[-1] >> used):
             raise damaged_bits(self.packed)
 
 

@@ -6,7 +6,7 @@ Invariant: opening reads the section table and the header, and nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Self
 
 import numpy as np
@@ -14,12 +14,12 @@ import numpy as np
 from inrcodec.file.decoder import Decoder
 from inrcodec.file.levels import Level
 from inrcodec.format import container, summary
-from inrcodec.format.digest import Digest
+from inrcodec.format.digest import digest_of_parts
 from inrcodec.format.header import Header
 from inrcodec.layers.decode_options import REFERENCE, DecodeOptions
 from inrcodec.layers.superres import registry
-from inrcodec.volume.arrays import Float
-from inrcodec.volume.box import Shape
+from inrcodec.volume.arrays import Array, Float
+from inrcodec.volume.box import Box, Shape
 
 
 class OpenFile:
@@ -139,10 +139,12 @@ class OpenFile:
 
     def digest(self, options: DecodeOptions = REFERENCE) -> bytes:
         """Of the decoded voxels, here and now; the header has the encoder's."""
-        digest = Digest(self.header.bricks)
-        for slab in self._decoder.slabs(None, self._decoder.level(0, options), options):
-            digest.add(slab.stored)
-        return digest.value
+        level = self._decoder.level(0, options)
+
+        def slabs(box: Box) -> Iterator[Array]:
+            return (slab.stored for slab in self._decoder.slabs(box, level, options))
+
+        return digest_of_parts(self.header.bricks, slabs)
 
     def verify(self, options: DecodeOptions = REFERENCE) -> bool:
         """Compare every checksum, decode, and say whether the digest is the encoder's.

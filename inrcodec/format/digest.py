@@ -7,15 +7,17 @@ Invariant: neither the slabs nor who decoded which brick changes a bit.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from hashlib import blake2b
 
 import numpy as np
 from numpy.typing import NDArray
 
+from inrcodec.volume.box import Box
 from inrcodec.volume.bricks import Bricks
 
 BYTES = 16
+MOST = 1 << 14  # bricks whose digests are computed side by side: each takes half a kilobyte
 
 
 class Digest:
@@ -36,11 +38,6 @@ class Digest:
             for hasher, (_, rows, columns) in zip(self._open, self._places(), strict=True):
                 hasher.update(_bytes(stored[:count, rows, columns]))
             stored, self._next = stored[count:], self._next + count
-
-    @property
-    def value(self) -> bytes:
-        """Of all slices of the volume."""
-        return combined(self.bricks)
 
     @property
     def bricks(self) -> list[bytes]:
@@ -66,14 +63,33 @@ def of_brick(stored: NDArray[np.generic]) -> bytes:
 
 def combined(bricks: Iterable[bytes]) -> bytes:
     """The digest of a volume, from those of its bricks in raster order."""
-    return blake2b(b"".join(bricks), digest_size=BYTES).digest()
+    whole = blake2b(digest_size=BYTES)
+    for brick in bricks:
+        whole.update(brick)
+    return whole.digest()
 
 
 def digest_of(array: NDArray[np.generic], bricks: Bricks) -> bytes:
     """The digest of a whole volume, (z, y, x)."""
-    digest = Digest(bricks)
-    digest.add(array)
-    return digest.value
+    return combined(of_brick(array[brick.slices]) for brick in bricks)
+
+
+def digest_of_parts(bricks: Bricks, slabs: Callable[[Box], Iterable[NDArray[np.generic]]]) -> bytes:
+    """The digest of a volume that is decoded slab by slab.
+
+    Parameters
+    ----------
+    slabs : gives the slices of a box, some at a time, in order.
+    """
+
+    def digests() -> Iterator[bytes]:
+        for part in bricks.parts(MOST):
+            digest = Digest(Bricks.of(part.shape, bricks.edges))
+            for stored in slabs(part):
+                digest.add(stored)
+            yield from digest.bricks
+
+    return combined(digests())
 
 
 def _bytes(stored: NDArray[np.generic]) -> memoryview:

@@ -227,7 +227,9 @@ class Header:
         header = cls(**values)
         header_checks.check(header)
         if header.to_bytes() != messagepack.dumps(_known(tree)):
-            raise CorruptFile("header states a default, which is left out in canonical form")
+            raise CorruptFile(
+                "header is not in canonical form: it states a default, or a float as an integer"
+            )
         return header
 
 

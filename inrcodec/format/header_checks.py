@@ -84,7 +84,8 @@ def _impossible(header: Header) -> Iterator[tuple[str, bool]]:
     yield "rescale", header.rescale[0] == 0
     yield "rescale of slices", bool(header.slice_rescale) and not _scales_slices(header)
     smallest, largest = volume.limits_of(np.dtype(header.dtype))
-    yield "range", not smallest <= header.low <= header.high <= largest
+    span = header.high - header.low
+    yield "range", not (smallest <= header.low <= header.high <= largest and isfinite(span))
     yield "padding", header.padding is not None and not volume.is_held(header.padding, np.dtype(header.dtype))
     yield "modality", len(header.modality) > volume.LONGEST_MODALITY
     yield "factor", min(header.factor) < 1 or max(header.factor) > limits.FACTOR
@@ -169,6 +170,7 @@ def _is_refinement(header: Header) -> bool:
         and len(steps) == len(axes) + 1
         and all(1 <= step <= LARGEST_STEP for step in steps)
         and (isfinite(header.refine_unit) and header.refine_unit >= 0 if floats else header.refine_unit == 1)
+        and (floats or (header.low == int(header.low) and header.high == int(header.high)))
         and _is_countable(header)
         and (header.bound is None or header.bound >= 0)
     )

@@ -6,11 +6,14 @@ Invariant: no body leaves unchecked, unless its parts have checksums of their ow
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import accumulate
 from struct import Struct
-from typing import NamedTuple
+from typing import NamedTuple, overload
 from zlib import crc32
+
+import numpy as np
+from numpy.typing import NDArray
 
 from inrcodec.errors import CorruptFile, UsageError
 from inrcodec.format import limits
@@ -39,6 +42,49 @@ class Chunk(NamedTuple):
     start: int
     length: int
     crc: int | None
+
+
+class Chunks(Sequence[Chunk]):
+    """The chunks that an index names, in 16 bytes each: a file may have millions.
+
+    Parameters
+    ----------
+    index : body of the index.
+    row : of it, with a CRC-32 or without.
+    there : bytes of the section that were read; chunks that end beyond are left out.
+    """
+
+    def __init__(self, index: bytes, row: Struct, there: int) -> None:
+        rows = np.frombuffer(index, "<u4").reshape(-1, row.size // SHORT.size)
+        self._lengths = rows[:, 0]
+        self._crcs = rows[:, 1] if row is ROW else None
+        self._ends: NDArray[np.int64] = np.cumsum(self._lengths, dtype=np.int64)
+        self._count = bisect_right(self._ends, there)
+
+    @property
+    def longest(self) -> int:
+        """Bytes of the longest chunk."""
+        return int(self._lengths.max(initial=0))
+
+    @property
+    def length(self) -> int:
+        """Bytes of all chunks, also of those that are left out."""
+        return int(self._ends[-1]) if len(self._ends) else 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    @overload
+    def __getitem__(self, index: int) -> Chunk: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Chunk]: ...
+    def __getitem__(self, index: int | slice) -> Chunk | list[Chunk]:
+        if isinstance(index, slice):
+            return [self[k] for k in range(*index.indices(self._count))]
+        index = range(self._count)[index]
+        length = int(self._lengths[index])
+        crc = None if self._crcs is None else int(self._crcs[index])
+        return Chunk(int(self._ends[index]) - length, length, crc)
 
 
 class Place(NamedTuple):
@@ -136,7 +182,7 @@ class Sections(Mapping[str, bytes]):
         for name in CHUNKED:
             self.chunks(name)
 
-    def chunks(self, name: str) -> list[Chunk]:
+    def chunks(self, name: str) -> Sequence[Chunk]:
         """The chunks of a section that are there from end to end; none of a section that has no index.
 
         Raises
@@ -154,15 +200,11 @@ class Sections(Mapping[str, bytes]):
         row = row_of(index, {name: length})
         if len(self[index]) % row.size:
             raise self._damaged(f"section {index} has {len(self[index])} bytes, no whole rows", index)
-        rows = [(n, *crc) for n, *crc in row.iter_unpack(self[index])]
-        limits.check("length of a chunk", max((n for n, *_ in rows), default=0), limits.SECTION)
-        ends = list(accumulate(n for n, *_ in rows))
-        if (ends[-1] if ends else 0) != length:
+        found = Chunks(self[index], row, there)
+        limits.check("length of a chunk", found.longest, limits.SECTION)
+        if found.length != length:
             raise self._damaged(f"the index {index} and its section {name} differ in length", index)
-        found = [
-            Chunk(end - n, n, crc[0] if crc else None) for end, (n, *crc) in zip(ends, rows, strict=True)
-        ]
-        return [chunk for chunk in found if chunk.start + chunk.length <= there]
+        return found
 
     def bodies(self, name: str, chunks: Sequence[Chunk]) -> list[bytes]:
         """Chunks of a section, read together; raises `CorruptFile`."""

@@ -130,7 +130,7 @@ def _read(path: Path, volume: int | None) -> tuple[NDArray[Any] | LazyArray, int
     index = chosen_volume(volume, header.shape[0], f"an array of shape {header.shape}") if several else 0
     start = index * header.strides[0] if several else 0
     (z, y, x), (dz, dy, dx) = header.shape[-3:], header.strides[-3:]
-    if zipfile.is_zipfile(path):
+    if _is_archive(path):
         with _refused(path):
             found = spooled(
                 partial(_inflate, path, header), (z, y, x), header.dtype, str(path), (dz, dy, dx), start
@@ -155,7 +155,7 @@ def _header_of(path: Path) -> _Header | None:
 @contextmanager
 def _array_of(path: Path) -> Iterator[IO[bytes]]:
     """The bytes of a `.npy` file, or of the only one in an archive."""
-    if not zipfile.is_zipfile(path):
+    if not _is_archive(path):
         with path.open("rb") as stream:
             yield stream
         return
@@ -179,18 +179,25 @@ def _inflate(path: Path, header: _Header, target: BinaryIO) -> None:
 
 def _load(path: Path) -> NDArray[Any]:
     with _refused(path):
-        loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return loaded
-        with loaded as archive:
-            names = list(archive.files)
-            if len(names) == 1:
-                array: NDArray[Any] = archive[names[0]]
-                return array
+        if not _is_archive(path):
+            whole: NDArray[Any] = np.load(path, allow_pickle=False)
+            return whole
+        with zipfile.ZipFile(path) as archive:
+            names = [name.removesuffix(".npy") for name in archive.namelist()]
+        if len(names) == 1:  # which NumPy would inflate whole, were it no array
+            with _array_of(path) as stream:
+                only: NDArray[Any] = np.lib.format.read_array(stream, allow_pickle=False)
+                return only
     raise InputError(
         f"{path} holds {len(names)} arrays ({', '.join(names) or 'none'}), save the right one as .npy",
         value=names,
     )
+
+
+def _is_archive(path: Path) -> bool:
+    """Whether a file is an archive from its first byte on, and no array with an archive behind it."""
+    with path.open("rb") as stream:
+        return stream.read(2) == b"PK"
 
 
 @contextmanager

@@ -20,7 +20,7 @@ class BrickChunks:
         self.sections, self.name, self.bricks = sections, name, bricks
 
     @cached_property
-    def _chunks(self) -> list[Chunk]:
+    def _chunks(self) -> Sequence[Chunk]:
         """Of all bricks, where there are several."""
         return self.sections.chunks(self.name)
 

@@ -191,7 +191,8 @@ INLINE int64_t read_block(
         learn(tables);
     }
     if (used != block->word_count || escapes != block->rare_count) return DAMAGED;
-    return (position + 7) / 8 == block->bit_count / 8 ? 0 : WRONG_BITS;
+    if ((position + 7) / 8 != block->bit_count / 8) return WRONG_BITS;
+    return position & 7 && block->bits[position >> 3] >> (position & 7) ? WRONG_BITS : 0;
 }
 
 /* Turn predictions into integers, in place; 0, DAMAGED or WRONG_BITS. */

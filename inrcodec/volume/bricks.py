@@ -63,6 +63,18 @@ class Bricks:
         spans = [range(a // e, -(-b // e)) for a, b, e in zip(box.low, box.high, self.edges, strict=True)]
         return [(z * rows + y) * columns + x for z, y, x in product(*spans)]
 
+    def parts(self, most: int) -> Iterator[Box]:
+        """Boxes of whole bricks, in the order of these: all of them, or where a layer has more than so many
+        bricks, some of its rows at a time."""
+        depth, height, width = self.shape
+        _, rows, columns = self.counts
+        if rows * columns <= most:
+            yield Box((0, 0, 0), self.shape)
+            return
+        high = self.edges[1] * max(1, most // columns)
+        for z, y in product(range(0, depth, self.edges[0]), range(0, height, high)):
+            yield Box((z, y, 0), (min(z + self.edges[0], depth), min(y + high, height), width))
+
     def rows(self, box: Box, least: int = 1) -> Iterator[Box]:
         """A box in parts along z: rows of bricks, as many together as hold ``least`` bricks."""
         (z, *low), (stop, *high) = box.low, box.high

@@ -139,8 +139,9 @@ class Range:
     def to_stored(self, unit: Float, dtype: np.dtype[np.generic]) -> NDArray[np.generic]:
         """Unit floats to the source's dtype: clipped to its range, rounded half to even for integers."""
         values = unit + 1.0
-        values *= (self.high - self.low) / 2
-        values += self.low
+        with np.errstate(over="ignore"):  # beyond float64 is beyond the range too
+            values *= (self.high - self.low) / 2
+            values += self.low
         np.clip(values, self.low, self.high, out=values)
         if dtype.kind == "f":
             return values.astype(dtype)

@@ -61,8 +61,7 @@ function integer(value) {
   if (typeof value === "bigint") return Number(value);
   return Number.isInteger(value) && Math.abs(value) <= 2 ** 53 ? value : wrong(value, "an integer");
 }
-function number(value) {
-  if (typeof value === "bigint") return Number(value);
+function number(value) { // beyond 2^53 a number is a float: an integer there is not in canonical form
   return typeof value === "number" ? value : wrong(value, "a number");
 }
 function text(value) {
@@ -87,7 +86,7 @@ function octets(...lengths) {
 function scalars(value) {
   if (!(value instanceof Map) || value.size > 64) wrong(value, "a small map");
   return Object.fromEntries(
-    [...value].map(([key, item]) => [text(key), typeof item === "string" ? text(item) : number(item)]));
+    [...value].map(([key, item]) => [text(key), typeof item === "string" ? text(item) : typeof item === "bigint" ? Number(item) : number(item)]));
 }
 
 /** Whether a value is the default, as both would be encoded. */
@@ -184,7 +183,7 @@ function impossible(h) {
     affine: isSingular(volume.affine),
     rescale: volume.rescale[0] === 0,
     "scale of slices": volume.slice_rescale.length > 0 && !scalesSlices(h),
-    range: !(held(range.low) && range.low <= range.high && held(range.high)),
+    range: !(held(range.low) && range.low <= range.high && held(range.high) && Number.isFinite(range.high - range.low)),
     padding: volume.padding !== null && !(held(volume.padding) && (isFloat(volume.dtype) || Number.isInteger(volume.padding))),
     modality: volume.modality.length > 16,
     factor: lowres.factor.some((f) => f < 1 || f > 8),
@@ -281,7 +280,7 @@ function isRefinement(h) {
   return axes.every((a) => a >= 0 && a <= 2) &&
     halvings(axes).every((count, axis) => count === 0 || 2 ** (count - 1) < edges[axis]) &&
     steps.length === axes.length + 1 && steps.every((step) => step >= 1 && step <= 2 ** 32) &&
-    (isFloat(dtype) ? unit >= 0 : unit === 1) && countable && (bound === null || bound >= 0);
+    (isFloat(dtype) ? unit >= 0 : unit === 1 && Number.isInteger(h.range.low) && Number.isInteger(h.range.high)) && countable && (bound === null || bound >= 0);
 }
 
 function checkCuts(h) {

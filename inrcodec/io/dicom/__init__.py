@@ -59,7 +59,7 @@ def read(
         raise UsageError(cause, value=spacing, option="spacing")
     with understood(frames[0].path):
         unit, description = unit_of(frames[0].header), description_of(frames, affine)
-    array, rescale, padding = read_pixels(frames, str(source))
+        array, rescale, padding = read_pixels(frames, str(source))
     return Volume(
         array=array,
         affine=affine,
@@ -85,7 +85,7 @@ def _segment(
     with understood(every_frame[0].path):
         frames, places, depth, affine, line = one_segment(every_frame, requested, path)
         rescale, description = segment_rescale(frames[0].header), description_of(frames, affine)
-    planes, _, _ = read_pixels(frames, str(path))
+        planes, _, _ = read_pixels(frames, str(path))
     array = np.zeros((depth, *planes.shape[1:]), planes.dtype)
     array[places] = planes
     volume = Volume(

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,11 @@ _NUMBERS = (
     *("Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"),
     *("PixelPaddingValue", "PixelPaddingRangeLimit"),
 )
+_REQUIRED = {
+    "Rows": "Rows (0028,0010)",
+    "Columns": "Columns (0028,0011)",
+    "BitsAllocated": "Bits Allocated (0028,0100)",
+}
 _GROUPS = ("PlanePosition", "PlaneOrientation", "PixelMeasures", "PixelValueTransformation")
 
 
@@ -162,8 +168,9 @@ def _check_kind(image: Image) -> None:
         value = header.get(word)
         if not isinstance(value, bytes) and value not in (None, ""):
             int(value)
-    if header.get("BitsAllocated") in (None, ""):
-        raise ValueError("it does not say the Bits Allocated (0028,0100)")
+    for word, said in _REQUIRED.items():
+        if header.get(word) in (None, ""):
+            raise ValueError(f"it does not say the {said}")
     kind = str(header.get("PhotometricInterpretation") or "MONOCHROME2")
     grey = ("MONOCHROME", "PALETTE") if header.get("SegmentationType") == "LABELMAP" else "MONOCHROME"
     if int(header.get("SamplesPerPixel") or 1) != 1 or not kind.startswith(grey):
@@ -291,7 +298,7 @@ def _spacing(header: Dataset | None, word: str) -> tuple[float, float] | None:
 
 def _thickness(header: Dataset | None) -> float | None:
     value = header.get("SliceThickness") if header is not None else None
-    return float(value) if value and float(value) > 0 else None
+    return float(value) if value and 0 < float(value) < inf else None
 
 
 def _rescale(header: Dataset | None, fallback: Dataset, path: Path) -> tuple[float, float]:

@@ -9,7 +9,7 @@ of it serve as a preview.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from math import prod
 
@@ -59,7 +59,7 @@ class Refinement:
         self._decoded = Cache(KEPT)
 
     @cached_property
-    def _streams(self) -> list[Chunk]:
+    def _streams(self) -> Sequence[Chunk]:
         """Those that are there; of each step, one for each brick."""
         return self.sections.chunks("LATT")
 
@@ -203,7 +203,7 @@ class Refinement:
 
     def _rows(self, index: int, steps: int, spaced: bool) -> list[Chunk]:
         """The streams of a brick for so many steps, and that of lower halves if none is interpolated."""
-        of_brick, most = self._streams[index :: len(self.bricks)], len(self.lattice.steps)
+        of_brick, most = list(self._streams[index :: len(self.bricks)]), len(self.lattice.steps)
         return of_brick[:steps] + of_brick[most:] * (spaced or steps == most)
 
     def within(self, voxels: int) -> int:

@@ -86,7 +86,10 @@ class Server(ThreadingHTTPServer):
 
     def answers_to(self, name: str) -> bool:
         """Whether a request that calls the server by a name is meant for it."""
-        host = urlsplit(f"//{name}").hostname or ""
+        try:
+            host = urlsplit(f"//{name}").hostname or ""
+        except ValueError:  # no name at all
+            return False
         return not self.is_local or is_loopback(host) or host == self.host
 
     def server_bind(self) -> None:
@@ -127,8 +130,14 @@ class _Handler(BaseHTTPRequestHandler):
     ALLOWED: ClassVar[str] = "GET, HEAD, OPTIONS"
 
     def parse_request(self) -> bool:
-        """What follows a body is not taken for the next request: nothing here has a body."""
+        """What follows a body is not taken for the next request: nothing here has a body.
+
+        Requests of HTTP/0.9 have no names, and their answers no length.
+        """
         parsed = super().parse_request()
+        if parsed and self.request_version == "HTTP/0.9":
+            self.send_error(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED)
+            return False
         if parsed and ("Content-Length" in self.headers or "Transfer-Encoding" in self.headers):
             self.close_connection = True
         return parsed

@@ -9,6 +9,7 @@ Nothing of a stream can be left out as it is decoded, so that what was decoded l
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from math import prod
 from struct import Struct
@@ -77,7 +78,7 @@ class Av1Slices:
         return list(streams)
 
     @cached_property
-    def chunks(self) -> list[Chunk]:
+    def chunks(self) -> Sequence[Chunk]:
         """Where each stream lies, if there are several."""
         return self.sections.chunks(SECTION)
 

@@ -62,7 +62,7 @@ class SirenTiles:
         return tiles.boxes(self.shape, self.header.tiles, self.header.cuts)
 
     @cached_property
-    def chunks(self) -> list[Chunk]:
+    def chunks(self) -> Sequence[Chunk]:
         """Where the bytes of each tile lie; none for a box of pure background."""
         return self.sections.chunks("WGHT")
 
