@@ -1,4 +1,5 @@
-# make demo | test | fuzz | plugins | lint | docs | man | package | matrix | js. Each installs what it needs into .venv first.
+# make demo | test | fuzz | plugins | lint | docs | man | package | matrix | js | superres.
+# Each installs what it needs into .venv first.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -10,11 +11,12 @@ OUT := demo/out
 SITE := docs/_build/html
 PLUGINS := plugins
 HEAD := tests/data/vhf-head.nii.gz
+RUNTIME := ort.wasm.bundle.min.mjs ort-wasm-simd-threaded.wasm
 SCRIPTED := js/node_modules/.installed
 SECONDS := 300
 SEED := 0
 
-.PHONY: install demo test fuzz plugins lint docs man package matrix js clean
+.PHONY: install demo test fuzz plugins lint docs man package matrix js superres clean
 
 install: $(INSTALLED)
 
@@ -83,6 +85,12 @@ lint: $(TESTED)
 # Bundles of the decoder in JavaScript: js/dist.
 js: $(SCRIPTED)
 	npm run --prefix js --silent build
+
+# Super-resolution in a browser: a folder to be served, with every model as ONNX, by the hash of its weights, and
+# what runs them.
+superres: $(TESTED) $(SCRIPTED)
+	$(BIN)/python -m inrcodec.plugins.onnx js/dist/superres
+	cp $(addprefix js/node_modules/onnxruntime-web/dist/,$(RUNTIME)) js/dist/superres
 
 # The manual as a site. Its pages are executed; a warning is an error.
 docs: $(DOCUMENTED)

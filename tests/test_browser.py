@@ -11,7 +11,9 @@ import json
 import os
 import re
 import shutil
+import subprocess
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +21,8 @@ import pytest
 
 import inrcodec
 from inrcodec import io
+from inrcodec.format import container
+from inrcodec.layers.superres.registry import manifest
 from inrcodec.report.page import html_report, html_view
 
 selenium = pytest.importorskip("selenium", reason="the page is tried in a browser by selenium (extra dev)")
@@ -32,6 +36,8 @@ pytestmark = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="no chromium a
 
 AV1 = sorted(p.name for p in (Path(__file__).parent.parent / "spec" / "vectors").glob("av1*"))
 SOURCE = Path(__file__).parent / "data" / "vhf-head.nii.gz"
+JAVASCRIPT = Path(__file__).parent.parent / "js"
+RUNTIME = JAVASCRIPT / "node_modules" / "onnxruntime-web" / "dist"
 FLAGS = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync --window-size=1250,2600 --force-device-scale-factor=1"
@@ -64,7 +70,19 @@ def folder(tmp_path_factory, source):
     (place / "reference.nii").write_bytes(nibabel_bytes(source))
     for name in AV1:
         (place / f"{name}.html").write_text(html_view(vector(name) / "input.inrv"))
+    (place / "served.html").write_text(html_view(current("model-named"), superres="superres"))
+    (place / "elsewhere.html").write_text(html_view(current("model-named"), superres="nowhere"))
     return place
+
+
+def current(name):
+    """A vector that names the model as this version has it, and lies in a patient."""
+    header, sections = container.read((vector(name) / "input.inrv").read_bytes())
+    affine = header.affine.copy()
+    affine[:3, 3] = 5
+    made = replace(header, affine=affine, sr_sha256=bytes.fromhex(manifest(header.sr).sha256))
+    rest = [(key, body) for key, body in sections.items() if key != "HEAD"]
+    return container.pack([("HEAD", made.to_bytes()), *rest])
 
 
 def nibabel_bytes(volume):
@@ -110,6 +128,7 @@ def page(browser, served):
 
 
 def opened(browser, served, name):
+    served[1].clear()
     browser.get(f"{served[0]}/{name}")
     wait(browser, "return document.body.dataset.ready == 'yes'")
     assert browser.find_element(By.ID, "trouble").text == ""
@@ -287,14 +306,14 @@ DECODE = """
         if (data.id === 2) worker.postMessage({ id: 3, method: 'read', args: [null, 0] });
         if (data.id === 3) done({ lowres: Array.from(answers[2].data), stored: Array.from(answers[3].data) });
     };
-    worker.postMessage({ id: 1, method: 'open', args: [file.buffer, {}] });
+    worker.postMessage({ id: 1, method: 'open', args: [file.buffer, SUPERRES] });
 """
 
 
 @pytest.mark.parametrize("name", AV1)
 def test_av1_is_decoded_by_the_browser_bit_for_bit(browser, served, name):
     """The codes have a checksum; what follows from them is compared with the vector."""
-    found = opened(browser, served, f"{name}.html").execute_async_script(DECODE)
+    found = opened(browser, served, f"{name}.html").execute_async_script(DECODE.replace("SUPERRES", "{}"))
     assert "error" not in found, found
     case = json.loads((vector(name) / "case.json").read_text())
     with np.load(vector(name) / "expected.npz") as expected:
@@ -303,6 +322,102 @@ def test_av1_is_decoded_by_the_browser_bit_for_bit(browser, served, name):
             ("lanczos", found["stored"], case["lanczos_tolerance"]),
         ):
             assert np.abs(expected[key].ravel().astype(float) - values).max() <= tolerance, key
+
+
+def test_every_voxel_is_checked_where_it_is_shown(page, browser, served):
+    page.find_element(By.ID, "check").click()
+    wait(page, "return document.getElementById('checked').textContent.startsWith('every voxel is')")
+    page = opened(browser, served, "elsewhere.html")
+    assert not page.find_element(By.ID, "check").is_displayed()  # networks: in floats
+
+
+# --- super-resolution
+
+
+@pytest.fixture(scope="module")
+def models(folder):
+    """A folder beside the pages, as "make superres" makes it."""
+    pytest.importorskip("onnx", reason="models are exported by onnx (extra onnx)")
+    from inrcodec.plugins.onnx import exported
+
+    if not RUNTIME.exists():
+        pytest.skip("js/ is not installed: npm ci --prefix js")
+    there = folder / "superres"
+    there.mkdir(exist_ok=True)
+    known = manifest(inrcodec.open(current("model-named")).header.sr)
+    (there / f"{known.sha256}.onnx").write_bytes(exported(known.id))
+    for name in ("ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm"):
+        shutil.copy(RUNTIME / name, there)
+    return there
+
+
+@pytest.mark.parametrize("name", ["model-named", "av1-model-named"])
+def test_a_browser_sharpens_as_python_does(browser, served, folder, models, name):
+    if name.startswith("av1"):
+        pytest.importorskip("av", reason="AV1 is decoded by PyAV (extra av1)")
+    (folder / "sharp.html").write_text(html_view(current(name), superres="superres"))
+    where = f"{{ superres: {{ models: '{served[0]}/superres' }} }}"
+    found = opened(browser, served, "sharp.html").execute_async_script(DECODE.replace("SUPERRES", where))
+    assert "error" not in found, found
+    expected = inrcodec.decode(current(name)).ravel().astype(float)
+    assert np.abs(expected - found["stored"]).max() <= 1
+    assert np.abs(expected - inrcodec.decode(current(name), sr="lanczos").ravel()).max() > 5
+
+
+def test_slices_are_sharpened_on_request_alone(browser, served, folder, models):
+    page = opened(browser, served, "served.html")
+    assert not [path for path in served[1] if "superres" in path]
+    plain = pixels(page, "axial-decoded")
+    assert "not applied" in page.find_element(By.ID, "notes").text
+    page.find_element(By.ID, "sharpen").click()
+    wait(page, "return document.getElementById('notes').innerText.indexOf('not applied') < 0")
+    idle(page)
+    sharp = pixels(page, "axial-decoded")
+    index = int(page.execute_script("return document.querySelector('#axial input[type=range]').value"))
+    grey = np.clip((inrcodec.decode_volume(current("model-named")).physical()[index] + 160) / 400, 0, 1) * 255
+    assert np.abs(grey - sharp.reshape(grey.shape)).max() <= 255 / 400 + 0.51
+    assert np.abs(plain - sharp).max() > 3
+    assert page.find_element(By.ID, "sharpened").text == ""
+    page.find_element(By.ID, "sharpen").click()
+    wait(page, "return document.getElementById('notes').innerText.indexOf('not applied') > 0")
+    idle(page)
+    assert np.array_equal(pixels(page, "axial-decoded"), plain)
+
+
+BUNDLES = """
+    import { mkdirSync, writeFileSync } from "node:fs";
+    import { bundled } from "./build.mjs";
+    const [, folder] = process.argv;
+    mkdirSync(folder, { recursive: true });
+    for (const [entry, name] of [["index", "inrcodec"], ["worker", "worker"]]) {
+      writeFileSync(`${folder}/${name}.js`, await bundled(`src/${entry}.js`, "esm"));
+    }
+"""
+
+
+def test_the_example_sharpens_a_chosen_file(browser, served, folder, models):
+    dist = folder / "dist"
+    script = ["node", "--input-type=module", "--eval", BUNDLES, str(dist)]
+    subprocess.run(script, cwd=JAVASCRIPT, check=True, capture_output=True)
+    shutil.copytree(models, dist / "superres")
+    shutil.copy(JAVASCRIPT / "example.html", folder)
+    (folder / "chosen.inrv").write_bytes(current("model-named"))
+    browser.get(f"{served[0]}/example.html")
+    browser.find_element(By.ID, "file").send_keys(str(folder / "chosen.inrv"))
+    wait(browser, "return document.getElementById('said').value.startsWith('sharpened by ct-3d-x4')")
+    shown = [pixels(browser, name).astype(float) for name in ("interpolated", "sharpened")]
+    assert all(len(np.unique(picture)) > 10 for picture in shown) and np.abs(shown[0] - shown[1]).max() > 3
+
+
+def test_where_the_model_is_not_the_slices_stay(browser, served, folder):
+    page = opened(browser, served, "elsewhere.html")
+    page.find_element(By.ID, "sharpen").click()
+    wait(page, "return document.getElementById('sharpened').textContent.startsWith('not sharpened')")
+    assert (
+        not page.find_element(By.ID, "sharpen").is_selected()
+        and page.find_element(By.ID, "trouble").text == ""
+    )
+    assert not opened(browser, served, "av1-model-named.html").find_element(By.ID, "sharpen").is_displayed()
 
 
 def test_a_browser_without_av1_says_so_and_shows_a_preview(browser, served, folder):

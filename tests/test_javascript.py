@@ -28,6 +28,7 @@ from inrcodec.errors import InrvError
 from inrcodec.format import container, messagepack
 from inrcodec.format.header import Header
 from inrcodec.format.limits import check_header
+from inrcodec.layers.superres.registry import manifest
 
 FOLDER = Path(__file__).parent.parent / "js"
 NODE = shutil.which("node")
@@ -109,6 +110,32 @@ def filtered_case() -> dict[str, object]:
     return {"name": "filter", "file": changed.hex(), "values": expected.ravel().tolist()}
 
 
+def superres_case(model: str, shape: tuple[int, int, int], ensemble: int) -> dict[str, object]:
+    """Networks that name a model, a filter behind it, and what Python decodes: background has no residual."""
+    pytest.importorskip("onnx", reason="models are exported by onnx (extra onnx)")
+    from inrcodec.plugins.onnx import exported
+
+    z, y, x = np.ogrid[: shape[0], : shape[1], : shape[2]]
+    array = (300 * np.sin(y / 3 + z / 5) * np.cos(x / 4)).astype(np.int16)
+    outside = (y - shape[1] * 0.6) ** 2 + (x - shape[2] * 0.5) ** 2 > (0.4 * shape[1]) ** 2
+    array[:, outside[0]] = -1024
+    volume = inrcodec.Volume(array, np.eye(4), modality="CT", unit="HU")
+    data = inrcodec.encode(
+        volume, factor=manifest(model).factor, sr=model, tiles=(1, 1, 1), width=8, steps=5, ensemble=ensemble
+    )
+    header, sections = container.read(data)
+    made = replace(header, sr=model, sr_sha256=bytes.fromhex(manifest(model).sha256))
+    made = replace(made, sr_window=(-1024.0, 3071.0), sr_ensemble=ensemble, sr_noise=80, wiener=(20,) * 14)
+    rest = [(name, body) for name, body in sections.items() if name != "HEAD"]
+    changed = container.pack([("HEAD", made.to_bytes()), *rest])
+    return {
+        "name": model,
+        "file": changed.hex(),
+        "model": exported(model).hex(),
+        "values": inrcodec.decode(changed).ravel().tolist(),
+    }
+
+
 def refusal(data: bytes) -> str:
     with pytest.raises(InrvError) as caught:
         check_header(Header.from_bytes(data), padded=True)
@@ -134,6 +161,10 @@ def cases() -> dict[str, list[dict[str, object]]]:
         "accepted": accepted,
         "uncanonical": [{"name": name, "header": data.hex()} for name, data in NOT_CANONICAL.items()],
         "files": [filtered_case()],
+        "superres": [
+            superres_case("ct-3d-x2", (8, 24, 44), 8),
+            superres_case("ct-2d-x2", (4, 70, 90), 2),
+        ],
         "masks": [mask_case(name) for name in MASKS],
         "weights": [weights_case(spread) for spread in (0, 50, 100, 121, 136, 137, 153, 255)],
     }

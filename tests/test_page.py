@@ -199,7 +199,7 @@ def test_a_reference_that_was_not_encoded_is_warned_of(ball):
 
 
 def test_the_page_says_whether_the_digest_is_equal(blob):
-    assert "Decoded here bit for bit" in html_report(blob)
+    assert "decoded every voxel as the encoder did" in html_report(blob)
 
 
 def test_a_unit_is_text_in_the_charts_too(ball):

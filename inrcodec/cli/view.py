@@ -33,6 +33,8 @@ def parser() -> Parser:
     made = Parser("inrv-view", "Show an .inrv file in the browser: every slice, without a server.")
     made.add("input", metavar="FILE.inrv", help="file to show; - is standard input")
     made.add("--page", group="page", main=True, metavar="OUT.html", help="write the page here, open nothing")
+    models = "folder of a server with the models that the page may load to sharpen the slices"
+    made.add("--superres", group="page", metavar="URL", default="", help=models)
     made.add_manners()
     return made
 
@@ -45,7 +47,7 @@ def _view(args: argparse.Namespace) -> None:
     from inrcodec.report.page import html_view
 
     name = "standard input" if args.input == STREAM else Path(args.input).name
-    page = html_view(source, name=name).encode(errors="replace")
+    page = html_view(source, name=name, superres=args.superres).encode(errors="replace")
     if args.page is not None:
         atomic_write(args.page, page, args.force)
         path = args.page

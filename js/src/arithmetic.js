@@ -42,6 +42,17 @@ export function fromHalfBits(bits) {
   return exponent ? (fraction + 1024) * 2 ** (exponent - 25) : fraction * 2 ** -24;
 }
 
+/** The bytes of stored values; float16 is held as float32, and becomes what it was. */
+export function bytesOf(data, dtype) {
+  if (dtype !== "float16") return new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+  const bits = new Uint32Array(data.buffer, data.byteOffset, data.length);
+  const halves = Uint16Array.from(bits, (word, i) => {
+    const special = (word & 0x7f800000) === 0x7f800000; // NaN keeps its bits
+    return ((word >>> 16) & 0x8000) | (special ? 0x7c00 | ((word >> 13) & 1023) : halfBits(Math.abs(data[i])));
+  });
+  return new Uint8Array(halves.buffer);
+}
+
 function quantumOf(size) {
   let exponent = -14;
   while (2 ** (exponent + 1) <= size) exponent++;

@@ -1,7 +1,9 @@
 /** An open file: what it says of itself, and any part of its volume. */
 
-import { product } from "./arithmetic.js";
-import { decodeStream } from "./av1.js";
+import { bytesOf, product } from "./arithmetic.js";
+import { Base } from "./base.js";
+import { Blake2b } from "./blake2b.js";
+import { coarse, copyBox, overlap, partAffine, rangesOf, shared, sizeOf } from "./boxes.js";
 import { Cache } from "./cache.js";
 import { Container } from "./container.js";
 import { LimitExceeded, UsageError } from "./errors.js";
@@ -9,18 +11,17 @@ import { bricksOf, edgesOf, hasLowerHalves, hasLowres, lowresShape } from "./hea
 import { itemOf, support, toLattice, toStored, upsample } from "./lanczos.js";
 import { integersOf, Lattice } from "./lattice.js";
 import { levelsOf } from "./levels.js";
-import { networkWeights } from "./limits.js";
+import { hex, Model } from "./model.js";
 import { inflate, readPadding } from "./padding.js";
 import { physicalOf } from "./remote.js";
-import { Activity, linearOf, Tile, tileBoxes } from "./siren.js";
 import { sourceOf } from "./source.js";
 import { readSpecial } from "./special.js";
-import { hasModel, hex, residualOf } from "./superres.js";
+import { addResidual, around, blocksOf, fullOf, haloed, hasModel, layersOf, residualOf } from "./superres.js";
+import { proceed } from "./turn.js";
 import { filtered, reached } from "./wiener.js";
 
 const MOST = 2 ** 31; // bytes of an array, unless more are allowed
 const KEPT = 2 ** 29; // bytes of what was decoded
-const TURN = 50; // milliseconds between two chances of others
 
 /** Open a file; its table and header are read and checked, nothing else. */
 export async function open(source, options = {}) {
@@ -33,8 +34,10 @@ export class InrvFile {
     this.container = container;
     this.header = h;
     this.maxBytes = maxBytes;
-    this.model = superres;
+    this.where = superres; // what `Model.open` needs
+    this.model = null;
     this.cache = new Cache(cacheBytes);
+    this.base = new Base(container, this.cache, (what, bytes) => this.allow(what, bytes));
     this.levels = levelsOf(h);
     this.shape = h.volume.shape;
     this.dtype = h.volume.dtype;
@@ -55,7 +58,7 @@ export class InrvFile {
 
   /** What to know of the voxels that `read` returns here. */
   get warnings() {
-    if (!this.superres || this.model) return [];
+    if (!this.superres || this.where) return [];
     return [`The file names the super-resolution model ${this.superres.id}. It is not applied here: ` +
       "the volume is interpolated (Lanczos), and smoother than inrcodec decodes it."];
   }
@@ -69,7 +72,7 @@ export class InrvFile {
   async lowres(box, options = {}) {
     if (!hasLowres(this.header)) throw new UsageError("file has no low-res volume: read the volume, or a level of it");
     const shape = lowresShape(this.header), ranges = rangesOf(box, shape);
-    return { data: await this.lowresValues(ranges, options), shape: sizeOf(ranges), box: ranges };
+    return { data: await this.base.values(ranges, options), shape: sizeOf(ranges), box: ranges };
   }
 
   /**
@@ -87,7 +90,7 @@ export class InrvFile {
 
   async stored(grid, ranges, options) {
     const h = this.header;
-    if (grid.kind === "lowres") return toStored(h, await this.lowresValues(ranges, options));
+    if (grid.kind === "lowres") return toStored(h, await this.base.values(ranges, options));
     const whole = grid.kind === "full";
     if (this.isRefined && !options.base) return this.refined(ranges, whole ? h.refine.steps.length : grid.steps, grid.factor, options);
     if (!whole) throw new UsageError("level is one of the refinement, which was not to be decoded: read level 0");
@@ -99,7 +102,7 @@ export class InrvFile {
 
   /** Unit values at full resolution: the filter needs some voxels more than it gives. */
   async unitValues(ranges, options) {
-    const h = this.header, { wiener } = h.lowres, isLeftOut = h.sr.id !== "lanczos" && !this.model;
+    const h = this.header, { wiener } = h.lowres, isLeftOut = h.sr.id !== "lanczos" && !this.where;
     if (wiener.length === 0 || isLeftOut || h.range.low === h.range.high) return this.upsampled(ranges, options);
     const wide = reached(ranges, this.shape);
     return filtered(wiener, await this.upsampled(wide, options), wide, ranges, this.shape);
@@ -109,74 +112,37 @@ export class InrvFile {
   async upsampled(ranges, options) {
     const h = this.header, { factor } = h.lowres, low = lowresShape(h);
     const needed = ranges.map(([begin, end], axis) => support(begin, end, factor[axis], low[axis]));
-    const values = await this.lowresValues(needed, options);
+    const values = await this.base.values(needed, options);
     const unit = upsample({ data: values, shape: sizeOf(needed) }, needed.map(([begin]) => begin), ranges, factor, low);
-    if (this.superres && this.model) await this.addResidual(unit, ranges, options);
+    if (hasModel(h) && this.where) await this.sharpen(unit, ranges, options);
     return unit;
   }
 
-  async addResidual(unit, ranges, options) {
-    const low = lowresShape(this.header), bytes = 4 * product(this.shape);
-    this.allow("residual of the super-resolution", bytes);
-    const residual = await this.cache.get("residual", bytes, async () =>
-      residualOf(this.header, await this.lowresValues(low.map((n) => [0, n]), options), this.model));
-    const [, height, width] = this.shape;
-    forRows(ranges, (z, y, to) => {
-      const [x0, x1] = ranges[2], from = (z * height + y) * width;
-      for (let x = x0; x < x1; x++) unit[to + x - x0] += residual[from + x];
-    });
-  }
-
-  // --- the low-res volume
-
-  /** Unit values of a box, from the planes of tiles, or the streams of AV1, that it meets. */
-  async lowresValues(ranges, options) {
-    this.allow("low-res volume", 8 * product(sizeOf(ranges)));
-    const values = new Float64Array(product(sizeOf(ranges))), [first, end] = ranges[0];
-    const met = this.parts.flatMap((box, i) => (overlap(box, ranges) ? [i] : []));
-    for (const [done, i] of met.entries()) {
-      const box = this.parts[i];
-      if (this.header.lowres.coder === "av1") {
-        await proceed(options, done / met.length);
-        copyBox(values, ranges, await this.cache.get(`stream ${i}`, 8 * product(sizeOf(box)), () => this.decodeStream(i)), box);
-        continue;
-      }
-      const planes = [Math.max(first, box[0][0]), Math.min(end, box[0][1])], [, rows, columns] = sizeOf(box);
-      this.allow("plane of a tile", 8 * rows * columns);
-      for (let z = planes[0]; z < planes[1]; z++) {
-        await proceed(options, (done + (z - planes[0]) / (planes[1] - planes[0])) / met.length);
-        const plane = await this.cache.get(`plane ${i} ${z}`, 8 * rows * columns, () => this.decodePlane(i, z));
-        copyBox(values, ranges, plane, [[z, z + 1], box[1], box[2]]);
-      }
+  /** Add the residual, block by block: of a box, those that it meets. */
+  async sharpen(unit, ranges, { signal, onProgress }) {
+    const h = this.header, low = lowresShape(h), model = await this.openModel(), { factor, halo } = model, met = [];
+    for (const layer of layersOf(low[0])) {
+      if (layer[0] * factor[0] >= ranges[0][1] || layer[1] * factor[0] <= ranges[0][0]) continue;
+      const blocks = blocksOf(layer, await this.base.active(around(layer, low[0])), low.slice(1));
+      met.push(...blocks.filter((block) => overlap(fullOf(block, factor), ranges)));
     }
-    return values;
+    for (const [done, block] of met.entries()) {
+      await proceed({ signal, onProgress }, done / met.length);
+      const full = fullOf(block, factor), bytes = 4 * product(sizeOf(full)), box = haloed(block, halo, low);
+      this.allow("block of the super-resolution", bytes);
+      const residual = await this.cache.get(`residual ${block}`, bytes, async () =>
+        residualOf(h, model, block, await this.base.values(box, {}), box));
+      addResidual(h, unit, ranges, residual, full);
+    }
   }
 
-  /** Boxes of the tiles, or of the streams of AV1. */
-  get parts() {
-    if (this.boxes) return this.boxes;
-    const h = this.header, low = lowresShape(h);
-    if (h.lowres.coder === "siren") return (this.boxes = tileBoxes(h));
-    const step = h.av1.slices || low[0], starts = Array.from({ length: Math.ceil(low[0] / step) }, (_, i) => i * step);
-    return (this.boxes = starts.map((z) => [[z, Math.min(z + step, low[0])], [0, low[1]], [0, low[2]]]));
-  }
-
-  async decodePlane(i, z) {
-    const h = this.header, { layers, width } = h.net;
-    const tile = await this.cache.get(`tile ${i}`, 8 * networkWeights(layers, width), async () => {
-      this.activity ??= this.container.has("MASK") ? this.container.section("MASK").then((body) => new Activity(h, body)) : null;
-      const [stream, activity] = await Promise.all([this.container.chunk("WGHT", i), this.activity]);
-      return new Tile(h, this.parts[i], stream, activity);
+  /** The model, loaded when it is first needed; a failure may have been of the network. */
+  openModel() {
+    this.model ??= Model.open(this.where, this.header).catch((error) => {
+      this.model = null;
+      throw error;
     });
-    return tile.plane(z);
-  }
-
-  async decodeStream(i) {
-    const shape = sizeOf(this.parts[i]), linear = linearOf(this.header);
-    this.allow("stream of AV1", 8 * product(shape));
-    const codes = await decodeStream(await this.container.chunk("AV1S", i), shape);
-    const values = Float64Array.from({ length: 1024 }, (_, code) => linear((2 * code) / 1023 - 1));
-    return Float64Array.from(codes, (code) => values[code]);
+    return this.model;
   }
 
   // --- the refinement
@@ -248,7 +214,7 @@ export class InrvFile {
       if (!overlap(place, ranges)) continue;
       const mask = await this.cache.get(`padding ${i}`, product(sizeOf(box)), () => this.decodePadding(i));
       if (!mask) continue;
-      const [z, y, x] = place.map(([begin, end], axis) => [Math.max(begin, ranges[axis][0]), Math.min(end, ranges[axis][1])]);
+      const [z, y, x] = shared(place, ranges);
       for (let k = z[0]; k < z[1]; k++) {
         const bits = mask(k * factor[0] - box[0][0]), width = box[2][1] - box[2][0];
         for (let j = y[0]; j < y[1]; j++) {
@@ -290,9 +256,21 @@ export class InrvFile {
     return this.container.verify();
   }
 
-  /** Forget what was decoded. */
+  /** The digest of the volume as it is decoded here: of a refinement it has to be `header.quality.digest`. */
+  async digest({ signal, onProgress } = {}) {
+    const whole = new Blake2b(), { bricks, dtype } = this;
+    for (const [done, box] of bricks.entries()) {
+      const { data } = await this.read(box, 0, { signal, onProgress: (of) => onProgress?.((done + of) / bricks.length) });
+      whole.update(new Blake2b().update(bytesOf(data, dtype)).digest());
+    }
+    return whole.digest();
+  }
+
+  /** Forget what was decoded, and the model. */
   close() {
     this.cache.clear();
+    this.model?.then((model) => model.close(), () => {});
+    this.model = null;
   }
 
   allow(what, bytes) {
@@ -300,59 +278,3 @@ export class InrvFile {
     throw new LimitExceeded(`${what} takes ${bytes} bytes, ${this.maxBytes} are allowed: read a smaller box or a coarser level, or raise maxBytes`, bytes);
   }
 }
-
-/** Voxels of a coarser lattice that belong to a box: multiples of the factor, counted. */
-const coarse = (box, factor) => box.map(([begin, end], axis) => [Math.ceil(begin / factor[axis]), Math.ceil(end / factor[axis])]);
-
-const sizeOf = (ranges) => ranges.map(([begin, end]) => end - begin);
-
-const overlap = (box, other) => box.every(([begin, end], axis) => begin < other[axis][1] && other[axis][0] < end);
-
-function rangesOf(box, shape) {
-  return shape.map((n, axis) => {
-    const [begin, end] = box?.[axis] ?? [0, n];
-    if (Number.isInteger(begin) && Number.isInteger(end) && begin >= 0 && begin < end && end <= n) return [begin, end];
-    throw new UsageError(`box [${begin}, ${end}] along ${"zyx"[axis]} is not within its ${n} voxels`, [begin, end]);
-  });
-}
-
-/** Where the voxels of a box lie. */
-function partAffine(affine, ranges) {
-  const [z, y, x] = ranges.map(([begin]) => begin);
-  return affine.map((row, i) => (i < 3 ? [...row.slice(0, 3), row[3] + row[0] * x + row[1] * y + row[2] * z] : row));
-}
-
-/** Call with z, y, and where a row of a box begins. */
-function forRows(ranges, visit) {
-  const width = ranges[2][1] - ranges[2][0];
-  let to = 0;
-  for (let z = ranges[0][0]; z < ranges[0][1]; z++) {
-    for (let y = ranges[1][0]; y < ranges[1][1]; y++, to += width) visit(z, y, to);
-  }
-}
-
-/** Copy what two boxes share; of the source, every `factor`-th voxel. */
-function copyBox(values, ranges, data, box, factor = [1, 1, 1]) {
-  const place = coarse(box, factor), [, rows, columns] = sizeOf(ranges), [, height, width] = sizeOf(box);
-  const [z, y, x] = place.map(([begin, end], axis) => [Math.max(begin, ranges[axis][0]), Math.min(end, ranges[axis][1])]);
-  for (let k = z[0]; k < z[1]; k++) {
-    for (let j = y[0]; j < y[1]; j++) {
-      const from = ((k * factor[0] - box[0][0]) * height + j * factor[1] - box[1][0]) * width - box[2][0];
-      const to = ((k - ranges[0][0]) * rows + j - ranges[1][0]) * columns - ranges[2][0];
-      for (let l = x[0]; l < x[1]; l++) values[to + l] = data[from + l * factor[2]];
-    }
-  }
-}
-
-let paused = 0; // when others had their turn
-
-/** Let others have their turn now and then; stop where the caller has asked to. */
-async function proceed({ signal, onProgress }, of) {
-  if (performance.now() - paused > TURN) {
-    onProgress?.(of);
-    await new Promise((resolve) => setTimeout(resolve));
-    paused = performance.now();
-  }
-  signal?.throwIfAborted();
-}
-

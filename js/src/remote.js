@@ -14,9 +14,17 @@ export function physicalOf(header, stored, z = 0) {
  * @param {ArrayBuffer|Blob|string} source  @param {Worker|MessagePort} port that runs `worker.js`
  */
 export async function openRemote(source, port, options = {}) {
-  const file = new RemoteFile(port);
-  Object.assign(file, await file.ask("open", [source instanceof URL ? String(source) : source, options]));
+  const file = new RemoteFile(port), { superres } = options;
+  const where = superres && { models: addressOf(superres.models), runtime: addressOf(superres.runtime) };
+  Object.assign(file, await file.ask("open", [addressOf(source), { ...options, superres: where }]));
   return file;
+}
+
+/** An address as the page means it: a Worker would look beside its own script. */
+function addressOf(place) {
+  const base = globalThis.document?.baseURI;
+  if (typeof place === "string" && base) return new URL(place, base).href;
+  return place instanceof URL ? place.href : place;
 }
 
 export class RemoteFile {
@@ -41,6 +49,10 @@ export class RemoteFile {
 
   verify() {
     return this.ask("verify", []);
+  }
+
+  digest(options = {}) {
+    return this.ask("digest", [], options);
   }
 
   physical(stored, z = 0) {

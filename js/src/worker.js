@@ -15,6 +15,7 @@ export function answer(port) {
     read: (options, box, level) => file.read(box, level, options),
     lowres: (options, box) => file.lowres(box, options),
     verify: () => file.verify(),
+    digest: (options) => file.digest(options),
   };
   port.addEventListener("message", async ({ data: { id, method, args, base } }) => {
     if (method === "abort") return running.get(id)?.abort();

@@ -9,6 +9,8 @@ import { decodeGrid } from "../src/mask.js";
 import { read } from "../src/messagepack.js";
 import { readPadding } from "../src/padding.js";
 import { Rans } from "../src/rans.js";
+import { openRemote } from "../src/remote.js";
+import { answer } from "../src/worker.js";
 
 const PATH = process.env.INRV_CASES; // set by tests/test_javascript.py
 const options = { skip: PATH ? false : "tests/test_javascript.py writes the cases" };
@@ -36,6 +38,25 @@ test("files decode as Python decodes them, within a stored unit", options, async
     const { data } = await (await open(bytes(file))).read();
     assert.equal(data.length, values.length);
     assert.ok(data.every((v, i) => Math.abs(v - values[i]) <= 1), name);
+  }
+});
+
+test("super-resolution is Python's within a stored unit, of a box too, and behind a port", options, async () => {
+  for (const { name, file: coded, model, values } of cases.superres) {
+    const superres = { models: bytes(model), runtime: "onnxruntime-web" }, file = await open(bytes(coded), { superres });
+    const { data, shape } = await file.read(), off = data.map((v, i) => Math.abs(v - values[i]));
+    assert.ok(off.every((v) => v <= 1) && off.filter((v) => v > 0).length < data.length / 100, name);
+    const plain = (await (await open(bytes(coded))).read()).data;
+    assert.ok(Math.max(...plain.map((v, i) => Math.abs(v - values[i]))) > 5, name);
+    const box = [[1, 3], [shape[1] - 9, shape[1]], [shape[2] - 40, shape[2] - 2]], { port1, port2 } = new MessageChannel();
+    answer(port1);
+    const far = await openRemote(bytes(coded).buffer, port2, { superres }), part = await far.read(box);
+    for (const [i, voxel] of part.data.entries()) {
+      const z = 1 + Math.floor(i / (9 * 38)), y = shape[1] - 9 + (Math.floor(i / 38) % 9), x = shape[2] - 40 + (i % 38);
+      assert.equal(voxel, data[(z * shape[1] + y) * shape[2] + x], name);
+    }
+    file.close();
+    far.close();
   }
 });
 

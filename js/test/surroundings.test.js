@@ -6,6 +6,7 @@ import { createServer } from "node:http";
 import { test } from "node:test";
 import { gzipSync } from "node:zlib";
 import { bundled } from "../build.mjs";
+import { Blake2b } from "../src/blake2b.js";
 import { open } from "../src/index.js";
 import { toNifti } from "../src/nifti.js";
 import { openRemote } from "../src/remote.js";
@@ -29,6 +30,7 @@ test("a file behind a port is that file", async () => {
   assert.deepEqual(far.levels, near.levels);
   assert.deepEqual(await far.read(box), await near.read(box));
   await far.verify();
+  assert.deepEqual(await far.digest(), near.header.quality.digest);
   far.close();
 });
 
@@ -40,6 +42,15 @@ test("errors keep their kind behind a port, and a request can be aborted", async
   await assert.rejects(asked, { name: "AbortError" });
   assert.equal((await file.read([[0, 1], [0, 1], [0, 1]])).data.length, 1);
   file.close();
+});
+
+test("BLAKE2b is that of Python's hashlib, whatever the pieces", () => {
+  const known = { 0: "cae66941d9efbd404e4d88758ea67670", 128: "8e0cf9bb1b36fa6c42aa6490f719b575", 1000: "add263669b4eb2158678a360fa6f007a" };
+  for (const [length, hexadecimal] of Object.entries(known)) {
+    const bytes = Uint8Array.from({ length }, (_, i) => 7 * i + 3), cut = Math.floor(length / 3);
+    const found = new Blake2b().update(bytes.subarray(0, cut)).update(bytes.subarray(cut)).digest();
+    assert.equal(Buffer.from(found).toString("hex"), hexadecimal);
+  }
 });
 
 test("NIfTI has the voxels, the scale and the place of the volume", async () => {

@@ -47,7 +47,10 @@ for (const name of NAMES) {
     const { data, shape, dtype } = await file.read();
     assert.equal(dtype, expected.lanczos.dtype);
     assert.deepEqual(shape, expected.lanczos.shape);
-    if (facts.lanczos_tolerance === 0) assert.equal(bits(data), bits(expected.lanczos.data));
+    if (facts.lanczos_tolerance === 0) {
+      assert.equal(bits(data), bits(expected.lanczos.data));
+      assert.deepEqual(await file.digest(), file.header.quality.digest);
+    }
     else assert.ok(far(data, expected.lanczos.data) <= facts.lanczos_tolerance);
   });
 }
@@ -83,22 +86,51 @@ test("a lattice has every so-manieth voxel of a lossless volume", async () => {
   }
 });
 
+/** A runtime whose model answers with one value everywhere, and notes what it was called with. */
+function runtime(value, about = {}) {
+  const seen = [];
+  class Tensor {
+    constructor(type, data, dims) {
+      Object.assign(this, { type, data, dims });
+    }
+  }
+  const run = async ({ lowres, noise }) => {
+    seen.push({ lowres, noise });
+    const residual = lowres.dims.reduce((n, side) => n * (side - 4) * 4, 1);
+    return {
+      residual: { data: new Float32Array(residual).fill(value) }, halo: { data: Int32Array.of(2, 2, 2) },
+      factor: { data: Int32Array.of(4, 4, 4) }, multiply_adds: { data: Float64Array.of(9) }, ...about, sha256: { data: about.sha256 },
+    };
+  };
+  return { seen, Tensor, InferenceSession: { create: async () => ({ inputNames: ["lowres", "noise"], run }) } };
+}
+
 test("a named model is said to be missing, and is applied where there is one", async () => {
   const { bytes } = vector("model-named");
-  const plain = await open(bytes), { data } = await plain.read();
+  const plain = await open(bytes), { data } = await plain.read(), { sha256, ensemble, noise } = plain.header.sr;
   assert.equal(plain.superres.id, "ct-3d-x4");
   assert.match(plain.warnings[0], /ct-3d-x4/);
-  const seen = [];
-  const file = await open(bytes, {
-    superres: async (input) => {
-      seen.push(input);
-      return new Float32Array(input.lowres.length * 64).fill(0.5);
-    },
-  });
+  const made = runtime(0.5, { sha256 }), file = await open(bytes, { superres: { models: new Uint8Array(1), runtime: made } });
   const shifted = (await file.read()).data, middle = Math.floor(data.length / 2);
   assert.deepEqual(file.warnings, []);
-  assert.equal(seen.length, file.header.sr.ensemble);
+  assert.equal(made.seen.length, 1 + ensemble);
+  assert.equal(made.seen[1].noise.data[0], noise / 4096);
   assert.ok(shifted[middle] > data[middle]);
+  await file.read([[3, 4], null, null]);
+  assert.equal(made.seen.length, 1 + ensemble, "a block is remembered");
+});
+
+test("other models than the named one are refused", async () => {
+  const { bytes } = vector("model-named"), { sha256 } = (await open(bytes)).header.sr, models = new Uint8Array(1);
+  for (const [about, name] of [
+    [{ sha256: new Uint8Array(32) }, "UsageError"],
+    [{ sha256, factor: { data: Int32Array.of(2, 2, 2) } }, "CorruptFile"],
+    [{ sha256, multiply_adds: { data: Float64Array.of(2 ** 45) } }, "LimitExceeded"],
+  ]) {
+    await assert.rejects((await open(bytes, { superres: { models, runtime: runtime(0, about) } })).read(), { name });
+  }
+  await assert.rejects((await open(bytes, { superres: { models } })).read(), { name: "UsageError" });
+  await assert.rejects((await open(bytes, { superres: { models, runtime: "./nowhere.mjs" } })).read(), { name: "UsageError" });
 });
 
 test("every cut and every flipped byte is seen", async () => {

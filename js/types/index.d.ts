@@ -51,16 +51,12 @@ export interface Level {
   steps: number;
 }
 
-/** What a super-resolution model is called with, once for each mirror image of `sr.ensemble`. */
-export interface ModelInput {
-  /** In [-1, 1], in the model's window. */
-  lowres: Float32Array;
-  shape: Triple;
-  factor: Triple;
-  /** The noise-level input, 0 to 1. */
-  noise: number;
-  id: string;
-  sha256: string;
+/** Where the super-resolution model of a file comes from, and what runs it. */
+export interface Superres {
+  /** Address of a folder with `SHA256.onnx` by the hash that a file names, as "make superres" makes it; or one model. */
+  models: string | URL | Blob | ArrayBuffer | ArrayBufferView;
+  /** Address of a module of onnxruntime-web, or, without a Worker, that module; `ort.wasm.bundle.min.mjs` beside the models by default. */
+  runtime?: string | URL | object;
 }
 
 export interface OpenOptions {
@@ -70,8 +66,8 @@ export interface OpenOptions {
   cacheBytes?: number;
   /** Options of `fetch` for a URL. */
   fetch?: RequestInit;
-  /** Residual of the model that the file names, of shape x factor voxels; without it the volume is interpolated. */
-  superres?: (input: ModelInput) => Promise<Float32Array>;
+  /** The model that the file names is loaded and applied when it is first needed; without this the volume is interpolated. */
+  superres?: Superres;
 }
 
 export interface ReadOptions {
@@ -112,34 +108,21 @@ export interface OpenedFile {
   lowres(box?: Box | null, options?: ReadOptions): Promise<Part<Float64Array>>;
   /** Read all sections and compare every checksum. */
   verify(): Promise<void>;
+  /** Decode all, and digest it: of a file with a refinement that has to give `header.quality.digest`, else single voxels may differ by one. */
+  digest(options?: ReadOptions): Promise<Uint8Array>;
   /** Physical value of a stored one, of a slice where they have scales of their own. */
   physical(stored: number | bigint, z?: number): number;
   close(): void;
 }
 
-export class InrvFile implements OpenedFile {
-  private constructor();
-  readonly header: Header;
-  readonly levels: Level[];
-  readonly shape: Triple;
-  readonly dtype: DType;
-  readonly affine: Affine;
-  readonly spacing: Triple;
-  readonly bytes: Record<string, number>;
-  readonly warnings: string[];
-  readonly superres: { id: string; sha256: string } | null;
-  readonly isRefined: boolean;
-  read(box?: Box | null, level?: number, options?: ReadOptions): Promise<VoxelPart>;
-  lowres(box?: Box | null, options?: ReadOptions): Promise<Part<Float64Array>>;
-  verify(): Promise<void>;
-  physical(stored: number | bigint, z?: number): number;
-  close(): void;
-}
+/** A file that is decoded here. */
+export interface InrvFile extends OpenedFile {}
+export abstract class InrvFile {}
 
 /** Open a file: its table and header are read and checked, nothing else. */
 export function open(source: Source, options?: OpenOptions): Promise<InrvFile>;
-/** The same in a Worker of its own, which `close` ends; models are not passed on. */
-export function openInWorker(source: ArrayBuffer | Blob | string | URL, options?: Omit<OpenOptions, "superres">): Promise<OpenedFile>;
+/** The same in a Worker of its own, which `close` ends. */
+export function openInWorker(source: ArrayBuffer | Blob | string | URL, options?: OpenOptions): Promise<OpenedFile>;
 /** The affine to RAS of one to LPS. */
 export function toRas(affine: Affine): Affine;
 

@@ -30,8 +30,9 @@ function chosen(input) {
 const number = (value) => (Number.isFinite(value) ? String(Number(value.toPrecision(6))) : "–");
 
 class Viewer {
-  constructor(file) {
-    this.file = file;
+  /** @param {object} file that is open  @param {ArrayBuffer|Blob} source of it */
+  constructor(file, source) {
+    Object.assign(this, { file, source });
     this.reference = null;
     this.decoded = false;
     this.window = { low: 0, high: 1, spread: 1 };
@@ -51,6 +52,8 @@ class Viewer {
     for (const id of ["level", "width", "spread"]) $(id).addEventListener("input", () => this.entered());
     $("preset").addEventListener("change", () => this.choose($("preset").value));
     this.comparison();
+    this.sharpening();
+    this.checking();
     this.tell(this.voxel);
     $("whole").addEventListener("change", () => this.fit());
     await this.fit();
@@ -69,7 +72,7 @@ class Viewer {
     this.shown = shown;
     for (const pane of this.panes) pane.pictures = {};
     this.layout();
-    await Promise.all(this.panes.map((pane) => pane.refresh()));
+    await this.show();
   }
 
   layout() {
@@ -144,6 +147,59 @@ class Viewer {
     return Math.round(millimetres(this.file.affine, voxel)[axis] * 100) / 100;
   }
 
+  // --- the digest
+
+  /** Of a refinement every voxel has to be the encoder's, in any decoder. */
+  checking() {
+    $("check").hidden = !this.file.isRefined;
+    $("check").addEventListener("click", async () => {
+      const said = $("checked"), stated = this.file.header.quality.digest.join();
+      $("check").disabled = true;
+      try {
+        const found = await this.file.digest({ onProgress: (done) => (said.textContent = `${Math.round(100 * done)} %`) });
+        said.textContent = found.join() === stated ? "every voxel is the encoder's" : "some voxels are not the encoder's: the digest differs";
+      } catch (error) {
+        said.textContent = `not compared: ${error.message}`;
+      }
+      $("check").disabled = false;
+    });
+  }
+
+  // --- super-resolution
+
+  /** A file that names a model is sharpened on request, where the page was told of a place that has models. */
+  sharpening() {
+    const { warnings, superres } = this.file, told = warnings.map((warning) => element("li", $("notes"), warning));
+    $("sharpen-label").hidden = !(facts.superres && superres);
+    $("sharpen").addEventListener("change", async () => {
+      this.plain ??= this.file;
+      try {
+        $("sharpened").textContent = "";
+        this.file = $("sharpen").checked ? (this.sharp ??= await this.openSharp()) : this.plain;
+        for (const line of told) line.hidden = $("sharpen").checked;
+        await this.show();
+      } catch (error) {
+        $("sharpen").checked = false;
+        $("sharpened").textContent = `not sharpened: ${error.message}`;
+      }
+    });
+  }
+
+  /** The file with its model; a first voxel shows whether that runs. */
+  async openSharp() {
+    const file = await openRemote(this.source, decoder(), { superres: { models: facts.superres } });
+    $("sharpened").textContent = "loading the model …";
+    await file.read(this.voxel.map((n) => [n, n + 1]));
+    $("sharpened").textContent = "";
+    return file;
+  }
+
+  /** Decode all planes anew. */
+  async show() {
+    for (const pane of this.panes) pane.pictures = {};
+    await Promise.all(this.panes.map((pane) => pane.refresh()));
+  }
+
   // --- a reference
 
   comparison() {
@@ -202,8 +258,7 @@ async function source() {
 
 async function begin() {
   if (typeof Worker === "undefined") throw new Error("this browser has no Workers");
-  const file = await openRemote(await source(), decoder()), viewer = new Viewer(file);
-  for (const warning of file.warnings) element("li", $("notes"), warning);
+  const inside = await source(), viewer = new Viewer(await openRemote(inside, decoder()), inside);
   await viewer.start();
 }
 

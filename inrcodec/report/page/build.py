@@ -1,11 +1,13 @@
 """The page itself: parts in their places.
 
-Invariant: every text from a file is escaped, and the page may load nothing: its policy forbids it.
+Invariant: every text from a file is escaped, and the page may load nothing, its policy forbids it: nothing
+but the super-resolution models of the one server that its maker named.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +15,9 @@ from html import escape
 from importlib.resources import files
 from math import isclose, isfinite
 from typing import Any
+from urllib.parse import urlsplit
 
+from inrcodec.errors import UsageError
 from inrcodec.report.page import charts
 from inrcodec.report.text import decibels, value_text
 from inrcodec.volume.comparison import Comparison
@@ -41,15 +45,16 @@ QUANTISED = (
 )
 CARRIED = "This page carries the file, and so every voxel of the patient: keep it as you keep the volume."
 ABSENT = "This page does not carry the file, which is large: it asks for it."
-EQUAL = "Decoded here bit for bit as the encoder did (digest)."
+EQUAL = "When this page was written, inrcodec decoded every voxel as the encoder did (digest)."
 DIFFERS = (
-    "Decoded here not quite as the encoder did: another machine or version may differ by a stored unit in "
-    "single voxels (the digest differs)."
+    "When this page was written, inrcodec did not decode quite as the encoder did: another machine or "
+    "version may differ by a stored unit in single voxels (the digest differs)."
 )
 OTHER = (
     "The reference is not the volume that was encoded: the encoder measured other errors. Differences and "
     "charts below are against the reference that was passed."
 )
+_ORIGIN = re.compile(r"[A-Za-z0-9.\-\[\]:]+")  # what may stand in the page's policy
 ROUNDING = 1e-6  # of PSNR in dB and, relative, of the largest error: two ways to sum
 
 
@@ -67,6 +72,7 @@ class Contents:
     is_equal: bool | None = None  # the decoded voxels have the digest that the file states; None: not decoded
     has_base: bool = True  # in the file
     from_base: bool = True  # the decoded volume came from them, not from a refinement of every voxel
+    superres: str = ""  # address of a folder with models, "" for none: the page may load from there
     guess: str = ""  # what a super-resolution model may invent, "" if none took part
 
 
@@ -79,6 +85,7 @@ def build(page: Contents) -> str:
         "unit": unit,
         "presets": _presets(page.facts["volume"]["modality"]),
         "bytes": page.facts["bytes"]["file"],
+        "superres": page.superres,
     }
     text = TEMPLATE.read_text(encoding="utf-8")
     parts = {
@@ -96,10 +103,28 @@ def build(page: Contents) -> str:
         "reference": _carried("reference", page.reference),
         "decoder": _script("decoder"),
         "viewer": _script("viewer"),
+        "scripts": f" {origin} 'wasm-unsafe-eval'" if (origin := _origin(page.superres)) else "",
+        "models": f"; connect-src {origin}" if origin else "",
     }
     for key, value in parts.items():
         text = text.replace(f"<!--{key}-->", value)
     return text
+
+
+def _origin(address: str) -> str:
+    """Where a page may load a model from: nowhere, or from one server alone."""
+    if not address:
+        return ""
+    found = urlsplit(address)
+    if not found.netloc:
+        return "'self'"
+    if found.scheme not in ("http", "https") or _ORIGIN.fullmatch(found.netloc) is None:
+        raise UsageError(
+            f"superres {address!r} is not an address: name a folder of a server",
+            value=address,
+            option="superres",
+        )
+    return f"{found.scheme}://{found.netloc}"
 
 
 def _script(name: str) -> str:

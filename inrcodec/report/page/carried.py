@@ -7,6 +7,7 @@ which some browsers lack.
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from inrcodec import api
@@ -26,7 +27,7 @@ GUESS = (
 EMBEDDED = 1 << 26  # bytes of a file that a page carries: browsers open pages of 100 MB, not of gigabytes
 
 
-def html_view(source: api.File, *, name: str = "") -> str:
+def html_view(source: api.File, *, name: str = "", superres: str = "") -> str:
     """One HTML page that shows a file, without decoding it here: the page does.
 
     Parameters
@@ -35,9 +36,17 @@ def html_view(source: api.File, *, name: str = "") -> str:
         A file of more than 64 MiB is not put into the page, which then asks for it.
     name : str
         For the title; without it, that of the path.
+    superres : str
+        Address of a folder with the models that ``make superres`` exports, from which the page loads the one
+        that the file names when its reader asks to sharpen the slices.  Without it the page loads nothing.
+
+    Raises
+    ------
+    UsageError
+        ``superres`` is no address of a server.
     """
     data = container.load(source)
-    return build(contents_of(data, named(source, name)))
+    return build(replace(contents_of(data, named(source, name)), superres=superres))
 
 
 def contents_of(data: bytes, name: str) -> Contents:
