@@ -125,12 +125,16 @@ def test_xarray_keeps_the_place_of_a_part(xarray, tmp_path, affine):
     path = tmp_path / "a.inrv"
     inrcodec.encode_file(inrcodec.Volume(ARRAY, affine, modality="CT", unit="HU"), path, lossless=True)
     image = xarray.open_dataset(path).image
-    part = image.isel(z=slice(2, 8, 2), x=slice(1, None))
-    again = inrcodec.decode_volume(inrcodec.encode(part, lossless=True))
-    expected = inrcodec.open(path).volume((slice(2, 8, 2), slice(None), slice(1, None)))
-    np.testing.assert_array_equal(again.array, expected.array)
-    np.testing.assert_allclose(again.affine, expected.affine, rtol=0, atol=1e-9)
-    assert (again.modality, again.unit) == ("CT", "HU")
+    for part, box in (
+        (image.isel(z=slice(2, 8, 2), x=slice(1, None)), (slice(2, 8, 2), slice(None), slice(1, None))),
+        (image.isel(z=slice(4, 5)), (slice(4, 5), slice(None), slice(None))),
+        (image.isel(z=4), (slice(4, 5), slice(None), slice(None))),
+    ):
+        again = inrcodec.decode_volume(inrcodec.encode(part, lossless=True))
+        expected = inrcodec.open(path).volume(box)
+        np.testing.assert_array_equal(again.array, expected.array)
+        np.testing.assert_allclose(again.affine, expected.affine, rtol=0, atol=1e-9)
+        assert (again.modality, again.unit) == ("CT", "HU")
 
 
 def test_xarray_has_the_values_of_nifti(xarray, tmp_path):

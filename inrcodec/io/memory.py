@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from mmap import mmap
+from numbers import Real
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -27,6 +28,7 @@ _AXES = "zyx"
 _MILLIMETRES = {"": 1.0, "mm": 1.0, "millimeter": 1.0, "millimetre": 1.0, "cm": 10.0, "m": 1e3, "um": 1e-3}
 _FETCH = ("__array__", "__getitem__")
 DIRECTION = "direction_lps"  # attribute of an array of xarray, see `from_xarray`
+STEP = "step"  # attribute of a coordinate: what a single one of an array of more cannot tell
 _UNEVEN = 1e-3  # of a step: further off, coordinates are not those of a grid
 
 
@@ -115,9 +117,10 @@ def from_xarray(source: Any, *, volume: int | None = None) -> Volume:
 
     Coordinates that are evenly spaced give spacing and origin; they are LPS millimetres unless their
     attribute "units" is another length. Dimensions of other names count volumes. The attributes "modality"
-    ("CT") and "units" ("HU") are taken over; "direction_lps", nine numbers, are the rows of a matrix whose
-    columns are the directions of x, y and z, along which coordinates count then. Without any of the three
-    names the axes count in their order.
+    ("CT") and "units" ("HU") are taken over; a coordinate of one voxel has its spacing in the attribute
+    "step", else it is 1 mm; "direction_lps", nine numbers, are the rows of a matrix whose columns are the
+    directions of x, y and z, along which coordinates count then. Without any of the three names the axes
+    count in their order.
 
     Raises
     ------
@@ -146,9 +149,11 @@ def from_xarray(source: Any, *, volume: int | None = None) -> Volume:
 
 def _affine(part: Any, named: Mapping[str, Any]) -> NDArray[np.float64]:
     affine = np.eye(4)
+    single = {str(name).lower(): name for name, found in part.coords.items() if found.ndim == 0}
     for column, axis in enumerate("xyz"):
-        if axis in named and named[axis] in part.coords:
-            first, step = _grid(part.coords[named[axis]], axis)
+        name = named.get(axis, single.get(axis))  # of one slice alone its place is left
+        if name is not None and name in part.coords:
+            first, step = _grid(part.coords[name], axis)
             affine[column, [column, 3]] = step, first
     return _turned(affine, part.attrs.get(DIRECTION))
 
@@ -171,11 +176,14 @@ def _grid(coordinate: Any, axis: str) -> tuple[float, float]:
     units = str(coordinate.attrs.get("units") or "").lower().removesuffix("s").replace("µ", "u")
     if units not in _MILLIMETRES:
         raise InputError(f"units {units!r} of {axis} are no length, drop the coordinate", value=units)
-    values = np.asarray(coordinate)
+    values = np.atleast_1d(np.asarray(coordinate))
     if values.dtype.kind not in "iuf" or values.ndim != 1:
         raise InputError(f"coordinate {axis} is of type {values.dtype}, drop it", value=values.dtype)
-    values = values.astype(np.float64) * _MILLIMETRES[units]
-    step = float(values[-1] - values[0]) / (len(values) - 1) if len(values) > 1 else 1.0
+    scale = _MILLIMETRES[units]
+    values = values.astype(np.float64) * scale
+    stated = coordinate.attrs.get(STEP)
+    alone = float(stated) * scale if isinstance(stated, Real) else 1.0
+    step = float(values[-1] - values[0]) / (len(values) - 1) if len(values) > 1 else alone
     off = np.abs(values - values[0] - step * np.arange(len(values))).max()
     if not (step != 0 and off <= _UNEVEN * abs(step)):
         cause = f"coordinate {axis} is not evenly spaced, interpolate to a grid or drop it"

@@ -13,7 +13,7 @@ import numpy as np
 
 from inrcodec.errors import MissingExtra
 from inrcodec.format.remote import is_remote
-from inrcodec.io.memory import DIRECTION
+from inrcodec.io.memory import DIRECTION, STEP
 from inrcodec.layers.decode_options import OPTIONS, DecodeOptions
 from inrcodec.plugins.dask_tasks import chunks
 from inrcodec.plugins.geometry import along_axes
@@ -74,7 +74,11 @@ class InrvBackend(BackendEntrypoint):
             tuple(AXES), indexing.LazilyIndexedArray(_Voxels(volume.array)), about, encoding
         )
         coordinates = {
-            axis: (axis, first[k] + step[k] * np.arange(volume.shape[2 - k]), {"units": "mm"})
+            axis: (
+                axis,
+                first[k] + step[k] * np.arange(volume.shape[2 - k]),
+                {"units": "mm", STEP: float(step[k])},
+            )
             for k, axis in enumerate("xyz")
         }
         found = xarray.Dataset({IMAGE: image}, coordinates)
