@@ -47,6 +47,12 @@ function along(axis, { data, shape }, origin, [begin, end], factor, n) {
   for (let o = 0; o < outer; o++) {
     for (let j = 0; j < made; j++) {
       const to = (o * made + j) * inner;
+      if (inner === 1) {
+        let sum = 0;
+        for (let t = 0, from = o * length + first[j] - origin; t < counts[j]; t++) sum += weights[TAPS * j + t] * data[from + t];
+        out[to] = sum;
+        continue;
+      }
       for (let t = 0; t < counts[j]; t++) {
         const w = weights[TAPS * j + t], from = (o * length + first[j] + t - origin) * inner;
         for (let i = 0; i < inner; i++) out[to + i] += w * data[from + i];

@@ -62,34 +62,39 @@ class Arithmetic {
   constructor(bytes) {
     this.bytes = bytes;
     this.dropped = 0;
-    this.low = 0;
-    this.high = 0xffffffff;
-    this.value = 0;
-    for (let i = 0; i < 4; i++) this.value = ((this.value << 8) | (bytes[i] ?? 0)) >>> 0;
+    this.at = Uint32Array.of(0, 0xffffffff, 0); // ends of the interval, and the number in it
+    for (let i = 0; i < 4; i++) this.at[2] = (this.at[2] << 8) | (bytes[i] ?? 0);
   }
 
   bit(probability) {
-    const middle = this.low + Math.floor(((this.high - this.low) * probability) / 65536);
-    const bit = this.value <= middle ? 1 : 0;
-    if (bit) this.high = middle;
-    else this.low = middle + 1;
-    while (this.low >>> 24 === this.high >>> 24) {
+    const { at } = this, low = at[0], high = at[1], middle = low + Math.floor(((high - low) * probability) / 65536);
+    const bit = at[2] <= middle ? 1 : 0;
+    if (bit) at[1] = middle;
+    else at[0] = middle + 1;
+    if ((at[0] ^ at[1]) >>> 24 === 0) this.shift();
+    return bit;
+  }
+
+  /** Drop the bytes that both ends share. */
+  shift() {
+    const { at } = this;
+    while ((at[0] ^ at[1]) >>> 24 === 0) {
       const following = this.bytes[this.dropped + 4] ?? 0;
       need(++this.dropped <= this.bytes.length, "mask ends before its last cell");
-      this.low = (this.low << 8) >>> 0;
-      this.high = ((this.high << 8) | 255) >>> 0;
-      this.value = ((this.value << 8) | following) >>> 0;
+      at[0] <<= 8;
+      at[1] = (at[1] << 8) | 255;
+      at[2] = (at[2] << 8) | following;
     }
-    return bit;
   }
 
   /** Refuse any end but the shortest that names a number of the last interval. */
   finish() {
+    const [low, high] = this.at;
     let count = 0, end = 0;
     for (; count <= 4; count++) {
       const unit = 256 ** (4 - count);
-      end = Math.ceil(this.low / unit) * unit;
-      if (end <= this.high) break;
+      end = Math.ceil(low / unit) * unit;
+      if (end <= high) break;
     }
     const rest = this.bytes.subarray(this.dropped);
     const right = rest.length === count && rest.every((byte, i) => byte === Math.floor(end / 256 ** (3 - i)) % 256);
@@ -97,57 +102,111 @@ class Arithmetic {
   }
 }
 
+/** The cells of a grid as they are decoded; small methods, which a browser compiles soon. */
+class Grid {
+  constructor(bytes, [depth, height, width]) {
+    const row = (width + 7) & -4, plane = row * (height + 4); // rows begin with a word
+    const offset = ([z, y, x]) => z * plane + y * row + x;
+    this.width = width;
+    this.row = row;
+    this.plane = plane;
+    this.cells = new Uint8Array(plane * (depth + 2)); // zeros around: two slices before, two cells beside
+    this.words = new Uint32Array(this.cells.buffer);
+    this.lists = CONTEXTS.map((list) => Int32Array.from(list.map(offset)));
+    this.around = Int32Array.from([...C, ...P].map(offset));
+    this.above = Int32Array.from([[-2, -1], [-2, 0], [-2, 1], [-1, -1], [-1, 0], [-1, 1], [-1, 2], [0, -2], [0, -1]], ([z, y]) => offset([z, y, 0]) / 4);
+    this.any = new Uint8Array(row);
+    this.all = new Uint8Array(row);
+    this.states = CONTEXTS.map((list) => new States(2 ** list.length));
+    this.unanimous = new States(2);
+    this.weights = new Float64Array(45).fill(13107);
+    this.keys = new Int32Array(5);
+    this.logits = new Int32Array(5);
+    this.decoder = new Arithmetic(bytes);
+    this.table = stretch();
+  }
+
+  /** Which columns have a set cell, or nothing else, in the rows of the neighbours. */
+  look(first) {
+    const { words, above } = this, any = new Uint32Array(this.any.buffer), all = new Uint32Array(this.all.buffer);
+    for (let i = 0; i < any.length; i++) {
+      let either = 0, both = -1;
+      for (let k = 0; k < above.length; k++) {
+        const word = words[first + above[k] + i];
+        either |= word;
+        both &= word;
+      }
+      any[i] = either;
+      all[i] = both;
+    }
+  }
+
+  /** Most cells have neighbours of one kind: that is seen from all rows at once. */
+  decodeRow(z, y) {
+    const { cells, any, all } = this, start = (z + 2) * this.plane + (y + 2) * this.row;
+    this.look(start / 4);
+    let set = -1, clear = -1; // the last columns with such a cell, of those with neighbours
+    for (let x = -4; x < this.width; x++) {
+      if (any[x + 4] !== 0) set = x + 4;
+      if (all[x + 4] === 0) clear = x + 4;
+      if (x < 0) continue;
+      const at = start + x + 2, before = cells[at - 1] + cells[at - 2];
+      if (before === 0 && set < x) cells[at] = this.decodeAlike(0);
+      else if (before === 2 && clear < x) cells[at] = this.decodeAlike(1);
+      else cells[at] = this.decodeCell(at);
+    }
+  }
+
+  decodeCell(at) {
+    const { cells, around } = this;
+    let sum = 0;
+    for (let i = 0; i < around.length; i++) sum += cells[at + around[i]];
+    if (sum === 0) return this.decodeAlike(0);
+    return sum === around.length ? this.decodeAlike(1) : this.decodeMixed(at);
+  }
+
+  /** A cell whose neighbours are all clear or all set. */
+  decodeAlike(side) {
+    const { unanimous } = this, bit = this.decoder.bit(Math.min(Math.max(unanimous.p[side] >>> 6, 1), 65535));
+    unanimous.update(side, bit);
+    return bit;
+  }
+
+  decodeMixed(at) {
+    const { cells, lists, states, weights, keys, logits } = this, nearest = lists[0];
+    let set = 0, mixed = 0;
+    for (let i = 0; i < 8; i++) set += cells[at + nearest[i]];
+    for (let j = 0; j < 5; j++) {
+      const list = lists[j];
+      let key = 0;
+      for (let i = 0; i < list.length; i++) key |= cells[at + list[i]] << i;
+      keys[j] = key;
+      logits[j] = this.table[states[j].p[key] >>> 8];
+      mixed += weights[5 * set + j] * logits[j];
+    }
+    const d = Math.min(Math.max(Math.floor(mixed / 65536), -LAST), LAST), probability = squash(d);
+    const bit = this.decoder.bit(probability), e = ((65536 * bit - probability) * 100) >> 4;
+    for (let j = 0; j < 5; j++) {
+      weights[5 * set + j] += (logits[j] * e + 32768) >> 16;
+      states[j].update(keys[j], bit);
+    }
+    return bit;
+  }
+}
+
 /**
  * Decode a grid; a `Uint8Array` of 0 and 1 in raster order.
  * @param {Uint8Array} bytes  @param {number[]} shape (z, y, x), at most 2^20 cells
  */
-export function decodeGrid(bytes, [depth, height, width]) {
-  const row = width + 4, plane = row * (height + 4);
-  const grid = new Uint8Array(plane * (depth + 2)); // zeros around: two slices before, two cells beside
-  const offset = ([z, y, x]) => z * plane + y * row + x;
-  const lists = CONTEXTS.map((list) => Int32Array.from(list.map(offset)));
-  const around = Int32Array.from([...C, ...P].map(offset)), nearest = lists[0];
-  const states = CONTEXTS.map((list) => new States(2 ** list.length)), unanimous = new States(2);
-  const weights = new Float64Array(45).fill(13107), keys = new Int32Array(5), logits = new Int32Array(5);
-  const decoder = new Arithmetic(bytes), table = stretch();
-  for (let z = 0; z < depth; z++) {
-    for (let y = 0; y < height; y++) {
-      for (let x = 0; x < width; x++) {
-        const at = (z + 2) * plane + (y + 2) * row + x + 2;
-        let sum = 0;
-        for (let i = 0; i < around.length; i++) sum += grid[at + around[i]];
-        if (sum === 0 || sum === around.length) {
-          const side = sum ? 1 : 0, bit = decoder.bit(Math.min(Math.max(unanimous.p[side] >>> 6, 1), 65535));
-          unanimous.update(side, bit);
-          grid[at] = bit;
-          continue;
-        }
-        let set = 0, mixed = 0;
-        for (let i = 0; i < 8; i++) set += grid[at + nearest[i]];
-        for (let j = 0; j < 5; j++) {
-          let key = 0;
-          for (let i = 0; i < lists[j].length; i++) key |= grid[at + lists[j][i]] << i;
-          keys[j] = key;
-          logits[j] = table[states[j].p[key] >>> 8];
-          mixed += weights[5 * set + j] * logits[j];
-        }
-        const d = Math.min(Math.max(Math.floor(mixed / 65536), -LAST), LAST), probability = squash(d);
-        const bit = decoder.bit(probability), e = ((65536 * bit - probability) * 100) >> 4;
-        for (let j = 0; j < 5; j++) {
-          weights[5 * set + j] += (logits[j] * e + 32768) >> 16;
-          states[j].update(keys[j], bit);
-        }
-        grid[at] = bit;
-      }
-    }
-  }
-  decoder.finish();
-  const cells = new Uint8Array(depth * height * width);
+export function decodeGrid(bytes, shape) {
+  const [depth, height, width] = shape, grid = new Grid(bytes, shape), cells = new Uint8Array(depth * height * width);
   for (let z = 0, to = 0; z < depth; z++) {
     for (let y = 0; y < height; y++, to += width) {
-      const at = (z + 2) * plane + (y + 2) * row + 2;
-      cells.set(grid.subarray(at, at + width), to);
+      grid.decodeRow(z, y);
+      const at = (z + 2) * grid.plane + (y + 2) * grid.row + 2;
+      cells.set(grid.cells.subarray(at, at + width), to);
     }
   }
+  grid.decoder.finish();
   return cells;
 }

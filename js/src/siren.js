@@ -20,6 +20,7 @@ const [S1, S2, S3, S4, S5, S6, S7] = [3, 5, 7, 9, 11, 13, 15].map((n) => {
   for (let i = 2; i <= n; i++) f *= i;
   return (n % 4 === 3 ? -1 : 1) / f;
 });
+const ROUNDING = 1.5 * 2 ** 52; // added and taken away, it leaves the nearest integer: several times as fast as Math.round
 const BATCH = 64; // voxels that a layer is computed of at a time: they stay in the processor's cache
 
 /** First and last index plus one of each tile along z, y and x, in the order of the tiles. */
@@ -45,8 +46,13 @@ export class Activity {
   }
 
   at(z, y, x) {
-    const [, height, width] = this.shape, [a, b, c] = this.cell;
-    return this.cells[(Math.floor(z / a) * height + Math.floor(y / b)) * width + Math.floor(x / c)];
+    return this.row(z, y)[Math.floor(x / this.cell[2])];
+  }
+
+  /** The cells along a row of voxels. */
+  row(z, y) {
+    const [, height, width] = this.shape, [a, b] = this.cell, from = (Math.floor(z / a) * height + Math.floor(y / b)) * width;
+    return this.cells.subarray(from, from + width);
   }
 }
 
@@ -54,16 +60,18 @@ export class Activity {
 function activeExtent([[z0, z1], [y0, y1], [x0, x1]], activity) {
   if (!activity) return [[z0, z1 - 1], [y0, y1 - 1], [x0, x1 - 1]];
   let [za, ya, xa, zb, yb, xb] = [Infinity, Infinity, Infinity, -1, -1, -1];
-  for (let z = z0; z < z1; z++) {
-    for (let y = y0; y < y1; y++) {
-      for (let x = x0; x < x1; x++) {
-        if (!activity.at(z, y, x)) continue;
-        if (z < za) za = z;
-        zb = z;
-        if (y < ya) ya = y;
-        if (y > yb) yb = y;
-        if (x < xa) xa = x;
-        if (x > xb) xb = x;
+  const [a, b, c] = activity.cell, first = [Math.floor(z0 / a), Math.floor(y0 / b), Math.floor(x0 / c)];
+  for (let k = first[0]; k * a < z1; k++) {
+    for (let j = first[1]; j * b < y1; j++) {
+      const cells = activity.row(k * a, j * b);
+      for (let i = first[2]; i * c < x1; i++) {
+        if (!cells[i]) continue;
+        za = Math.min(za, Math.max(k * a, z0));
+        zb = Math.max(zb, Math.min((k + 1) * a, z1) - 1);
+        ya = Math.min(ya, Math.max(j * b, y0));
+        yb = Math.max(yb, Math.min((j + 1) * b, y1) - 1);
+        xa = Math.min(xa, Math.max(i * c, x0));
+        xb = Math.max(xb, Math.min((i + 1) * c, x1) - 1);
       }
     }
   }
@@ -120,7 +128,7 @@ function layer(out, h, weights, bias, inputs, outputs, count) {
 /** sin(x), off by 10^-11 at most: several times as fast as `Math.sin`, which takes over for large x. */
 function sine(x) {
   if (!(x > -FAR && x < FAR)) return Math.sin(x);
-  const n = Math.round(x * INVERSE_PI), r = x - n * PI_HIGH - n * PI_LOW, s = r * r;
+  const n = x * INVERSE_PI + ROUNDING - ROUNDING, r = x - n * PI_HIGH - n * PI_LOW, s = r * r;
   const p = r + r * s * (S1 + s * (S2 + s * (S3 + s * (S4 + s * (S5 + s * (S6 + s * S7))))));
   return n & 1 ? -p : p;
 }
@@ -157,18 +165,20 @@ export class Tile {
     const values = new Float64Array((y1 - y0) * columns).fill(h.mask.background);
     if (!extent || z < extent[0][0] || z > extent[0][1]) return values;
     const input = (i, axis) => (2 * i - (extent[axis][0] + extent[axis][1])) / this.scales[axis];
-    const hidden = new Float64Array(BATCH * Math.max(h.net.width, 3)), places = new Int32Array(BATCH);
+    const hidden = new Float64Array(BATCH * Math.max(h.net.width, 3)), spare = new Float64Array(hidden.length), places = new Int32Array(BATCH);
     let count = 0;
+    const width = this.activity?.cell[2] ?? 1;
     for (let y = y0; y < y1; y++) {
+      const cells = this.activity?.row(z, y);
       for (let x = x0; x < x1; x++) {
-        if (!this.activity || this.activity.at(z, y, x)) {
+        if (!cells || cells[Math.floor(x / width)]) {
           hidden[3 * count] = input(z, 0);
           hidden[3 * count + 1] = input(y, 1);
           hidden[3 * count + 2] = input(x, 2);
           places[count++] = (y - y0) * columns + x - x0;
         }
         if (count === BATCH || (count > 0 && y === y1 - 1 && x === x1 - 1)) {
-          const out = this.evaluate(hidden, count);
+          const out = this.evaluate(hidden, spare, count);
           for (let v = 0; v < count; v++) values[places[v]] = this.linear(clamp(out[v], -1, 1));
           count = 0;
         }
@@ -177,10 +187,9 @@ export class Tile {
     return values;
   }
 
-  /** The network's outputs; `hidden` has its inputs, and is overwritten. */
-  evaluate(hidden, count) {
+  /** The network's outputs; `hidden` has its inputs, and both arrays are overwritten. */
+  evaluate(hidden, out, count) {
     const { tensors } = this, { omega, width } = this.h.net, last = tensors.length - 2;
-    let out = new Float64Array(hidden.length);
     for (let t = 0; t < last; t += 2) {
       layer(out, hidden, tensors[t], tensors[t + 1], t ? width : 3, width, count);
       for (let i = 0; i < count * width; i++) out[i] = sine(omega * out[i]);

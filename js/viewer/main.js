@@ -39,6 +39,7 @@ class Viewer {
     this.voxel = file.shape.map((n) => Math.floor(n / 2));
     this.shown = file.shape.map((n) => [0, n]);
     this.coarse = file.levels.findIndex(({ shape }) => shape[0] * shape[1] * shape[2] <= COARSE);
+    this.quick = file.isRefined ? this.coarse : file.levels.findIndex(({ kind }) => kind === "lowres"); // level of the first picture
   }
 
   async start() {

@@ -114,11 +114,11 @@ export class Pane {
     }
   }
 
-  /** Of a file whose full resolution takes long to decode, show a slice of a coarse level. */
+  /** Before the first slice, which may take long, show one of a coarse level. */
   async preview(index = this.index) {
-    const { file, decoded, coarse } = this.viewer;
-    if (!file.isRefined || coarse < 1 || decoded) return;
-    this.pictures.decoded = await this.picture(file, file.levels[coarse], coarse, index);
+    const { file, decoded, quick } = this.viewer;
+    if (quick < 1 || decoded || !(file.isRefined || this.plane.across === 0)) return; // networks are evaluated plane by plane
+    this.pictures.decoded = await this.picture(file, file.levels[quick], quick, index);
     this.draw();
   }
 
