@@ -24,6 +24,7 @@ from inrcodec.errors import InputError
 from inrcodec.plugins.serve import Server, Volumes, volumes
 from inrcodec.plugins.serve.server import is_loopback
 
+SAMPLE = Path(inrcodec.__file__).parent / "plugins" / "sample.inrv"
 LARGE = np.random.default_rng(5).integers(0, 4000, (70, 80, 66)).astype(np.uint16)
 CHUNK = "application/octet-stream"
 NOWHERE = """
@@ -325,3 +326,23 @@ def test_a_port_that_is_taken_is_told(folder, server, capsys):
 )
 def test_which_addresses_are_this_machines_own(host, own):
     assert is_loopback(host) == own
+
+
+def test_what_a_model_needs_is_imported_before_a_chunk_is_asked_for(tmp_path):
+    """In a process of its own: this one has torch."""
+    (tmp_path / "a.inrv").write_bytes(b"no file")
+    (tmp_path / "b.inrv").write_bytes(inrcodec.encode(np.zeros((3, 4, 5), np.int16), lossless=True))
+    (tmp_path / "c.inrv").symlink_to(SAMPLE)
+    (tmp_path / "d.inrv").write_bytes(SAMPLE.read_bytes())
+    code = (
+        "import sys\n"
+        "from inrcodec.plugins.serve import Volumes\n"
+        "volumes = Volumes(sys.argv[1], 1 << 20)\n"
+        "for names in (['a.inrv', 'b.inrv', 'c.inrv', 'no.inrv'], volumes.names()):\n"
+        "    volumes.warm(names)\n"
+        "    print('torch' in sys.modules)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["False", "True"]

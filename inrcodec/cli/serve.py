@@ -10,6 +10,7 @@ import argparse
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
+from threading import Thread
 
 from inrcodec.cli.arguments import Parser, given
 from inrcodec.cli.exits import run
@@ -19,7 +20,7 @@ from inrcodec.validate import BYTES, byte_count
 
 MACHINE = {"threads": OPTIONS["threads"]}
 PORT, MEMORY = 8765, "256MB"
-LISTED = 20  # files whose addresses are printed
+LISTED = 20  # files whose addresses are printed, and that are looked into at the start
 OPEN_DOOR = (
     "warning: {host} can be reached from other machines, by anyone and without encryption. A volume "
     "identifies its patient by the voxels alone: serve only what everyone there may see"
@@ -63,6 +64,7 @@ def _serve(args: argparse.Namespace) -> None:
         elif not args.quiet:
             print(f"{server.url}: {len(names)} file{'s' * (len(names) != 1)}, until Ctrl-C")
             print("\n".join(f"  {url}" for url in urls[:LISTED]), flush=True)
+        Thread(target=volumes.warm, args=(names[:LISTED],), daemon=True).start()
         with suppress(KeyboardInterrupt):  # the way to end it
             server.serve_forever()
 

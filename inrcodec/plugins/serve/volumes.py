@@ -20,6 +20,7 @@ import os
 import re
 from collections import OrderedDict
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from stat import S_ISREG
@@ -28,10 +29,11 @@ from urllib.parse import unquote
 
 import numpy as np
 
-from inrcodec.errors import InputError
+from inrcodec.errors import InputError, InrvError
 from inrcodec.file import InrvFile
 from inrcodec.layers.cache import Cache
 from inrcodec.layers.decode_options import DecodeOptions
+from inrcodec.layers.superres.registry import LANCZOS, network_of
 from inrcodec.plugins.ome import METADATA, array, dtype, group
 from inrcodec.plugins.physical import physical
 from inrcodec.volume.box import Shape
@@ -99,6 +101,16 @@ class Volumes:
         found = sorted(self.folder.rglob("*"))
         names = (path.relative_to(self.folder) for path in found if path.name.lower().endswith(ENDING))
         return [name.as_posix() for name in names if self._resolved(name.parts) is not None]
+
+    def warm(self, names: Sequence[str]) -> None:
+        """Import what decodes the first file that names a model, before anyone waits: torch takes seconds."""
+        for name in names:
+            path = self._resolved(Path(name).parts)
+            with suppress(InrvError, OSError):  # a request will say so
+                header = None if path is None else InrvFile(path).header
+                if header is not None and header.sr != LANCZOS and not header.refine_steps:
+                    network_of(header)
+                    return
 
     def answer(self, target: str) -> Answer:
         """What a path, with its percent signs, leads to; raises `NotThere`."""
