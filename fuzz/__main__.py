@@ -124,8 +124,9 @@ def guided(name: str, options: argparse.Namespace, found: Findings) -> int:
     def one(data: bytes) -> None:
         found.judge(name, data)
 
-    flags = [f"-max_total_time={int(options.seconds)}", "-timeout=0", "-rss_limit_mb=0", "-max_len=131072",
-             "-handle_int=0", f"-seed={options.seed + 1}", "-verbosity=0", "-reload=0"]  # fmt: skip
+    flags = [f"-max_total_time={int(options.seconds)}", f"-seed={options.seed + 1}", "-verbosity=0"]
+    flags += ["-timeout=900", "-rss_limit_mb=0", "-max_len=131072", "-handle_int=0", "-reload=0"]
+    flags += [f"-artifact_prefix={options.out}/"]
     atheris.Setup([sys.argv[0], *flags, str(folder)], one, custom_mutator=mutate)
     atheris.Fuzz()
     return 1 if found.kinds else 0

@@ -8,6 +8,7 @@ from typing import Any
 from inrcodec.errors import MissingExtra
 
 OME, IMAGES = "ome", "multiscales"  # keys of OME-Zarr's attributes
+METADATA = ("zarr.json", ".zarray", ".zattrs", ".zgroup", ".zmetadata")  # names of files that are no chunks
 
 
 def zarr_package() -> Any:

@@ -7,6 +7,7 @@ Invariant: a codec that may do anything else than make numbers of bytes is refus
 from __future__ import annotations
 
 import math
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from inrcodec.io.atomic import Location
 from inrcodec.io.choice import chosen_volume
 from inrcodec.io.detached import MILLIMETRES
 from inrcodec.io.fetched import volume_of
-from inrcodec.io.ome_zarr.package import IMAGES, OME, zarr_package
+from inrcodec.io.ome_zarr.package import IMAGES, METADATA, OME, zarr_package
 from inrcodec.io.voxels import refused
 from inrcodec.volume.description import LABELS
 from inrcodec.volume.padding import find_padding
@@ -28,6 +29,7 @@ from inrcodec.volume.volume import Volume
 
 _AXES = "tczyx"  # of versions before 0.4, which do not say them, from the last one back
 _LENGTHS = {"meter": "m", "centimeter": "cm", "millimeter": "mm", "micrometer": "um", "nanometer": "nm"}
+_METADATA = 1 << 26  # bytes of a file of metadata
 _MOST_VOLUMES = 100_000  # in one array
 _NO_UNIT = "the OME-Zarr does not say the unit of its lengths, millimetres are taken"
 _NO_SIDES = "OME-Zarr does not say which side is left: axes x, y and z are taken to be L, P and S"
@@ -67,10 +69,20 @@ def read(source: Location, *, spacing: Sequence[float] | None = None, volume: in
     """
     zarr, path = zarr_package(), Path(source)
     with refused(path, "Zarr"):
-        store = zarr.storage.ZipStore(path, mode="r") if path.is_file() else str(path)
+        from inrcodec.io.ome_zarr.guarded import GuardedStore  # needs zarr
+
+        kinds = zarr.storage
+        if path.is_file():
+            _check_archive(path)
+        store = GuardedStore(
+            kinds.ZipStore(path, mode="r") if path.is_file() else kinds.LocalStore(path, read_only=True)
+        )
         array, about = _image(zarr.open(store, mode="r"), path)
         grid = _plain(array) if about is None else _described(array, about, path)
         _check_codecs(array, path)
+        store.guard(array, path)
+        if path.is_file():
+            _check_archive(path, 2 * store.most + _METADATA)
         place = _place(array, grid, volume, path)
     if grid.affine is not None and spacing is not None:
         cause = "has no meaning for an OME-Zarr image, which says it: leave it out"
@@ -184,6 +196,16 @@ def _check_codecs(array: Any, path: Path) -> None:
         known = name.removeprefix("numcodecs.")
         if known not in _CODECS and not known.startswith("imagecodecs_"):
             raise InputError(f"{path} is compressed by {name!r}, which is not read", value=name)
+
+
+def _check_archive(path: Path, chunk: int | None = None) -> None:
+    """Refuse a ZIP file of which a part inflates to more than its kind may have, metadata or a chunk."""
+    with zipfile.ZipFile(path) as archive:
+        for entry in archive.infolist():
+            most = _METADATA if Path(entry.filename).name in METADATA else chunk
+            if most is not None and entry.file_size > most:
+                cause = f"{path} holds {entry.filename} of {entry.file_size} bytes, more than {most}"
+                raise InputError(f"{cause}: do not trust it", value=entry.file_size)
 
 
 def _codecs(stored: Any) -> Iterator[str]:

@@ -1,0 +1,372 @@
+"""What is left when a command dies, or the machine has no room, memory or disk for it.
+
+    python benchmarks/deaths.py [--kills 300] [--full 60] [--errors 60] [--memory 40] [--writers 20]
+
+Every case is a command of the package in a process of its own, that is
+
+- killed (SIGKILL) at a random moment,
+- given a file system that is full at some byte (a small tmpfs, which root alone can mount),
+- given a disk that fails (EIO) at some write, flush, sync or rename,
+- given a limit of its address space,
+- or run beside another one with the same target.
+
+Then the target is what it was before, or whole; a command that ended by itself has a documented exit code and
+left nothing beside its target; and the same command, run again, ends well and leaves nothing either.
+
+Prints a line for each kind of case, and ends with status 1 if anything was lost, partial or left.
+"""
+
+import contextlib
+import errno
+import io
+import os
+import random
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from shared import parser_of
+
+import inrcodec
+from inrcodec.cli import dec, enc, exits, info
+
+Old = dict[str, dict[str, bytes]]  # files by target and name
+MAINS = {"enc": enc.main, "dec": dec.main, "info": info.main}
+CODES = {code for code, _ in exits.EXITS}
+FIT = "--base siren --factor 2 --tiles 1,1,1 --width 8 --steps 150 --sr lanczos --threads 1 --seed 1"
+
+
+@dataclass(frozen=True)
+class Job:
+    """A command, and the names in its folder that it writes; {} is the folder."""
+
+    words: str
+    targets: tuple[str, ...]
+    unexpected: tuple[str, ...] = ()  # what a killed one may leave by its nature: a checkpoint
+
+    def run(self, folder: Path) -> int:
+        """The exit code, in this process."""
+        name, *words = self.words.format(folder).split()
+        with open(os.devnull, "w") as nothing, contextlib.redirect_stdout(nothing):
+            return MAINS[name](words)
+
+
+JOBS = {
+    "encode": Job("enc {0}/in.npy {0}/out.inrv --lossless --force --quiet", ("out.inrv",)),
+    "encode with networks": Job(f"enc {{0}}/in.npy {{0}}/out.inrv {FIT} --force --quiet", ("out.inrv",)),
+    "encode to be resumed": Job(
+        f"enc {{0}}/in.npy {{0}}/out.inrv {FIT} --force --quiet --resume {{0}}/fit", ("out.inrv",), ("fit",)
+    ),
+    "decode to NumPy": Job("dec {0}/in.inrv {0}/out.npy --force --quiet", ("out.npy",)),
+    "decode to NIfTI": Job("dec {0}/in.inrv {0}/out.nii.gz --force --quiet", ("out.nii.gz",)),
+    "decode to DICOM": Job("dec {0}/in.inrv {0}/series/ --force --quiet", ("series",)),
+    "report": Job("info {0}/in.inrv --report {0}/out.html --force --quiet", ("out.html",)),
+    "collection": Job(
+        "enc -r {0}/many --output-dir-mirror {0}/coded --lossless --quiet",
+        ("coded",),
+    ),
+    "collection decoded": Job(
+        "dec -r {0}/stored --output-dir-mirror {0}/arrays --format .npy --quiet", ("arrays",)
+    ),
+}
+
+
+def prepared(folder: Path) -> None:
+    """The inputs of all jobs."""
+    rng = np.random.default_rng(0)
+    ramp = np.add.outer(np.arange(10) * 40, rng.integers(0, 90, (32, 30)))
+    for name in ("in.npy", *(f"many/{k}.npy" for k in range(4))):
+        (folder / name).parent.mkdir(exist_ok=True)
+        np.save(folder / name, (ramp + len(name)).astype(np.int16))
+    coded = inrcodec.encode(ramp.astype(np.int16), lossless=True, spacing=(2, 1, 1))
+    (folder / "stored").mkdir()
+    for name in ("in.inrv", "stored/a.inrv", "stored/b.inrv"):
+        (folder / name).write_bytes(coded)
+
+
+def contents(path: Path) -> dict[str, bytes]:
+    """All files below a path, by name; UIDs of a written series are new each time."""
+    if path.is_file():
+        return {"": path.read_bytes()}
+    found = (file for file in sorted(path.rglob("*")) if file.is_file())
+    return {file.relative_to(path).as_posix(): file.read_bytes() for file in found}
+
+
+def is_whole(name: str, path: Path) -> bool:
+    """Whether a target can be used as if nothing had happened."""
+    if name.endswith(".inrv"):
+        return bool(inrcodec.verify(path)["ok"])
+    if name == "coded":
+        return all(inrcodec.verify(file)["ok"] for file in _shown(path, "*.inrv"))
+    if name == "arrays":
+        return all(
+            np.load(file).shape == (10, 32, 30) for file in path.rglob("*.npy") if not _is_hidden(file)
+        )
+    if name == "out.html":
+        return path.read_bytes().rstrip().endswith(b"</html>")
+    return inrcodec.io.read(path).shape == (10, 32, 30)
+
+
+def _shown(path: Path, pattern: str) -> list[Path]:
+    return [file for file in path.rglob(pattern) if not _is_hidden(file)]
+
+
+def _is_hidden(path: Path) -> bool:
+    return path.name.startswith(".")
+
+
+def child(work: Callable[[], int]) -> int:
+    """The process ID of a fork that does some work and ends with its exit code."""
+    sys.stdout.flush()
+    pid = os.fork()
+    if pid:
+        return pid
+    code = 1
+    try:
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nothing, 1)
+        os.dup2(nothing, 2)
+        os.setsid()
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        code = work()
+    finally:
+        os._exit(code)
+
+
+def ended(pid: int) -> int:
+    """The exit code of a child; below 0 the signal that ended it."""
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+@contextlib.contextmanager
+def workplace(where: str | None = None) -> Iterator[Path]:
+    """A folder with the inputs."""
+    with tempfile.TemporaryDirectory(dir=where) as name:
+        folder = Path(name)
+        prepared(folder)
+        yield folder
+
+
+class Ledger:
+    """Cases, and what was wrong with them."""
+
+    def __init__(self) -> None:
+        self.cases, self.wrong = dict[str, int](), list[str]()
+
+    def judge(self, kind: str, name: str, folder: Path, old: Old, code: int) -> None:
+        """Look at a folder after a command ended, then run it again and look once more."""
+        job = JOBS[name]
+        self.cases[kind] = self.cases.get(kind, 0) + 1
+        killed = code < 0
+        if not killed and code not in CODES:
+            self._note(kind, name, f"exit code {code}")
+        for target in job.targets:
+            path = folder / target
+            there = contents(path) if path.exists() else {}
+            if target == "coded" or target == "arrays":
+                there = {k: v for k, v in there.items() if not Path(k).name.startswith(".")}
+            if old[target] and not there:
+                self._note(kind, name, f"{target}: the old one is lost, exit code {code}")
+            elif there and there != old[target] and not self._whole(target, path):
+                self._note(kind, name, f"{target} is partial, exit code {code}")
+            elif there and there == old[target] and code == 0 and not is_whole(target, path):
+                self._note(kind, name, f"{target} is not what a success leaves")
+        if not killed:
+            self._left(kind, name, job, folder, f"exit code {code}")
+        if (again := ended(child(lambda: job.run(folder)))) != 0:
+            self._note(kind, name, f"run again after {code}, it ends with {again}")
+        self._left(kind, name, job, folder, "run again")
+        paths = {target: folder / target for target in job.targets}
+        if not all(path.exists() and is_whole(target, path) for target, path in paths.items()):
+            self._note(kind, name, "run again, it leaves no whole target")
+
+    def _whole(self, target: str, path: Path) -> bool:
+        try:
+            return is_whole(target, path)
+        except Exception:
+            return False
+
+    def _left(self, kind: str, name: str, job: Job, folder: Path, when: str) -> None:
+        """Note what lies in a folder beside inputs, targets and the manifest."""
+        known = {"in.npy", "in.inrv", "many", "stored", *job.targets, *job.unexpected}
+        left = {path.name for path in folder.iterdir()} - known
+        for target in job.targets:
+            if (folder / target).is_dir():
+                left |= {p.name for p in (folder / target).rglob("*") if _is_hidden(p) and ".part" in p.name}
+                left |= {p.name for p in (folder / target).rglob("*.staged*")}
+        if left:
+            self._note(kind, name, f"{when}: {sorted(left)} is left")
+
+    def _note(self, kind: str, name: str, what: str) -> None:
+        self.wrong.append(f"{kind}: {name}: {what}")
+        print(f"  {kind}: {name}: {what}", flush=True)
+
+
+def before(job: Job, folder: Path, *, fresh: bool) -> Old:
+    """What the targets hold: nothing, or a whole older output."""
+    if not fresh:
+        assert ended(child(lambda: job.run(folder))) == 0, job
+    return {t: contents(folder / t) if (folder / t).exists() else {} for t in job.targets}
+
+
+def kills(count: int, rng: random.Random, ledger: Ledger) -> None:
+    """SIGKILL at random moments of a command's own time."""
+    names = sorted(JOBS)
+    for name in names:
+        job = JOBS[name]
+        with workplace() as folder:
+            start = time.monotonic()
+            assert ended(child(lambda job=job, folder=folder: job.run(folder))) == 0, name
+            usual = time.monotonic() - start
+        for number in range(-(-count // len(names))):
+            with workplace() as folder:
+                is_old = number % 3 != 0 and not name.startswith("collection")
+                old = before(job, folder, fresh=not is_old)
+                pid = child(lambda job=job, folder=folder: job.run(folder))
+                time.sleep(rng.uniform(0, 1.05 * usual))
+                os.killpg(pid, signal.SIGKILL) if _leads(pid) else os.kill(pid, signal.SIGKILL)
+                ledger.judge("kill", name, folder, old, ended(pid))
+
+
+def _leads(pid: int) -> bool:
+    """Whether a child has its own group by now, which its own children are in."""
+    return os.getpgid(pid) == pid
+
+
+def full(count: int, rng: random.Random, ledger: Ledger) -> None:
+    """A file system that is full at some byte of what a command writes."""
+    names = sorted(JOBS)
+    for number in range(count):
+        name = names[number % len(names)]
+        with tempfile.TemporaryDirectory() as mount:
+            subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", mount], check=True)
+            try:
+                folder = Path(mount)
+                prepared(folder)
+                old = before(JOBS[name], folder, fresh=number // len(names) % 2 == 0)
+                used = 4096 * int(shutil.disk_usage(folder).used / 4096)
+                more = 4096 * rng.randint(0, 16)
+                subprocess.run(["mount", "-o", f"remount,size={used + more}", mount], check=True)
+                code = ended(child(lambda name=name, folder=folder: JOBS[name].run(folder)))
+                subprocess.run(["mount", "-o", "remount,size=16m", mount], check=True)
+                ledger.judge("full disk", name, folder, old, code)
+            finally:
+                subprocess.run(["umount", mount], check=True)
+
+
+def errors(count: int, rng: random.Random, ledger: Ledger) -> None:
+    """EIO at some write, sync or rename below the folder."""
+    names = sorted(JOBS)
+    for number in range(count):
+        name = names[number % len(names)]
+        with workplace() as folder:
+            old = before(JOBS[name], folder, fresh=number // len(names) % 2 == 0)
+            fails = rng.randint(1, 12)
+            code = ended(child(lambda job=JOBS[name], at=folder, fails=fails: _failing(job, at, fails)))
+            ledger.judge("EIO", name, folder, old, code)
+
+
+def _failing(job: Job, folder: Path, fails: int) -> int:
+    """Run a command whose nth write, sync or rename below a folder fails."""
+    left = fails
+
+    def count() -> None:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    class Failing(io.BufferedWriter):
+        def write(self, data: object) -> int:
+            count()
+            return super().write(data)  # type: ignore[arg-type]
+
+        def flush(self) -> None:
+            super().flush()
+
+    plain_open = io.open
+
+    def opened(file: object, mode: str = "r", *args: object, **keywords: object) -> object:
+        if "b" in mode and set(mode) & set("wax+"):
+            raw = io.FileIO(file, mode.replace("b", ""))  # type: ignore[arg-type]
+            return Failing(raw)
+        return plain_open(file, mode, *args, **keywords)  # type: ignore[call-overload]
+
+    def counted(function: Callable[..., object]) -> Callable[..., object]:
+        def call(*args: object, **keywords: object) -> object:
+            count()
+            return function(*args, **keywords)
+
+        return call
+
+    io.open = opened  # type: ignore[assignment]
+    for name in ("fsync", "replace", "rename", "link"):
+        setattr(os, name, counted(getattr(os, name)))
+    return job.run(folder)
+
+
+def memory(count: int, rng: random.Random, ledger: Ledger) -> None:
+    """A limit of the address space, somewhat above what the process has."""
+    names = sorted(JOBS)
+    for number in range(count):
+        name = names[number % len(names)]
+        with workplace() as folder:
+            old = before(JOBS[name], folder, fresh=number // len(names) % 2 == 0)
+            room = rng.randint(0, 256) << 18
+
+            def limited(name: str = name, folder: Path = folder, room: int = room) -> int:
+                used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+                resource.setrlimit(resource.RLIMIT_AS, (used + room, used + room))
+                return JOBS[name].run(folder)
+
+            ledger.judge("memory", name, folder, old, ended(child(limited)))
+
+
+def writers(count: int, rng: random.Random, ledger: Ledger) -> None:
+    """Two commands with one target at once."""
+    names = sorted(name for name in JOBS if "resumed" not in name)
+    for number in range(count):
+        name = names[number % len(names)]
+        job = JOBS[name]
+        with workplace() as folder:
+            old = before(job, folder, fresh=True)
+            pids = [child(lambda job=job, folder=folder: job.run(folder)) for _ in range(2)]
+            codes = [ended(pid) for pid in pids]
+            if 0 not in codes:
+                ledger.wrong.append(f"two writers: {name}: {codes}")
+            ledger.judge("two writers", name, folder, old, max(codes))
+
+
+KINDS = {"kills": kills, "full": full, "errors": errors, "memory": memory, "writers": writers}
+
+
+def main(words: list[str] | None = None) -> int:
+    """Run all cases."""
+    parser = parser_of(__doc__)
+    for name, usual in (("kills", 300), ("full", 60), ("errors", 60), ("memory", 40), ("writers", 20)):
+        parser.add_argument(f"--{name}", type=int, default=usual, help="cases")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args(words)
+    with workplace() as folder:  # imports all that is needed, so that a fork begins with it
+        for job in JOBS.values():
+            assert job.run(folder) == 0, job
+    ledger = Ledger()
+    for name, run in KINDS.items():
+        if count := getattr(options, name):
+            start = len(ledger.wrong)
+            run(count, random.Random(f"{options.seed} {name}"), ledger)
+            print(f"{name}: {count} cases, {len(ledger.wrong) - start} wrong", flush=True)
+    print(f"{sum(ledger.cases.values())} cases, {len(ledger.wrong)} wrong")
+    return 1 if ledger.wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
