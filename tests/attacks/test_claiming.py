@@ -52,9 +52,7 @@ def test_verifying_holds_no_more_digests_than_it_must(monkeypatch: pytest.Monkey
     found, values = [], []
     for most in (len(bricks), 128):
         monkeypatch.setattr(digest, "MOST", most)
-        found.append(
-            peak(lambda: whole == digest.digest_of_parts(bricks, slabs) or pytest.fail("another one"))
-        )
+        found.append(peak(lambda: values.append(digest.digest_of_parts(bricks, slabs))))
     assert found[1] < found[0] / 8 and values == [whole, whole]
 
 

@@ -21,8 +21,8 @@ import zstandard
 from inrcodec import io
 from inrcodec.errors import InputError
 
-LARGE = 80 << 20  # bytes of zeros
-MOST = 24 << 20  # that are taken in memory
+LARGE = 120 << 20  # bytes of zeros
+MOST = 64 << 20  # that are taken in memory
 
 
 @pytest.fixture
@@ -193,7 +193,7 @@ NIFTI[76:112] = pack("<9f", *[1.0] * 8, 352)
 NIFTI[344:348] = b"n+1\0"
 NRRD = b"NRRD0004\ntype: short\ndimension: 3\nsizes: 4 4 4\nendian: little\nencoding: gzip\n\n"
 MHA = b"ObjectType = Image\nNDims = 3\nDimSize = 4 4 4\nElementType = MET_SHORT\n"
-MHA += b"CompressedData = True\nElementDataFile = LOCAL\n"
+MHA += b"BinaryData = True\nCompressedData = True\nElementDataFile = LOCAL\n"
 HEADS = {
     ".nii.gz": (gzip.compress(bytes(NIFTI), mtime=0), "gzip"),
     ".nrrd": (NRRD, "gzip"),
