@@ -11,21 +11,25 @@ from numpy.typing import NDArray
 from pydicom import Dataset
 
 from inrcodec.io.dicom.frames import Frame
-from inrcodec.io.dicom.lossy import code, lossy_facts
-from inrcodec.io.dicom.pet import PET, pet_facts
+from inrcodec.io.dicom.lossy import lossy_facts
+from inrcodec.io.dicom.pet import PET, UNITS, pet_facts
 from inrcodec.io.dicom.special import INVERTED, SEGMENTATION, is_dose, is_map, mapped_unit
+from inrcodec.io.dicom.terms import term
 from inrcodec.volume.description import ALLOCATED, LABELS, STORED, THICKNESS, Fact
 
 # Defined terms of Patient Position: PS3.3, C.7.3.1.1.2.
 POSITIONS = frozenset("HFP HFS HFDR HFDL FFP FFS FFDR FFDL LFP LFS RFP RFS AFDR AFDL PFDR PFDL".split())
 
 
+DOSE_UNITS = frozenset({"GY", "RELATIVE"})  # C.8.8.3
+
+
 def unit_of(header: Dataset) -> str:
     """Unit of the physical values, "" if unknown."""
     if header.get("Modality") == PET:
-        return code(header.get("Units") or "")
+        return term(header.get("Units") or "", UNITS)
     if is_dose(header):
-        return code(header.get("DoseUnits") or "")
+        return term(header.get("DoseUnits") or "", DOSE_UNITS)
     if is_map(header):
         return mapped_unit(header)
     kind = str(header.get("RescaleType") or "HU")
@@ -45,8 +49,8 @@ def description_of(frames: list[Frame], affine: NDArray[np.float64]) -> dict[str
         facts |= {ALLOCATED: int(bits[0]), STORED: int(bits[1])}
     if thickness is not None and thickness != round(float(np.linalg.norm(affine[:3, 2])), 6):
         facts[THICKNESS] = thickness
-    if code(header.get("PatientPosition")) in POSITIONS:  # a free text might name the patient
-        facts["position"] = code(header.PatientPosition)
+    if position := term(header.get("PatientPosition"), POSITIONS):
+        facts["position"] = position
     if header.get("Modality") == SEGMENTATION:
         facts[LABELS] = 1
     if header.get("Modality") == PET:

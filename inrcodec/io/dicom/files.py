@@ -18,7 +18,6 @@ from typing import Any, BinaryIO
 
 from pydicom import Dataset
 from pydicom.filereader import read_partial
-from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag, Tag
 from pydicom.uid import (
     UID,
@@ -31,6 +30,7 @@ from pydicom.uid import (
 
 from inrcodec.errors import IncompleteSeries, InputError, reason
 from inrcodec.io.dicom import pet
+from inrcodec.io.dicom.terms import values_of
 
 logger = logging.getLogger(__name__)
 
@@ -364,11 +364,3 @@ def _looks_like_dicom(start: bytes) -> bool:
 
 def _is_other_kind(path: Path) -> bool:
     return path.suffix.lower() in _OTHER_KINDS
-
-
-def values_of(header: Dataset, word: str) -> list[Any]:
-    """Values of an element that may be absent, empty, single or multiple."""
-    value = header.get(word)
-    if value in (None, ""):
-        return []
-    return list(value) if isinstance(value, MultiValue) else [value]

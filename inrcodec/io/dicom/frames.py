@@ -19,8 +19,9 @@ from pydicom.datadict import keyword_for_tag
 
 from inrcodec.errors import IncompleteSeries, InputError, InrvError, UsageError, reason
 from inrcodec.io.dicom import special
-from inrcodec.io.dicom.files import Image, Pixels, values_of
+from inrcodec.io.dicom.files import Image, Pixels
 from inrcodec.io.dicom.grids import is_grid, tiles_of
+from inrcodec.io.dicom.terms import values_of
 
 if TYPE_CHECKING:
     from pydicom import Dataset

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from pydicom import Dataset
 
 from inrcodec.errors import InputError
-from inrcodec.io.dicom.files import Image, values_of
+from inrcodec.io.dicom.files import Image
+from inrcodec.io.dicom.terms import values_of
 
 _SIEMENS_COUNT = 0x0019100A
 _UIH_COUNT, _UIH_SLICES = 0x00651050, 0x00651051

@@ -13,17 +13,22 @@ from pydicom import Dataset
 from pydicom.valuerep import DSfloat
 
 from inrcodec.format.fields import LONGEST_TEXT
-from inrcodec.io.dicom.files import values_of
+from inrcodec.io.dicom.terms import term, values_of
 from inrcodec.io.provenance import Provenance
 
+# Defined terms, PS3.3 C.7.6.1.1.5.1, and that of this package; what is another is said to be one.
+METHODS = frozenset(
+    """ISO_10918_1 ISO_14495_1 ISO_15444_1 ISO_15444_15 ISO_18181_1 ISO_13818_2 ISO_14496_10 ISO_23008_2
+    INRV_1""".split()
+)
+UNKNOWN = "UNKNOWN"
 _SEPARATOR = "\\"
-_LONGEST_CODE = 16  # characters of a code string
 _DERIVATION = 1024  # characters of a short text
 
 
 def lossy_facts(header: Dataset) -> dict[str, int | float | str]:
     """Methods and ratios of earlier compressions, as texts that fit an `.inrv` header: at most the latest."""
-    methods = [code(value) for value in values_of(header, "LossyImageCompressionMethod")]
+    methods = [term(value, METHODS) or UNKNOWN for value in values_of(header, "LossyImageCompressionMethod")]
     try:
         numbers = [float(value) for value in values_of(header, "LossyImageCompressionRatio")]
     except ValueError:  # malformed, which is no reason to refuse the pixels
@@ -36,11 +41,6 @@ def lossy_facts(header: Dataset) -> dict[str, int | float | str]:
             facts = zip(("lossy_method", "lossy_ratio"), texts, strict=True)
             return {name: text for name, text in facts if text}
     return {}
-
-
-def code(value: object) -> str:
-    """A code string as the standard defines it, short and printable ASCII, whatever a file holds."""
-    return "".join(c for c in str(value) if c.isascii() and c.isprintable())[:_LONGEST_CODE]
 
 
 def declare_lossy(header: Dataset, description: Mapping[str, Any], provenance: Provenance | None) -> None:

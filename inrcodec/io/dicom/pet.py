@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from pydicom import Dataset
-from pydicom.multival import MultiValue
 from pydicom.valuerep import DSfloat
 
 from inrcodec.format.fields import LONGEST_TEXT
+from inrcodec.io.dicom.terms import term, values_of
 from inrcodec.volume.description import Fact
 from inrcodec.volume.volume import Volume
 
@@ -28,6 +28,19 @@ _OF_SERIES = {
     "collimator": "CollimatorType",
     "suv": "SUVType",
 }
+# Defined terms, PS3.3 C.8.9.1 and C.8.9.4: free text might name the patient.
+_TERMS = {
+    "SeriesType": frozenset({"STATIC", "DYNAMIC", "GATED", "WHOLE BODY", "IMAGE", "REPROJECTION"}),
+    "CountsSource": frozenset({"EMISSION", "TRANSMISSION"}),
+    "CorrectedImage": frozenset("DECY ATTN SCAT DTIM MOTN PMOT CLN RAN RADL DCAL NORM".split()),
+    "DecayCorrection": frozenset({"NONE", "START", "ADMIN"}),
+    "CollimatorType": frozenset({"NONE", "RING"}),
+    "SUVType": frozenset({"BSA", "BW", "LBM", "LBMJAMES128", "LBMJANMA", "IBW"}),
+}
+UNITS = frozenset(
+    """CNTS NONE CM2 CM2ML PCNT CPS BQML MGMINML UMOLMINML MLMING MLG 1CM UMOLML PROPCNTS PROPCPS MLMINML MLML
+    GML STDDEV""".split()
+)
 _OF_SLICES = {
     "frame_ms": "ActualFrameDuration",
     "frame_reference_ms": "FrameReferenceTime",
@@ -58,7 +71,8 @@ def pet_facts(headers: Sequence[Dataset]) -> dict[str, Fact]:
     """Facts of a PET series; of those that differ from slice to slice, where each value begins."""
     facts: dict[str, Fact] = {}
     for name, word in _OF_SERIES.items():
-        text = _SEPARATOR.join(_texts(headers[0].get(word)))
+        found = (term(value, _TERMS[word]) for value in values_of(headers[0], word))
+        text = _SEPARATOR.join(filter(None, found))
         if text and len(text) <= LONGEST_TEXT:
             facts[name] = text
     for name, word in _OF_SLICES.items():
@@ -132,12 +146,6 @@ def _code(value: str, meaning: str) -> Dataset:
     item = Dataset()
     item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = value, "SCT", meaning
     return item
-
-
-def _texts(value: Any) -> list[str]:
-    items = value if isinstance(value, MultiValue) else [value]
-    texts = (str(item).strip() for item in items if item is not None)
-    return [text for text in texts if text.isascii() and text.isprintable()]
 
 
 def _number(value: Any) -> float | None:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import filecmp
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from inrcodec.errors import IncompleteSeries, InputError
 from inrcodec.io.dicom.files import Found, Image, examine
+from inrcodec.io.dicom.terms import code
 
 _LISTED = 5
 
@@ -68,7 +70,8 @@ def choose_series(found: Found, requested: str | None = None) -> tuple[list[Imag
     groups: dict[str, list[Image]] = {}
     for image in found.images:
         groups.setdefault(image.series, []).append(image)
-    lines = {uid: _line(uid, group, found) for uid, group in groups.items()}
+    names = _names(groups)
+    lines = {uid: _line(uid, names[uid], group, found) for uid, group in groups.items()}
     uid = _chosen(groups, lines, requested)
     for damaged in found.damaged:
         if damaged.series in ("", uid):
@@ -123,15 +126,28 @@ def _chosen(groups: dict[str, list[Image]], lines: dict[str, str], requested: st
     listing = "".join(f"\n  {lines[uid]}" for uid in sorted(groups, key=lambda uid: (-len(groups[uid]), uid)))
     if requested is None:
         chosen = _likely(groups)
-        message = f"{len(groups)} are there, choose one by its UID or number:{listing}"
+        message = f"{len(groups)} are there, choose one by its number or UID:{listing}"
     else:
         chosen = [uid for uid in groups if requested == uid]
         chosen = chosen or [uid for uid, group in groups.items() if requested in _numbers(group)]
         cause = "is not there" if not chosen else "is the number of several"
-        message = f"{requested} {cause}, name one by UID:{listing}"
+        message = f"{requested} {cause}, name one of these:{listing}"
     if len(chosen) != 1:
         raise InputError(message, value=list(groups), option="series")
     return chosen[0]
+
+
+def _names(groups: dict[str, list[Image]]) -> dict[str, str]:
+    """What a series is called in a list: its number, or its UID where that is not told by a number.
+
+    A UID leads to a person, and so may a description: neither is said without need.
+    """
+    numbers = {uid: str(group[0].header.get("SeriesNumber") or "").strip() for uid, group in groups.items()}
+    times = Counter(number.lstrip("0") for number in numbers.values())
+    return {
+        uid: number if number.isdecimal() and times[number.lstrip("0")] == 1 else uid
+        for uid, number in numbers.items()
+    }
 
 
 def _numbers(group: list[Image]) -> set[str]:
@@ -166,7 +182,7 @@ def _without_copies(images: list[Image]) -> list[Image]:
     return kept
 
 
-def _line(uid: str, group: list[Image], found: Found) -> str:
+def _line(uid: str, name: str, group: list[Image], found: Found) -> str:
     """A series in the list: all of its files, and how many of them are something else than its slices."""
     header = group[0].header
     empty = sum(of == uid for _, of in found.without_pixels)
@@ -179,12 +195,9 @@ def _line(uid: str, group: list[Image], found: Found) -> str:
     }
     count = len(group) + empty + damaged
     several = ", ".join(f"{number} {what}" for what, number in parts.items() if number)
-    number = header.get("SeriesNumber")
     facts = [
         f"{count} file{'' if count == 1 else 's'}{several and f' ({several})'}",
         f"{header.get('Columns')}x{header.get('Rows')}",
-        str(header.get("Modality") or ""),
-        "" if number is None else f"number {number}",
-        str(header.get("SeriesDescription") or ""),
+        code(header.get("Modality") or ""),
     ]
-    return f"{uid or '(no UID)'}  {', '.join(filter(None, facts))}"
+    return f"{name or '(no UID)'}  {', '.join(filter(None, facts))}"

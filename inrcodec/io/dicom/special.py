@@ -15,7 +15,7 @@ from pydicom import Dataset
 from pydicom.uid import ParametricMapStorage
 
 from inrcodec.errors import IncompleteSeries, InputError
-from inrcodec.io.dicom.files import values_of
+from inrcodec.io.dicom.terms import code, values_of
 
 DOSE, SEGMENTATION = "RTDOSE", "SEG"  # modalities
 INVERTED = "MONOCHROME1"  # small values are shown bright
@@ -92,7 +92,9 @@ def mapped_unit(header: Dataset) -> str:
     groups = chain(*(header.get(word) or [] for word in words))
     items = chain(*(group.get(_MAPPING) or [] for group in groups))
     codes = chain(*(item.get("MeasurementUnitsCodeSequence") or [] for item in items))
-    units = {str(code.get("CodeValue") or "") for code in codes}
+    units = {
+        code(unit.get("CodeValue") or "") for unit in codes if unit.get("CodingSchemeDesignator") == "UCUM"
+    }
     if len(units) > 1:
         raise InputError(f"a parametric map has several units: {', '.join(sorted(units))}", value=len(units))
     return units.pop() if units else ""
