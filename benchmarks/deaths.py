@@ -219,21 +219,22 @@ def before(job: Job, folder: Path, *, fresh: bool) -> Old:
 
 def kills(count: int, rng: random.Random, ledger: Ledger) -> None:
     """SIGKILL at random moments of a command's own time."""
-    names = sorted(JOBS)
-    for name in names:
+    names, usual = sorted(JOBS), dict[str, float]()
+    for number in range(count):
+        name = names[number % len(names)]
         job = JOBS[name]
         with workplace() as folder:
             start = time.monotonic()
-            assert ended(child(lambda job=job, folder=folder: job.run(folder))) == 0, name
-            usual = time.monotonic() - start
-        for number in range(-(-count // len(names))):
-            with workplace() as folder:
-                is_old = number % 3 != 0 and not name.startswith("collection")
-                old = before(job, folder, fresh=not is_old)
-                pid = child(lambda job=job, folder=folder: job.run(folder))
-                time.sleep(rng.uniform(0, 1.05 * usual))
-                os.killpg(pid, signal.SIGKILL) if _leads(pid) else os.kill(pid, signal.SIGKILL)
-                ledger.judge("kill", name, folder, old, ended(pid))
+            if name not in usual:
+                assert ended(child(lambda job=job, folder=folder: job.run(folder))) == 0, name
+            usual.setdefault(name, time.monotonic() - start)
+        with workplace() as folder:
+            is_old = number // len(names) % 3 != 0 and not name.startswith("collection")
+            old = before(job, folder, fresh=not is_old)
+            pid = child(lambda job=job, folder=folder: job.run(folder))
+            time.sleep(rng.uniform(0, 1.05 * usual[name]))
+            os.killpg(pid, signal.SIGKILL) if _leads(pid) else os.kill(pid, signal.SIGKILL)
+            ledger.judge("kill", name, folder, old, ended(pid))
 
 
 def _leads(pid: int) -> bool:
