@@ -45,6 +45,7 @@ class Case:
     options: dict[str, Any]
     volume: dict[str, Any] = field(default_factory=dict)
     video: dict[str, Any] | None = None  # header fields of a file of AV1; the encoder has no say in it
+    filter: tuple[int, ...] = ()  # of the refinement; the encoder has no say in it
 
 
 def blob(shape: tuple[int, int, int], radius: float = 0.8) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
@@ -182,6 +183,13 @@ def cases() -> dict[str, Case]:
         "lossless-float32": Case("the bits of floats", texture((5, 17, 9)), {"lossless": True}),
         "bounded-float32": Case("multiples of a unit", texture((6, 12, 19)), {"max_error": 0.01}),
         "quantised": Case("steps by level", noisy((9, 33, 30)), {"psnr": 50.0}, hounsfield),
+        "quantised-filter": Case(
+            "a filter with large weights behind bricks, the last of one slice; padding",
+            cornered(),
+            {"psnr": 44.0, "brick": 8},
+            {**hounsfield, "padding": -2000},
+            filter=tuple((97 * k + 11) % 160 - 60 for k in range(42)),
+        ),
         "scales-of-slices": Case(
             "a slope of its own in each slice, none is predicted from another",
             noisy((9, 26, 28)) + np.int16(1024),
@@ -341,6 +349,15 @@ def of_av1(volume: inrcodec.Volume, fields: dict[str, Any]) -> bytes:
     return container.pack([("HEAD", header.to_bytes()), *sections.items()])
 
 
+def with_filter(data: bytes, weights: tuple[int, ...]) -> bytes:
+    """A file whose refinement has another filter."""
+    header, sections = container.read(data)
+    header = replace(header, refine_filter=weights)
+    header = replace(header, digest=InrvFile.from_sections(header, sections).digest())
+    bodies = ((name, body) for name, body in sections.items() if name != "HEAD")
+    return container.pack([("HEAD", header.to_bytes()), *bodies])
+
+
 def write(name: str, case: Case) -> None:
     """Encode a case and store what the package decodes."""
     spacing = (3.0, 0.75, 0.75)[-case.array.ndim :]
@@ -356,6 +373,8 @@ def write(name: str, case: Case) -> None:
     else:
         data = inrcodec.encode(volume, **({} if bare else SMALL) | case.options)
     assert isinstance(data, bytes)
+    if case.filter:
+        data = with_filter(data, case.filter)
     lanczos = inrcodec.decode_volume(data, sr="lanczos").array
     decoder = inrcodec.open(data)
     header = decoder.header

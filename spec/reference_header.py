@@ -46,6 +46,7 @@ DEFAULTS: dict[str, Any] = {
     "refine.axes": [],
     "refine.steps": [],
     "refine.unit": 1,
+    "refine.filter": [],
     "refine.bound": None,
     "quality.psnr": math.inf,
     "quality.lanczos": None,
@@ -119,9 +120,10 @@ def check_header(h: dict[str, Any]) -> None:
     need(len(h["volume.modality"]) <= 16, "modality")
     for axis in curve(h):
         need(all(a < b for a, b in pairwise(axis)), "companding")
-    weights = h["lowres.wiener"]
-    need(len(weights) in (0, 14) and all(type(w) is int and -128 <= w <= 255 for w in weights), "filter")
-    need(weights == [] or any(weights), "filter")
+    for name, count in (("lowres.wiener", 14), ("refine.filter", 42)):
+        weights = h[name]
+        need(len(weights) in (0, count) and all(type(w) is int and -128 <= w <= 255 for w in weights), name)
+        need(weights == [] or any(weights), name)
     need(-1 <= h["mask.background"] <= 1 and 0 < h["net.omega"] <= 1000, "background or omega")
     need((h["sr.id"] == "lanczos") == (h["sr.sha256"] == b""), "hash of the model")
     need(0 <= h["sr.noise"] <= (0 if h["sr.id"] == "lanczos" else 4096), "noise")
@@ -175,7 +177,7 @@ def stream_count(h: dict[str, Any]) -> int:
 def check_refinement(h: dict[str, Any]) -> None:
     axes, steps, unit = h["refine.axes"], h["refine.steps"], h["refine.unit"]
     if not steps:
-        need(not axes and unit == 1 and h["refine.bound"] is None, "no refinement")
+        need(not axes and unit == 1 and h["refine.bound"] is None and not h["refine.filter"], "no refinement")
         return
     brick = h["volume.brick"] or h["volume.shape"]
     need(math.prod(brick) <= 2**30, "voxels of a brick")
@@ -197,6 +199,7 @@ def check_refinement(h: dict[str, Any]) -> None:
     )
     need(math.prod(brick) * (8 if wide else 4) <= 2**32, "bytes of the refinement")
     need(h["refine.bound"] is None or h["refine.bound"] >= 0, "bound")
+    need(not h["refine.filter"] or (h["refine.bound"] is None and unit > 0), "filter of exact values")
 
 
 def check_slices(h: dict[str, Any]) -> None:

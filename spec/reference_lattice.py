@@ -356,6 +356,28 @@ def decode_brick(h: dict[str, Any], shape: list[int], streams: list[bytes]) -> n
     need(not parts[0].data, "bytes after the first lattice")
     for number in range(len(h["refine.axes"])):
         lattice.stage(number, parts[number + 1] if number + 1 < len(parts) else None)
-    if len(parts) == len(h["refine.steps"]):
-        need(all(x == 2**31 for x in lattice.states), "end of the lanes")
-    return lattice.k
+    if len(parts) < len(h["refine.steps"]):
+        return lattice.k
+    need(all(x == 2**31 for x in lattice.states), "end of the lanes")
+    return filtered(h, lattice.k) if h["refine.filter"] else lattice.k
+
+
+# -------------------------------------------------------------------------------------------------- Filter
+
+OPPOSITE = [(1, 0, 0), (2, 0, 0), (0, 1, 0), (0, 2, 0), (0, 3, 0), (0, 0, 1), (0, 0, 2), (0, 0, 3)]
+OPPOSITE += [(0, 1, 1), (0, 1, -1), (1, 0, 1), (1, 0, -1), (1, 1, 0), (1, -1, 0)]
+
+
+def filtered(h: dict[str, Any], k: np.ndarray) -> np.ndarray:
+    """Integers of a brick after the filter."""
+    most, step, weights = largest(h), h["refine.steps"][-1], h["refine.filter"]
+    sums = np.zeros(k.shape, np.int64)
+    for number, weight in enumerate(weights):
+        limit = (step // 4, 3 * step // 4, most)[number // 14]
+        for sign in (1, -1):
+            places = [
+                clamped(np.arange(n) + sign * move, n)
+                for n, move in zip(k.shape, OPPOSITE[number % 14], strict=True)
+            ]
+            sums += weight * np.clip(k[np.ix_(*places)] - k, -limit, limit)
+    return np.clip(k + ((sums + 128) >> 8), 0, most)

@@ -73,10 +73,12 @@ ALONE = Header(
     refine_steps=(1, 1, 1),
     brick=(1, 10, 12),
 )
+FILTERED = replace(ALONE, refine_filter=tuple(range(-20, 22)))
 VIDEO = replace(PLAIN, coder="av1", layers=0, width=0, av1_slices=3, av1_flat=(3, 9))
 HEADERS = {
     "plain": PLAIN,
     "full": FULL,
+    "filter of a refinement": FILTERED,
     "scales of slices": SCALES,
     "image without networks": ALONE,
     "AV1": VIDEO,
@@ -227,6 +229,15 @@ REFUSED: dict[str, tuple[bytes, type[InrvError]]] = {
     "a fourth axis": (refined(axes=[0, 3, 2]), CorruptFile),
     "an axis that has no more halves": (refined(axes=[0] * 5, steps=[1] * 6), CorruptFile),
     "unit of integers": (refined(unit=2), CorruptFile),
+    "filter of a promise": (refined(bound=3, filter=[1] * 42), CorruptFile),
+    "filter of the bits of floats": (
+        replace(FILTERED, dtype="float32", refine_unit=0.0).to_bytes(),
+        CorruptFile,
+    ),
+    "filter without a refinement": (changed("refine", "filter", [1] * 42), CorruptFile),
+    "too few weights of a refinement": (refined(bound=None, filter=[1] * 14), CorruptFile),
+    "weights of a refinement that do nothing": (refined(bound=None, filter=[0] * 42), CorruptFile),
+    "weight of a refinement beyond its range": (refined(bound=None, filter=[256] * 42), CorruptFile),
     "promise without a refinement": (changed("refine", "bound", 3), CorruptFile),
     "negative promise": (refined(bound=-1), CorruptFile),
     "noise beyond all values": (changed("sr", "noise", 4097), CorruptFile),

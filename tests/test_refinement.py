@@ -274,7 +274,7 @@ def test_a_file_without_networks_says_so():
 
 def test_info_of_a_file_without_networks_reports_none(bounded):
     alone = inrcodec.info(inrcodec.encode(some("int16", (12, 30, 30)), lossless=True))
-    assert alone["codec"].keys() == {"base", "refinement_steps", "brick"}
+    assert alone["codec"].keys() == {"base", "refinement_steps", "refinement_filter", "brick"}
     assert alone["codec"]["base"] is None and alone["codec"]["brick"] == [12, 30, 30]
     assert alone["quality"]["psnr_lanczos"] is None
     behind = inrcodec.info(bounded[1])["codec"]

@@ -294,6 +294,7 @@ def test_vectors_cover_what_they_are_for() -> None:
         "bricks-with-holes",
         "av1-padding",
         "special-in-bricks",
+        "quantised-filter",
     }
     refined = {name: header for name, (header, _) in read.items() if header.refine_steps}
     assert {h.refine_unit for h in refined.values()} > {0.0, 1.0} and refined[

@@ -46,7 +46,7 @@ def options(**knobs):
 
 def forecasts(facts, networks, refinement):
     grids = target_search.forecast(facts, options()).grids
-    return target_search.Forecasts(grids, networks, refinement, BASES[SIREN].worth)
+    return target_search.Forecasts(grids, networks, refinement, None, BASES[SIREN].worth)
 
 
 @pytest.fixture

@@ -176,13 +176,13 @@ def test_more_blocks_are_looked_at_by_fewer_slices(monkeypatch, fewest):
     """So that the equations take as long however many blocks there are."""
     monkeypatch.setattr(wiener_fit, "FEWEST", fewest)
     monkeypatch.setattr(wiener_fit, "VOXELS", 1 << 14)
-    seen, error = [], wiener_fit._Equations._error
+    seen, error = [], wiener_fit._error
 
-    def noted(self, box, decoded):
+    def noted(volume, header, box, decoded):
         seen.append(decoded.size)
-        return error(self, box, decoded)
+        return error(volume, header, box, decoded)
 
-    monkeypatch.setattr(wiener_fit._Equations, "_error", noted)
+    monkeypatch.setattr(wiener_fit, "_error", noted)
     volume = inrcodec.Volume.from_array(RNG.normal(size=(32, 64, 256)).astype(np.float32))
     low = Range.of(volume).to_unit(volume.array)
     head = header(

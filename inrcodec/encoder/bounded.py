@@ -10,9 +10,10 @@ from dataclasses import replace
 from itertools import pairwise
 from math import floor, log10, nextafter, sqrt
 from sys import float_info
+from typing import NamedTuple
 
+from inrcodec.encoder.all_bricks import BrickTasks
 from inrcodec.encoder.exact_unit import exact_unit
-from inrcodec.encoder.layer import BrickTasks
 from inrcodec.encoder.layer import Layer as Layer
 from inrcodec.encoder.options import ResolvedOptions
 from inrcodec.encoder.outcome import Outcome
@@ -32,9 +33,15 @@ FAR = 20.0  # dB beyond the target that a step is corrected for, at most
 CLOSE = 0.1  # dB above the target that ends the search
 SLOPE = 0.7  # dB of PSNR per dB of the step, at first
 SLOPES = (0.3, 1.2)  # its limits
+INWARD = 0.1  # share of the way between two steps that the next is away from either, at least
 COARSER = 4  # levels with steps of their own
 DECAY = 1.5  # ratio of a level's step to the next coarser one's
 TRADE = 26  # what a bit is worth, in 1 / 256 of a squared step
+SPREAD = 10  # times the share that a step is above a whole one: the share that a bit is worth more
+NEAR = 1 / 64  # share that a step may be below a whole one, and stand for it
+LEAST_TRADE = 0.5  # of `TRADE`, where a step is below the whole one
+LEAST_QUANTISED = 1.5  # a step that is not taken for 1, which loses nothing
+LIKELY = 4  # times the step of a uniform error: where a search begins, whatever a part of the volume says
 LEVELS = 1 << 20  # integers that the range of floats is divided into
 
 
@@ -97,12 +104,25 @@ def _within(refiner: Refiner, bound: float, progress: Progress | None) -> Layer:
     )
 
 
+class Start(NamedTuple):
+    """Where a search for a PSNR begins."""
+
+    step: float
+    weights: tuple[int, ...] = ()  # of the filter
+
+    @classmethod
+    def of(cls, layer: Layer) -> Start:
+        """By what a part of the volume came to."""
+        return cls(layer.fields["refine_steps"][-1], layer.next_filter)
+
+
 def with_psnr(
     volume: Volume,
     span: Range,
     options: ResolvedOptions,
     progress: Progress | None = None,
     tissue: FlatTissue | None = None,
+    start: Start | None = None,
 ) -> Layer:
     """The smallest of a few layers that reach ``options.psnr``, in dB; it was not decoded yet."""
     assert options.psnr is not None
@@ -110,19 +130,24 @@ def with_psnr(
     refiner = _refiner(volume, span, options, tissue)
     peak = metrics.peak_for(volume, span) or 1.0
     unit = ((span.high - span.low) / LEVELS or 1.0) if floats else 1.0
-    step = max(1.0, sqrt(12) * peak / 10 ** (psnr / 20) / unit)  # of a uniform error
+    uniform = max(1.0, sqrt(12) * peak / 10 ** (psnr / 20) / unit)  # its error would have the PSNR
+    step, weights = start or Start(uniform)  # the filter is fitted to the attempt before
+    step = min(max(step, uniform / LIKELY), uniform * LIKELY)
     best, tried = None, list[tuple[float, float]]()  # dB of a step, and of the PSNR that it reaches
     for _ in range(ATTEMPTS):
-        finer = [step / DECAY**k for k in range(COARSER)]
-        layer = refiner.code(unit, finer, TRADE, progress, trial=True)
+        steps, trade = _quantised(step)
+        layer = refiner.code(unit, steps, trade, progress, weights=weights, trial=True)
         reached = layer.outcome.errors.psnr
         if reached >= psnr and (best is None or layer.size < best.size):
             best = layer
-        if psnr <= reached <= psnr + CLOSE or layer.is_exact:
+        had, weights = weights, layer.next_filter
+        if not had:  # the next one has the filter, and should reach it by this step
+            reached += layer.gain_of(weights)
+        if (psnr <= reached <= psnr + CLOSE and (had or not weights)) or layer.is_exact:
             break
         reached = min(reached, psnr + FAR)
         tried.append((20 * log10(step), reached))
-        step = max(1.0, step * 10 ** ((reached - psnr - CLOSE / 2) / 20 / _slope(tried)))
+        step = max(1.0, 10 ** (_following(tried, psnr + CLOSE / 2) / 20))
     if best is None and floats:
         raise TargetNotReached(
             f"{psnr:g} dB is more than a refinement of floats supports; bound the error instead, with "
@@ -133,6 +158,28 @@ def with_psnr(
     if best is None:
         best = _within(refiner, 0.0, progress)
     return replace(best, fields={**best.fields, "bound": 0.0}) if best.is_exact and not floats else best
+
+
+def _quantised(step: float) -> tuple[list[float], int]:
+    """Steps of the levels, the finest whole, and what a bit is worth: together they act like a step between.
+
+    An MR of 8 bits has steps of 3 or 4 at 46 dB, which are 3 dB apart.
+    """
+    finest = max(floor(step * (1 + NEAR)), 2 if step >= LEAST_QUANTISED else 1)
+    trade = TRADE * max(1 + SPREAD * (step / finest - 1), LEAST_TRADE)
+    return [finest, *(step / DECAY**k for k in range(1, COARSER))], round(trade)
+
+
+def _following(tried: list[tuple[float, float]], psnr: float) -> float:
+    """dB of the next step: between the nearest of those above and below a PSNR, or beyond the last."""
+    above = max((trial for trial in tried if trial[1] >= psnr), default=None)
+    below = min((trial for trial in tried if trial[1] < psnr), default=None)
+    if above is not None and below is not None and above[0] < below[0]:
+        (finer, better), (coarser, worse) = above, below
+        share = (better - psnr) / (better - worse)
+        return finer + min(max(share, INWARD), 1 - INWARD) * (coarser - finer)
+    step, reached = tried[-1]
+    return step + (reached - psnr) / _slope(tried)
 
 
 def _slope(tried: list[tuple[float, float]]) -> float:

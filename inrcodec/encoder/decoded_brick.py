@@ -17,6 +17,7 @@ from inrcodec.encoder.outcome import Outcome, Sum
 from inrcodec.format.digest import Digest
 from inrcodec.format.header import LANCZOS, Header
 from inrcodec.format.sections import Sections
+from inrcodec.layers.cache import Cache
 from inrcodec.layers.decode_options import DecodeOptions
 from inrcodec.layers.upsample import Padding, Upsampling
 from inrcodec.progress import Report
@@ -42,13 +43,14 @@ class Decoder:
     coded: NDArray[np.uint8]  # the active low-res voxels, eight a byte: another process may be sent them
     padding: Mapping[str, bytes]  # sections
     nothing: Outcome  # of no voxel: what is measured
+    kept: Cache | None = None  # blocks of super-resolution that are known; no other process is sent them
 
     @property
     def upsampling(self) -> Upsampling:
         """The decoder's."""
         header, shape = self.header, self.header.lowres_shape
         active = np.unpackbits(self.coded, count=prod(shape)).view(np.bool_).reshape(shape)
-        return Upsampling(header, active, Padding.of(header, Sections(self.padding)))
+        return Upsampling(header, active, Padding.of(header, Sections(self.padding)), self.kept)
 
 
 def decoded(decoder: Decoder, source: Array, seen: Seen, threads: int, report: Report | None) -> list[Sum]:

@@ -1,96 +1,24 @@
-"""The refinement layer of a volume while it is made, brick by brick.
+"""The refinement layer of a volume while it is made.
 
-In: a volume, and how its values are counted and quantised.  Out: `Layer`, with its sections.
-Invariant: bricks are taken in their order, whoever computes them.
+In: what all bricks came to.  Out: `Layer`, with its sections.
+Invariant: what a layer says of itself was decoded, unless it is a trial.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import partial
-from math import prod
 from typing import Any
 
-from inrcodec.encoder import brick_tasks
-from inrcodec.encoder.brick_tasks import Brick
+from inrcodec.encoder.all_bricks import BrickTasks
+from inrcodec.encoder.normal_equations import Halves
 from inrcodec.encoder.outcome import Outcome, Sum
-from inrcodec.encoder.presets import ResolvedOptions
-from inrcodec.encoder.tasks import Reports, Tasks, silent
-from inrcodec.format import digest
 from inrcodec.format.spool import Spool
 from inrcodec.layers import padding, special
 from inrcodec.layers.lattice.bricks import Apart, Coding
-from inrcodec.progress import Progress, shares
-from inrcodec.volume.bricks import Bricks
-from inrcodec.volume.volume import Volume
+from inrcodec.progress import Progress
 
-REFINE, VERIFY = "refine", "verify"
-
-
-@dataclass(frozen=True)
-class BrickTasks:
-    """How the bricks of a volume are coded and compared.
-
-    Attributes
-    ----------
-    volume : in memory or read lazily.
-    nothing : an outcome of no voxel: what is to be measured.
-    """
-
-    volume: Volume
-    bricks: Bricks
-    tasks: Tasks
-    nothing: Outcome
-
-    @classmethod
-    def of(cls, volume: Volume, options: ResolvedOptions, nothing: Outcome) -> BrickTasks:
-        """Of the bricks of a volume, as the options have them."""
-        return cls(volume, Bricks.of(volume.shape, options.brick), options.tasks, nothing)
-
-    def coded(
-        self, coding: Coding, spool: Spool, trial: bool, progress: Progress | None = None
-    ) -> tuple[list[Apart], Sum]:
-        """Code all bricks: what is stored beside their streams, and what they come to.
-
-        Parameters
-        ----------
-        spool : takes their streams.
-        trial : whether they are not decoded from them yet.
-        """
-        reports = self._reports(REFINE, progress)
-        work = partial(brick_tasks.coded, coding, self.nothing, trial)
-        bricks = list(self.bricks)
-        found = self.tasks.map(work, self.volume.array, bricks, bricks, reports)
-        aparts: list[Apart] = []
-
-        def kept() -> Iterator[Brick]:
-            for brick in found:
-                spool.add(brick.streams)
-                aparts.append(brick.apart)
-                yield brick
-
-        return aparts, self._sum(kept())
-
-    def checked(
-        self, coding: Coding, spool: Spool, aparts: list[Apart], progress: Progress | None = None
-    ) -> Sum:
-        """Decode all bricks from all that is stored of them."""
-        given = ((spool.streams(k), apart, self.bricks[k]) for k, apart in enumerate(aparts))
-        work, reports = partial(brick_tasks.checked, coding, self.nothing), self._reports(VERIFY, progress)
-        return self._sum(self.tasks.map(work, self.volume.array, list(self.bricks), given, reports))
-
-    def _reports(self, stage: str, progress: Progress | None) -> Reports:
-        if progress is None:
-            return silent
-        return shares(progress, stage, [prod(brick.shape) for brick in self.bricks])
-
-    def _sum(self, found: Iterator[Brick]) -> Sum:
-        outcome, digests = self.nothing, []
-        for brick in found:
-            outcome += brick.outcome
-            digests.append(brick.digest)
-        return Sum(outcome, digest.combined(digests))
+ROUNDING = 1 / 12  # mean squared error of a filtered integer; one that a lattice gives back may have none
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,6 +30,7 @@ class Layer:
     tasks: BrickTasks
     spool: Spool  # the streams of all bricks
     aparts: list[Apart]  # what is stored of them beside the streams
+    halves: Halves  # of a trial: what the filter of the next is fitted to
     found: Sum  # what they come to
     trial: bool  # whether they were not decoded yet
 
@@ -128,6 +57,15 @@ class Layer:
     def size(self) -> int:
         """Bytes of the sections."""
         return sum(map(len, self.sections.values()))
+
+    @property
+    def next_filter(self) -> tuple[int, ...]:
+        """Weights of the filter for the next trial, of nearly the same steps; none where none is of use."""
+        return self.halves.weights(self.size, ROUNDING)
+
+    def gain_of(self, weights: tuple[int, ...]) -> float:
+        """dB that they bring this trial, if it had no filter."""
+        return self.halves.gain(weights, ROUNDING)
 
     @property
     def is_exact(self) -> bool:

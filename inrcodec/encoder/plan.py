@@ -22,7 +22,7 @@ from inrcodec.format.header import LANCZOS, NO_CODER, NOISE_STEPS, Header
 from inrcodec.layers.base import companding
 from inrcodec.volume.arrays import Float
 
-LONGEST_FILTER = (header_checks.WIENER[2],) * header_checks.WIENER[0]
+LONGEST_FILTER = (header_checks.WEIGHTS[1],) * header_checks.WIENER
 SMALLEST_FILTERED = 3000  # bytes of a file: the filter takes a hundredth, and gains as much at factor 4
 # What the header says of the volume as the volume itself says it.
 FROM_VOLUME = ("shape", "affine", "rescale", "modality", "unit", "padding", "description")

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from inrcodec.encoder.layer import BrickTasks, Layer
+from inrcodec.encoder.all_bricks import BrickTasks
+from inrcodec.encoder.layer import Layer
 from inrcodec.format import limits
 from inrcodec.format.header_checks import LARGEST_STEP
 from inrcodec.format.spool import Spool
@@ -34,6 +35,7 @@ class Refiner:
         trade: int = 0,
         progress: Progress | None = None,
         *,
+        weights: tuple[int, ...] = (),
         trial: bool = False,
         is_exact: bool = False,
     ) -> Layer:
@@ -44,21 +46,29 @@ class Refiner:
         unit : stored units of an integer; 0 codes the bits of floats.
         steps : quantisation steps of the levels, the finest first; the last is for all coarser ones.
         trade : what a bit is worth, see `codec.Source`; 0 bounds the error.
+        weights : of the filter; without any there is none.
         is_exact : whether every voxel comes back bit for bit, as unit and steps allow.
         trial : whether it is one of several, of which `Layer.checked` decodes the one that is taken.
         """
         scale = Scale(self.volume.array.dtype, self.span.low, self.span.high, unit)
         scale.check()
         axes = scan.axes_for(self.bricks.edges, self.volume.spacing, self._incomparable)
-        lattice = Lattice(axes=axes, steps=_by_stage(axes, steps), most=scale.most)
+        by_stage = _by_stage(axes, steps)
+        weights = weights if max(by_stage) > 1 else ()  # nothing is quantised
+        lattice = Lattice(axes=axes, steps=by_stage, most=scale.most, filter=weights)
         coding = Coding(
             scale=scale, lattice=lattice, trade=trade, padding=self.volume.padding, is_exact=is_exact
         )
         spool = Spool(len(lattice.steps) + scale.has_lower_halves, self.scratch)
-        aparts, found = self.tasks.coded(coding, spool, trial, progress)
-        fields = {"refine_axes": axes, "refine_steps": lattice.steps, "refine_unit": unit}
+        aparts, halves, found = self.tasks.coded(coding, spool, trial, progress)
+        fields = {
+            "refine_axes": axes,
+            "refine_steps": by_stage,
+            "refine_unit": unit,
+            "refine_filter": weights,
+        }
         fields["brick"] = () if len(self.bricks) == 1 else self.bricks.edges
-        return Layer(fields, coding, self.tasks, spool, aparts, found, trial)
+        return Layer(fields, coding, self.tasks, spool, aparts, halves, found, trial)
 
     @property
     def _incomparable(self) -> tuple[int, ...]:

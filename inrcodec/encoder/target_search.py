@@ -32,6 +32,7 @@ class Forecasts:
     grids: list[Choice]  # in the order to try them, the one with the fewest bytes first
     networks: int | None
     refinement: int | None
+    start: bounded.Start | None  # of the search for that refinement
     worth: float  # see `Base.worth`
 
     @property
@@ -47,23 +48,27 @@ def forecast(facts: Facts, options: ResolvedOptions) -> Forecasts:
     assert options.psnr is not None
     grids = grid_search.in_order(facts, options, options.psnr)
     networks = next((row.bytes for row in grids[0].considered if row.chosen), 0)
-    refinement = _of_refinement(facts, options, networks)
-    return Forecasts(grids, networks, refinement, BASES[options.coder].worth)
+    refinement, start = _of_refinement(facts, options, networks)
+    return Forecasts(grids, networks, refinement, start, BASES[options.coder].worth)
 
 
-def _of_refinement(facts: Facts, options: ResolvedOptions, networks: int | None) -> int | None:
+def _of_refinement(
+    facts: Facts, options: ResolvedOptions, networks: int | None
+) -> tuple[int | None, bounded.Start | None]:
     """Bytes of a refinement by some slices; by a few, where these say that networks take far fewer."""
-    some = facts.part.array
+    some, start = facts.part.array, None
     few = some[len(some) // 3 : -(-2 * len(some) // 3)]
     for array in (few, some):
         try:
-            layer = bounded.with_psnr(replace(facts.part, array=array), facts.span, options)
+            part = replace(facts.part, array=array)
+            layer = bounded.with_psnr(part, facts.span, options, start=start)
         except (InputError, TargetNotReached):  # no values that a refinement could count
-            return None
+            return None, None
+        start = None if layer.is_exact else bounded.Start.of(layer)
         size = layer.size * facts.volume.shape[0] // len(array)
         if networks is not None and size > FAR_LARGER * networks:
             break
-    return size
+    return size, start
 
 
 def smallest(facts: Facts, options: ResolvedOptions, progress: Progress | None = None) -> Measured:
@@ -94,7 +99,7 @@ def _refined(
     progress: Progress | None,
 ) -> Measured:
     """A refinement alone."""
-    layer = bounded.with_psnr(facts.volume, facts.span, options, progress, facts.flat_tissue)
+    layer = bounded.with_psnr(facts.volume, facts.span, options, progress, facts.flat_tissue, forecasts.start)
     found = measure.refinement(planner.without_base(facts, options), layer, progress=progress)
     if networks is not None:
         took = f"takes {networks.size:,} bytes"

@@ -21,7 +21,8 @@ from inrcodec.encoder.outcome import Outcome, Sum
 from inrcodec.encoder.plan import Plan
 from inrcodec.format import digest
 from inrcodec.format.header import Header
-from inrcodec.layers.upsample import Upsampling, with_noise
+from inrcodec.layers.cache import Cache
+from inrcodec.layers.upsample import BLOCKS, Upsampling, with_noise
 from inrcodec.progress import Progress, shares
 from inrcodec.volume.arrays import Bool, Float
 from inrcodec.volume.box import Box
@@ -39,10 +40,12 @@ def both_ways(
     nothing = Outcome.nothing(facts.volume, facts.span, plan.options.focus, facts.flat_tissue)
     decoder = Decoder(header, np.packbits(active), facts.padding, nothing)
     if plan.may_filter:
-        upsampling, threads = decoder.upsampling, plan.options.threads
+        kept = Cache(BLOCKS)  # what the fit computes, the measurement need not compute again
+        upsampling, threads = replace(decoder, kept=kept).upsampling, plan.options.threads
         weights = wiener_fit.weights(facts.volume, upsampling, lowres, plan.predicted, threads)
+        kept.seal()
         header = replace(header, wiener=weights)
-        decoder = replace(decoder, header=header)
+        decoder = replace(decoder, header=header, kept=kept)
     bricks = list(header.bricks)
     found = plan.options.tasks.map(
         partial(decoded, decoder),

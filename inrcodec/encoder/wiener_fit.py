@@ -3,17 +3,17 @@
 In: a source, the low-res volume that its file decodes to, and its up-sampling.  Out: weights, or none.
 Invariant: deterministic whatever the threads, and a few blocks serve however large the volume is.
 
-The weights solve the normal equations of Wiener and Hopf over blocks of the volume, where the error of each
-voxel is to be explained by the differences to its neighbours.  Blocks may be unlike the rest: weights of four
-cost a head half a decibel.  So those of one half of the blocks must be of use to the other half.
+The error of each voxel of some blocks of the volume is to be explained by the differences to its neighbours.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from math import prod
 
 import numpy as np
 
+from inrcodec.encoder.normal_equations import Equations, Halves
 from inrcodec.format.header import Header
 from inrcodec.format.header_checks import WIENER
 from inrcodec.layers import wiener
@@ -23,12 +23,11 @@ from inrcodec.volume.arrays import Array, Bool, Float
 from inrcodec.volume.box import Box
 from inrcodec.volume.volume import Volume
 
-COUNT, SMALLEST, LARGEST = WIENER
 VOXELS = 1 << 22  # full-res voxels that weights are fitted to, about
 FEWEST = 16  # blocks, where there are so many
 MOST = 48
-RIDGE = 1e-5  # of the mean energy of a difference
-WORTH = 2.0  # share of the squared error that a share of the bytes is worth
+RUN = 4  # slices of a block that are looked at one after the other
+REACH = wiener.REACH[0]
 
 
 def weights(
@@ -46,19 +45,24 @@ def weights(
     header, active = upsampling.header, np.asarray(upsampling.active[:])
     boxes = blocks(header, active)
     step = max(1, round(sum(prod(box.shape) for box in boxes) / VOXELS))
-    one, other = _Equations(volume, header), _Equations(volume, header)
+    halves = [Equations.nothing(WIENER), Equations.nothing(WIENER)]
     for number, box in enumerate(boxes):
-        (other if number % 2 else one).add(box, list(upsampling.unit(lowres, box, threads)), step)
-    least = WORTH * 2 * COUNT / predicted
-    if len(boxes) > 1 and not _serves_others(one, other, least):
-        return ()
-    return (one + other).solved(least)
+        chosen, last = _slices(box, step), header.shape[0] - 1
+        needed = {z: [min(max(z + k, 0), last) for k in range(-REACH, REACH + 1)] for z in chosen}
+        planes = dict(upsampling.unit(lowres, box, {k for near in needed.values() for k in near}, threads))
+        windows = ((z, [planes[k] for k in near]) for z, near in needed.items())
+        halves[number % 2] += _of_slices(volume, header, box, windows)
+    return Halves(*halves).weights(predicted)
 
 
-def _serves_others(one: _Equations, other: _Equations, least: float) -> bool:
-    """Whether the weights of either half of the blocks explain a share of the error of the other half."""
-    explained = one.explained(other.best()) + other.explained(one.best())
-    return explained > least * (one.energy + other.energy)
+def _slices(box: Box, step: int) -> list[int]:
+    """One of every ``step`` slices of a box: in runs, which have most of what is around them in common."""
+    first, depth = box.low[0], box.shape[0]
+    wanted = max(1, round(depth / step))
+    runs = -(-wanted // RUN)
+    length = min(-(-wanted // runs), depth)
+    starts = [first + (2 * k + 1) * depth // (2 * runs) - length // 2 for k in range(runs)]
+    return sorted({z for start in starts for z in range(start, start + length) if first <= z < box.high[0]})
 
 
 def blocks(header: Header, active: Bool) -> list[Box]:
@@ -87,71 +91,22 @@ def _within(place: upsampler.Place, header: Header) -> Box:
     return Box((low[0], low[1], low[2]), (high[0], high[1], high[2]))
 
 
-class _Equations:
-    """Normal equations of the weights, summed over blocks."""
+def _of_slices(
+    volume: Volume, header: Header, box: Box, windows: Iterable[tuple[int, list[Float]]]
+) -> Equations:
+    """Of some slices of a box, each with those around it, bordered."""
+    depth, rows, columns = wiener.REACH
+    found = Equations.nothing(WIENER)
+    for z, window in windows:
+        middle = window[depth][rows:-rows, columns:-columns]
+        error, counts = _error(volume, header, box.run(z, z + 1), middle)
+        differences = wiener.differences(window, slice(0, len(middle)))
+        found += Equations.of([difference[counts] for difference in differences], error[counts])
+    return found
 
-    def __init__(self, volume: Volume, header: Header) -> None:
-        self.volume, self.header = volume, header
-        self.products, self.moments = np.zeros((COUNT, COUNT)), np.zeros(COUNT)
-        self.energy = 0.0  # of the error
 
-    def __add__(self, other: _Equations) -> _Equations:
-        """Of the voxels of both."""
-        both = _Equations(self.volume, self.header)
-        both.products, both.moments = self.products + other.products, self.moments + other.moments
-        both.energy = self.energy + other.energy
-        return both
-
-    def add(self, box: Box, planes: list[Float], step: int = 1) -> None:
-        """Every few slices of a box; ``planes`` are those around it, bordered."""
-        z_reach, y_reach, x_reach = wiener.REACH
-        first = wiener.around(box, self.header.shape).low[0]
-        last = first + len(planes) - 1
-        for z in range(box.low[0] + step // 2, box.high[0], step):
-            near = range(z - z_reach, z + z_reach + 1)
-            window = [planes[min(max(k, first), last) - first] for k in near]
-            middle = window[z_reach][y_reach:-y_reach, x_reach:-x_reach]
-            error, counts = self._error(box.run(z, z + 1), middle)
-            parts = wiener.differences(window, slice(0, len(middle)))
-            differences = [np.where(counts, difference, 0.0) for difference in parts]
-            # Sums of products, since a product of matrices depends on the threads of the library.
-            for i, one in enumerate(differences):
-                self.moments[i] += (one * error).sum()
-                for j in range(i + 1):
-                    self.products[i, j] += (one * differences[j]).sum()
-            self.energy += float(np.square(error).sum())
-
-    def _error(self, box: Box, decoded: Float) -> tuple[Float, Bool]:
-        """Of one slice, in unit values, and which voxels count."""
-        stored: Array = np.asarray(self.volume.array[box.slices])[0]
-        padding = self.volume.padding
-        counts = np.ones(stored.shape, np.bool_) if padding is None else stored != padding
-        error = np.where(counts, span_of(self.header).to_unit(stored) - decoded.clip(-1, 1), 0.0)
-        return error, np.asarray(counts)
-
-    def best(self) -> Float:
-        """The weights, in steps of the header; 0 where there is nothing to explain."""
-        products = self._symmetric
-        scale = products.trace() / COUNT
-        if not self.energy > 0 or not scale > 0:
-            return np.zeros(COUNT)
-        exact = np.linalg.solve(products + RIDGE * scale * np.eye(COUNT), self.moments)
-        exact *= wiener.SCALE
-        # Where some are out of range all become smaller: a part of the way to the best is better than none.
-        return np.rint(exact / max(1.0, float(exact.max()) / LARGEST, float(exact.min()) / SMALLEST))
-
-    def explained(self, weights: Float) -> float:
-        """The energy that weights take off the error."""
-        used = weights / wiener.SCALE
-        return float(2 * (used * self.moments).sum() - (used * (self._symmetric * used).sum(1)).sum())
-
-    def solved(self, least: float) -> tuple[int, ...]:
-        """The weights as a header states them; none where they explain less than a share of the error."""
-        weights = self.best()
-        if not self.explained(weights) > least * self.energy:
-            return ()
-        return tuple(int(weight) for weight in weights)
-
-    @property
-    def _symmetric(self) -> Float:
-        return self.products + np.tril(self.products, -1).T
+def _error(volume: Volume, header: Header, box: Box, decoded: Float) -> tuple[Float, Bool]:
+    """Of one slice, in unit values, and which voxels count."""
+    stored: Array = np.asarray(volume.array[box.slices])[0]
+    counts = np.ones(stored.shape, np.bool_) if volume.padding is None else stored != volume.padding
+    return span_of(header).to_unit(stored) - decoded.clip(-1, 1), np.asarray(counts)

@@ -30,7 +30,8 @@ class Level:
     ----------
     kind : {"full", "lowres", "lattice"}
         The full resolution; the low-res volume, whose voxels are means of what they cover; or every k-th
-        voxel of a refinement along each axis, from the first on, as it is stored.
+        voxel of a refinement along each axis, from the first on, as it is stored; where a filter follows the
+        refinement, as it is before the filter.
     shape : (z, y, x)
         Voxels along each axis.
     factor : (z, y, x)

@@ -81,10 +81,11 @@ class Header:
     sr, sr_sha256, sr_window, sr_noise, sr_ensemble
         Super-resolution model, SHA-256 of its weights, physical values of its -1 and +1; noise level of the
         low-res volume, `NOISE_STEPS` to 1 in its window; mirror images whose results are averaged.
-    refine_axes, refine_steps, refine_unit, bound
+    refine_axes, refine_steps, refine_unit, refine_filter, bound
         Axis that each stage of the refinement halves; quantisation steps of its first lattice and of each
-        stage, empty without a refinement; stored units of an integer (0: the bits of a float); promised bound
-        of the physical error, if any.
+        stage, empty without a refinement; stored units of an integer (0: the bits of a float); weights of the
+        filter of its integers (`layers.lattice.filter`), empty where there is none; promised bound of the
+        physical error, if any.
     psnr, psnr_lanczos, peak, max_error, digest
         PSNR in dB (inf: lossless), also by Lanczos alone where there is a model; its peak in stored units;
         largest error in physical units; digest of the decoded bricks (`inrcodec.format.digest`).
@@ -129,6 +130,7 @@ class Header:
     refine_axes: tuple[int, ...] = ()
     refine_steps: tuple[int, ...] = ()
     refine_unit: float = 1.0
+    refine_filter: tuple[int, ...] = ()
     bound: float | None = None
     psnr: float = inf
     psnr_lanczos: float | None = None
@@ -274,6 +276,7 @@ FIELDS: dict[tuple[str, str], tuple[str, Kind]] = {
     ("refine", "axes"): ("refine_axes", integers(None)),
     ("refine", "steps"): ("refine_steps", integers(None)),
     ("refine", "unit"): ("refine_unit", NUMBER),
+    ("refine", "filter"): ("refine_filter", integers(None)),
     ("refine", "bound"): ("bound", NUMBER),
     ("quality", "psnr"): ("psnr", NUMBER),
     ("quality", "lanczos"): ("psnr_lanczos", NUMBER),

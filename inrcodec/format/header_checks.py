@@ -44,7 +44,8 @@ OF_LOWRES = (
 )
 AV1_CODES = 1 << 10
 ONE = 1 << 15  # integer of unit value 1 among the nodes of a companding curve
-WIENER = (14, -128, 255)  # weights of a filter, and the smallest and the largest: two bytes each at most
+WEIGHTS = (-128, 255)  # of a filter, the smallest and the largest: two bytes each at most
+WIENER, REFINE_FILTER = 14, 42  # weights of the filter of an up-sampling, and of that of a refinement
 MOST = 8  # nodes between the ends of the curve
 
 
@@ -90,7 +91,7 @@ def _impossible(header: Header) -> Iterator[tuple[str, bool]]:
     yield "modality", len(header.modality) > volume.LONGEST_MODALITY
     yield "factor", min(header.factor) < 1 or max(header.factor) > limits.FACTOR
     yield "companding", not is_curve(header.companding)
-    yield "filter", not is_filter(header.wiener)
+    yield "filter", not is_filter(header.wiener, WIENER)
     yield "background", not -1 <= header.background <= 1
     yield "mask cell", min(header.cell) < 1
     for coder, names in OF_CODER.items():
@@ -114,6 +115,9 @@ def _impossible(header: Header) -> Iterator[tuple[str, bool]]:
     yield "noise", not 0 <= header.sr_noise <= (0 if header.sr == LANCZOS else NOISE_STEPS)
     yield "ensemble", header.sr_ensemble not in ((1,) if header.sr == LANCZOS else validate.ENSEMBLES)
     yield "refinement", not _is_refinement(header)
+    yield "filter of the refinement", not is_filter(header.refine_filter, REFINE_FILTER)
+    exact = header.bound is not None or header.refine_unit == 0
+    yield "filter of a refinement that promises a bound", bool(header.refine_filter) and exact
     yield "quality", min(header.peak, header.max_error) < 0
     yield "seed", header.seed < 0
 
@@ -161,7 +165,7 @@ def _is_refinement(header: Header) -> bool:
     """Whether the halvings fit the shape, with a step for each and for the first lattice."""
     axes, steps = header.refine_axes, header.refine_steps
     if not steps:
-        return not axes and header.refine_unit == 1 and header.bound is None
+        return not axes and header.refine_unit == 1 and header.bound is None and not header.refine_filter
     halved = [(n, axes.count(k)) for k, n in enumerate(header.brick or header.shape)]
     floats = np.dtype(header.dtype).kind == "f"
     return (
@@ -215,9 +219,9 @@ def _check_cuts(header: Header) -> None:
             start += parts - 1
 
 
-def is_filter(weights: Sequence[int]) -> bool:
+def is_filter(weights: Sequence[int], count: int) -> bool:
     """Whether there are no weights, or as many as a filter has, in their range and not all 0."""
-    count, smallest, largest = WIENER
+    smallest, largest = WEIGHTS
     held = all(smallest <= weight <= largest for weight in weights)
     return not weights or (len(weights) == count and held and any(weights))
 

@@ -67,7 +67,11 @@ def facts(header: Header, lengths: Mapping[str, int], superres_work: int | None)
             "range": [header.low, header.high],
         },
         "codec": (_base(header) if header.has_lowres else {"base": None})
-        | {"refinement_steps": list(header.refine_steps), "brick": list(header.bricks.edges)},
+        | {
+            "refinement_steps": list(header.refine_steps),
+            "refinement_filter": list(header.refine_filter),
+            "brick": list(header.bricks.edges),
+        },
         "quality": {
             "psnr": header.psnr,
             "psnr_lanczos": psnr_lanczos if header.has_lowres else None,

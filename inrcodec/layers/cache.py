@@ -46,6 +46,11 @@ class Cache:
             while self._held > self.most:
                 self._held -= self._kept.popitem(last=False)[1][1]
 
+    def seal(self) -> None:
+        """Keep what there is, and nothing more."""
+        with self._lock:
+            self.most = 0
+
     def forget(self) -> None:
         """Begin anew, with a lock that nobody holds."""
         self._lock, self._held = Lock(), 0

@@ -10,7 +10,7 @@ Nothing of full resolution is held but a few slabs, and the floats of a slice on
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from itertools import repeat
@@ -172,17 +172,21 @@ class Upsampling:
         stored = np.empty((stop - start, *box.shape[1:]), np.dtype(self.header.dtype))
         return Slab(start, stop, stored, np.empty_like(stored) if plain else stored)
 
-    def unit(self, lowres: Float, box: Box, threads: int | None = None) -> Iterator[Float]:
-        """The slices of :func:`wiener.around` a box, unit values before the filter, with their borders.
+    def unit(
+        self, lowres: Float, box: Box, slices: Container[int], threads: int | None = None
+    ) -> Iterator[tuple[int, Float]]:
+        """Some slices of :func:`wiener.around` a box, unit values before the filter, with their borders.
 
         Parameters
         ----------
         lowres : the whole grid, as in :meth:`slabs`.
+        slices : numbers of those that are computed.
         """
         held, seen = _Held(lowres, 0), wiener.around(box, self.header.shape)
         layers = self._residuals(held, REFERENCE, seen, thread_count(threads))
-        for z in range(seen.low[0], seen.high[0]):
-            yield self._unit(z, held, box, next(layers))
+        for z, layer in zip(range(seen.low[0], seen.high[0]), layers, strict=False):
+            if z in slices:
+                yield z, self._unit(z, held, box, layer)
 
     def _fill(self, slab: Slab, z: int, held: _Held, box: Box, layer: Layer | None) -> None:
         """One slice of a slab, a band of rows at a time."""

@@ -10,6 +10,7 @@ A call holds no lock of Python's, so that bricks are coded side by side.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from ctypes import CDLL, c_int64, c_uint32, c_void_p
 from dataclasses import dataclass
 from functools import lru_cache
@@ -131,7 +132,15 @@ class Kernels:
 
     def __init__(self, library: CDLL) -> None:
         self.library = library
-        for name in ("predict", "around", "tables_begin", "tables_start_stage", "quantise", "tokens"):
+        for name in (
+            "predict",
+            "around",
+            "tables_begin",
+            "tables_start_stage",
+            "quantise",
+            "tokens",
+            "filter",
+        ):
             getattr(library, f"inrv_{name}").restype = None
         for name in ("read", "push", "mask", "weights", "tables_size"):
             getattr(library, f"inrv_{name}").restype = c_int64
@@ -247,6 +256,17 @@ class Kernels:
         words = np.empty(4 * count, np.uint8)
         written = self._call("push", states, len(states), frequency, start, count, words)
         return words[4 * (count - written) :].tobytes()
+
+    def filter(self, near: Array, weights: Sequence[int], limits: tuple[int, int], most: int) -> Array:
+        """Slices of a refinement without their border, filtered; see `lattice.filter`."""
+        depth, height, width = (n - pad for n, pad in zip(near.shape, (4, 6, 6), strict=True))
+        largest = 2 * most * sum(map(abs, weights)) + 256
+        _expect(min(depth, height, width) > 0 and near.dtype == np.int32)
+        _expect(len(weights) == 42 and largest < 1 << 31 and 0 <= limits[0] <= limits[1] < 1 << 31)
+        out = np.empty((depth, height, width), np.int32)
+        known = np.array(weights, np.int32), np.array(limits, np.int32)
+        self._call("filter", near, depth, height, width, *known, most, out)
+        return out
 
     def weights(
         self, data: Bytes, place: Ints, count: int, lookup: Bytes, symbols: Ints, edge: int, shift: int

@@ -189,6 +189,8 @@ export class InrvFile {
       const chunk = await this.container.chunk("LATT", stage * count + i);
       for (const of of lattice.stage(chunk)) await proceed(options, part * (1 + of));
     }
+    const { filter } = h.refine;
+    if (filter.length > 0 && steps === h.refine.steps.length) for (const _ of lattice.filter(filter)) await proceed(options, 1);
     return lattice.k;
   }
 

@@ -31,7 +31,9 @@ const FIELDS = {
     id: [text, "lanczos"], sha256: [octets(0, 32), new Uint8Array(0)], window: [numbers(2), [-1, 1]],
     noise: [integer, 0], ensemble: [integer, 1],
   },
-  refine: { axes: [integers(), []], steps: [integers(), []], unit: [number, 1], bound: [number, NONE] },
+  refine: {
+    axes: [integers(), []], steps: [integers(), []], unit: [number, 1], filter: [integers(), []], bound: [number, NONE],
+  },
   quality: {
     psnr: [number, Infinity], lanczos: [number, NONE], peak: [number, 0], max_error: [number, 0],
     digest: [octets(16), new Uint8Array(16)],
@@ -41,6 +43,7 @@ const FIELDS = {
 /** Groups that have nothing but defaults, by the coder of the low-res volume. */
 const OF_OTHERS = { siren: ["av1"], av1: ["mask", "net"], none: ["lowres", "mask", "net", "av1", "sr"] };
 const FLOATS = { float16: 65504, float32: (2 - 2 ** -23) * 2 ** 127, float64: Number.MAX_VALUE };
+const LIMITS = 3; // of the filter of a refinement: two, and none
 const SCALES = 65536; // items of an array
 
 export const isFloat = (dtype) => dtype in FLOATS;
@@ -170,7 +173,7 @@ function check(h) {
 }
 
 function impossible(h) {
-  const { volume, range, lowres, mask, sr, quality } = h;
+  const { volume, range, lowres, mask, sr, refine, quality } = h;
   const [least, most] = typeLimits(volume.dtype);
   const held = (v) => v >= least && v <= most;
   const others = OF_OTHERS[lowres.coder].some((group) =>
@@ -188,7 +191,7 @@ function impossible(h) {
     modality: volume.modality.length > 16,
     factor: lowres.factor.some((f) => f < 1 || f > 8),
     companding: !isCurve(lowres.companding),
-    filter: !isFilter(lowres.wiener),
+    filter: !isFilter(lowres.wiener, WEIGHTS),
     background: !(mask.background >= -1 && mask.background <= 1),
     "mask cell": mask.cell.some((n) => n < 1),
     "field of another coder": others,
@@ -200,6 +203,8 @@ function impossible(h) {
     noise: !(sr.noise >= 0 && sr.noise <= (modelled ? 4096 : 0)),
     ensemble: !(modelled ? [1, 2, 4, 8] : [1]).includes(sr.ensemble),
     refinement: !isRefinement(h),
+    "filter of the refinement": !isFilter(refine.filter, LIMITS * WEIGHTS) ||
+      (refine.filter.length > 0 && (refine.bound !== null || refine.unit === 0 || refine.steps.length === 0)),
     quality: quality.peak < 0 || quality.max_error < 0,
     seed: h.encoder.seed < 0,
   };
@@ -233,8 +238,8 @@ function isCurve(nodes) {
   return curve(nodes).every((axis) => axis.every((v, i) => i === 0 || axis[i - 1] < v));
 }
 
-function isFilter(weights) {
-  const fits = weights.length === WEIGHTS && weights.every((w) => w >= -128 && w <= 255) && weights.some((w) => w !== 0);
+function isFilter(weights, count) {
+  const fits = weights.length === count && weights.every((w) => w >= -128 && w <= 255) && weights.some((w) => w !== 0);
   return weights.length === 0 || fits;
 }
 

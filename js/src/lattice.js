@@ -5,6 +5,7 @@ import { need } from "./errors.js";
 import { isFloat } from "./header.js";
 import { Rans } from "./rans.js";
 import { Block, Bytes, Lanes, Tables } from "./tables.js";
+import { OFFSETS } from "./wiener.js";
 
 const SIDES = [[1, 0], [-1, 0], [0, 1], [0, -1]];
 const CORNERS = [[1, 1], [-1, 1], [1, -1], [-1, -1]];
@@ -110,6 +111,36 @@ export class Lattice {
         }
       }
     }
+  }
+
+  /** Filter the integers of the whole brick; yields after each slice. */
+  *filter(weights) {
+    const { k, most, shape: [nz, ny, nx] } = this, step = this.steps[this.steps.length - 1], count = OFFSETS.length;
+    const small = Math.min(Math.floor(step / 4), most), large = Math.min(Math.floor((3 * step) / 4), most);
+    const within = (d, limit) => (d < -limit ? -limit : d > limit ? limit : d);
+    const inside = (i, n) => (i < 0 ? 0 : i < n ? i : n - 1), row = (z, y) => (inside(z, nz) * ny + inside(y, ny)) * nx;
+    const places = OFFSETS.map(([, , dx]) => [dx, -dx].map((d) => Int32Array.from({ length: nx }, (_, x) => inside(x + d, nx))));
+    const out = new k.constructor(k.length), sums = new Float64Array(nx);
+    for (let z = 0; z < nz; z++) {
+      for (let y = 0; y < ny; y++) {
+        const at = row(z, y);
+        sums.fill(128);
+        for (let n = 0; n < count; n++) {
+          const [dz, dy] = OFFSETS[n], after = row(z + dz, y + dy), before = row(z - dz, y - dy), [right, left] = places[n];
+          const a = weights[n], b = weights[n + count], c = weights[n + 2 * count];
+          for (let x = 0; x < nx; x++) {
+            const middle = k[at + x], one = k[after + right[x]] - middle, other = k[before + left[x]] - middle;
+            sums[x] += a * (within(one, small) + within(other, small)) + b * (within(one, large) + within(other, large)) + c * (one + other);
+          }
+        }
+        for (let x = 0; x < nx; x++) {
+          const value = k[at + x] + Math.floor(sums[x] / 256);
+          out[at + x] = value < 0 ? 0 : value > most ? most : value;
+        }
+      }
+      yield z;
+    }
+    this.k = out;
   }
 
   /** A function that decodes the next voxel of a block from its prediction and context. */

@@ -1,6 +1,7 @@
 /** The filter of a file at full resolution: what its up-sampling blurs or rings, as its encoder measured. */
 
-const OFFSETS = [
+/** From a voxel to one of the two neighbours of each weight, (z, y, x). */
+export const OFFSETS = [
   [1, 0, 0], [2, 0, 0], [0, 1, 0], [0, 2, 0], [0, 3, 0], [0, 0, 1], [0, 0, 2], [0, 0, 3],
   [0, 1, 1], [0, 1, -1], [1, 0, 1], [1, 0, -1], [1, 1, 0], [1, -1, 0],
 ];

@@ -35,7 +35,7 @@ export interface Header {
   net: { layers: number; width: number; tiles: Triple; cuts: number[]; omega: number; method: number };
   av1: { slices: number; flat: number[] };
   sr: { id: string; sha256: Uint8Array; window: [number, number]; noise: number; ensemble: number };
-  refine: { axes: number[]; steps: number[]; unit: number; bound: number | null };
+  refine: { axes: number[]; steps: number[]; unit: number; filter: number[]; bound: number | null };
   quality: { psnr: number; lanczos: number | null; peak: number; max_error: number; digest: Uint8Array };
   encoder: { version: string; seed: number };
 }

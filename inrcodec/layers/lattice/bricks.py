@@ -15,13 +15,17 @@ from inrcodec.entropy.padding import decode_bits
 from inrcodec.layers import padding
 from inrcodec.layers.lattice import codec, lower_halves
 from inrcodec.layers.lattice.codec import Lattice, Source
+from inrcodec.layers.lattice.filter import filtered
 from inrcodec.layers.lattice.integers import Scale as Scale
 from inrcodec.layers.lattice.scan import spacing_of
 from inrcodec.layers.special import Special
 from inrcodec.layers.special import encode as encode_special
+from inrcodec.parallel import mapped
 from inrcodec.progress import Report
 from inrcodec.volume.arrays import Array
 from inrcodec.volume.box import Shape
+
+PLANES = 4  # that are turned into stored values at a time
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,16 @@ class Apart:
 
     mask: bytes = b""  # of its padding
     special: bytes = b""  # of voxels that the lattice does not give back
+
+
+@dataclass(frozen=True, eq=False)
+class Coded:
+    """A brick that was coded."""
+
+    streams: list[bytes]
+    apart: Apart
+    integers: Array  # (z, y, x), what the streams decode to before the filter
+    stored: Array  # (z, y, x), the stored values that it comes to
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,10 +64,8 @@ class Coding:
     padding: float | None = None
     is_exact: bool = False
 
-    def encode(
-        self, values: Array, threads: int = 1, report: Report | None = None
-    ) -> tuple[list[bytes], Apart, Array]:
-        """All that is stored of a brick, of values (z, y, x), and the stored values that it comes to."""
+    def encode(self, values: Array, threads: int = 1, report: Report | None = None) -> Coded:
+        """All that is stored of a brick, of values (z, y, x), and what it comes to."""
         padded = None if self.padding is None else np.asarray(values == self.padding)
         special = ~np.isfinite(values) if values.dtype.kind == "f" else np.zeros(values.shape, np.bool_)
         ignored, counted = padded, values
@@ -63,7 +75,7 @@ class Coding:
         integers = self.scale.of(np.ascontiguousarray(counted)).astype(self.lattice.dtype, copy=False)
         source = Source(values=integers, lattice=self.lattice, trade=self.trade, dont_care=ignored)
         streams, decoded = codec.encode(source, threads, report)
-        stored = stored_of(decoded, self.scale)
+        stored = stored_of(decoded, self.scale, self.lattice, threads)
         if self.scale.has_lower_halves:
             streams.append(lower_halves.encode(counted))
             lower_halves.join(stored, streams[-1], stored.shape)
@@ -73,7 +85,7 @@ class Coding:
             special |= (values == 0) & (np.signbit(values) != np.signbit(stored))
         stored[special] = values[special]
         mask = b"" if padded is None else padding.encode_mask(padded & ~special)
-        return streams, Apart(mask, encode_special(values, special)), stored
+        return Coded(streams, Apart(mask, encode_special(values, special)), decoded, stored)
 
     def decode(
         self,
@@ -114,16 +126,31 @@ def values_of(
     lower : of the lower halves; where it is missing, these are 0.
     spaced : see `codec.decode`.
     """
-    stored = stored_of(codec.decode(streams, shape, lattice, threads, report, spaced=spaced), scale)
+    decoded = codec.decode(streams, shape, lattice, threads, report, spaced=spaced)
+    is_whole = len(streams) == len(lattice.steps)
+    stored = stored_of(decoded, scale, lattice if is_whole else None, threads)
     if lower:
         spacing = spacing_of(lattice.axes[len(streams) - 1 :]) if spaced else (1, 1, 1)
         lower_halves.join(stored, lower, shape, spacing)
     return stored
 
 
-def stored_of(integers: Array, scale: Scale) -> Array:
-    """Stored values of integers, (z, y, x); a plane at a time, as what lies between them is wide."""
+def stored_of(integers: Array, scale: Scale, lattice: Lattice | None = None, threads: int = 1) -> Array:
+    """Stored values of integers, (z, y, x); a few planes at a time, as what lies between them is wide.
+
+    Parameters
+    ----------
+    lattice : whose filter comes first; ``None`` where there is none.
+    """
     stored = np.empty(integers.shape, scale.dtype)
-    for plane, wide in zip(stored, integers, strict=True):
-        plane[...] = scale.stored(wide)
+    weights = () if lattice is None else lattice.filter
+
+    def fill(start: int) -> None:
+        planes = slice(start, min(start + PLANES, len(integers)))
+        wide = integers[planes]
+        if lattice is not None and weights:
+            wide = filtered(integers, planes, weights, lattice.steps[-1], lattice.most)
+        stored[planes] = scale.stored(wide)
+
+    mapped(fill, range(0, len(integers), PLANES), threads)
     return stored

@@ -46,11 +46,13 @@ class Lattice:
     axes : axis that each stage halves, see :func:`inrcodec.layers.lattice.scan.axes_for`.
     steps : quantisation steps of the first lattice and of each stage; 1 is exact.
     most : largest integer; the smallest is 0.
+    filter : weights of the filter that follows, see `layers.lattice.filter`; empty where none does.
     """
 
     axes: tuple[int, ...]
     steps: tuple[int, ...]
     most: int
+    filter: tuple[int, ...] = ()
 
     @property
     def dtype(self) -> type[np.signedinteger[Any]]:
@@ -223,7 +225,7 @@ class _Encoder(_Coding):
 def encode(
     source: Source, threads: int = 1, progress: Callable[[float], None] | None = None
 ) -> tuple[list[bytes], Array]:
-    """Streams of the first lattice and of each stage, and what they decode to."""
+    """Streams of the first lattice and of each stage, and what they decode to before the filter."""
     with InterruptiblePool(1) as background:
         encoder = _Encoder(source, threads, background)
         done = encoder.encode_first()
@@ -245,6 +247,8 @@ def decode(
     spaced: bool = False,
 ) -> Array:
     """Invert :func:`encode`; of fewer streams a coarser version, its finest voxels half way between others.
+
+    The filter is another's.
 
     Parameters
     ----------

@@ -52,8 +52,12 @@ class Refinement:
         self.scale = Scale(
             np.dtype(header.dtype), float(header.low), float(header.high), float(header.refine_unit)
         )
-        self.lattice = Lattice(axes=header.refine_axes, steps=header.refine_steps, most=self.scale.most)
-
+        self.lattice = Lattice(
+            axes=header.refine_axes,
+            steps=header.refine_steps,
+            most=self.scale.most,
+            filter=header.refine_filter,
+        )
         self.bricks = header.bricks
         self._special = SpecialVoxels(sections, self.bricks)
         self._decoded = Cache(KEPT)
@@ -108,7 +112,7 @@ class Refinement:
     def lattice_points(
         self, box: Box, steps: int, *, threads: int | None = None, progress: Progress | None = None
     ) -> Array:
-        """Stored values of the lattice of the first steps, as they are in the whole; no other is decoded.
+        """Stored values of the lattice of the first steps, before the filter of the whole if it has one.
 
         Parameters
         ----------

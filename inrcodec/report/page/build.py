@@ -230,7 +230,8 @@ def _bytes(parts: Mapping[str, int]) -> str:
 def _coding(facts: Mapping[str, Any], has_base: bool) -> dict[str, Any]:
     codec, quality, encoder = facts["codec"], facts["quality"], facts["encoder"]
     if not has_base:
-        codec = {"base": "none", "refinement_steps": codec["refinement_steps"], "brick": codec["brick"]}
+        kept = ("refinement_steps", "refinement_filter", "brick")
+        codec = {"base": "none", **{name: codec[name] for name in kept}}
     return {
         "encoder": f"inrcodec {encoder['version']}, seed {encoder['seed']}",
         **codec,
