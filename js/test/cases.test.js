@@ -58,6 +58,8 @@ test("super-resolution is Python's within a stored unit, of a box too, and behin
     file.close();
     far.close();
   }
+  const [{ file: coded }] = cases.superres, superres = { models: Uint8Array.of(8, 1), runtime: "onnxruntime-web" };
+  await assert.rejects((await open(bytes(coded), { superres })).read(), { name: "UsageError" }, "no ONNX");
 });
 
 test("bytes that are not canonical MessagePack are refused", options, () => {

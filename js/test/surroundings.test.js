@@ -104,6 +104,24 @@ test("of a file behind a URL only what is needed is read", async () => {
   }
 });
 
+test("a model is looked for by its hash in the folder that was named, once a voxel is read", async () => {
+  const asked = [];
+  const server = createServer((request, response) => {
+    asked.push(request.url);
+    response.writeHead(404).end();
+  });
+  await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const models = `http://127.0.0.1:${server.address().port}/a/b`;
+  const file = await open(bytesOf("model-named"), { superres: { models, runtime: {} } });
+  assert.deepEqual(asked, []);
+  for (const time of [1, 2]) {
+    await assert.rejects(file.read([[0, 1], [0, 1], [0, 1]]), { name: "UsageError", value: 404 });
+    assert.deepEqual(asked, Array(time).fill(`/a/b/${file.superres.sha256}.onnx`), "a failure is not remembered");
+  }
+  await assert.rejects(file.digest(), { name: "UsageError" });
+  server.close();
+});
+
 test("a blob is read like bytes", async () => {
   const bytes = bytesOf("lossless"), file = await open(new Blob([bytes]));
   assert.deepEqual((await file.read()).data, (await (await open(bytes)).read()).data);
