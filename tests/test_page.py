@@ -382,3 +382,26 @@ def test_inrv_view_without_a_browser_leaves_nothing(folder, capsys, monkeypatch)
     assert view.main(["ball.inrv"]) == 2
     assert "--page" in capsys.readouterr().err
     assert sorted(folder.iterdir()) == before
+
+
+def policy(page):
+    """What the page's policy lets it load, by kind."""
+    (text,) = re.findall(r'Content-Security-Policy"\s+content="([^"]*)"', page)
+    return {name: rest for name, _, rest in (part.strip().partition(" ") for part in text.split(";"))}
+
+
+def test_a_page_may_load_from_the_server_of_its_models_alone(blob):
+    closed, near, far = (policy(html_view(blob, superres=a)) for a in ("", "m/", "https://a.example:8443/m/"))
+    assert closed == policy(html_report(blob)) and "connect-src" not in closed
+    assert closed["default-src"] == near["default-src"] == "'none'"
+    for found, origin in ((near, "'self'"), (far, "https://a.example:8443")):
+        assert found["connect-src"] == origin
+        assert found["script-src"] == f"{closed['script-src']} {origin} 'wasm-unsafe-eval'"
+
+
+@pytest.mark.parametrize(
+    "address", ["ftp://a.example/", "http://a; script-src *", "//*.example", "https://a b/"]
+)
+def test_other_addresses_of_models_are_refused(blob, address):
+    with pytest.raises(inrcodec.UsageError, match="superres"):
+        html_view(blob, superres=address)
