@@ -165,6 +165,8 @@ class Ledger:
         """Look at a folder after a command ended, then run it again and look once more."""
         job = JOBS[name]
         self.cases[kind] = self.cases.get(kind, 0) + 1
+        if sum(self.cases.values()) % 20 == 0:
+            print(f"  {sum(self.cases.values())} cases, {len(self.wrong)} wrong", flush=True)
         killed = code < 0
         if not killed and code not in CODES:
             self._note(kind, name, f"exit code {code}")

@@ -10,6 +10,13 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 "$PYTHON" -m build --no-isolation --outdir "$work/dist" . >"$work/build.log" 2>&1 || { cat "$work/build.log"; exit 1; }
 
+# The same bytes again, elsewhere, of the source archive.
+mkdir "$work/again" && tar xzf "$work"/dist/*.tar.gz -C "$work/again"
+"$PYTHON" -m build --no-isolation --outdir "$work/second" "$work"/again/* >"$work/build.log" 2>&1 ||
+    { cat "$work/build.log"; exit 1; }
+(cd "$work/dist" && sha256sum ./*) >"$work/sums"
+(cd "$work/second" && sha256sum --check --quiet "$work/sums")
+
 "$PYTHON" -m venv --without-pip "$work/clean"
 clean=$work/clean/bin/python
 folder() { "$1" -c 'import sysconfig; print(sysconfig.get_path("purelib"))'; }
