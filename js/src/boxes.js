@@ -40,12 +40,13 @@ export function forRows(box, other, visit) {
 /** Copy what two boxes share; of the source, every `factor`-th voxel. */
 export function copyBox(values, ranges, data, box, factor = [1, 1, 1]) {
   const place = coarse(box, factor), [, rows, columns] = sizeOf(ranges), [, height, width] = sizeOf(box);
-  const [z, y, x] = shared(place, ranges);
+  const [z, y, x] = shared(place, ranges), count = x[1] - x[0];
   for (let k = z[0]; k < z[1]; k++) {
     for (let j = y[0]; j < y[1]; j++) {
-      const from = ((k * factor[0] - box[0][0]) * height + j * factor[1] - box[1][0]) * width - box[2][0];
-      const to = ((k - ranges[0][0]) * rows + j - ranges[1][0]) * columns - ranges[2][0];
-      for (let l = x[0]; l < x[1]; l++) values[to + l] = data[from + l * factor[2]];
+      const from = ((k * factor[0] - box[0][0]) * height + j * factor[1] - box[1][0]) * width + x[0] * factor[2] - box[2][0];
+      const to = ((k - ranges[0][0]) * rows + j - ranges[1][0]) * columns + x[0] - ranges[2][0];
+      if (factor[2] === 1) values.set(data.subarray(from, from + count), to);
+      else for (let l = 0; l < count; l++) values[to + l] = data[from + l * factor[2]];
     }
   }
 }
