@@ -35,11 +35,13 @@ SLOPE = 0.7  # dB of PSNR per dB of the step, at first
 SLOPES = (0.3, 1.2)  # its limits
 INWARD = 0.1  # share of the way between two steps that the next is away from either, at least
 COARSER = 4  # levels with steps of their own
-DECAY = 1.5  # ratio of a level's step to the next coarser one's
-TRADE = 26  # what a bit is worth, in 1 / 256 of a squared step
-SPREAD = 10  # times the share that a step is above a whole one: the share that a bit is worth more
+DECAY = 1.7  # ratio of a level's step to the next coarser one's
+TRADE = 8  # what a bit is worth, in 1 / 256 of a squared step
+# What a bit is worth more, by the share that a step is above a whole one and by its square: on an MR a step
+# that is all but one larger then comes to the PSNR of that one, for steps of 3 as for steps of 7.
+SPREAD = (90, 600)
 NEAR = 1 / 64  # share that a step may be below a whole one, and stand for it
-LEAST_TRADE = 0.5  # of `TRADE`, where a step is below the whole one
+LEAST_TRADE = 4  # where a step is below the whole one
 LEAST_QUANTISED = 1.5  # a step that is not taken for 1, which loses nothing
 LIKELY = 4  # times the step of a uniform error: where a search begins, whatever a part of the volume says
 LEVELS = 1 << 20  # integers that the range of floats is divided into
@@ -166,8 +168,9 @@ def _quantised(step: float) -> tuple[list[float], int]:
     An MR of 8 bits has steps of 3 or 4 at 46 dB, which are 3 dB apart.
     """
     finest = max(floor(step * (1 + NEAR)), 2 if step >= LEAST_QUANTISED else 1)
-    trade = TRADE * max(1 + SPREAD * (step / finest - 1), LEAST_TRADE)
-    return [finest, *(step / DECAY**k for k in range(1, COARSER))], round(trade)
+    above = step / finest - 1
+    trade = max(round(TRADE + SPREAD[0] * above + SPREAD[1] * above**2), LEAST_TRADE)
+    return [finest, *(step / DECAY**k for k in range(1, COARSER))], trade
 
 
 def _following(tried: list[tuple[float, float]], psnr: float) -> float:
