@@ -28,7 +28,7 @@ from inrcodec.volume.volume import Volume
 UNITS = (2.0, 1.998, 1.9)  # of a bound of floats, tried in turn: products and the type round
 SMALLEST = 1e-300  # bound of floats that are all equal, in stored units
 
-ATTEMPTS = 4  # layers coded for a PSNR, at most
+ATTEMPTS = 6  # layers coded for a PSNR, at most
 FAR = 20.0  # dB beyond the target that a step is corrected for, at most
 CLOSE = 0.1  # dB above the target that ends the search
 SLOPE = 0.7  # dB of PSNR per dB of the step, at first
