@@ -9,6 +9,7 @@ import gzip
 import io
 import os
 import tempfile
+import zlib
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import cache
@@ -72,7 +73,7 @@ _MHD = (
 
 def inside_gzip(data: bytes, others: Sequence[bytes], random: Random) -> bytes:
     """A change of what is packed, or of the packing."""
-    with suppress(OSError, EOFError, ValueError):
+    with suppress(OSError, EOFError, ValueError, zlib.error):
         if random.random() < 0.8:
             plain = [gzip.decompress(one) for one in (data, random.choice(others))]
             return gzip.compress(forge.bent(plain[0], random, plain[1]), 1, mtime=0)
