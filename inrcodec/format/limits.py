@@ -80,7 +80,7 @@ def check_header(header: Header, masked: bool = True, padded: bool = False) -> N
         ("number of multiply-adds", cost["multiply_adds"], WORK),
         ("number of voxels in the first lattice", first if header.refine_steps else 0, FIRST),
         ("number of bytes of the refinement", cost["brick_bytes"], INTEGERS),
-        ("number of chunks", max(header.refine_streams, 1) * len(bricks), CHUNKS),
+        ("number of chunks", max(header.refine_streams, 1) * prod(bricks.counts), CHUNKS),
         ("number of mask cells", cells if masked else 0, CELLS),
     ):
         check(name, value, ceiling)

@@ -64,5 +64,5 @@ def active_voxels(cells: Bool | None, cell: Shape, shape: Shape) -> Bool:
     if cells is None:
         return np.ones(shape, dtype=np.bool_)
     for axis, edge in enumerate(cell):
-        cells = cells.repeat(edge, axis)
+        cells = cells.repeat(min(edge, shape[axis]), axis)
     return cells[: shape[0], : shape[1], : shape[2]]
