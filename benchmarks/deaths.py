@@ -265,16 +265,21 @@ def full(count: int, rng: random.Random, ledger: Ledger) -> None:
                 subprocess.run(["umount", mount], check=True)
 
 
-def errors(count: int, rng: random.Random, ledger: Ledger) -> None:
-    """EIO at some write, sync or rename below the folder."""
+def cases(count: int) -> Iterator[tuple[str, Path, Old]]:
+    """Commands in turn, each in a folder of its own, with no output or an older one in it."""
     names = sorted(JOBS)
     for number in range(count):
         name = names[number % len(names)]
         with workplace() as folder:
-            old = before(JOBS[name], folder, fresh=number // len(names) % 2 == 0)
-            fails = rng.randint(1, 12)
-            code = ended(child(lambda job=JOBS[name], at=folder, fails=fails: _failing(job, at, fails)))
-            ledger.judge("EIO", name, folder, old, code)
+            yield name, folder, before(JOBS[name], folder, fresh=number // len(names) % 2 == 0)
+
+
+def errors(count: int, rng: random.Random, ledger: Ledger) -> None:
+    """EIO at some write, sync or rename below the folder."""
+    for name, folder, old in cases(count):
+        fails = rng.randint(1, 12)
+        code = ended(child(lambda job=JOBS[name], at=folder, fails=fails: _failing(job, at, fails)))
+        ledger.judge("EIO", name, folder, old, code)
 
 
 def _failing(job: Job, folder: Path, fails: int) -> int:
@@ -318,19 +323,15 @@ def _failing(job: Job, folder: Path, fails: int) -> int:
 
 def memory(count: int, rng: random.Random, ledger: Ledger) -> None:
     """A limit of the address space, somewhat above what the process has."""
-    names = sorted(JOBS)
-    for number in range(count):
-        name = names[number % len(names)]
-        with workplace() as folder:
-            old = before(JOBS[name], folder, fresh=number // len(names) % 2 == 0)
-            room = rng.randint(0, 256) << 18
+    for name, folder, old in cases(count):
+        room = rng.randint(0, 256) << 18
 
-            def limited(name: str = name, folder: Path = folder, room: int = room) -> int:
-                used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-                resource.setrlimit(resource.RLIMIT_AS, (used + room, used + room))
-                return JOBS[name].run(folder)
+        def limited(name: str = name, folder: Path = folder, room: int = room) -> int:
+            used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+            resource.setrlimit(resource.RLIMIT_AS, (used + room, used + room))
+            return JOBS[name].run(folder)
 
-            ledger.judge("memory", name, folder, old, ended(child(limited)))
+        ledger.judge("memory", name, folder, old, ended(child(limited)))
 
 
 def writers(count: int, rng: random.Random, ledger: Ledger) -> None:

@@ -20,13 +20,12 @@ import torch
 from latent_coder import LATENT, Reader, Writer
 from latent_integers import IntegerGrid
 from latent_network import LatentGrid, step_of, straight_through
-from latent_train import WORTH, Values, lowres, padded, values_of
+from latent_train import WORTH, Values, blocks_of, decibels, lowres, padded, values_of
 from safetensors.torch import load_file
 
 from inrcodec import io
 
 QUALITIES = (63, 58, 52, 46, 40, 34, 28, 22)  # of aomenc, from few bytes to many
-PEAK = 4.095
 LEARNING_RATE = 0.005  # of a latent, in steps
 
 
@@ -73,7 +72,7 @@ def coded(
 ) -> tuple[float, float]:
     """PSNR in dB, and ideal bytes; or real ones, of what is decoded from them by integers."""
     x, told = torch.tensor(padded(values))[None, None], torch.tensor([rate])
-    inside = tuple(-(-n // 4) for n in values.shape)
+    inside = blocks_of(values)
     latents, hyper = latents_of(network, x, told, inside, steps)
     with torch.no_grad():
         if real:
@@ -81,9 +80,8 @@ def coded(
         else:
             *parts, bits = network.code(latents, hyper, told, torch.round, False, inside)
             size = float(bits.sum()) / 8
-        decoded = network.synthesized(*parts, told)[0, 0].numpy()
-    error = decoded[tuple(slice(0, n) for n in values.shape)] - values
-    return 10 * math.log10(PEAK**2 / float(np.mean(error**2))), size
+        decoded = network.synthesized(*parts, told)
+    return decibels(decoded, values), size
 
 
 def written(

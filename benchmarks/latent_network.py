@@ -370,11 +370,5 @@ def step_of(rate: Tensor) -> Tensor:
     return torch.exp(low + (rate + 1) / 2 * (high - low)).reshape(-1, 1, 1, 1, 1)
 
 
-def rate_of(step: float) -> float:
-    """The inverse of :func:`step_of`."""
-    low, high = STEPS
-    return 2 * (log(step) - low) / (high - low) - 1
-
-
 def _gains(parameters: Tensor, rate: Tensor) -> Tensor:
     return torch.exp(parameters[0] + parameters[1] * rate[:, None])[SPATIAL]

@@ -43,6 +43,7 @@ SHARES = {
     2: 1.0,
 }  # weight of a volume by its in-plane factor, beside the root of its voxels
 EVERY = 500  # steps between checkpoints
+PEAK = 4.095  # of every PSNR
 RATES = (-0.5, 0.0, 0.5)  # at which is measured
 
 Values = NDArray[np.float32]
@@ -150,14 +151,23 @@ def loss_of(network: LatentGrid, x: torch.Tensor, rate: torch.Tensor) -> torch.T
     return (each / (each.detach() + 0.1)).mean()
 
 
-def score(network: LatentGrid, volume: Values, rate: float) -> tuple[float, float]:
-    """PSNR in dB at a peak of 4.095, and bytes."""
-    shape = volume.shape
-    x = torch.tensor(padded(volume))[None, None]
+def decibels(decoded: torch.Tensor, values: Values) -> float:
+    """PSNR of a decoded batch of one, padded, at a peak of 4.095."""
+    error = decoded[0, 0].numpy()[tuple(slice(0, n) for n in values.shape)] - values
+    return 10 * math.log10(PEAK**2 / float(np.mean(error**2)))
+
+
+def blocks_of(values: Values) -> tuple[int, ...]:
+    """Blocks (z, y, x) of 4 voxels that are coded of a volume, which may be padded beyond them."""
+    return tuple(-(-n // 4) for n in values.shape)
+
+
+def score(network: LatentGrid, values: Values, rate: float) -> tuple[float, float]:
+    """PSNR in dB, and bytes."""
+    x = torch.tensor(padded(values))[None, None]
     with torch.no_grad():
-        decoded, bits = network(x, torch.tensor([rate]), inside=tuple(-(-n // 4) for n in shape))
-    error = decoded[0, 0].numpy()[tuple(slice(0, n) for n in shape)] - volume
-    return 10 * math.log10(4.095**2 / float(np.mean(error**2))), float(bits.sum()) / 8
+        decoded, bits = network(x, torch.tensor([rate]), inside=blocks_of(values))
+    return decibels(decoded, values), float(bits.sum()) / 8
 
 
 class Training:

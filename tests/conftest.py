@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import os
+import tracemalloc
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # before torch and BLAS are imported, which read it
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -22,6 +25,26 @@ settings.load_profile("no clock")
 
 # The smallest fit that is one: seconds on one core.
 TINY = {"factor": 2, "tiles": (1, 1, 1), "width": 10, "steps": 200, "sr": "lanczos", "threads": 1}
+
+
+LARGEST_USE = 64 << 20  # bytes that hostile input may take; what was promised is 256 MiB
+
+
+@contextmanager
+def little_memory() -> Iterator[None]:
+    """Fails where more than ``LARGEST_USE`` was used at a time."""
+    tracemalloc.start()
+    yield
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < LARGEST_USE
+
+
+@pytest.fixture
+def frugal() -> Iterator[None]:
+    """Fails where memory was used."""
+    with little_memory():
+        yield
 
 
 def encoded(source, **options):

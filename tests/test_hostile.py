@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import tracemalloc
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 
@@ -17,8 +15,6 @@ import inrcodec
 from inrcodec.entropy import laplace, mask, padding
 from inrcodec.errors import CorruptFile, InrvError, LimitExceeded, UnsupportedFile
 from inrcodec.format import container
-
-LARGEST_USE = 64 << 20  # bytes; what was promised is 256 MiB
 
 
 def golden() -> bytes:
@@ -37,16 +33,6 @@ def golden() -> bytes:
 
 GOLDEN = golden()
 MAJOR, COUNT = range(8, 10), range(12, 16)
-
-
-@pytest.fixture
-def frugal() -> Iterator[None]:
-    """Fails where memory was used."""
-    tracemalloc.start()
-    yield
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert peak < LARGEST_USE
 
 
 def test_golden_file_is_sound() -> None:

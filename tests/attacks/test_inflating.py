@@ -6,10 +6,8 @@ import bz2
 import gzip
 import json
 import lzma
-import tracemalloc
 import zipfile
 import zlib
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from struct import pack
@@ -17,22 +15,12 @@ from struct import pack
 import numpy as np
 import pytest
 import zstandard
+from conftest import little_memory
 
 from inrcodec import io
 from inrcodec.errors import InputError
 
 LARGE = 120 << 20  # bytes of zeros
-MOST = 64 << 20  # that are taken in memory
-
-
-@pytest.fixture
-def frugal() -> Iterator[None]:
-    """Fails where memory was used."""
-    tracemalloc.start()
-    yield
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert peak < MOST
 
 
 def streamed(name: str) -> bytes:
@@ -212,9 +200,5 @@ def test_a_compressed_volume_takes_no_more_than_its_header_says(
     path.write_bytes(head + pack(bytes(128)))
     assert io.read(path).array.shape == (4, 4, 4)  # and imports what reads it
     path.write_bytes(head + bombs[kind])
-    tracemalloc.start()
-    with suppress(InputError):
+    with little_memory(), suppress(InputError):
         assert io.read(path).array.shape == (4, 4, 4)
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert peak < MOST
