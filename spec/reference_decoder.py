@@ -21,7 +21,10 @@ from reference_coders import Rans, decode_grid, inflate, need, read_padding
 from reference_header import brick_boxes, curve, lowres_shape, read_header, stream_count, tensor_shapes
 from reference_lattice import decode_refinement
 
-SECTIONS = ("HEAD", "MASK", "PIDX", "PADM", "SIDX", "SPCL", "INDX", "WGHT", "AIDX", "AV1S", "LIDX", "LATT")
+SECTIONS = (
+    *("HEAD", "MASK", "PIDX", "PADM", "SIDX", "SPCL"),
+    *("INDX", "WGHT", "AIDX", "AV1S", "GIDX", "LATG", "LIDX", "LATT"),
+)
 MAGIC = bytes.fromhex("89494E52560D0A1A")
 
 
@@ -45,7 +48,7 @@ def read_sections(data: bytes) -> tuple[int, dict[str, bytes]]:
         name = raw.decode()
         need((name == "HEAD") == (row == 0) and name not in sections, "order of the sections")
         need(name[0].islower() or name in SECTIONS, f"unknown section {name}")
-        chunked = name in ("PADM", "SPCL", "WGHT", "AV1S", "LATT")
+        chunked = name in ("PADM", "SPCL", "WGHT", "AV1S", "LATG", "LATT")
         need((length <= 2**28 or chunked) and position + length <= total, "length of a section")
         sections[name] = data[position : position + length]
         need(zlib.crc32(sections[name]) == crc, f"checksum of {name}")
@@ -243,6 +246,8 @@ def decode(data: bytes) -> tuple[np.ndarray | None, np.ndarray]:
         (header["lowres.coder"] == "siren", ("INDX", "WGHT")),
         (header["lowres.coder"] == "av1", ("AV1S",)),
         (header["av1.slices"] > 0, ("AIDX",)),
+        (header["lowres.coder"] == "latent", ("LATG",)),
+        (header["latent.slices"] > 0, ("GIDX",)),
         (bool(header["refine.steps"]), ("LIDX", "LATT")),
     ):
         need(all((name in sections) == there for name in names), "sections that do not fit the header")

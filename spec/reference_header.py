@@ -38,6 +38,12 @@ DEFAULTS: dict[str, Any] = {
     "net.method": 1,
     "av1.slices": 0,
     "av1.flat": [],
+    "latent.id": "",
+    "latent.sha256": b"",
+    "latent.rate": 0,
+    "latent.ends": [-1, 1],
+    "latent.slices": 0,
+    "latent.flat": None,
     "sr.id": "lanczos",
     "sr.sha256": b"",
     "sr.window": [-1, 1],
@@ -57,7 +63,12 @@ DEFAULTS: dict[str, Any] = {
     "encoder.seed": 0,
 }
 # Groups that have nothing but defaults, by the coder.
-OF_OTHERS = {"siren": ["av1"], "av1": ["mask", "net"], "none": ["lowres", "mask", "net", "av1", "sr"]}
+OF_OTHERS = {
+    "siren": ["av1", "latent"],
+    "av1": ["mask", "net", "latent"],
+    "latent": ["mask", "net", "av1"],
+    "none": ["lowres", "mask", "net", "av1", "latent", "sr"],
+}
 REQUIRED = ("volume.shape", "volume.dtype", "volume.affine", "range.low", "range.high")
 
 
@@ -106,7 +117,7 @@ def check_header(h: dict[str, Any]) -> None:
         need(len(h[name]) == 3 and all(type(n) is int and n >= 1 for n in h[name]), name)
     need(re.fullmatch("u?int(8|16|32|64)|float(16|32|64)", h["volume.dtype"]), "unsupported type")
     need(h["lowres.kernel"] == "lanczos3", "unsupported kernel")
-    need(h["lowres.coder"] in ("siren", "av1", "none"), "unsupported coder of the low-res volume")
+    need(h["lowres.coder"] in OF_OTHERS, "unsupported coder of the low-res volume")
     need(h["mask.method"] == 1 and h["net.method"] == 1, "unsupported coder")
     need(max(h["lowres.factor"]) <= 8, "factor")
     need(h["range.low"] <= h["range.high"] and math.isfinite(h["range.high"] - h["range.low"]), "range")
@@ -141,6 +152,7 @@ def check_header(h: dict[str, Any]) -> None:
     for group in OF_OTHERS[coder]:
         for name in DEFAULTS:
             ours = name.startswith(f"{group}.") and name != "lowres.coder"
+            ours &= (coder, name) != ("latent", "mask.background")
             need(not ours or h[name] == DEFAULTS[name], f"{name} with the coder {coder}")
     if coder == "av1":
         slices, flat = h["av1.slices"], h["av1.flat"]
@@ -148,6 +160,8 @@ def check_header(h: dict[str, Any]) -> None:
         need(flat == [] or (len(flat) == 2 and 0 <= flat[0] <= flat[1] <= 1023), "codes of background")
         need(all(type(code) is int for code in flat), "codes of background")
         need(math.prod(low) <= 2**32 and (slices or low[0]) * math.prod(low[1:]) <= 2**26, "low-res voxels")
+    if coder == "latent":
+        check_latent(h, low)
     if coder != "siren":
         return
     layers, width, tiles = h["net.layers"], h["net.width"], math.prod(h["net.tiles"])
@@ -156,6 +170,16 @@ def check_header(h: dict[str, Any]) -> None:
     weights = sum(rows * columns for rows, columns in tensor_shapes(layers, width))
     need(weights * tiles <= 2**24 and weights * math.prod(low) <= 2**42, "weights or work")
     need(math.prod(low) <= 2**27, "low-res voxels")
+
+
+def check_latent(h: dict[str, Any], low: tuple[int, ...]) -> None:
+    slices, flat, ends = h["latent.slices"], h["latent.flat"], h["latent.ends"]
+    need(h["latent.id"] != "" and len(h["latent.sha256"]) == 32, "model of latents")
+    need(type(h["latent.rate"]) is int and 0 <= h["latent.rate"] <= 127, "rate of latents")
+    need(len(ends) == 2 and is_wide(*sorted(ends)), "ends of latents")
+    need(type(slices) is int and 0 <= slices < low[0], "slices of a stream")
+    need(h["mask.background"] == 0 if flat is None else 0 <= flat <= 2, "background")
+    need(math.prod(low) <= 2**32 and (slices or low[0]) * math.prod(low[1:]) <= 2**24, "low-res voxels")
 
 
 def check_bricks(h: dict[str, Any]) -> None:
@@ -219,8 +243,13 @@ def check_window(h: dict[str, Any]) -> None:
         stored = [(v - intercept) / slope for v in windows[0]]
         windows.append(sorted((v - h["range.low"]) * (2 / span) - 1 for v in stored))
     for low, high in windows:
-        need(math.isfinite(high - low) and low < high and math.isfinite(2 / (high - low)), "window")
-        need(high - low >= 1e-6 * max(abs(low), abs(high)), "window")
+        need(is_wide(low, high), "window")
+
+
+def is_wide(low: float, high: float) -> bool:
+    """Whether dividing by the width between two ends is safe."""
+    wide = math.isfinite(high - low) and low < high and math.isfinite(2 / (high - low))
+    return wide and high - low >= 1e-6 * max(abs(low), abs(high))
 
 
 def curve(h: dict[str, Any]) -> list[list[int]]:

@@ -75,6 +75,19 @@ ALONE = Header(
 )
 FILTERED = replace(ALONE, refine_filter=tuple(range(-20, 22)))
 VIDEO = replace(PLAIN, coder="av1", layers=0, width=0, av1_slices=3, av1_flat=(3, 9))
+LATENTS = replace(
+    PLAIN,
+    coder="latent",
+    layers=0,
+    width=0,
+    background=-1.0,
+    latent_model="latent-1",
+    latent_sha256=bytes(range(32)),
+    latent_rate=127,
+    latent_ends=(3.071, -1.024),
+    latent_slices=3,
+    latent_flat=0.02,
+)
 HEADERS = {
     "plain": PLAIN,
     "full": FULL,
@@ -82,6 +95,7 @@ HEADERS = {
     "scales of slices": SCALES,
     "image without networks": ALONE,
     "AV1": VIDEO,
+    "latents": LATENTS,
 }
 WITHOUT_MODEL = {"sr": LANCZOS, "sr_sha256": b"", "sr_noise": 0, "sr_ensemble": 1}
 
@@ -167,6 +181,11 @@ def video(**changes: Any) -> bytes:
     return replace(VIDEO, **changes).to_bytes()
 
 
+def latents(**changes: Any) -> bytes:
+    """The header of a file of latents, and some of it changed."""
+    return replace(LATENTS, **changes).to_bytes()
+
+
 HALVES = [0.5, 0] * 7
 REFUSED: dict[str, tuple[bytes, type[InrvError]]] = {
     "unknown type": (changed("volume", "dtype", "complex64"), UnsupportedFile),
@@ -197,6 +216,25 @@ REFUSED: dict[str, tuple[bytes, type[InrvError]]] = {
     "background codes upside down": (video(av1_flat=(8, 7)), CorruptFile),
     "background codes below 0": (video(av1_flat=(-1, 7)), CorruptFile),
     "background codes beyond 10 bits": (video(av1_flat=(8, 1024)), CorruptFile),
+    "networks of latents": (latents(layers=2, width=4), CorruptFile),
+    "a mask's cells of latents": (latents(cell=(2, 2, 2)), CorruptFile),
+    "background codes of latents": (latents(av1_flat=(3, 9)), CorruptFile),
+    "a rate of latents of AV1": (video(latent_rate=5), CorruptFile),
+    "a rate of latents of networks": (changed("latent", "rate", 5), CorruptFile),
+    "a model of latents of no low-res volume": (alone(latent={"id": "latent-1"}), CorruptFile),
+    "latents without a model": (latents(latent_model=""), CorruptFile),
+    "latents of a model without a hash": (latents(latent_sha256=b""), CorruptFile),
+    "rate of latents beyond 127": (latents(latent_rate=128), CorruptFile),
+    "rate of latents below 0": (latents(latent_rate=-1), CorruptFile),
+    "ends of latents that are one": (latents(latent_ends=(2.0, 2.0)), CorruptFile),
+    "ends of latents that are nearly one": (latents(latent_ends=(1e9, 1e9 + 1)), CorruptFile),
+    "ends of latents too far apart": (latents(latent_ends=(-1e308, 1e308)), CorruptFile),
+    "three ends of latents": (changed("latent", "ends", [0, 1, 2], LATENTS), CorruptFile),
+    "as many slices of latents as there are": (latents(latent_slices=4), CorruptFile),
+    "fewer slices of latents than none": (latents(latent_slices=-1), CorruptFile),
+    "background without a tolerance": (latents(latent_flat=None), CorruptFile),
+    "negative tolerance of background": (latents(latent_flat=-0.1), CorruptFile),
+    "tolerance beyond all values": (latents(latent_flat=2.1), CorruptFile),
     "brick of nothing": (changed("volume", "brick", [8, 0, 24]), CorruptFile),
     "brick beyond the volume": (changed("volume", "brick", [9, 20, 12]), CorruptFile),
     "brick that is the volume": (changed("volume", "brick", [8, 20, 24]), CorruptFile),

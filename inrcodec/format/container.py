@@ -20,7 +20,7 @@ from zlib import crc32
 from inrcodec import validate
 from inrcodec.errors import CorruptFile, LimitExceeded, UnsupportedFile, UsageError
 from inrcodec.format import limits
-from inrcodec.format.header import AV1, SIREN, Header
+from inrcodec.format.header import AV1, LATENT, SIREN, Header
 from inrcodec.format.remote import without_secrets
 from inrcodec.format.sections import CHUNKED, Entry, Place, row_of
 from inrcodec.format.sections import Sections as Sections
@@ -40,7 +40,10 @@ MAJOR, MINOR = 1, 0
 PREFIX = Struct("<8sHHIQ")  # magic, major, minor, number of sections, bytes of the file
 ENTRY = Struct("<4sQI")  # ID, length, CRC-32
 CHECK = Struct("<I")
-KNOWN = ("HEAD", "MASK", "PIDX", "PADM", "SIDX", "SPCL", "INDX", "WGHT", "AIDX", "AV1S", "LIDX", "LATT")
+KNOWN = (
+    *("HEAD", "MASK", "PIDX", "PADM", "SIDX", "SPCL"),
+    *("INDX", "WGHT", "AIDX", "AV1S", "GIDX", "LATG", "LIDX", "LATT"),
+)
 GRADUAL = "LATT"  # of use in part, where the end of a file was not read
 _ID = re.compile(r"[A-Za-z][A-Za-z0-9]{3}")
 
@@ -231,7 +234,9 @@ def _check_header(header: Header, lengths: Mapping[str, int]) -> None:
     groups = {
         "low-res volume of networks": (header.coder == SIREN, ("INDX", "WGHT")),
         "low-res volume of AV1": (header.coder == AV1, ("AV1S",)),
-        "low-res volume in several streams": (header.av1_slices > 0, ("AIDX",)),
+        "low-res volume in several streams of AV1": (header.av1_slices > 0, ("AIDX",)),
+        "low-res volume of latents": (header.coder == LATENT, ("LATG",)),
+        "low-res volume in several streams of latents": (header.latent_slices > 0, ("GIDX",)),
         "refinement": (steps > 0, ("LIDX", "LATT")),
         "padding mask in bricks": (padded and bricks > 1, ("PIDX",)),
         "section of special values in bricks": (special and bricks > 1, ("SIDX",)),
@@ -245,8 +250,8 @@ def _check_header(header: Header, lengths: Mapping[str, int]) -> None:
         raise CorruptFile("file has a padding mask but no padding value")
     if special and not (steps and header.dtype.startswith("float")):
         raise CorruptFile("file has special values but no refinement of floats")
-    rows = {"INDX": prod(header.tiles), "AIDX": header.streams, "LIDX": steps * bricks}
-    rows |= {"PIDX": bricks, "SIDX": bricks}
+    rows = {"INDX": prod(header.tiles), "AIDX": header.streams, "GIDX": header.streams}
+    rows |= {"LIDX": steps * bricks, "PIDX": bricks, "SIDX": bricks}
     for name, count in rows.items():
         if name in lengths and lengths[name] != row_of(name, lengths).size * count:
             length = lengths[name]

@@ -34,6 +34,7 @@ from inrcodec.format.fields import (
 from inrcodec.format.header_checks import AV1 as AV1
 from inrcodec.format.header_checks import DTYPES as DTYPES
 from inrcodec.format.header_checks import LANCZOS as LANCZOS
+from inrcodec.format.header_checks import LATENT as LATENT
 from inrcodec.format.header_checks import NO_CODER as NO_CODER
 from inrcodec.format.header_checks import NOISE_STEPS as NOISE_STEPS
 from inrcodec.format.header_checks import SIREN as SIREN
@@ -78,6 +79,10 @@ class Header:
     av1_slices, av1_flat
         Low-res slices of each AV1 stream, 0 where one holds all; lowest and highest code of background, empty
         where every voxel is active.
+    latent_model, latent_sha256, latent_rate, latent_ends, latent_slices, latent_flat
+        Model of latents, SHA-256 of its weights, 0 ... 127; the model's values of the coded values -1 and +1;
+        low-res slices of a stream, as of AV1; what the unit values of background cells differ from
+        ``background`` by at most, ``None`` where every voxel is active.
     sr, sr_sha256, sr_window, sr_noise, sr_ensemble
         Super-resolution model, SHA-256 of its weights, physical values of its -1 and +1; noise level of the
         low-res volume, `NOISE_STEPS` to 1 in its window; mirror images whose results are averaged.
@@ -122,6 +127,12 @@ class Header:
     weights_method: int = 1
     av1_slices: int = 0
     av1_flat: tuple[int, ...] = ()
+    latent_model: str = ""
+    latent_sha256: bytes = b""
+    latent_rate: int = 0
+    latent_ends: tuple[float, float] = (-1.0, 1.0)
+    latent_slices: int = 0
+    latent_flat: float | None = None
     sr: str = LANCZOS
     sr_sha256: bytes = b""
     sr_window: tuple[float, float] = (-1.0, 1.0)
@@ -157,12 +168,13 @@ class Header:
 
     @property
     def stream_slices(self) -> int:
-        """Low-res slices of an AV1 stream, of the last perhaps fewer; 0 of another coder."""
-        return (self.av1_slices or self.lowres_shape[0]) if self.coder == AV1 else 0
+        """Low-res slices of a stream, of the last perhaps fewer; 0 of a coder that has none."""
+        stated = {AV1: self.av1_slices, LATENT: self.latent_slices}.get(self.coder)
+        return 0 if stated is None else stated or self.lowres_shape[0]
 
     @property
     def streams(self) -> int:
-        """AV1 streams; 0 of another coder."""
+        """Streams of the low-res volume; 0 of a coder that has none."""
         return -(-self.lowres_shape[0] // self.stream_slices) if self.stream_slices else 0
 
     @property
@@ -268,6 +280,12 @@ FIELDS: dict[tuple[str, str], tuple[str, Kind]] = {
     ("net", "method"): ("weights_method", INTEGER),
     ("av1", "slices"): ("av1_slices", INTEGER),
     ("av1", "flat"): ("av1_flat", integers(None)),
+    ("latent", "id"): ("latent_model", TEXT),
+    ("latent", "sha256"): ("latent_sha256", octets(0, 32)),
+    ("latent", "rate"): ("latent_rate", INTEGER),
+    ("latent", "ends"): ("latent_ends", numbers(2)),
+    ("latent", "slices"): ("latent_slices", INTEGER),
+    ("latent", "flat"): ("latent_flat", NUMBER),
     ("sr", "id"): ("sr", TEXT),
     ("sr", "sha256"): ("sr_sha256", octets(0, 32)),
     ("sr", "window"): ("sr_window", numbers(2)),

@@ -26,23 +26,29 @@ if TYPE_CHECKING:
 
 DTYPES = tuple(sorted(dtype.name for dtype in volume.DTYPES))
 LANCZOS = "lanczos"
-SIREN, AV1 = "siren", "av1"  # coders of the low-res volume
+SIREN, AV1, LATENT = "siren", "av1", "latent"  # coders of the low-res volume
 NO_CODER = "none"  # of a low-res volume that there is not
 AXES = ("zyx", "yx")
 LARGEST_OMEGA = 1000.0
 NOISE_STEPS = 4096  # per 1, which is half of a model's window: half a Hounsfield unit each
 LARGEST_STEP = 1 << 32  # of the refinement's quantisation
-OF_CODER = {
+OF_CODER: dict[str, tuple[str, ...]] = {
     SIREN: (
         *("background", "cell", "mask_method", "layers", "width", "tiles", "cuts", "omega", "weights_method"),
     ),
     AV1: ("av1_slices", "av1_flat"),
+    LATENT: (
+        *("background", "latent_model", "latent_sha256", "latent_rate", "latent_ends"),
+        *("latent_slices", "latent_flat"),
+    ),
+    NO_CODER: (),
 }
 OF_LOWRES = (
     *("factor", "kernel", "companding", "wiener", "sr", "sr_sha256", "sr_window", "sr_noise", "sr_ensemble"),
-    *("psnr_lanczos", *OF_CODER[SIREN], *OF_CODER[AV1]),
+    *("psnr_lanczos", *OF_CODER[SIREN], *OF_CODER[AV1], *OF_CODER[LATENT]),
 )
 AV1_CODES = 1 << 10
+LATENT_RATES = 128
 ONE = 1 << 15  # integer of unit value 1 among the nodes of a companding curve
 WEIGHTS = (-128, 255)  # of a filter, the smallest and the largest: two bytes each at most
 WIENER, REFINE_FILTER = 14, 42  # weights of the filter of an up-sampling, and of that of a refinement
@@ -60,7 +66,7 @@ def check(header: Header) -> None:
         "type": (header.dtype, DTYPES),
         "name of the axes": (header.axes, AXES),
         "kernel": (header.kernel, ("lanczos3",)),
-        "coder of the low-res volume": (header.coder, (SIREN, AV1, NO_CODER)),
+        "coder of the low-res volume": (header.coder, tuple(OF_CODER)),
         "coder of weights": (header.weights_method, (1,)),
         "coder of masks": (header.mask_method, (1,)),
     }
@@ -95,12 +101,18 @@ def _impossible(header: Header) -> Iterator[tuple[str, bool]]:
     yield "background", not -1 <= header.background <= 1
     yield "mask cell", min(header.cell) < 1
     for coder, names in OF_CODER.items():
-        other = header.has_lowres and header.coder != coder and _states(header, names)
-        yield f"field of the coder {coder!r}, which is not its own", other
+        others = [name for name in names if name not in OF_CODER[header.coder]]
+        yield (
+            f"field of the coder {coder!r}, which is not its own",
+            header.has_lowres and _states(header, others),
+        )
+    slices = header.av1_slices or header.latent_slices
+    yield "number of slices of a stream", slices != 0 and not 1 <= slices < header.lowres_shape[0]
     if header.coder == AV1:
-        slices, flat = header.av1_slices, header.av1_flat
-        yield "number of slices of a stream", slices != 0 and not 1 <= slices < header.lowres_shape[0]
+        flat = header.av1_flat
         yield "background", bool(flat) and not (len(flat) == 2 and 0 <= flat[0] <= flat[1] < AV1_CODES)
+    elif header.coder == LATENT:
+        yield from _impossible_latents(header)
     elif header.has_lowres:
         yield "network", min(header.layers, header.width) < 1 or not 0 < header.omega <= LARGEST_OMEGA
         yield (
@@ -120,6 +132,15 @@ def _impossible(header: Header) -> Iterator[tuple[str, bool]]:
     yield "filter of a refinement that promises a bound", bool(header.refine_filter) and exact
     yield "quality", min(header.peak, header.max_error) < 0
     yield "seed", header.seed < 0
+
+
+def _impossible_latents(header: Header) -> Iterator[tuple[str, bool]]:
+    """See `_impossible`; of the coder of latents alone."""
+    yield "model of latents", not (header.latent_model and header.latent_sha256)
+    yield "rate of latents", not 0 <= header.latent_rate < LATENT_RATES
+    yield "ends of latents", value_range.is_narrow(*sorted(header.latent_ends))
+    flat = header.latent_flat
+    yield "background", header.background != 0 if flat is None else not 0 <= flat <= 2
 
 
 def shape_of(lengths: tuple[int, ...], axes: str) -> tuple[int, int, int]:

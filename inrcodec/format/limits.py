@@ -27,9 +27,10 @@ SLICE = 1 << 26  # voxels of a slice, of which a few are in memory while a volum
 BRICK = 1 << 30  # voxels of a brick whose padding or refinement is decoded
 AXIS = 65_535  # voxels along an axis
 LOWRES = 1 << 27  # low-res voxels of networks: 512 x 512 x 512 at factor 1, 1 GiB of float64
-STREAMED = 1 << 32  # of AV1, of which a stream at a time is decoded: 512 x 512 x 16 384 at factor 1
+STREAMED = 1 << 32  # of streams, of which one at a time is decoded: 512 x 512 x 16 384 at factor 1
 LOWRES_BYTES = 8  # of each of them, while it is decoded
 STREAM = 1 << 26  # low-res voxels of an AV1 stream, all of which are decoded for any of them
+LATENT_STREAM = 1 << 24  # likewise of latents, which take more memory and time
 TILES = 65_536
 FACTOR = 8  # of the down-sampling, along an axis
 LAYERS = 16
@@ -72,7 +73,7 @@ def check_header(header: Header, masked: bool = True, padded: bool = False) -> N
         ("number of voxels of a slice", prod(header.shape[1:]), SLICE),
         ("number of voxels of a brick", prod(bricks.edges) if in_bricks else 0, BRICK),
         ("number of low-res voxels", lowres, STREAMED if header.stream_slices else LOWRES),
-        ("number of voxels of a stream", _streamed(header), STREAM),
+        ("number of voxels of a stream", _streamed(header), LATENT_STREAM if header.latent_model else STREAM),
         ("number of tiles", tiles, TILES),
         ("number of hidden layers", header.layers, LAYERS),
         ("width of a layer", header.width, WIDTH),
@@ -99,7 +100,7 @@ def costs(header: Header) -> dict[str, int]:
 
 
 def _streamed(header: Header) -> int:
-    """Low-res voxels of an AV1 stream."""
+    """Low-res voxels of a stream."""
     return header.stream_slices * prod(header.lowres_shape[1:])
 
 

@@ -19,7 +19,14 @@ from inrcodec.errors import CorruptFile, UsageError
 from inrcodec.format import limits
 from inrcodec.format.source import ByteSource
 
-CHUNKED = {"PADM": "PIDX", "SPCL": "SIDX", "WGHT": "INDX", "AV1S": "AIDX", "LATT": "LIDX"}
+CHUNKED = {
+    "PADM": "PIDX",
+    "SPCL": "SIDX",
+    "WGHT": "INDX",
+    "AV1S": "AIDX",
+    "LATG": "GIDX",
+    "LATT": "LIDX",
+}
 """Sections whose chunks can be read one by one, and the section with a row for each chunk."""
 
 ROW = Struct("<II")  # length, CRC-32

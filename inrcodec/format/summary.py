@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from inrcodec.format import container, limits
-from inrcodec.format.header import AV1, LANCZOS, Header
+from inrcodec.format.header import AV1, LANCZOS, LATENT, SIREN, Header
 from inrcodec.format.header_checks import ONE
 from inrcodec.volume.affine import plane_of, spacing_of
 from inrcodec.volume.description import ALLOCATED, bits_of
@@ -28,6 +28,8 @@ PARTS = {
     "WGHT": "base",
     "AIDX": "base",
     "AV1S": "base",
+    "GIDX": "base",
+    "LATG": "base",
     "LIDX": "refinement",
     "LATT": "refinement",
 }
@@ -91,20 +93,30 @@ def facts(header: Header, lengths: Mapping[str, int], superres_work: int | None)
 
 def _base(header: Header) -> dict[str, Any]:
     """How the low-res volume is coded, and how the resolution is brought back."""
-    networks = {
-        "tiles": list(header.tiles),
-        "layers": header.layers,
-        "width": header.width,
-        "omega": header.omega,
+    of_coder: dict[str, dict[str, Any]] = {
+        SIREN: {
+            "tiles": list(header.tiles),
+            "layers": header.layers,
+            "width": header.width,
+            "omega": header.omega,
+        },
+        AV1: {"streams": header.streams, "flat_codes": list(header.av1_flat)},
+        LATENT: {
+            "streams": header.streams,
+            "model": header.latent_model,
+            "model_sha256": header.latent_sha256.hex(),
+            "rate": header.latent_rate,
+            "ends": list(header.latent_ends),
+            "flat": header.latent_flat,
+        },
     }
-    streams = {"streams": header.streams, "flat_codes": list(header.av1_flat)}
     return {
         "factor": list(header.factor),
         "kernel": header.kernel,
         "companding": _curve(header),
         "wiener": list(header.wiener),
         "base": header.coder,
-        **(streams if header.coder == AV1 else networks),
+        **of_coder[header.coder],
         "sr": header.sr,
         "sr_sha256": header.sr_sha256.hex() or None,
         "sr_noise": header.sr_noise,
