@@ -166,7 +166,7 @@ class WriteError(InrvError):
 
 
 class ModelNotFound(InrvError):
-    """No super-resolution model of this ID, or its weights have another SHA-256."""
+    """No model of this ID, or its weights have another SHA-256."""
 
     exit_code = 9
 

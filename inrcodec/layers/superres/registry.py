@@ -1,70 +1,55 @@
 """The super-resolution models: ID -> architecture, SHA-256 and weights.
 
 In: an ID from a header or an option.  Out: a manifest (without torch), or the network itself.
-Invariant: an ID is looked up, never a path or a URL, and weights without the expected hash are not loaded.
-
-User models, from ``inrv-train``, are looked up in the folder that the environment variable
-``INRCODEC_MODELS`` names, and are preferred to bundled ones.
+Invariant: that of :mod:`inrcodec.layers.models`, and an architecture is checked before it is built.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
-from hashlib import sha256
 from importlib import resources
-from importlib.resources.abc import Traversable
 from math import isfinite, prod
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from inrcodec import validate
-from inrcodec.errors import CorruptFile, ModelNotFound, UsageError, reason
+from inrcodec.errors import CorruptFile, ModelNotFound, UsageError
 from inrcodec.format import limits
 from inrcodec.format.header import LANCZOS as LANCZOS
 from inrcodec.format.header import Header
+from inrcodec.layers import models
+from inrcodec.layers.models import OWN as OWN
 from inrcodec.layers.superres.architectures import Architecture
-from inrcodec.validate import checked_id, did_you_mean
+from inrcodec.validate import did_you_mean
 from inrcodec.volume.box import Shape
 
 if TYPE_CHECKING:
     from inrcodec.layers.superres.network import SRDenseNet
 
 FOLDER = resources.files("inrcodec.layers.superres") / "models"
-OWN = "INRCODEC_MODELS"
-_HASH = re.compile(r"[0-9a-f]{64}")
 UNSTATED = "MR"  # what NIfTI and NumPy files without Hounsfield units mostly are; models are only tried
 # Physical values that map to -1 and 1 where the unit is absolute: 12-bit CT, whatever a scan holds.
 WINDOWS = {"CT": (-1024.0, 3071.0)}
 
 
-@dataclass(frozen=True)
-class Manifest:
+@dataclass(frozen=True, kw_only=True)
+class Manifest(models.Manifest):
     """A model without its weights.
 
     Attributes
     ----------
-    id, modality : the model's name, and the modality that it was trained on ("CT", "MR").
+    modality : that it was trained on ("CT", "MR").
     window : physical values that map to -1 and +1, in HU for CT; ``None`` for the volume's own range.
-    sha256 : hash of the ``.safetensors`` file.
     architecture : of the network.
     parameters : number of weights and biases.
     lift : dB that it gains over Lanczos on a clean low-res volume, on held-out volumes.
-    weights, card : the ``.safetensors`` file, and the JSON file that states the rest.
     """
 
-    id: str
     modality: str
     window: tuple[float, float] | None
-    sha256: str
     architecture: Architecture
     parameters: int
     lift: float
-    weights: Traversable
-    card: Traversable
 
     @property
     def factor(self) -> Shape:
@@ -87,63 +72,17 @@ class Manifest:
         limits.check("number of multiply-adds of the super-resolution", work, limits.SUPERRES_WORK, remedy)
 
 
-def manifests() -> dict[str, Manifest]:
-    """All models by ID, user models first; they also replace bundled models of the same ID.
-
-    Raises
-    ------
-    ModelNotFound
-        The folder of user models does not exist, or holds an invalid model card.
-    """
-    own = _user_models()
-    return own | {model: known for model, known in _bundled().items() if model not in own}
-
-
-@cache
-def _bundled() -> dict[str, Manifest]:
-    return _manifests(FOLDER)
-
-
-def _user_models() -> dict[str, Manifest]:
-    """Read each time: a model may be trained while a notebook is open."""
-    folder = os.environ.get(OWN)
-    if not folder:
-        return {}
-    if not Path(folder).is_dir():
-        raise ModelNotFound(
-            f"{OWN} names {folder}, which is not a folder; correct it or unset it", value=folder
-        )
-    return _manifests(Path(folder))
-
-
-def _manifests(folder: Traversable) -> dict[str, Manifest]:
-    cards = (
-        e for e in sorted(folder.iterdir(), key=lambda e: e.name) if e.name.endswith(".json") and e.is_file()
+def _parsed(card: models.Card, found: Mapping[str, Any]) -> Manifest:
+    arch = card["architecture"]
+    factor = validate.triple("factor", arch["factor"], limits.FACTOR)
+    return Manifest(
+        **found,
+        modality=str(card["modality"]),
+        window=_window(card["window"]),
+        architecture=Architecture(**arch | {"factor": factor}),
+        parameters=int(card["parameters"]),
+        lift=_lift(card["held_out"]),
     )
-    known = (_manifest(folder, entry) for entry in cards)
-    return {model.id: model for model in known}
-
-
-def _manifest(folder: Traversable, entry: Traversable) -> Manifest:
-    try:
-        fields = json.loads(entry.read_text())
-        if entry.name != f"{checked_id(fields['id'])}.json" or not _HASH.fullmatch(fields["sha256"]):
-            raise ValueError("the name of another model, or no hash")
-        arch = fields["architecture"]
-        factor = validate.triple("factor", arch["factor"], limits.FACTOR)
-        return Manifest(
-            fields["id"],
-            str(fields["modality"]),
-            _window(fields["window"]),
-            fields["sha256"],
-            Architecture(**arch | {"factor": factor}),
-            int(fields["parameters"]),
-            _lift(fields["held_out"]),
-            folder / f"{fields['id']}.safetensors",
-            entry,
-        )
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-        raise ModelNotFound(f"{entry} is not a model card, move it elsewhere", value=str(entry)) from error
 
 
 def _window(ends: Any) -> tuple[float, float] | None:
@@ -160,29 +99,17 @@ def _lift(held_out: list[dict[str, Any]]) -> float:
     return max(0.0, sum(gains) / len(gains)) if gains else 0.0
 
 
-def card(model: str) -> dict[str, Any]:
-    """The whole model card of an ID."""
-    return dict(json.loads(manifest(model).card.read_text()))
-
-
-def manifest(model: str) -> Manifest:
-    """Look up an ID.
-
-    Raises
-    ------
-    ModelNotFound
-        Unknown; the message lists the known IDs.
-    """
-    known = manifests()
-    if model not in known:
-        names = [*known, LANCZOS]
-        raise ModelNotFound(
-            f"super-resolution model {model!r} is unknown in this version{did_you_mean(model, names)}; known "
-            f"are {', '.join(names)}: another version may have it, sr 'lanczos' needs none",
-            value=model,
-            option="sr",
-        )
-    return known[model]
+REGISTRY = models.Registry(
+    kind=models.SUPERRES,
+    title="super-resolution model",
+    folder=FOLDER,
+    parse=_parsed,
+    option="sr",
+    others=(LANCZOS,),
+    without="sr 'lanczos'",
+)
+manifests, manifest = REGISTRY.manifests, REGISTRY.manifest
+matching, card = REGISTRY.matching, REGISTRY.card
 
 
 def choose(modality: str, factor: tuple[int, int, int], usual: str | None = None) -> str:
@@ -191,16 +118,10 @@ def choose(modality: str, factor: tuple[int, int, int], usual: str | None = None
     User models come before bundled ones, and smaller models before larger ones.  ``usual`` comes first where
     it fits.
     """
-    own = _user_models()
+    own = REGISTRY.own()
     fitting = [m for m in manifests().values() if (m.modality, m.factor) == (modality or UNSTATED, factor)]
     ranked = sorted(fitting, key=lambda m: (m.id != usual, m.id not in own, m.parameters))
     return ranked[0].id if ranked else LANCZOS
-
-
-def matching(model: str, digest: bytes) -> Manifest:
-    """The model of an ID, by its hash where a user model and a bundled one share the ID."""
-    known = manifest(model)
-    return known if known.sha256 == digest.hex() else _bundled().get(model, known)
 
 
 def check_work(header: Header, ensemble: int | None = None) -> None:
@@ -248,19 +169,7 @@ def load(model: str, digest: bytes) -> SRDenseNet:
     from inrcodec.layers.superres.network import frozen
 
     known = matching(model, digest)
-    try:
-        weights = known.weights.read_bytes()
-    except OSError as error:
-        raise ModelNotFound(
-            f"the weights of model {model!r} cannot be read: {reason(error)}", value=model
-        ) from error
-    here = sha256(weights).digest()
-    if here != digest or here.hex() != known.sha256:
-        raise ModelNotFound(
-            f"the installed weights of model {model!r} have SHA-256 {here.hex()[:16]}…, the file needs "
-            f"{digest.hex()[:16]}…; install the version that wrote it, or decode with sr 'lanczos'",
-            value=here.hex(),
-        )
+    weights = REGISTRY.weights(known, digest)
     try:
         return frozen(known.architecture, parse(weights))
     except (TypeError, ValueError, RuntimeError, SafetensorError) as error:
