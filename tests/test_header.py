@@ -259,6 +259,8 @@ REFUSED: dict[str, tuple[bytes, type[InrvError]]] = {
         changed("volume", "affine", [1e308, 1e308, 0, 0, 0, 1e308, 0, 0, 0, 0, 1, 0]),
         CorruptFile,
     ),
+    "far affine": (changed("volume", "affine", [1, 0, 0, 1.01e12, 0, 1, 0, 0, 0, 0, 1, 0]), CorruptFile),
+    "fine affine": (changed("volume", "affine", [1, 0, 0, 0, 0, 9e-13, 0, 0, 0, 0, 1, 0]), CorruptFile),
     "short affine": (changed("volume", "affine", [1] * 11), CorruptFile),
     "axes without steps": (refined(steps=None), CorruptFile),
     "steps for other stages": (refined(steps=[1, 1]), CorruptFile),

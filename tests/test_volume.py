@@ -126,8 +126,11 @@ def test_a_modality_that_dicom_cannot_write_is_refused(modality):
         np.eye(3),
         np.ones((4, 4)),
         np.array([[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]),
+        np.diag([1.0, 1e300, 1.0, 1.0]),
+        np.diag([1.0, 1.0, 1e-300, 1.0]),
+        np.array([[1, 0, 0, -2e12], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]),
     ],
-    ids=["zero edge", "nan", "3x3", "last row", "parallel axes"],
+    ids=["zero edge", "nan", "3x3", "last row", "parallel axes", "long edge", "short edge", "far away"],
 )
 def test_an_impossible_affine_is_refused(affine):
     with pytest.raises(InputError, match="affine"):

@@ -18,7 +18,7 @@ from inrcodec import validate
 from inrcodec.errors import CorruptFile, UnsupportedFile
 from inrcodec.format import limits
 from inrcodec.volume import value_range, volume
-from inrcodec.volume.affine import is_singular
+from inrcodec.volume.affine import is_beyond, is_singular
 from inrcodec.volume.value_range import Range
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def _impossible(header: Header) -> Iterator[tuple[str, bool]]:
     yield "shape", min(header.shape) < 1
     yield "shape for its axes", header.ndim == 2 and header.shape[0] != 1
     yield "brick", bool(header.brick) and not _are_bricks(header)
-    yield "affine", is_singular(header.affine[:3, :3])
+    yield "affine", is_beyond(header.affine[:3]) or is_singular(header.affine[:3, :3])
     yield "rescale", header.rescale[0] == 0
     yield "rescale of slices", bool(header.slice_rescale) and not _scales_slices(header)
     smallest, largest = volume.limits_of(np.dtype(header.dtype))

@@ -27,6 +27,10 @@ PARALLEL = 1e-6
 """Determinant of the unit vectors along the voxel axes below which they count as parallel (specification,
 field `volume.affine`): far below any gantry tilt, far above the rounding of a float32 affine."""
 
+FARTHEST, FINEST = 1e12, 1e-12
+"""Millimetres beyond which no number of an affine may be, and that each voxel axis has in some direction: far
+beyond any scanner, and far below any microscope, so that whatever is computed of positions is finite."""
+
 PLANES = ("sagittal", "coronal", "axial")
 """Planes by the patient's axis that they are across: L, P, S."""
 
@@ -39,15 +43,17 @@ class Grid(NamedTuple):
 
 
 def is_singular(axes: Affine) -> bool:
-    """Whether voxel axes, the columns of a (3, 3) matrix in mm, are parallel.
+    """Whether voxel axes, the columns of a (3, 3) matrix in mm that is not `is_beyond`, are parallel.
 
     Relative to their lengths: micrometre voxels are not singular.
     """
-    with np.errstate(over="ignore"):
-        lengths = np.linalg.norm(axes, axis=0)
-    if not lengths.all() or not np.isfinite(lengths).all():
-        return True
-    return bool(abs(np.linalg.det(axes / lengths)) < PARALLEL)
+    return bool(abs(np.linalg.det(axes / np.linalg.norm(axes, axis=0))) < PARALLEL)
+
+
+def is_beyond(rows: Affine) -> bool:
+    """Whether an affine, its first three rows, has a number or an axis beyond `FARTHEST` and `FINEST`."""
+    sizes = np.abs(rows)
+    return bool(sizes.max() > FARTHEST or sizes[:, :3].max(0).min() < FINEST)
 
 
 def checked_affine(affine: ArrayLike) -> Affine:
@@ -56,11 +62,14 @@ def checked_affine(affine: ArrayLike) -> Affine:
     Raises
     ------
     InputError
-        Wrong shape, not finite, singular, or a last row that is not (0, 0, 0, 1).
+        Wrong shape, not finite, `is_beyond`, singular, or a last row that is not (0, 0, 0, 1).
     """
     matrix = np.array(affine, dtype=np.float64)
     if matrix.shape != (4, 4) or not np.isfinite(matrix).all() or not np.array_equal(matrix[3], (0, 0, 0, 1)):
         raise InputError(f"not an affine of 4 x 4 finite numbers: {matrix.tolist()}", value=matrix)
+    if is_beyond(matrix[:3]):
+        cause = f"the affine has numbers beyond {FARTHEST:g} mm, or an axis below {FINEST:g} mm"
+        raise InputError(f"{cause}: {matrix.tolist()}", value=matrix)
     if is_singular(matrix[:3, :3]):
         raise InputError(f"the affine is singular: {matrix.tolist()}", value=matrix)
     matrix += 0.0

@@ -183,7 +183,7 @@ function impossible(h) {
   return {
     shape: volume.shape.some((n) => n < 1),
     brick: volume.brick.length > 0 && !areBricks(h),
-    affine: isSingular(volume.affine),
+    affine: isBeyond(volume.affine) || isSingular(volume.affine),
     rescale: volume.rescale[0] === 0,
     "scale of slices": volume.slice_rescale.length > 0 && !scalesSlices(h),
     range: !(held(range.low) && range.low <= range.high && held(range.high) && Number.isFinite(range.high - range.low)),
@@ -210,10 +210,16 @@ function impossible(h) {
   };
 }
 
+const axesOf = (affine) => [0, 1, 2].map((k) => [affine[k], affine[4 + k], affine[8 + k]]);
+
+function isBeyond(affine) {
+  const isShort = (axis) => axis.every((v) => Math.abs(v) < 1e-12);
+  return affine.some((v) => Math.abs(v) > 1e12) || axesOf(affine).some(isShort);
+}
+
 function isSingular(affine) {
-  const axes = [0, 1, 2].map((k) => [affine[k], affine[4 + k], affine[8 + k]]);
+  const axes = axesOf(affine);
   const lengths = axes.map(([x, y, z]) => Math.sqrt(x * x + y * y + z * z));
-  if (lengths.some((n) => n === 0 || !Number.isFinite(n))) return true;
   const [a, b, c] = axes.map((axis, k) => axis.map((v) => v / lengths[k]));
   const det = a[0] * (b[1] * c[2] - b[2] * c[1]) - a[1] * (b[0] * c[2] - b[2] * c[0]) + a[2] * (b[0] * c[1] - b[1] * c[0]);
   return !(Math.abs(det) >= 1e-6);
