@@ -78,9 +78,9 @@ class Weights:
     def check(self, neighbours: int) -> None:
         """Refuse what the kernels would read beyond."""
         classes = len(self.weights)
-        _expect(1 <= classes <= CLASSES)
-        _expect(self.scales.shape == (neighbours,) and self.weights.shape == (classes, neighbours))
-        _expect(self.thresholds.shape == (CONTEXTS,) and self.bounds.shape == (classes - 1,))
+        expect(1 <= classes <= CLASSES)
+        expect(self.scales.shape == (neighbours,) and self.weights.shape == (classes, neighbours))
+        expect(self.thresholds.shape == (CONTEXTS,) and self.bounds.shape == (classes - 1,))
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,12 +100,12 @@ class Place:
     phase: int
 
     def __post_init__(self) -> None:
-        _expect(self.axis in range(3) and self.phase in range(4))
-        _expect(self.known.ndim == 3 and self.known.size > 0 and self.known.dtype == self.fresh.dtype)
+        expect(self.axis in range(3) and self.phase in range(4))
+        expect(self.known.ndim == 3 and self.known.size > 0 and self.known.dtype == self.fresh.dtype)
         along, known = self.fresh.shape[self.axis], list(self.known.shape)
-        _expect(known[self.axis] - 1 <= along <= known[self.axis])
+        expect(known[self.axis] - 1 <= along <= known[self.axis])
         known[self.axis] = along
-        _expect(self.fresh.shape == tuple(known))
+        expect(self.fresh.shape == tuple(known))
 
     @property
     def geometry(self) -> Ints:
@@ -142,7 +142,7 @@ class Kernels:
             "filter",
         ):
             getattr(library, f"inrv_{name}").restype = None
-        for name in ("read", "push", "mask", "weights", "tables_size"):
+        for name in ("read", "push", "mask", "weights", "tables_size", "logistic_push", "logistic_pull"):
             getattr(library, f"inrv_{name}").restype = c_int64
         self.tables_size = int(library.inrv_tables_size())
 
@@ -153,9 +153,9 @@ class Kernels:
         counts = place.counts
         model.check(place.neighbours)
         size = len(rows) * counts[1] * counts[2]
-        _expect(0 <= rows.start <= rows.stop <= counts[0])
-        _expect(len(predicted) == len(contexts) == size and predicted.dtype == place.known.dtype)
-        self._call(
+        expect(0 <= rows.start <= rows.stop <= counts[0])
+        expect(len(predicted) == len(contexts) == size and predicted.dtype == place.known.dtype)
+        self.call(
             "predict", place.known, place.fresh, _is_wide(predicted), model.is_narrow, place.geometry,
             rows.start, rows.stop, model.scales, model.weights, len(model.weights), model.thresholds,
             model.bounds, most, predicted, contexts,
@@ -163,25 +163,23 @@ class Kernels:
 
     def around(self, place: Place, places: Ints) -> tuple[Float, Float32]:
         """Middles and rows of the voxels at ``places`` of a phase, see `neighbours.Around`."""
-        _expect(places.size == 0 or (int(places.min()) >= 0 and int(places.max()) < prod(place.counts)))
+        expect(places.size == 0 or (int(places.min()) >= 0 and int(places.max()) < prod(place.counts)))
         middle, rows = np.empty(len(places)), np.empty((place.neighbours, len(places)), np.float32)
         wide = _is_wide(place.known)
-        self._call(
-            "around", place.known, place.fresh, wide, place.geometry, places, len(places), middle, rows
-        )
+        self.call("around", place.known, place.fresh, wide, place.geometry, places, len(places), middle, rows)
         return middle, rows
 
     def new_tables(self, initial: Ints) -> Bytes:
         """Adaptive tables of initial weights, (112, 152)."""
-        _expect(initial.shape == TABLES)
+        expect(initial.shape == TABLES)
         tables = np.empty(self.tables_size // 8, np.int64).view(np.uint8)
-        self._call("tables_begin", tables, initial)
+        self.call("tables_begin", tables, initial)
         return tables
 
     def start_stage(self, tables: Bytes, initial: Ints) -> None:
         """Forget most of the counts."""
-        _expect(initial.shape == TABLES and len(tables) == self.tables_size)
-        self._call("tables_start_stage", tables, initial)
+        expect(initial.shape == TABLES and len(tables) == self.tables_size)
+        self.call("tables_start_stage", tables, initial)
 
     def read(
         self,
@@ -200,9 +198,9 @@ class Kernels:
         0, `DAMAGED` or `WRONG_BITS`.
         """
         words, rare, bits = block
-        _expect(len(values) == len(contexts) and len(tables) == self.tables_size)
-        _expect(len(words) % 4 == 0 and len(states) > 0 and step > 0)
-        return self._call(
+        expect(len(values) == len(contexts) and len(tables) == self.tables_size)
+        expect(len(words) % 4 == 0 and len(states) > 0 and step > 0)
+        return self.call(
             "read", values, _is_wide(values), contexts, len(values), step, most, words, len(words) // 4, rare,
             len(rare), bits, len(bits), states, len(states), tables,
         )  # fmt: skip
@@ -228,12 +226,12 @@ class Kernels:
         -------
         ndarray, (n,), what is coded, see `tokens.folded`.
         """
-        _expect(len(values) == len(truth) == len(contexts) and values.dtype == truth.dtype and steps[0] > 0)
-        _expect(costs is None or costs.shape == TABLES)
-        _expect(ignored is None or (len(ignored) == len(values) and ignored.dtype == np.bool_))
+        expect(len(values) == len(truth) == len(contexts) and values.dtype == truth.dtype and steps[0] > 0)
+        expect(costs is None or costs.shape == TABLES)
+        expect(ignored is None or (len(ignored) == len(values) and ignored.dtype == np.bool_))
         folded = np.empty(len(values), np.int64)
         size, wide = len(values), _is_wide(values)
-        self._call("quantise", values, wide, truth, ignored, contexts, size, *steps, most, costs, folded)
+        self.call("quantise", values, wide, truth, ignored, contexts, size, *steps, most, costs, folded)
         return folded
 
     def tokens(
@@ -241,31 +239,31 @@ class Kernels:
     ) -> tuple[tuple[Halves, Halves], bytes, bytes]:
         """Frequencies and starts of the tokens, the rare ones, and the plain bits."""
         count = len(folded)
-        _expect(len(contexts) == count and len(tables) == self.tables_size)
-        _expect(count == 0 or (int(contexts.max()) < TABLES[0] and int(folded.max()) < 1 << 35))
+        expect(len(contexts) == count and len(tables) == self.tables_size)
+        expect(count == 0 or (int(contexts.max()) < TABLES[0] and int(folded.max()) < 1 << 35))
         frequency, start = np.empty(count, np.uint16), np.empty(count, np.uint16)
         rare, bits = np.empty(count, np.uint8), np.empty(4 * count + 8, np.uint8)
         sizes = np.empty(2, np.int64)
-        self._call("tokens", folded, contexts, count, tables, frequency, start, rare, bits, sizes)
+        self.call("tokens", folded, contexts, count, tables, frequency, start, rare, bits, sizes)
         return (frequency, start), rare[: sizes[0]].tobytes(), bits[: sizes[1]].tobytes()
 
     def push(self, states: Words, frequency: Halves, start: Halves) -> bytes:
         """Words of a block whose symbols are pushed on the lanes, the last one first."""
         count = len(frequency)
-        _expect(len(start) == count and len(states) > 0)
+        expect(len(start) == count and len(states) > 0)
         words = np.empty(4 * count, np.uint8)
-        written = self._call("push", states, len(states), frequency, start, count, words)
+        written = self.call("push", states, len(states), frequency, start, count, words)
         return words[4 * (count - written) :].tobytes()
 
     def filter(self, near: Array, weights: Sequence[int], limits: tuple[int, int], most: int) -> Array:
         """Slices of a refinement without their border, filtered; see `lattice.filter`."""
         depth, height, width = (n - pad for n, pad in zip(near.shape, (4, 6, 6), strict=True))
         largest = 2 * most * sum(map(abs, weights)) + 256
-        _expect(min(depth, height, width) > 0 and near.dtype == np.int32)
-        _expect(len(weights) == 42 and largest < 1 << 31 and 0 <= limits[0] <= limits[1] < 1 << 31)
+        expect(min(depth, height, width) > 0 and near.dtype == np.int32)
+        expect(len(weights) == 42 and largest < 1 << 31 and 0 <= limits[0] <= limits[1] < 1 << 31)
         out = np.empty((depth, height, width), np.int32)
         known = np.array(weights, np.int32), np.array(limits, np.int32)
-        self._call("filter", near, depth, height, width, *known, most, out)
+        self.call("filter", near, depth, height, width, *known, most, out)
         return out
 
     def weights(
@@ -278,11 +276,11 @@ class Kernels:
         place : position and state of the reader, which are moved.
         symbols : (3, n), frequency, start and value of each.
         """
-        _expect(len(lookup) == 1 << 16 and symbols.ndim == 2 and len(symbols) == 3)
-        _expect(0 <= int(place[0]) <= len(data) and int(lookup.max()) < symbols.shape[1] and 0 <= shift <= 16)
+        expect(len(lookup) == 1 << 16 and symbols.ndim == 2 and len(symbols) == 3)
+        expect(0 <= int(place[0]) <= len(data) and int(lookup.max()) < symbols.shape[1] and 0 <= shift <= 16)
         values = np.empty(count, np.int32)
         freq, start, of_symbols = symbols
-        damaged = self._call(
+        damaged = self.call(
             "weights", data, len(data), place, count, lookup, freq, start, of_symbols, len(freq), edge, shift,
             values,
         )  # fmt: skip
@@ -309,17 +307,18 @@ class Kernels:
         What was written; ``None`` where the data ended before.
         """
         depth, height, width = (n - pad for n, pad in zip(known.shape, (2, 4, 4), strict=True))
-        _expect(0 <= z < depth and state.shape == (51,) and tables.shape == (MASK_TABLES,))
-        _expect(sizes.shape == (5,) and len(states) == sizes.sum() == MASK_STATES)
+        expect(0 <= z < depth and state.shape == (51,) and tables.shape == (MASK_TABLES,))
+        expect(sizes.shape == (5,) and len(states) == sizes.sum() == MASK_STATES)
         out = np.empty(0 if data is not None else 4 * height * width, np.uint8)
         size = 0 if data is None else len(data)
         reads = data is not None
-        found = self._call(
+        found = self.call(
             "mask", known, z, height, width, reads, data, size, out, state, tables, states, sizes
         )
         return None if found < 0 else out[:found].tobytes()
 
-    def _call(self, name: str, *args: Array | int | None) -> int:
+    def call(self, name: str, *args: Array | int | None) -> int:
+        """Call a function whose arrays were checked."""
         found = getattr(self.library, f"inrv_{name}")(*map(_argument, args))
         return int(found or 0)
 
@@ -327,16 +326,17 @@ class Kernels:
 def _argument(value: Array | int | None) -> c_void_p | c_int64:
     """As C takes it; arrays by their address, and only whole ones in C order."""
     if isinstance(value, np.ndarray):
-        _expect(value.flags.c_contiguous)
+        expect(value.flags.c_contiguous)
         return c_void_p(value.ctypes.data)
     return c_void_p(None) if value is None else c_int64(value)
 
 
 def _is_wide(values: Array) -> bool:
-    _expect(values.dtype in (np.int32, np.int64))
+    expect(values.dtype in (np.int32, np.int64))
     return values.dtype == np.int64
 
 
-def _expect(holds: bool) -> None:
+def expect(holds: bool) -> None:
+    """Raise `ValueError` where arrays do not fit."""
     if not holds:
         raise ValueError("arrays that do not fit each other reached a compiled kernel")

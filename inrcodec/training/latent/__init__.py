@@ -1,0 +1,1 @@
+"""Training of latent models, coders of the low-res volume."""
