@@ -82,7 +82,7 @@ export class Lattice {
       }
     }
     block.finish();
-    stream.finish();
+    this.end(stream);
   }
 
   /** Decode the next stage; yields now and then what part of it is done. */
@@ -93,8 +93,13 @@ export class Lattice {
     for (const [done, phase] of PHASES.entries()) {
       for (const part of this.phase(axis, phase, step, stream)) yield (done + part) / PHASES.length;
     }
-    stream.finish();
     this.spacing[axis] /= 2;
+    this.end(stream);
+  }
+
+  /** Check that a stream is used up, and behind the last one that the lanes are where their encoder began. */
+  end(stream) {
+    stream.finish();
     if (this.stages === this.axes.length) this.lanes.finish();
   }
 
