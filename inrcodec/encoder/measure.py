@@ -27,8 +27,8 @@ def base(fitted: Fitted, progress: Progress | None = None) -> Measured:
 
     On the CPU, wherever it was fitted: that is the reference decode, whose digest the file states.
     """
-    plan, sections = fitted.plan, fitted.sections
-    decoder = InrvFile.from_sections(plan.header, sections).decoder.require_base()
+    plan, sections, decided = fitted.plan, fitted.sections, fitted.coded.fields
+    decoder = InrvFile.from_sections(replace(plan.header, **decided), sections).decoder.require_base()
     lowres = decoder.read(threads=plan.options.threads)
     header, plain, by_model = upsampled.both_ways(plan, lowres, decoder.active[:], progress)
     lanczos, model = plain.outcome, None if by_model is None else by_model.outcome
@@ -40,7 +40,7 @@ def base(fitted: Fitted, progress: Progress | None = None) -> Measured:
             notices = (*notices, model_left_out(header.sr, model, lanczos))
         if header.sr != LANCZOS:  # its filter is for what the model gives
             header = replace(header, wiener=(), **model_choice.PLAIN)
-    header, below = _stating(header, result), lowres_errors(plan, lowres)
+    header, below = replace(_stating(header, result), **decided), lowres_errors(plan, lowres)
     return Measured(plan, header, sections, result.outcome, lanczos, model, below, notices)
 
 

@@ -13,7 +13,8 @@ from math import ceil, exp, inf, log, prod
 import numpy as np
 
 from inrcodec.encoder import forecast, lowres
-from inrcodec.encoder.bases.av1_slices import MANY, QUICK, QUICKER, USUAL, Encoder
+from inrcodec.encoder.bases.av1_slices import MANY, QUICK, QUICKER, Encoder
+from inrcodec.encoder.bases.streams import USUAL
 from inrcodec.encoder.facts import Facts
 from inrcodec.encoder.forecast import Forecast
 from inrcodec.encoder.options import ResolvedOptions

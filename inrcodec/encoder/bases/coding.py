@@ -29,6 +29,10 @@ class Coded(Protocol):
         """All but those that the coding knows beforehand."""
 
     @property
+    def fields(self) -> Mapping[str, Any]:
+        """Fields of the header that only coding decides."""
+
+    @property
     def notices(self) -> tuple[str, ...]:
         """What the user should know."""
 
@@ -38,7 +42,7 @@ class Coding(Protocol):
 
     @property
     def fields(self) -> Mapping[str, Any]:
-        """Fields of the header but the coder's name."""
+        """Fields of the header but the coder's name; what coding decides has its longest value."""
 
     @property
     def known(self) -> Mapping[str, bytes]:

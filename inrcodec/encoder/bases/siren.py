@@ -44,6 +44,11 @@ class FittedNetworks:
         return codec.encode(self.networks.tiles, codes, integers)
 
     @property
+    def fields(self) -> Mapping[str, Any]:
+        """Nothing that was not decided before."""
+        return {}
+
+    @property
     def notices(self) -> tuple[str, ...]:
         """What the user should know about the fit."""
         return self.found.notices if self.found else ()
