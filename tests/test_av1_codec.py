@@ -16,7 +16,7 @@ from inrcodec.errors import CorruptFile, LimitExceeded, MissingExtra, UsageError
 from inrcodec.file import InrvFile
 from inrcodec.format import container, limits
 from inrcodec.format.header import AV1, Header
-from inrcodec.layers.base import companding
+from inrcodec.layers.base import companding, streams
 from inrcodec.layers.base.av1 import codec, video
 from inrcodec.layers.superres import registry
 from inrcodec.report.page import html_report
@@ -133,8 +133,8 @@ def test_active_are_cells_that_hold_more_than_background() -> None:
     codes[2, 3, 0], codes[0, 0, 5] = 9, 5
     expected = np.zeros(codes.shape, bool)
     expected[2:, 2:4, :2] = expected[:2, :2, 4:] = True
-    assert np.array_equal(codec.active_voxels(codes, (6, 8)), expected)
-    assert not codec.active_voxels(codes, (5, 9)).any() and codec.active_voxels(codes, ()).all()
+    assert np.array_equal(~streams.flat_cells((codes >= 6) & (codes <= 8)), expected)
+    assert streams.flat_cells((codes >= 5) & (codes <= 9)).all()
 
 
 @pytest.mark.parametrize("slices", [0, 3])

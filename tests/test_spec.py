@@ -355,7 +355,7 @@ def test_both_decoders_say_where_a_model_has_a_residual(name: str) -> None:
     pytest.importorskip("av", reason="AV1 is decoded by PyAV (extra av1)")
     base = inrcodec.open(vector(name)[0]).decoder.require_base()
     assert isinstance(base, codec.Av1Slices)
-    codes, flat = base.codes(Box((0, 0, 0), base.shape)), base.header.av1_flat
+    codes, flat = base.integers(Box((0, 0, 0), base.shape)), base.header.av1_flat
     expected = import_module("reference_av1").active(codes, list(flat))
     assert np.array_equal(base.active[:], expected) and 0 < expected.mean() < 1
 

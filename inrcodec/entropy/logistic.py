@@ -4,8 +4,8 @@ In: steps from the means, and the index of the scale of each.  Out: bytes, and s
 Invariant: integers alone; the plain path and the kernels give equal bytes, and equal steps or the same error.
 
 A state of 48 bits takes words of 16.  A step is a symbol of the table of its scale, for ``step >> shift``,
-and ``shift`` low bits, the highest first.  What is beyond the table is its escape, how far beyond in the gamma
-code of Elias, and a bit that is 1 below zero.  Such bits are symbols of a probability of 1/2.
+and ``shift`` low bits, the highest first.  What is beyond the table is its escape, how far beyond in the
+gamma code of Elias, and a bit that is 1 below zero.  Such bits are symbols of a probability of 1/2.
 """
 
 from __future__ import annotations

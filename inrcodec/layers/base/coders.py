@@ -10,9 +10,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from inrcodec.errors import UsageError
-from inrcodec.format.header import AV1, SIREN, Header
+from inrcodec.format.header import AV1, LATENT, SIREN, Header
 from inrcodec.format.sections import Sections
 from inrcodec.layers.base.av1.codec import Av1Slices
+from inrcodec.layers.base.latent.codec import LatentGrid
 from inrcodec.layers.base.siren.codec import SirenTiles
 from inrcodec.layers.base.siren.field import Field as SirenField
 from inrcodec.layers.base.siren.field import Frame as Frame
@@ -70,7 +71,11 @@ class Coder(NamedTuple):
     open: Callable[[Header, Sections], Base]
 
 
-CODERS = {SIREN: Coder("WGHT", SirenTiles), AV1: Coder("AV1S", Av1Slices)}
+CODERS = {
+    SIREN: Coder("WGHT", SirenTiles),
+    AV1: Coder("AV1S", Av1Slices),
+    LATENT: Coder("LATG", LatentGrid),
+}
 
 
 def coded_apart(header: Header, base: Base | None) -> tuple[list[Box], Shape]:

@@ -4,180 +4,56 @@ In: a header and the bodies of ``AV1S`` and ``AIDX``.  Out: low-res values in [-
 Invariant: the codes are exact on every machine, and compared with the encoder's by a checksum.
 
 A stream holds some slices, all of them where they are few; it begins with the CRC-32 of what it decodes to.
-Nothing of a stream can be left out as it is decoded, so that what was decoded last is remembered.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import cached_property
-from math import prod
 from struct import Struct
-from threading import Lock
 from zlib import crc32
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 
 from inrcodec.errors import CorruptFile
 from inrcodec.format import limits
-from inrcodec.format.header import Header
-from inrcodec.format.sections import CHUNKED, Chunk, Sections, index_of
-from inrcodec.layers.base import companding
+from inrcodec.layers.base import companding, streams
 from inrcodec.layers.base.av1 import video
 from inrcodec.layers.base.companding import Nodes
-from inrcodec.layers.cache import forgets_after_fork
+from inrcodec.layers.base.streams import SliceStreams
 from inrcodec.progress import Progress
-from inrcodec.volume.arrays import Array, Bool, Float
-from inrcodec.volume.box import Box, Shape, lowres_shape
-from inrcodec.volume.bricks import Bricks
+from inrcodec.volume.arrays import Bool, Float
+from inrcodec.volume.box import Box, Shape
 
 SECTION = "AV1S"
-STAGE = "lowres"  # the name under which decoding reports its progress
 CHECK = Struct("<I")  # CRC-32 of the codes of a stream, u16 in raster order, little-endian
 SUPERBLOCK = 64  # edge of what AV1 predicts and transforms by itself at most
-CELL = 2  # edge of a cell, all of which is active where any of its voxels is
-KEPT = 1 << 28  # bytes of decoded codes that are remembered: of two of the largest streams
 
 Codes = NDArray[np.uint16]
 
 
-class Av1Slices:
-    """The low-res volume of one file; threads may share it.
+class Av1Slices(SliceStreams):
+    """The low-res volume of one file, as codes."""
 
-    Parameters
-    ----------
-    header : checked against the limits.
-    sections : with ``AV1S``, and ``AIDX`` where there are several streams; others are ignored.
+    section, block = SECTION, SUPERBLOCK
 
-    Attributes
-    ----------
-    shape : (z, y, x)
-        Low-res voxels along each axis.
-    """
+    def decoded(self, body: bytes, shape: Shape, threads: int | None) -> Codes:
+        """The codes of a stream, by one thread; raises `CorruptFile`, `MissingExtra`."""
+        return read_stream(body, shape)
 
-    def __init__(self, header: Header, sections: Sections) -> None:
-        self.header, self.sections = header, sections
-        self.shape: Shape = lowres_shape(header.shape, header.factor)
-        self.forget()
-        forgets_after_fork(self)
-
-    def forget(self) -> None:
-        """Begin anew, with a lock that nobody holds."""
-        self._lock, self._kept = Lock(), dict[int, Codes]()
-
-    @property
-    def active(self) -> ActiveCells:
-        """Low-res voxels of cells that hold more than background, found out a few slices at a time."""
-        return ActiveCells(self)
-
-    @property
-    def boxes(self) -> list[Box]:
-        """Streams, in blocks of slices that AV1 codes apart."""
-        streams = Bricks.of(self.shape, (self.header.av1_slices or self.shape[0], SUPERBLOCK, SUPERBLOCK))
-        return list(streams)
-
-    @cached_property
-    def chunks(self) -> Sequence[Chunk]:
-        """Where each stream lies, if there are several."""
-        return self.sections.chunks(SECTION)
+    def is_flat(self, integers: Codes) -> Bool | None:
+        """Codes of background."""
+        if not self.header.av1_flat:
+            return None
+        low, high = self.header.av1_flat
+        return (integers >= low) & (integers <= high)
 
     def read(
         self, box: Box | None = None, *, threads: int | None = None, progress: Progress | None = None
     ) -> Float:
-        """The values of a box; only the streams that it crosses are decoded.
-
-        Parameters
-        ----------
-        box : Box, optional
-            Low-res voxels, within the volume; by default all of it.
-        threads : int, optional
-            Of no use to this coder: a stream is decoded by one.
-        progress : callable, optional
-            Called with ``("lowres", fraction)``.
-
-        Returns
-        -------
-        ndarray, (z, y, x), float64, in [-1, 1]
-
-        Raises
-        ------
-        CorruptFile
-            A stream is damaged, or not of this shape.
-        MissingExtra
-        """
-        box = box or Box((0, 0, 0), self.shape)
-        values: Float = levels(self.header.companding)[self.codes(box, progress)]
+        """The values of a box, (z, y, x), float64, in [-1, 1]: see `Base.read`, `SliceStreams.integers`."""
+        codes = self.integers(box or Box((0, 0, 0), self.shape), threads=threads, progress=progress)
+        values: Float = levels(self.header.companding)[codes]
         return values
-
-    def codes(self, box: Box, progress: Progress | None = None) -> Codes:
-        """The codes of a box; errors are those of :meth:`read`."""
-        out = np.empty(box.shape, np.uint16)
-        met = self._met(box)
-        for done, number in enumerate(met, 1):
-            place = self._place(number)
-            common = place & box
-            out[common.slices_in(box)] = self._stream(number)[common.slices_in(place)]
-            if progress:
-                progress(STAGE, done / len(met))
-        return out
-
-    def bytes_needed(self, box: Box) -> int:
-        """Bytes of the sections that a box of low-res voxels is read from."""
-        if not self.header.av1_slices:
-            return self.sections.lengths[SECTION]
-        return self.sections.bytes_needed(SECTION, [self.chunks[number] for number in self._met(box)])
-
-    def _met(self, box: Box) -> range:
-        """The streams that a box crosses."""
-        slices = self.header.stream_slices
-        return range(box.low[0] // slices, (box.high[0] - 1) // slices + 1)
-
-    def _place(self, number: int) -> Box:
-        """The voxels of a stream."""
-        start, (depth, rows, columns) = number * self.header.stream_slices, self.shape
-        return Box((start, 0, 0), (min(start + self.header.stream_slices, depth), rows, columns))
-
-    def _stream(self, number: int) -> Codes:
-        """The codes of a stream, decoded or remembered."""
-        with self._lock:  # decoded once, whoever is first
-            found = self._kept.pop(number, None)
-            if found is None:
-                found = read_stream(self._body(number), self._place(number).shape)
-            self._kept[number] = found  # the last of them
-            held = sum(codes.nbytes for codes in self._kept.values())
-            while held > KEPT:
-                held -= self._kept.pop(next(iter(self._kept))).nbytes
-            return found
-
-    def _body(self, number: int) -> bytes:
-        if self.header.av1_slices:
-            (body,) = self.sections.bodies(SECTION, [self.chunks[number]])
-            return body
-        limits.check(f"length of section {SECTION}", self.sections.lengths[SECTION], limits.SECTION)
-        return self.sections[SECTION]
-
-
-class ActiveCells:
-    """The active voxels of a file, of which no more are decoded than are asked for (`arrays.Active`)."""
-
-    def __init__(self, coder: Av1Slices) -> None:
-        self.coder, self.shape = coder, coder.shape
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __getitem__(self, slices: slice) -> Bool:
-        (depth, rows, columns), flat = self.shape, self.coder.header.av1_flat
-        start, stop, _ = slices.indices(depth)
-        if not flat or stop <= start:
-            return np.ones((max(stop - start, 0), rows, columns), np.bool_)
-        first = start // CELL * CELL
-        whole = Box((first, 0, 0), (min(-(-stop // CELL) * CELL, depth), rows, columns))
-        return active_voxels(self.coder.codes(whole), flat)[start - first : stop - first]
-
-    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> Array:
-        return self[:].astype(np.bool_ if dtype is None else dtype, copy=False)
 
 
 def levels(nodes: Nodes) -> Float:
@@ -198,21 +74,6 @@ def flat_codes(background: float, tolerance: float, nodes: Nodes) -> tuple[int, 
     """The lowest and the highest code of what differs from a background by a tolerance at most."""
     low, high = to_codes(np.array([background - tolerance, background + tolerance]), nodes).tolist()
     return low, high
-
-
-def active_voxels(codes: Codes, flat: tuple[int, ...]) -> Bool:
-    """Voxels of cells that hold a code beyond the background's, (z, y, x); all where there is none."""
-    if not flat:
-        return np.ones(codes.shape, np.bool_)
-    low, high = flat
-    cells = (codes < low) | (codes > high)
-    for axis, n in enumerate(codes.shape):
-        cells = np.logical_or.reduceat(cells, np.arange(0, n, CELL), axis)
-    for axis in range(3):
-        cells = cells.repeat(CELL, axis)
-    z, y, x = codes.shape
-    active: Bool = cells[:z, :y, :x]
-    return active
 
 
 def read_stream(body: bytes, shape: Shape) -> Codes:
@@ -246,16 +107,14 @@ def encode(codes: Codes, slices: int, quality: int, preset: int, threads: int = 
     return sections_of([write_stream(part, quality, preset, threads)[0] for part in parts])
 
 
-def sections_of(streams: list[bytes]) -> dict[str, bytes]:
+def sections_of(parts: list[bytes]) -> dict[str, bytes]:
     """The sections of all streams, in their order."""
-    index = {CHUNKED[SECTION]: index_of(SECTION, streams)} if len(streams) > 1 else {}
-    return {**index, SECTION: b"".join(streams)}
+    return streams.sections_of(SECTION, parts)
 
 
 def slices_of(shape: Shape) -> int:
     """Slices of a stream of a low-res volume, as the header states them: 0 where one stream holds all."""
-    most = max(1, limits.STREAM // prod(shape[1:]))
-    return 0 if most >= shape[0] else most
+    return streams.slices_of(shape, limits.STREAM)
 
 
 def crc_of(codes: Codes) -> int:

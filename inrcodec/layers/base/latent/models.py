@@ -17,7 +17,7 @@ from inrcodec.layers import models
 from inrcodec.validate import LARGEST, integer
 
 if TYPE_CHECKING:
-    from inrcodec.layers.base.latent.model import Model  # type: ignore[import-not-found]
+    from inrcodec.layers.base.latent.model import Model
 
 KIND = "latent"
 KEPT = 2  # models that stay in memory: most files have one and the same

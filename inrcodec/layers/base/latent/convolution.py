@@ -1,0 +1,123 @@
+"""Convolutions of integers, of 3 x 3 x 3 positions or of one.
+
+In: a grid, (z, y, x, inputs).  Out: sums, (z, y, x, outputs), int64.
+Invariant: a sum of 16-bit products is taken modulo 2^32, one of latents is exact: in neither does the order
+matter, nor how the grid is cut.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inrcodec.layers.base.latent.integers import Int16, Int64, bordered
+from inrcodec.parallel import mapped
+from inrcodec.volume.arrays import Float, Int32
+
+ROWS = 1 << 12  # positions of which float64 copies are made at a time, about
+
+
+@dataclass(frozen=True, eq=False)
+class Convolution:
+    """A layer.
+
+    Attributes
+    ----------
+    weight : (outputs, inputs, taps), int16; taps are 27, z slowest, or 1.
+    bias : (outputs,), int32, in units of a sum.
+    point : bits of the weights behind the point.
+    """
+
+    weight: Int16
+    bias: Int32
+    point: int
+
+    @classmethod
+    def of(cls, tensors: Mapping[str, NDArray[np.generic]], name: str) -> Convolution:
+        """The layer of a name; raises `ValueError` where it is none."""
+        weight, bias, point = (tensors[f"{name}.{part}"] for part in ("weight", "bias", "point"))
+        edges = weight.shape[2:]
+        if weight.dtype != np.int16 or edges not in ((3, 3, 3), (1, 1, 1)) or not weight.size:
+            raise ValueError(f"{name} has weights of {weight.dtype} {weight.shape}")
+        if bias.dtype != np.int32 or bias.shape != weight.shape[:1]:
+            raise ValueError(f"{name} has a bias of {bias.dtype} {bias.shape}")
+        if point.shape != (1,) or not FINEST[0] <= int(point[0]) <= FINEST[1]:
+            raise ValueError(f"{name} has weights of {point} bits behind the point")
+        return cls(
+            np.ascontiguousarray(weight.reshape(*weight.shape[:2], -1)),
+            np.asarray(bias, np.int32),
+            int(point[0]),
+        )
+
+    @property
+    def inputs(self) -> int:
+        """Channels that it reads."""
+        return int(self.weight.shape[1])
+
+    @property
+    def outputs(self) -> int:
+        """Channels that it gives."""
+        return int(self.weight.shape[0])
+
+    @property
+    def multiply_adds(self) -> int:
+        """Of a position."""
+        return int(self.weight.size)
+
+    def maps(self, x: Int16, threads: int = 1) -> Int64:
+        """Sums of maps, modulo 2^32, with MAP + point bits behind the point, or those of ``x`` + point."""
+        return self._sums(x, threads).astype(np.int32).astype(np.int64)
+
+    def exact(self, x: Int32, threads: int = 1) -> Int64:
+        """Sums of latents, which stay below 2^53."""
+        return self._sums(x, threads)
+
+    @cached_property
+    def _taps(self) -> Float:
+        """(taps, inputs, outputs)."""
+        return np.ascontiguousarray(self.weight.transpose(2, 1, 0), np.float64)
+
+    def _sums(self, x: NDArray[np.signedinteger], threads: int) -> Int64:
+        z, y, w, _ = x.shape
+        out = np.empty((z, y, w, self.outputs), np.int64)
+        if len(self._taps) == 1:
+            flat, rows = x.reshape(-1, self.inputs), out.reshape(-1, self.outputs)
+
+            def cut(start: int) -> None:
+                part = slice(start, start + ROWS)
+                rows[part] = flat[part].astype(np.float64) @ self._taps[0]
+
+            mapped(cut, range(0, len(flat), ROWS), threads)
+        else:
+            padded = bordered(x, "constant")
+            step = max(1, ROWS // ((y + 2) * (w + 2)))
+            mapped(self._slab(padded, out, step), range(0, z, step), threads)
+        out += self.bias
+        return out
+
+    def _slab(self, padded: NDArray[np.signedinteger], out: Int64, step: int) -> Callable[[int], None]:
+        """What fills some planes: products of the flat grid with its border, shifted for each tap."""
+        _, rows, columns, _ = padded.shape
+
+        def fill(first: int) -> None:
+            part = padded[first : first + step + 2].astype(np.float64)
+            planes = len(part) - 2
+            flat = part.reshape(-1, self.inputs)
+            count = (planes * rows - 2) * columns - 2  # from the first position within to the last
+            total = np.zeros((planes * rows * columns, self.outputs))
+            product = np.empty((count, self.outputs))
+            for tap, weights in enumerate(self._taps):
+                a, b, c = tap // 9, tap // 3 % 3, tap % 3
+                start = (a * rows + b) * columns + c
+                total[:count] += np.matmul(flat[start : start + count], weights, out=product)
+            grid = total.reshape(planes, rows, columns, self.outputs)
+            out[first : first + planes] = grid[:, : rows - 2, : columns - 2]
+
+        return fill
+
+
+FINEST = (4, 15)  # bits behind the point of weights, at least and at most

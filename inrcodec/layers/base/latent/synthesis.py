@@ -1,0 +1,188 @@
+"""Synthesis: decoded latents to low-res values.
+
+In: latents less their level, and that level.  Out: low-res values in quantisation steps, FINE bits behind the
+point.
+Invariant: equal on every machine.
+
+A block of 4 x 4 x 4 voxels is the inverse DCT of its latents with an overlap of its neighbours'; a residual
+network of sine units adds what that cannot give: coarse maps of blocks, then fine ones of 2 x 2 x 2 voxels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inrcodec.layers.base.latent.contexts import by_rate
+from inrcodec.layers.base.latent.convolution import Convolution
+from inrcodec.layers.base.latent.integers import (
+    FINE,
+    LATENT,
+    MAP,
+    Companding,
+    Int16,
+    Int64,
+    down,
+    mean_around,
+    short,
+    to_voxels,
+)
+from inrcodec.volume.arrays import Int32
+
+STEP, GAIN = 16, 14  # bits behind the point: of quantisation steps, of gains of channels
+SINE = 10  # of a sine
+TURN, TURNS = 10430, 16  # 1 / (2 pi) of a table of sines for an angle of FINE bits, and bits behind its point
+SINES = 4096  # of a turn
+WIDEST = 1 << 27  # value in steps, either way
+
+
+@dataclass(frozen=True, eq=False)
+class Residual:
+    """Two convolutions with a sine between them, beside the identity.
+
+    Attributes
+    ----------
+    modulation : (3, 2, maps), int32: gain less 1, and offset, of FINE bits each, by the rate (`by_rate`).
+    sines : of a turn, (4096,), int16.
+    """
+
+    first: Convolution
+    second: Convolution
+    modulation: Int32
+    sines: Int16
+
+    def __call__(self, x: Int16, rate: int, threads: int) -> Int16:
+        """Maps."""
+        gain, offset = by_rate(self.modulation, rate)
+        angle = down(self.first.maps(x, threads), MAP + self.first.point - FINE)
+        angle = down(angle * ((1 << FINE) + gain), FINE) + offset
+        waves = self.sines[down(angle * TURN, TURNS) & SINES - 1]
+        return short(x + down(self.second.maps(waves, threads), SINE + self.second.point - MAP))
+
+
+@dataclass(frozen=True, eq=False)
+class Synthesis:
+    """The networks of the synthesis.
+
+    Attributes
+    ----------
+    gains : (128, channels), int32, of GAIN bits, by the rate.
+    steps : (128,), int32, of STEP bits, by the rate: quantisation steps in network values.
+    """
+
+    overlap: Convolution
+    transform: Convolution
+    enter: Convolution
+    coarse: list[Residual]
+    narrow: Convolution
+    beside: Convolution
+    fine: list[Residual]
+    out: Convolution
+    gains: Int32
+    steps: Int32
+    companding: Companding
+
+    @classmethod
+    def of(cls, tensors: Mapping[str, NDArray[np.generic]], companding: Companding) -> Synthesis:
+        """The networks of a model; raises `ValueError` where they do not fit each other."""
+        names = ("overlap", "transform", "enter", "narrow", "beside", "out")
+        layers = {name: Convolution.of(tensors, f"synthesis.{name}") for name in names}
+        sines = np.asarray(tensors["sines"], np.int16)
+        rows = {
+            kind: [_residual(tensors, f"synthesis.{kind}.{k}", sines) for k in range(count)]
+            for kind in ("coarse", "fine")
+            if (count := _count(tensors, f"synthesis.{kind}."))
+        }
+        gains, steps = (np.asarray(tensors[name], np.int32) for name in ("gains", "steps"))
+        found = cls(
+            **layers,
+            coarse=rows["coarse"],
+            fine=rows["fine"],
+            gains=gains,
+            steps=steps,
+            companding=companding,
+        )
+        channels, wide, thin = found.overlap.inputs, found.enter.outputs, found.beside.outputs
+        fits = (
+            channels == found.overlap.outputs == found.transform.inputs == found.transform.outputs == 64
+            and found.enter.inputs == channels + 1
+            and found.narrow.inputs == wide
+            and found.narrow.outputs == 8 * thin
+            and found.beside.inputs == 9
+            and (found.out.inputs, found.out.outputs) == (thin, 8)
+            and all(row.first.inputs == row.second.outputs == wide for row in found.coarse)
+            and all(row.first.inputs == row.second.outputs == thin for row in found.fine)
+            and gains.shape == (128, channels)
+            and steps.shape == (128,)
+            and int(steps.min()) > 0
+            and sines.shape == (SINES,)
+            and int(np.abs(sines.astype(np.int32)).max()) <= 1 << SINE
+        )
+        if not fits:
+            raise ValueError("the layers of the synthesis do not fit each other")
+        return found
+
+    @property
+    def layers(self) -> list[tuple[Convolution, int]]:
+        """All that there are, and how often each is evaluated for a block."""
+        blocks = [self.overlap, self.transform, self.enter, self.narrow]
+        blocks += [layer for row in self.coarse for layer in (row.first, row.second)]
+        voxels = [self.beside, self.out, *(layer for row in self.fine for layer in (row.first, row.second))]
+        return [(layer, 1) for layer in blocks] + [(layer, 8) for layer in voxels]
+
+    def __call__(self, flat: Int32, level: Int32, rate: int, threads: int) -> Int32:
+        """Values, (4 z, 4 y, 4 x), in steps.
+
+        Parameters
+        ----------
+        flat : (z, y, x, channels), latents less their level.
+        level : (z, y, x, 1).
+        """
+        step, gains = int(self.steps[rate]), self.gains[rate].astype(np.int64)
+        whole = flat.astype(np.int64)
+        whole[..., :1] += level
+        scaled = down(whole * gains, GAIN + LATENT - MAP)
+        plain = self._plain(scaled, flat, threads)
+        level_units = down(level * gains[:1], GAIN) * step
+        seen = [self.companding(flat), short(down(level_units, LATENT + STEP + 3 - MAP))]
+        maps = short(down(self.enter.maps(np.concatenate(seen, -1), threads), self.enter.point))
+        for row in self.coarse:
+            maps = row(maps, rate, threads)
+        narrowed = to_voxels(down(self.narrow.maps(maps, threads), self.narrow.point))
+        beside = self.beside.maps(self._standing_out(plain, step), threads)
+        maps = short(narrowed + down(beside, self.beside.point))
+        for row in self.fine:
+            maps = row(maps, rate, threads)
+        added = down(self.out.maps(maps, threads), MAP + self.out.point - FINE)
+        return to_voxels((plain + added).clip(-WIDEST, WIDEST).astype(np.int32))[..., 0]
+
+    def _plain(self, scaled: Int64, flat: Int32, threads: int) -> Int64:
+        """Values of the transform alone, (2 z, 2 y, 2 x, 8)."""
+        overlapping = scaled.copy()
+        overlapping[..., 0] = flat[..., 0].astype(np.int64) << MAP - LATENT
+        overlap = self.overlap.exact(overlapping.astype(np.int32), threads)
+        blocks = (scaled << FINE - MAP) + down(overlap, MAP + self.overlap.point - FINE)
+        values = self.transform.exact(blocks.clip(-WIDEST, WIDEST).astype(np.int32), threads)
+        found = down(values, self.transform.point)
+        return to_voxels(found.clip(-WIDEST, WIDEST)).astype(np.int64)
+
+    def _standing_out(self, plain: Int64, step: int) -> Int16:
+        """What stands out of its surroundings, companded; and those."""
+        around = mean_around(down(plain.sum(-1, keepdims=True), 3))
+        apart = self.companding(down(plain - around, FINE - LATENT))
+        return np.concatenate([apart, short(down(around * step, FINE + STEP - MAP))], -1)
+
+
+def _residual(tensors: Mapping[str, NDArray[np.generic]], name: str, sines: Int16) -> Residual:
+    first, second = (Convolution.of(tensors, f"{name}.{part}") for part in ("first", "second"))
+    modulation = np.asarray(tensors[f"{name}.modulation"], np.int32)
+    if first.outputs != second.inputs or modulation.shape != (3, 2, first.outputs):
+        raise ValueError(f"the layers of {name} do not fit each other")
+    return Residual(first, second, modulation, sines)
+
+
+def _count(tensors: Mapping[str, object], prefix: str) -> int:
+    return len({name[len(prefix) :].split(".")[0] for name in tensors if name.startswith(prefix)})
