@@ -11,6 +11,7 @@ has networks, `lowres` (unit values, float64); and `case.json`, with the toleran
 from __future__ import annotations
 
 import json
+import os
 import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,17 +19,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from vector_arrays import blob, cornered, ct, half, image, mr, noisy, padded, special, spiky, texture
+from vector_files import LATENTS, MODELS, of_streams, with_filter
 
 import inrcodec
-from inrcodec.encoder.plan import FROM_VOLUME
-from inrcodec.file import InrvFile
-from inrcodec.format import container
-from inrcodec.format.header import AV1, Header
-from inrcodec.layers import padding, resample
-from inrcodec.layers.base.av1 import codec
+from inrcodec.format.header import AV1
 from inrcodec.layers.base.companding import curve
+from inrcodec.layers.models import OWN
 from inrcodec.layers.superres.registry import manifests
-from inrcodec.volume.value_range import Range, filled_unit
 
 VECTORS = Path(__file__).with_name("vectors")
 LOWRES_TOLERANCE = 1e-6  # unit values
@@ -44,74 +42,10 @@ class Case:
     array: NDArray[Any]
     options: dict[str, Any]
     volume: dict[str, Any] = field(default_factory=dict)
-    video: dict[str, Any] | None = None  # header fields of a file of AV1; the encoder has no say in it
-    filter: tuple[int, ...] = ()  # of the refinement; the encoder has no say in it
-
-
-def blob(shape: tuple[int, int, int], radius: float = 0.8) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
-    """An off-centre ellipsoid, and a smooth texture in [-1, 1]."""
-    z, y, x = np.meshgrid(*(np.linspace(-1, 1, n) if n > 1 else np.zeros(1) for n in shape), indexing="ij")
-    inside = (z / 1.3 + 0.1) ** 2 + (y - 0.1) ** 2 + (1.3 * x) ** 2 < radius**2
-    return inside, np.sin(3 * x + 2 * z) * np.cos(4 * y - z)
-
-
-def ct(shape: tuple[int, int, int], radius: float = 0.6) -> NDArray[np.int16]:
-    inside, texture = blob(shape, radius)
-    return np.where(inside, np.rint(40 + 300 * texture), -1024).astype(np.int16)
-
-
-def padded() -> NDArray[np.int16]:
-    array = ct((8, 24, 28))
-    y, x = np.ogrid[-1:1:24j, -1:1:28j]
-    array[:, x**2 + y**2 > 1] = -2000
-    return array
-
-
-def cornered() -> NDArray[np.int16]:
-    array = noisy((9, 20, 20))
-    array[:3, :6, :5] = -2000
-    return array
-
-
-def noisy(shape: tuple[int, int, int]) -> NDArray[np.int16]:
-    noise = np.random.default_rng(0).normal(scale=12, size=shape)
-    return np.where(blob(shape, 0.6)[0], ct(shape) + np.rint(noise), -1024).astype(np.int16)
-
-
-def spiky() -> NDArray[np.uint32]:
-    rng = np.random.default_rng(1)
-    quiet = rng.integers(0, 3, (12, 30, 31)) + 2**31
-    return np.where(rng.random(quiet.shape) < 0.003, rng.integers(0, 2**32, quiet.shape), quiet).astype(
-        np.uint32
+    streams: dict[str, Any] | None = (
+        None  # header fields of a file of AV1 or latents; the encoder has no say in it
     )
-
-
-def mr() -> NDArray[np.uint8]:
-    inside, texture = blob((12, 20, 20))
-    return np.where(inside, np.rint(130 + 90 * texture), 3).astype(np.uint8)
-
-
-def image() -> NDArray[np.uint16]:
-    _, texture = blob((1, 40, 36))
-    return np.rint(3000 + 2500 * texture[0]).astype(np.uint16)
-
-
-def texture(shape: tuple[int, int, int]) -> NDArray[np.float32]:
-    return (0.25 * blob(shape)[1]).astype(np.float32)
-
-
-def special(shape: tuple[int, int, int], dtype: str = "float32") -> NDArray[np.floating[Any]]:
-    """Whole numbers, NaN in a corner, others with bits of their own, infinities, and both zeros."""
-    values = np.rint(300 * blob(shape)[1]).astype(dtype) + np.dtype(dtype).type(0)
-    values[:3, :5, :7], values[4:6, 8:, :9] = np.nan, 0
-    values[-1, -3:, -3:], values[-2, -1, -1], values[0, -1, -1] = np.inf, -np.inf, -0.0
-    if dtype == "float32":
-        values.view(np.uint32)[-1, 0, :4] = (0x7FC00001, 0xFFC00000, 0xFF812345, 0x7F800000)
-    return values
-
-
-def half(shape: tuple[int, int, int]) -> NDArray[np.float16]:
-    return (300 * blob(shape)[1]).astype(np.float16)
+    filter: tuple[int, ...] = ()  # of the refinement; the encoder has no say in it
 
 
 def cases() -> dict[str, Case]:
@@ -282,36 +216,47 @@ def cases() -> dict[str, Case]:
             ct((14, 50, 57)),
             {},
             hounsfield,
-            {"factor": (2, 2, 2), "av1_flat": (0, 8)},
+            {"coder": AV1, "factor": (2, 2, 2), "av1_flat": (0, 8)},
         ),
         "av1-streams": Case(
             "streams of AV1, the last of one slice; companding",
             ct((19, 24, 70)),
             {},
             hounsfield,
-            {"factor": (2, 1, 3), "av1_slices": 3, "companding": curve(-0.2, 0.3), "av1_flat": (0, 4)},
+            {
+                "coder": AV1,
+                "factor": (2, 1, 3),
+                "av1_slices": 3,
+                "companding": curve(-0.2, 0.3),
+                "av1_flat": (0, 4),
+            },
         ),
         "av1-padding": Case(
             "AV1 at full resolution, and padding",
             padded(),
             {},
             {**hounsfield, "padding": -2000},
-            {"factor": (1, 1, 1)},
+            {"coder": AV1, "factor": (1, 1, 1)},
         ),
         "av1-filter": Case(
             "AV1, and a filter of the full resolution",
             ct((11, 20, 23)),
             {},
             hounsfield,
-            {"factor": (1, 2, 2), "wiener": (40, -3, 55, -128, 9, 70, -20, 255, -6, 5, 11, -12, 3, 0)},
+            {
+                "coder": AV1,
+                "factor": (1, 2, 2),
+                "wiener": (40, -3, 55, -128, 9, 70, -20, 255, -6, 5, 11, -12, 3, 0),
+            },
         ),
-        "av1-image": Case("one image of AV1", image(), {}, {}, {"factor": (1, 2, 2)}),
+        "av1-image": Case("one image of AV1", image(), {}, {}, {"coder": AV1, "factor": (1, 2, 2)}),
         "av1-model-named": Case(
             "AV1 and a super-resolution model, which a Lanczos decoder leaves out",
             ct((16, 48, 56)),
             {},
             hounsfield,
             {
+                "coder": AV1,
                 "factor": (4, 4, 4),
                 "av1_flat": (0, 8),
                 "sr": "ct-3d-x4",
@@ -320,42 +265,59 @@ def cases() -> dict[str, Case]:
                 "sr_noise": 30,
             },
         ),
+        "latent": Case(
+            "latents in one stream, and their background",
+            ct((14, 50, 57)),
+            {},
+            hounsfield,
+            {
+                **LATENTS,
+                "factor": (2, 2, 2),
+                "latent_rate": 40,
+                "latent_ends": (-1.024, 0.34),
+                "latent_flat": 0.06,
+                "background": -0.98,
+            },
+        ),
+        "latent-streams": Case(
+            "streams of latents, the last of two slices, with cells across them; companding",
+            ct((19, 24, 70)),
+            {},
+            hounsfield,
+            {
+                **LATENTS,
+                "factor": (1, 2, 4),
+                "latent_rate": 64,
+                "latent_slices": 17,
+                "companding": curve(-0.2, 0.3),
+                "latent_flat": 0.05,
+                "background": -0.99,
+            },
+        ),
+        "latent-finest": Case(
+            "latents at full resolution with the smallest step, many bits; padding",
+            padded(),
+            {},
+            {**hounsfield, "padding": -2000},
+            {**LATENTS, "factor": (1, 1, 1), "latent_ends": (-1.024, 0.34)},
+        ),
+        "latent-coarsest": Case(
+            "latents of an image of falling values, with the largest step, behind a filter",
+            image(),
+            {},
+            {"rescale": (-1.0, 24.0)},
+            {
+                **LATENTS,
+                "factor": (1, 2, 2),
+                "latent_rate": 127,
+                "latent_ends": (0.5, -1.0),
+                "wiener": (0, 0, 55, -128, 9, 70, -20, 255, -6, 5, 0, 0, 0, 0),
+            },
+        ),
         "factor-1": Case(
             "no reduction", mr()[:6, ::2, ::2].astype(np.int32) * 1000, {"factor": 1, "tiles": (1, 1, 1)}
         ),
     }
-
-
-def of_av1(volume: inrcodec.Volume, fields: dict[str, Any]) -> bytes:
-    """A file whose low-res volume is AV1, with these header fields."""
-    array, span = volume.array, Range.of(volume)
-    header = Header(
-        dtype=array.dtype.name,
-        axes="zyx"[3 - volume.ndim :],
-        low=span.low,
-        high=span.high,
-        coder=AV1,
-        **{name: getattr(volume, name) for name in FROM_VOLUME},
-        **fields,
-    )
-
-    def rows_at(z: int, rows: slice) -> NDArray[np.float64]:
-        return filled_unit(array[z, rows], span, volume.padding, volume.rescale[0])
-
-    codes = codec.to_codes(resample.down(rows_at, header.shape, header.factor), header.companding)
-    sections = padding.encode_all(array, volume.padding, header.bricks)
-    sections |= codec.encode(codes, header.av1_slices, quality=100, preset=6)
-    header = replace(header, digest=InrvFile.from_sections(header, sections).digest())
-    return container.pack([("HEAD", header.to_bytes()), *sections.items()])
-
-
-def with_filter(data: bytes, weights: tuple[int, ...]) -> bytes:
-    """A file whose refinement has another filter."""
-    header, sections = container.read(data)
-    header = replace(header, refine_filter=weights)
-    header = replace(header, digest=InrvFile.from_sections(header, sections).digest())
-    bodies = ((name, body) for name, body in sections.items() if name != "HEAD")
-    return container.pack([("HEAD", header.to_bytes()), *bodies])
 
 
 def write(name: str, case: Case) -> None:
@@ -368,8 +330,8 @@ def write(name: str, case: Case) -> None:
     if slopes is not None:
         volume = replace(volume, slice_rescale=np.stack([slopes, np.zeros(len(slopes))], 1))
     bare = {"lossless", "max_error"} & case.options.keys() and not case.options.get("base")
-    if case.video is not None:
-        data = of_av1(volume, case.video)
+    if case.streams is not None:
+        data = of_streams(volume, case.streams)
     else:
         data = inrcodec.encode(volume, **({} if bare else SMALL) | case.options)
     assert isinstance(data, bytes)
@@ -395,6 +357,7 @@ def write(name: str, case: Case) -> None:
 
 
 def main(names: list[str]) -> None:
+    os.environ[OWN] = str(MODELS)
     for name, case in cases().items():
         if name in names or not (names or (VECTORS / name).exists()):
             write(name, case)

@@ -1,6 +1,6 @@
 """A Lanczos decoder for INRV files, written from inrv-1.md alone; it shares no code with the package.
 
-    python reference_decoder.py FILE.inrv OUTPUT.npy [--lowres]
+    python reference_decoder.py FILE.inrv OUTPUT.npy [--lowres] [--model FILE.safetensors]
 
 It aims to be short, not fast. The headings in the comments are the chapters of the specification.
 """
@@ -12,13 +12,16 @@ import math
 import re
 import struct
 import zlib
+from collections.abc import Sequence
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from reference_av1 import decode_av1
 from reference_coders import Rans, decode_grid, inflate, need, read_padding
 from reference_header import brick_boxes, curve, lowres_shape, read_header, stream_count, tensor_shapes
+from reference_latent import decode_latents, with_background
 from reference_lattice import decode_refinement
 
 SECTIONS = (
@@ -126,19 +129,22 @@ def linear(h: dict[str, Any], u: np.ndarray) -> np.ndarray:
     return np.interp(u, companded, values)
 
 
-def video_streams(h: dict[str, Any], sections: dict[str, bytes]) -> list[bytes]:
-    """The streams of AV1."""
-    body, slices = sections["AV1S"], h["av1.slices"]
+def streams_of(h: dict[str, Any], body: bytes, index: bytes, slices: int) -> list[bytes]:
+    """The streams of AV1, or of latents."""
     if slices:
-        return chunks(sections["AIDX"], body, -(-lowres_shape(h)[0] // slices))
+        return chunks(index, body, -(-lowres_shape(h)[0] // slices))
     need(len(body) <= 2**28, "length of a section")
     return [body]
 
 
-def reconstruct_lowres(h: dict[str, Any], sections: dict[str, bytes]) -> np.ndarray:
+def reconstruct_lowres(h: dict[str, Any], sections: dict[str, bytes], models: Sequence[bytes]) -> np.ndarray:
     """Unit values of the low-res volume, float64."""
     if h["lowres.coder"] == "av1":
-        return linear(h, decode_av1(h, video_streams(h, sections)) * 2 / 1023 - 1)
+        streams = streams_of(h, sections["AV1S"], sections.get("AIDX", b""), h["av1.slices"])
+        return linear(h, decode_av1(h, streams) * 2 / 1023 - 1)
+    if h["lowres.coder"] == "latent":
+        streams = streams_of(h, sections["LATG"], sections.get("GIDX", b""), h["latent.slices"])
+        return with_background(h, linear(h, decode_latents(h, streams, models)))
     active = read_active(h, sections)
     volume = np.full(active.shape, float(h["mask.background"]))
     boxes = tile_boxes(h)
@@ -237,7 +243,7 @@ def restore(h: dict[str, Any], sections: dict[str, bytes], stored: np.ndarray) -
             stored.view(bits.dtype.newbyteorder("="))[box][mask] = bits
 
 
-def decode(data: bytes) -> tuple[np.ndarray | None, np.ndarray]:
+def decode(data: bytes, models: Sequence[bytes] = ()) -> tuple[np.ndarray | None, np.ndarray]:
     """The low-res volume in unit values, if there is one, and the stored values, both (z, y, x)."""
     minor, sections = read_sections(data)
     header = read_header(sections["HEAD"], minor)
@@ -253,7 +259,7 @@ def decode(data: bytes) -> tuple[np.ndarray | None, np.ndarray]:
         need(all((name in sections) == there for name in names), "sections that do not fit the header")
     need("MASK" not in sections or header["lowres.coder"] == "siren", "a mask of no networks")
     if header["lowres.coder"] != "none":
-        lowres = unit = reconstruct_lowres(header, sections)
+        lowres = unit = reconstruct_lowres(header, sections, models)
         for axis, factor in enumerate(header["lowres.factor"]):
             unit = upsample(unit, axis, factor, header["volume.shape"][axis])
         stored = to_stored(header, filtered(header, unit))
@@ -277,9 +283,9 @@ def main() -> None:
     parser.add_argument("file")
     parser.add_argument("output", help=".npy")
     parser.add_argument("--lowres", action="store_true", help="unit values of the low-res volume")
+    parser.add_argument("--model", action="append", default=[], help="file of a model of latents")
     args = parser.parse_args()
-    with open(args.file, "rb") as stream:
-        lowres, stored = decode(stream.read())
+    lowres, stored = decode(Path(args.file).read_bytes(), [Path(name).read_bytes() for name in args.model])
     need(lowres is not None or not args.lowres, "the file has no low-res volume")
     np.save(args.output, lowres if args.lowres else stored)
 

@@ -7,6 +7,7 @@ import os
 import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # before torch and BLAS are imported, which read it
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -17,6 +18,7 @@ import pytest
 from hypothesis import settings
 
 import inrcodec
+from inrcodec.layers.models import OWN
 
 # A busy machine must not fail a test, nor chance fail a change that has nothing to do with it: new examples
 # are looked for wherever tests run by hand.
@@ -26,6 +28,8 @@ settings.load_profile("no clock")
 # The smallest fit that is one: seconds on one core.
 TINY = {"factor": 2, "tiles": (1, 1, 1), "width": 10, "steps": 200, "sr": "lanczos", "threads": 1}
 
+
+SMALL_MODELS = Path(__file__).parents[1] / "spec" / "models"
 
 LARGEST_USE = 64 << 20  # bytes that hostile input may take; what was promised is 256 MiB
 
@@ -45,6 +49,12 @@ def frugal() -> Iterator[None]:
     """Fails where memory was used."""
     with little_memory():
         yield
+
+
+@pytest.fixture
+def small_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The model that the specification's files of latents name is one of the user's own."""
+    monkeypatch.setenv(OWN, str(SMALL_MODELS))
 
 
 def encoded(source, **options):

@@ -377,8 +377,8 @@ def test_a_named_pipe_is_read_whole(tmp_path: Path, tail: bytes) -> None:
     writer.join()
 
 
-def test_files_decode_where_torch_is_not_installed() -> None:
-    """All vectors without a model; also, the decoder imports nothing that fits or trains."""
+def test_files_decode_where_torch_is_not_installed(small_model: None) -> None:
+    """All vectors, by Lanczos alone; also, the decoder imports nothing that fits or trains."""
     script = (
         "import sys; sys.modules['torch'] = None\n"
         "import inrcodec\n"

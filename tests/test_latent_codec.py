@@ -111,6 +111,19 @@ def test_a_model_that_lacks_a_part_is_none(part: str) -> None:
         Model.of({**tensors, part: tensors[part][:1]})
 
 
+BEYOND = {"gains": 1 << 18, "steps": 0, "companding": 0, "synthesis.fine.0.modulation": -(1 << 17)}
+
+
+@pytest.mark.parametrize("part", BEYOND)
+def test_a_model_whose_sums_may_not_be_exact_is_none(part: str) -> None:
+    tensors = small_latents.tensors()
+    Model.of(tensors)
+    changed = tensors[part].copy()
+    changed.flat[0] = BEYOND[part]
+    with pytest.raises(ValueError):
+        Model.of({**tensors, part: changed})
+
+
 @pytest.fixture
 def model_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, bytes]:
     """The small model as a user's own: its ID and hash."""

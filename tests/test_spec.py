@@ -36,8 +36,11 @@ coders: Any = import_module("reference_coders")
 make_example: Any = import_module("make_example")
 make_vectors: Any = import_module("make_vectors")
 
+pytestmark = pytest.mark.usefixtures("small_model")
+
 TEXT = (SPEC / "inrv-1.md").read_text(encoding="utf-8")
 VECTORS = sorted(folder.name for folder in (SPEC / "vectors").iterdir())
+MODEL = SPEC / "models" / "small-latent.safetensors"
 
 
 def table(heading: str) -> list[list[str]]:
@@ -201,7 +204,12 @@ def decode_with_package(data: bytes) -> tuple[np.ndarray | None, np.ndarray]:
     return file.lowres(threads=1) if file.header.has_lowres else None, stored
 
 
-DECODERS = {"reference": reference.decode, "package": decode_with_package}
+def decode_with_reference(data: bytes) -> tuple[np.ndarray | None, np.ndarray]:
+    found: tuple[np.ndarray | None, np.ndarray] = reference.decode(data, [MODEL.read_bytes()])
+    return found
+
+
+DECODERS = {"reference": decode_with_reference, "package": decode_with_package}
 
 
 @pytest.mark.parametrize("name", VECTORS)
@@ -269,7 +277,7 @@ def test_both_decoders_read_what_is_not_refused() -> None:
     assert reference.read_header(newer, 1)["net.tiles"] == list(Header.from_bytes(newer, 1).tiles)
 
 
-SCRIPTS = [f"reference_{part}" for part in ("decoder", "header", "coders", "lattice", "av1")]
+SCRIPTS = [f"reference_{part}" for part in ("decoder", "header", "coders", "lattice", "av1", "latent")]
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
@@ -294,6 +302,7 @@ def test_vectors_cover_what_they_are_for() -> None:
         "bricks",
         "bricks-with-holes",
         "av1-padding",
+        "latent-finest",
         "special-in-bricks",
         "quantised-filter",
     }
@@ -313,7 +322,11 @@ def test_vectors_cover_what_they_are_for() -> None:
     assert read["image-2d"][0].ndim == 2
     assert read["anisotropic"][0].factor == (1, 2, 4) and read["factor-1"][0].factor == (1, 1, 1)
     assert {header.dtype for header, _ in read.values()} == set(DTYPES) and len(read) >= 30
-    assert {header.coder for header, _ in read.values()} == {"siren", "av1", "none"}
+    assert {header.coder for header, _ in read.values()} == {"siren", "av1", "latent", "none"}
+    latents = {name: header for name, (header, _) in read.items() if header.coder == "latent"}
+    assert all(name.startswith("latent") for name in latents)
+    assert {header.streams for header in latents.values()} == {1, 2} and latents["latent-streams"].companding
+    assert {0, 127} < {header.latent_rate for header in latents.values()}
     video = {name: header for name, (header, _) in read.items() if header.coder == "av1"}
     assert all(name.startswith("av1") for name in video) and video["av1-padding"].factor == (1, 1, 1)
     assert {header.streams for header in video.values()} == {1, 4} and video["av1-streams"].companding
@@ -360,7 +373,7 @@ def test_both_decoders_say_where_a_model_has_a_residual(name: str) -> None:
     assert np.array_equal(base.active[:], expected) and 0 < expected.mean() < 1
 
 
-@pytest.mark.parametrize("name", ["several-tiles", "padding-mask", "bounded-float32"])
+@pytest.mark.parametrize("name", ["several-tiles", "padding-mask", "bounded-float32", "latent-coarsest"])
 def test_second_decoder_sees_damage(name: str) -> None:
     data, _, _ = vector(name)
     for offset in range(0, len(data), 3):
@@ -369,4 +382,4 @@ def test_second_decoder_sees_damage(name: str) -> None:
         for damaged in (data[:offset], bytes(flipped)):
             if damaged != data[: len(damaged)] or len(damaged) < len(data):
                 with pytest.raises(coders.Invalid):
-                    reference.decode(damaged)
+                    decode_with_reference(damaged)

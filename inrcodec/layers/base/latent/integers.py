@@ -117,7 +117,7 @@ class Companding:
         ends = np.concatenate([[0], thresholds.astype(np.int64)])
         if thresholds.ndim != 1 or not 0 < len(thresholds) <= SHORT or (np.diff(ends) < 0).any():
             raise ValueError("thresholds of the companding do not rise")
-        if ends[-1] > LARGEST:
+        if ends[1] < 1 or ends[-1] > LARGEST:
             raise ValueError("a threshold of the companding is beyond all latents")
         counts = np.diff(np.append(ends, ends[-1] + 1))
         return cls(np.repeat(np.arange(len(counts), dtype=np.int16), counts))

@@ -37,6 +37,7 @@ SINE = 10  # of a sine
 TURN, TURNS = 10430, 16  # 1 / (2 pi) of a table of sines for an angle of FINE bits, and bits behind its point
 SINES = 4096  # of a turn
 WIDEST = 1 << 27  # value in steps, either way
+LARGEST_GAIN, LARGEST_STEP, LARGEST_MODULATION = 1 << 17, 1 << 24, 1 << 16  # no sum is then beyond 2^53
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,7 +118,8 @@ class Synthesis:
             and all(row.first.inputs == row.second.outputs == thin for row in found.fine)
             and gains.shape == (128, channels)
             and steps.shape == (128,)
-            and int(steps.min()) > 0
+            and 1 <= int(steps.min()) <= int(steps.max()) <= LARGEST_STEP
+            and 1 <= int(gains.min()) <= int(gains.max()) <= LARGEST_GAIN
             and sines.shape == (SINES,)
             and int(np.abs(sines.astype(np.int32)).max()) <= 1 << SINE
         )
@@ -181,6 +183,8 @@ def _residual(tensors: Mapping[str, NDArray[np.generic]], name: str, sines: Int1
     modulation = np.asarray(tensors[f"{name}.modulation"], np.int32)
     if first.outputs != second.inputs or modulation.shape != (3, 2, first.outputs):
         raise ValueError(f"the layers of {name} do not fit each other")
+    if int(np.abs(modulation.astype(np.int64)).max()) > LARGEST_MODULATION:
+        raise ValueError(f"{name} is modulated beyond what sums hold")
     return Residual(first, second, modulation, sines)
 
 
