@@ -140,6 +140,7 @@ class Kernels:
             "quantise",
             "tokens",
             "filter",
+            "convolve",
         ):
             getattr(library, f"inrv_{name}").restype = None
         for name in ("read", "push", "mask", "weights", "tables_size", "logistic_push", "logistic_pull"):

@@ -187,7 +187,7 @@ class Context:
         """Latents of half of the positions; the others are 0."""
         first, plain = self.neighbours.point, self.linear_neighbours.point
         maps = rectified(down(wrapped(hidden[chosen] + offset), first))[None, None]
-        maps = rectified(down(self.hidden.maps(maps), self.hidden.point))
+        maps = self.hidden.rounded(maps, self.hidden.point, 0)
         means, scales, parts = np.split(self.out.maps(maps)[0, 0], 3, -1)
         last = self.out.point
         mean = down(linear[chosen], plain) + down(means, MAP + last - LATENT)

@@ -14,9 +14,11 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from inrcodec.layers.base.latent.integers import Int16, Int64, bordered
+from inrcodec.layers.base.latent.integers import SHORT, Int16, Int64, bordered, down
+from inrcodec.native.library import Kernels, kernels
+from inrcodec.native.maps import Finish, Rounded, Sums, convolve, packed
 from inrcodec.parallel import mapped
-from inrcodec.volume.arrays import Float, Int32
+from inrcodec.volume.arrays import Array, Float, Int32
 
 ROWS = 1 << 12  # positions of which float64 copies are made at a time, about
 
@@ -70,11 +72,54 @@ class Convolution:
 
     def maps(self, x: Int16, threads: int = 1) -> Int64:
         """Sums of maps, modulo 2^32, with MAP + point bits behind the point, or those of ``x`` + point."""
+        if (native := kernels()) is not None:
+            found: Int64 = self._compiled(native, x, Sums(), threads).astype(np.int64)
+            return found
         return self._sums(x, threads).astype(np.int32).astype(np.int64)
 
     def exact(self, x: Int32, threads: int = 1) -> Int64:
         """Sums of latents, which stay below 2^53."""
         return self._sums(x, threads)
+
+    def rounded(self, x: Int16, bits: int, least: int = -SHORT, threads: int = 1) -> Int16:
+        """Maps: sums divided by 2^bits, to the nearest, and clipped from ``least`` on."""
+        return self.finished(
+            x,
+            Rounded(bits, least),
+            lambda sums: down(sums, bits).clip(least, SHORT).astype(np.int16),
+            threads,
+        )
+
+    def finished(self, x: Int16, last: Finish, plain: Callable[[Int64], Int16], threads: int = 1) -> Int16:
+        """Maps of sums, as the kernels make them, or as ``plain`` makes the same."""
+        native = kernels()
+        return plain(self.maps(x, threads)) if native is None else self._compiled(native, x, last, threads)
+
+    def _compiled(self, native: Kernels, x: Int16, last: Finish, threads: int) -> Array:
+        """What the kernels give, (z, y, x, outputs)."""
+        border = int(self.weight.shape[2] > 1)
+        width = [(border, border)] * 3 + [(0, self.inputs % 2)]
+        padded = np.pad(x, width) if border or self.inputs % 2 else np.ascontiguousarray(x)
+        out = np.empty((*x.shape[:3], self.outputs), np.int32 if isinstance(last, Sums) else np.int16)
+        flat, strides = out.reshape(-1, self.outputs), np.array(padded.strides[:3], np.int64) // 2
+        z, y, w = (np.arange(n) * stride for n, stride in zip(x.shape, strides, strict=False))
+        places = (z[:, None, None] + y[:, None] + w).reshape(-1)
+        taps = np.arange(3 if border else 1)
+        runs = (taps[:, None] * strides[0] + taps * strides[1]).reshape(-1)
+        step = max(1, -(-len(flat) // max(1, threads)))
+
+        def fill(first: int) -> None:
+            part = slice(first, first + step)
+            layer = self._packed, self.bias
+            convolve(native, padded, places[part], runs, layer, last.of(part), flat[part])
+
+        mapped(fill, range(0, len(flat), step), threads)
+        return out
+
+    @cached_property
+    def _packed(self) -> Int16:
+        """Weights as the kernels read them."""
+        return packed(self.weight)
 
     @cached_property
     def _taps(self) -> Float:

@@ -176,9 +176,9 @@ class Model:
 
     def _features(self, hyper: Int32, threads: int) -> Int16:
         first, up, last = self.hints
-        maps = rectified(down(first.maps(self.companding(hyper), threads), first.point))
+        maps = first.rounded(self.companding(hyper), first.point, 0, threads)
         maps = rectified(to_voxels(down(up.maps(maps, threads), up.point)).astype(np.int64))
-        return rectified(down(last.maps(maps, threads), last.point))
+        return last.rounded(maps, last.point, 0, threads)
 
 
 def _reads(context: Context, before: int, hints: int | None) -> bool:

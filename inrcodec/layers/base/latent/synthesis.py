@@ -22,6 +22,7 @@ from inrcodec.layers.base.latent.integers import (
     FINE,
     LATENT,
     MAP,
+    SHORT,
     Companding,
     Int16,
     Int64,
@@ -30,6 +31,7 @@ from inrcodec.layers.base.latent.integers import (
     short,
     to_voxels,
 )
+from inrcodec.native.maps import Rounded, Waves
 from inrcodec.volume.arrays import Int32
 
 STEP, GAIN = 16, 14  # bits behind the point: of quantisation steps, of gains of channels
@@ -58,10 +60,17 @@ class Residual:
     def __call__(self, x: Int16, rate: int, threads: int) -> Int16:
         """Maps."""
         gain, offset = by_rate(self.modulation, rate)
-        angle = down(self.first.maps(x, threads), MAP + self.first.point - FINE)
-        angle = down(angle * ((1 << FINE) + gain), FINE) + offset
-        waves = self.sines[down(angle * TURN, TURNS) & SINES - 1]
-        return short(x + down(self.second.maps(waves, threads), SINE + self.second.point - MAP))
+        gain += 1 << FINE
+        bits = MAP + self.first.point - FINE
+
+        def waves(sums: Int64) -> Int16:
+            angle = down(down(sums, bits) * gain, FINE) + offset
+            return self.sines[down(angle * TURN, TURNS) & SINES - 1]
+
+        found = self.first.finished(x, Waves(bits, gain, offset, self.sines), waves, threads)
+        bits = SINE + self.second.point - MAP
+        last = Rounded(bits, -SHORT, x.reshape(-1, self.second.outputs))
+        return self.second.finished(found, last, lambda sums: short(x + down(sums, bits)), threads)
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,7 +159,7 @@ class Synthesis:
         plain = self._plain(scaled, flat, threads)
         level_units = down(level * gains[:1], GAIN) * step
         seen = [self.companding(flat), short(down(level_units, LATENT + STEP + 3 - MAP))]
-        maps = short(down(self.enter.maps(np.concatenate(seen, -1), threads), self.enter.point))
+        maps = self.enter.rounded(np.concatenate(seen, -1), self.enter.point, threads=threads)
         for row in self.coarse:
             maps = row(maps, rate, threads)
         narrowed = to_voxels(down(self.narrow.maps(maps, threads), self.narrow.point))
