@@ -83,12 +83,11 @@ class Convolution:
 
     def rounded(self, x: Int16, bits: int, least: int = -SHORT, threads: int = 1) -> Int16:
         """Maps: sums divided by 2^bits, to the nearest, and clipped from ``least`` on."""
-        return self.finished(
-            x,
-            Rounded(bits, least),
-            lambda sums: down(sums, bits).clip(least, SHORT).astype(np.int16),
-            threads,
-        )
+
+        def plain(sums: Int64) -> Int16:
+            return down(sums, bits).clip(least, SHORT).astype(np.int16)
+
+        return self.finished(x, Rounded(bits, least), plain, threads)
 
     def finished(self, x: Int16, last: Finish, plain: Callable[[Int64], Int16], threads: int = 1) -> Int16:
         """Maps of sums, as the kernels make them, or as ``plain`` makes the same."""

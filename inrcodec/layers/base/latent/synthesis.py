@@ -65,7 +65,8 @@ class Residual:
 
         def waves(sums: Int64) -> Int16:
             angle = down(down(sums, bits) * gain, FINE) + offset
-            return self.sines[down(angle * TURN, TURNS) & SINES - 1]
+            result: Int16 = self.sines[down(angle * TURN, TURNS) & SINES - 1]
+            return result
 
         found = self.first.finished(x, Waves(bits, gain, offset, self.sines), waves, threads)
         bits = SINE + self.second.point - MAP
