@@ -1,12 +1,12 @@
 """What is left when a command dies, or the machine has no room, memory or disk for it.
 
-    python benchmarks/deaths.py [--kills 300] [--full 60] [--errors 60] [--memory 40] [--writers 20]
+    python benchmarks/deaths.py [--kills 300] [--full 60] [--errors 60] [--reads 60] [--memory 40] …
 
 Every case is a command of the package in a process of its own, that is
 
 - killed (SIGKILL) at a random moment,
 - given a file system that is full at some byte (a small tmpfs, which root alone can mount),
-- given a disk that fails (EIO) at some write, flush, sync or rename,
+- given a disk that fails (EIO) at some write, sync or rename, or at some read,
 - given a limit of its address space,
 - or run beside another one with the same target.
 
@@ -17,8 +17,6 @@ Prints a line for each kind of case, and ends with status 1 if anything was lost
 """
 
 import contextlib
-import errno
-import io
 import os
 import random
 import resource
@@ -33,6 +31,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from failing_disk import failing_disk
 from shared import parser_of
 
 import inrcodec
@@ -168,7 +167,7 @@ class Ledger:
         if sum(self.cases.values()) % 20 == 0:
             print(f"  {sum(self.cases.values())} cases, {len(self.wrong)} wrong", flush=True)
         killed = code < 0
-        if not killed and code not in CODES:
+        if not killed and code not in (CODES if kind == "memory" else CODES - {exits.UNEXPECTED}):
             self._note(kind, name, f"exit code {code}")
         for target in job.targets:
             path = folder / target
@@ -276,49 +275,25 @@ def cases(count: int) -> Iterator[tuple[str, Path, Old]]:
 
 def errors(count: int, rng: random.Random, ledger: Ledger) -> None:
     """EIO at some write, sync or rename below the folder."""
+    _failing("EIO", count, rng, ledger, reads=False)
+
+
+def reads(count: int, rng: random.Random, ledger: Ledger) -> None:
+    """EIO at some read below the folder."""
+    _failing("EIO of reads", count, rng, ledger, reads=True)
+
+
+def _failing(kind: str, count: int, rng: random.Random, ledger: Ledger, *, reads: bool) -> None:
     for name, folder, old in cases(count):
-        fails = rng.randint(1, 12)
-        code = ended(child(lambda job=JOBS[name], at=folder, fails=fails: _failing(job, at, fails)))
-        ledger.judge("EIO", name, folder, old, code)
+        at, for_good = rng.randint(1, 12), rng.random() < 0.5
 
+        def failing(
+            job: Job = JOBS[name], folder: Path = folder, at: int = at, for_good: bool = for_good
+        ) -> int:
+            with failing_disk(folder, at, reads=reads, for_good=for_good):
+                return job.run(folder)
 
-def _failing(job: Job, folder: Path, fails: int) -> int:
-    """Run a command whose nth write, sync or rename below a folder fails."""
-    left = fails
-
-    def count() -> None:
-        nonlocal left
-        left -= 1
-        if left == 0:
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
-
-    class Failing(io.BufferedWriter):
-        def write(self, data: object) -> int:
-            count()
-            return super().write(data)  # type: ignore[arg-type]
-
-        def flush(self) -> None:
-            super().flush()
-
-    plain_open = io.open
-
-    def opened(file: object, mode: str = "r", *args: object, **keywords: object) -> object:
-        if "b" in mode and set(mode) & set("wax+"):
-            raw = io.FileIO(file, mode.replace("b", ""))  # type: ignore[arg-type]
-            return Failing(raw)
-        return plain_open(file, mode, *args, **keywords)  # type: ignore[call-overload]
-
-    def counted(function: Callable[..., object]) -> Callable[..., object]:
-        def call(*args: object, **keywords: object) -> object:
-            count()
-            return function(*args, **keywords)
-
-        return call
-
-    io.open = opened  # type: ignore[assignment]
-    for name in ("fsync", "replace", "rename", "link"):
-        setattr(os, name, counted(getattr(os, name)))
-    return job.run(folder)
+        ledger.judge(kind, name, folder, old, ended(child(failing)))
 
 
 def memory(count: int, rng: random.Random, ledger: Ledger) -> None:
@@ -349,13 +324,14 @@ def writers(count: int, rng: random.Random, ledger: Ledger) -> None:
             ledger.judge("two writers", name, folder, old, max(codes))
 
 
-KINDS = {"kills": kills, "full": full, "errors": errors, "memory": memory, "writers": writers}
+KINDS = {"kills": kills, "full": full, "errors": errors, "reads": reads, "memory": memory, "writers": writers}
 
 
 def main(words: list[str] | None = None) -> int:
     """Run all cases."""
     parser = parser_of(__doc__)
-    for name, usual in (("kills", 300), ("full", 60), ("errors", 60), ("memory", 40), ("writers", 20)):
+    usuals = {"kills": 300, "full": 60, "errors": 60, "reads": 60, "memory": 40, "writers": 20}
+    for name, usual in usuals.items():
         parser.add_argument(f"--{name}", type=int, default=usual, help="cases")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(words)

@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from inrcodec.errors import CorruptFile, UnsupportedFile, WriteError
+from inrcodec.errors import CorruptFile, InputError, UnsupportedFile, WriteError, reason
 
 if sys.platform != "win32":
     import fcntl
@@ -102,6 +102,8 @@ def opened(path: Path) -> Iterator[Manifest]:
         A line is not a row, nor the beginning of one at the end.
     UnsupportedFile
         It is of another version.
+    InputError
+        It cannot be read.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -118,9 +120,16 @@ def opened(path: Path) -> Iterator[Manifest]:
             except BlockingIOError as error:
                 cause = f"{path} is being written by another process: wait until that has ended"
                 raise WriteError(cause, value=str(path)) from error
-        yield Manifest(path, handle)
+        yield _read(path, handle)
     finally:
         os.close(handle)
+
+
+def _read(path: Path, handle: int) -> Manifest:
+    try:
+        return Manifest(path, handle)
+    except OSError as error:
+        raise InputError(f"cannot read the manifest {path}: {reason(error)}", value=str(path)) from error
 
 
 def _row(line: bytes, place: str) -> Row:

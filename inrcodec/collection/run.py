@@ -155,8 +155,10 @@ def _done_before(task: Task, manifest: Manifest) -> Row | None:
 
 
 def _holds(path: Path, row: Row) -> bool:
-    """Whether a file or folder is the output that a row is about."""
-    return path.exists() and digest_of(files_of(path)) == row["output_digest"]
+    """Whether a file or folder is the output that a row is about; not if it cannot be read."""
+    with suppress(OSError):
+        return path.exists() and digest_of(files_of(path)) == row["output_digest"]
+    return False
 
 
 def _refusal(task: Task, manifest: Manifest, force: bool) -> WriteError | None:
@@ -191,9 +193,9 @@ def _keep(task: Task, row: Row, manifest: Manifest | None, summary: Summary) -> 
             row |= failure(WriteError.of_system(error, str(task.target)))
     if row["exit_code"]:
         if manifest is not None:
+            _discard(task)  # first: the disk may refuse the row, too
             if not _is_known(row, manifest):
                 manifest.append(row)
-            _discard(task)
         summary.failed.append(row)
     else:
         summary.done.append(row)

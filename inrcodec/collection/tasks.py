@@ -140,12 +140,15 @@ def stamp_of(files: Iterable[Path]) -> str:
 
 
 def digest_of(files: Iterable[Path]) -> str:
-    """BLAKE2b-128 of the bytes of files, one after another."""
+    """BLAKE2b-128 of the bytes of files, one after another; raises `OSError` with the name of a file."""
     digest = blake2b(digest_size=16)
     for file in files:
-        with file.open("rb") as stream:
-            while block := stream.read(_BLOCK):
-                digest.update(block)
+        try:
+            with file.open("rb") as stream:
+                while block := stream.read(_BLOCK):
+                    digest.update(block)
+        except OSError as error:  # what a read raises has no name
+            raise OSError(error.errno, error.strerror, str(file)) from error
     return digest.hexdigest()
 
 

@@ -15,11 +15,12 @@ from typing import IO, Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from inrcodec.errors import InputError, InrvError, UsageError, reason
+from inrcodec.errors import InputError, UsageError
 from inrcodec.io.atomic import Location, atomic_write
 from inrcodec.io.choice import chosen_volume
 from inrcodec.io.large import in_order, is_large, spooled
 from inrcodec.io.provenance import Provenance
+from inrcodec.io.voxels import refused
 from inrcodec.volume.lazy import LazyArray, RawArray
 from inrcodec.volume.padding import find_padding
 from inrcodec.volume.volume import Volume
@@ -44,7 +45,8 @@ def read(source: Location, *, spacing: Sequence[float] | None = None, volume: in
         Not a NumPy file, pickled objects, several arrays, or an array that is not a volume.
     """
     path = Path(source)
-    array, left = _read(path, volume)
+    with refused(path, "NumPy"):
+        array, left = _read(path, volume)
     whole = from_array(array, spacing=spacing, volume=left)
     return replace(whole, source_bytes=path.stat().st_size) if volume is None else whole
 
@@ -131,10 +133,9 @@ def _read(path: Path, volume: int | None) -> tuple[NDArray[Any] | LazyArray, int
     start = index * header.strides[0] if several else 0
     (z, y, x), (dz, dy, dx) = header.shape[-3:], header.strides[-3:]
     if _is_archive(path):
-        with _refused(path):
-            found = spooled(
-                partial(_inflate, path, header), (z, y, x), header.dtype, str(path), (dz, dy, dx), start
-            )
+        found = spooled(
+            partial(_inflate, path, header), (z, y, x), header.dtype, str(path), (dz, dy, dx), start
+        )
     else:
         if header.length + header.size > path.stat().st_size:
             raise InputError(f"{path} ends before its voxels do, get it again", value=str(path))
@@ -178,16 +179,15 @@ def _inflate(path: Path, header: _Header, target: BinaryIO) -> None:
 
 
 def _load(path: Path) -> NDArray[Any]:
-    with _refused(path):
-        if not _is_archive(path):
-            whole: NDArray[Any] = np.load(path, allow_pickle=False)
-            return whole
-        with zipfile.ZipFile(path) as archive:
-            names = [name.removesuffix(".npy") for name in archive.namelist()]
-        if len(names) == 1:  # which NumPy would inflate whole, were it no array
-            with _array_of(path) as stream:
-                only: NDArray[Any] = np.lib.format.read_array(stream, allow_pickle=False)
-                return only
+    if not _is_archive(path):
+        whole: NDArray[Any] = np.load(path, allow_pickle=False)
+        return whole
+    with zipfile.ZipFile(path) as archive:
+        names = [name.removesuffix(".npy") for name in archive.namelist()]
+    if len(names) == 1:  # which NumPy would inflate whole, were it no array
+        with _array_of(path) as stream:
+            only: NDArray[Any] = np.lib.format.read_array(stream, allow_pickle=False)
+            return only
     raise InputError(
         f"{path} holds {len(names)} arrays ({', '.join(names) or 'none'}), save the right one as .npy",
         value=names,
@@ -198,15 +198,3 @@ def _is_archive(path: Path) -> bool:
     """Whether a file is an archive from its first byte on, and no array with an archive behind it."""
     with path.open("rb") as stream:
         return stream.read(2) == b"PK"
-
-
-@contextmanager
-def _refused(path: Path) -> Iterator[None]:
-    """Refuse what zipfile or the parser of headers raises, which may be anything."""
-    try:
-        yield
-    except InrvError:
-        raise
-    except Exception as error:
-        cause = f"{path} is not a valid NumPy file of numbers: {reason(error)}"
-        raise InputError(cause, value=str(path)) from error

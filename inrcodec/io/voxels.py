@@ -19,7 +19,7 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from inrcodec.errors import InputError, InrvError, reason
+from inrcodec.errors import InputError, InrvError, reason, system_error
 from inrcodec.io.choice import chosen_volume
 from inrcodec.io.large import is_large, spooled
 from inrcodec.volume.checks import checked_array
@@ -58,6 +58,8 @@ def refused(path: Path, kind: str) -> Iterator[None]:
     except InrvError:
         raise
     except Exception as error:
+        if (system := system_error(error)) is not None:
+            raise InputError(f"cannot read {path}: {reason(system)}", value=str(path)) from error
         raise InputError(f"{path} is not a valid {kind} file: {reason(error)}", value=str(path)) from error
 
 

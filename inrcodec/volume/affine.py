@@ -43,17 +43,18 @@ class Grid(NamedTuple):
 
 
 def is_singular(axes: Affine) -> bool:
-    """Whether voxel axes, the columns of a (3, 3) matrix in mm that is not `is_beyond`, are parallel.
+    """Whether voxel axes, the columns of a (3, 3) matrix in mm, are parallel, or one is below `FINEST`.
 
-    Relative to their lengths: micrometre voxels are not singular.
+    Relative to their lengths: micrometre voxels are not singular.  For axes that are not `is_beyond`.
     """
+    if np.abs(axes).max(0).min() < FINEST:
+        return True
     return bool(abs(np.linalg.det(axes / np.linalg.norm(axes, axis=0))) < PARALLEL)
 
 
 def is_beyond(rows: Affine) -> bool:
-    """Whether an affine, its first three rows, has a number or an axis beyond `FARTHEST` and `FINEST`."""
-    sizes = np.abs(rows)
-    return bool(sizes.max() > FARTHEST or sizes[:, :3].max(0).min() < FINEST)
+    """Whether a number of an affine, (3, 4), is beyond `FARTHEST`."""
+    return bool(np.abs(rows).max() > FARTHEST)
 
 
 def checked_affine(affine: ArrayLike) -> Affine:
@@ -68,8 +69,7 @@ def checked_affine(affine: ArrayLike) -> Affine:
     if matrix.shape != (4, 4) or not np.isfinite(matrix).all() or not np.array_equal(matrix[3], (0, 0, 0, 1)):
         raise InputError(f"not an affine of 4 x 4 finite numbers: {matrix.tolist()}", value=matrix)
     if is_beyond(matrix[:3]):
-        cause = f"the affine has numbers beyond {FARTHEST:g} mm, or an axis below {FINEST:g} mm"
-        raise InputError(f"{cause}: {matrix.tolist()}", value=matrix)
+        raise InputError(f"the affine has numbers beyond {FARTHEST:g} mm: {matrix.tolist()}", value=matrix)
     if is_singular(matrix[:3, :3]):
         raise InputError(f"the affine is singular: {matrix.tolist()}", value=matrix)
     matrix += 0.0

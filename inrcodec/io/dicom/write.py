@@ -25,7 +25,7 @@ from pydicom.uid import (
 from pydicom.valuerep import DSfloat
 
 from inrcodec._version import __version__
-from inrcodec.errors import WriteError
+from inrcodec.errors import WriteError, reason
 from inrcodec.io.atomic import Location, atomic_folder, check_folder
 from inrcodec.io.dicom.identity import anonymous, from_template
 from inrcodec.io.dicom.lossy import declare_lossy
@@ -115,6 +115,9 @@ def _is_ours(path: Path) -> bool:
         return False
     try:
         return str(read_file_meta_info(path).get("ImplementationVersionName", "")).startswith(_WRITER)
+    except OSError as error:
+        cause = f"cannot read {path}, which would be replaced: {reason(error)}, name another folder"
+        raise WriteError(cause, value=str(path)) from error
     except Exception:  # whatever a foreign file makes the parser raise: it is foreign
         return False
 
