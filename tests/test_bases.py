@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import small_latents
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,12 +17,26 @@ import inrcodec
 from inrcodec.encoder import base_choice, psnr_search
 from inrcodec.encoder.bases.av1_slices import Encoder, effort_for
 from inrcodec.encoder.bases.dial import Dial
+from inrcodec.encoder.facts import Facts
 from inrcodec.encoder.options import EncodeOptions
-from inrcodec.errors import MissingExtra, TargetNotReached, UsageError
+from inrcodec.errors import MissingExtra, ModelNotFound, TargetNotReached, UsageError
 from inrcodec.layers.base.av1 import video
+from inrcodec.layers.base.latent import models
+from inrcodec.layers.models import Registry
 
 SHAPE = (20, 40, 36)
-BOTH = ("siren", "av1")
+ALL = ("siren", "av1", "latent")
+OF_STREAMS = ("av1", "latent")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def small_model(tmp_path_factory):
+    """Latents of a model of a few maps, whatever is shipped."""
+    folder = tmp_path_factory.mktemp("models")
+    small_latents.install(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("INRCODEC_MODELS", str(folder))
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -82,45 +97,48 @@ def test_where_the_tries_are_used_up_in_vain_the_next_guesses_are_surer_and_not_
 # --- targets
 
 
+@pytest.mark.parametrize("base", OF_STREAMS)
 @pytest.mark.parametrize(
     "options",
     [
         {},
-        {"size": 1500},
-        {"psnr": 33.0},
-        {"factor": 1, "size": 4000},
+        {"size": 2500},
+        {"psnr": 27.0},
+        {"factor": 1, "size": 14_000},
         {"factor": (1, 2, 2), "focus": "brain", "modality": "CT"},
         {"through_sr": True, "factor": 2, "modality": "CT"},
-        {"ratio": 40.0, "sr": "lanczos"},
+        {"ratio": 20.0, "sr": "lanczos"},
     ],
     ids=str,
 )
-def test_every_target_is_met_and_the_file_decodes_to_what_was_measured(blob, options):
-    file, report = encoded(blob, **options)
+def test_every_target_is_met_and_the_file_decodes_to_what_was_measured(blob, options, base):
+    file, report = encoded(blob, base=base, **options)
     decoded = file.read()
     assert decoded.shape == blob.shape and decoded.dtype == blob.dtype and file.verify()
-    assert report.base == file.header.coder == "av1"
+    assert report.base == file.header.coder == base
     error = np.square(decoded.astype(float) - blob).mean()
     assert 10 * np.log10(report.peak**2 / error) == pytest.approx(report.psnr, abs=1e-6)
     assert report.psnr >= options.get("psnr", 0) and report.file_bytes <= options.get("size", 10**9)
     assert report.ratio >= options.get("ratio", 0)
 
 
+@pytest.mark.parametrize("base", OF_STREAMS)
 @pytest.mark.parametrize("promise", [{"lossless": True}, {"max_error": 5.0}])
-def test_a_base_stands_in_front_of_a_refinement(blob, promise):
-    file, report = encoded(blob, **promise)
-    assert report.base == "av1" and report.bound is not None
+def test_a_base_stands_in_front_of_a_refinement(blob, promise, base):
+    file, report = encoded(blob, base=base, **promise)
+    assert report.base == base and report.bound is not None
     assert np.abs(file.read().astype(int) - blob).max() <= promise.get("max_error", 0)
     assert file.volume(quality="base").shape == blob.shape
 
 
-def test_an_image_and_padding_are_coded(blob):
+@pytest.mark.parametrize("base", OF_STREAMS)
+def test_an_image_and_padding_are_coded(blob, base):
     image = blob[10].copy()
-    assert encoded(image)[0].volume().array.shape == (1, *image.shape)
+    assert encoded(image, base=base)[0].volume().array.shape == (1, *image.shape)
     padded = blob.copy()
     padded[:, :6] = -2000
     volume = inrcodec.Volume.from_array(padded)
-    decoded = encoded(replace(volume, padding=-2000.0))[0].read()
+    decoded = encoded(replace(volume, padding=-2000.0), base=base)[0].read()
     assert (decoded[:, :6] == -2000).all()
 
 
@@ -129,26 +147,29 @@ def test_what_every_quality_codes_exactly_is_coded(array):
     assert np.array_equal(encoded(array)[0].read(), array)
 
 
-@pytest.mark.parametrize("base", ["av1", "siren"])
+@pytest.mark.parametrize("base", ALL)
 def test_a_constant_reaches_any_psnr(base):
     array = np.zeros((8, 32, 32), np.int16)
     file = inrcodec.encode(array, base=base, psnr=40, preset="fast", threads=1)
     assert np.array_equal(inrcodec.decode(file), array)
 
 
-def test_too_few_bytes_are_refused(blob):
+@pytest.mark.parametrize("base", OF_STREAMS)
+def test_too_few_bytes_are_refused(blob, base):
     with pytest.raises(TargetNotReached):
-        encoded(blob, size=150)
+        encoded(blob, size=150, base=base)
 
 
-def test_the_same_options_give_the_same_bytes_whatever_the_threads(blob):
-    one = inrcodec.encode(blob, base="av1", preset="fast", threads=1)
-    assert one == inrcodec.encode(blob, base="av1", preset="fast", threads=2)
+@pytest.mark.parametrize("base", OF_STREAMS)
+def test_the_same_options_give_the_same_bytes_whatever_the_threads(blob, base):
+    one = inrcodec.encode(blob, base=base, preset="fast", threads=1)
+    assert one == inrcodec.encode(blob, base=base, preset="fast", threads=2)
 
 
-def test_a_plan_tells_base_bytes_and_seconds(blob):
-    found = inrcodec.plan(blob, base="av1", threads=1)
-    assert found["base"] == "av1" and found["predicted_bytes"] > 0 and found["seconds"] > 0
+@pytest.mark.parametrize("base", OF_STREAMS)
+def test_a_plan_tells_base_bytes_and_seconds(blob, base):
+    found = inrcodec.plan(blob, base=base, threads=1)
+    assert found["base"] == base and found["predicted_bytes"] > 0 and found["seconds"] > 0
     assert "tiles" not in found
 
 
@@ -193,6 +214,7 @@ def measured(monkeypatch):
         return found
 
     monkeypatch.setattr(base_choice, "_with_notice", lambda found, notice: (found, notice))
+    monkeypatch.setattr(base_choice, "_why_behind", lambda facts, options, found: "")
     encode.made = made
     return encode
 
@@ -201,49 +223,64 @@ def chosen(encode, **options):
     return base_choice.encoded(None, EncodeOptions(**options).resolved(), None, encode)
 
 
-@pytest.mark.parametrize("better", ["siren", "av1"])
-def test_auto_keeps_the_better_and_tells_both(measured, better):
-    measured.outcomes = {b: outcome(b, 40.0 + (b == better), 5000) for b in BOTH}
+@pytest.mark.parametrize("best", ALL)
+def test_auto_keeps_the_best_and_tells_all(measured, best):
+    measured.outcomes = {b: outcome(b, 40.0 + (b == best), 5000) for b in ALL}
     found, notice = chosen(measured, base="auto")
-    assert found.header.coder == better
-    assert "41.00 dB in 5,000 bytes" in notice and "40.00 dB in 5,000 bytes" in notice
-    assert {options.base for options in measured.made} == {"siren", "av1"}
-    assert measured.made[-1].size == 5000  # equal bytes, where none are requested
+    assert found.header.coder == best
+    assert notice.startswith(f"base {best!r}: 41.00 dB in 5,000 bytes;")
+    assert notice.count("40.00 dB in 5,000 bytes") == 2
+    assert [options.base for options in measured.made] == ["latent", "av1", "siren"]
+    assert [options.size for options in measured.made] == [None, 5000, 5000]  # equal bytes
 
 
-@pytest.mark.parametrize("better", ["siren", "av1"])
-def test_where_the_files_are_level_the_low_pass_error_decides(measured, better):
-    measured.outcomes = {b: outcome(b, 40.0 + 0.1 * (b != better), 5000, 5.0 + (b != better)) for b in BOTH}
+@pytest.mark.parametrize("best", ALL)
+def test_where_the_files_are_level_the_low_pass_error_decides(measured, best):
+    measured.outcomes = {b: outcome(b, 40.0 + 0.1 * (b != best), 5000, 5.0 + (b != best)) for b in ALL}
     found, notice = chosen(measured, base="auto")
-    assert found.header.coder == better and "low-pass error 6 HU" in notice
+    assert found.header.coder == best and "low-pass error 6 HU" in notice
 
 
 def test_auto_ends_with_the_coder_that_serves(measured):
     too_few = TargetNotReached("too few bytes")
-    measured.outcomes = {"siren": too_few, "av1": outcome("av1", 40.0, 5000)}
-    assert chosen(measured, base="auto")[0].header.coder == "av1"
-    measured.outcomes = {"siren": outcome("siren", 40.0, 5000), "av1": too_few}
-    found, notice = chosen(measured, base="auto")
-    assert found.header.coder == "siren" and "'av1' does not serve here: too few bytes" in notice
+    for serving in reversed(ALL):
+        measured.outcomes = {b: outcome(b, 40.0, 5000) if b == serving else too_few for b in ALL}
+        found, notice = chosen(measured, base="auto")
+        assert found.header.coder == serving and notice.count("does not serve here") == 2
+    assert "'av1' does not serve here: too few bytes" in notice
 
 
-def test_auto_tells_what_either_coder_refuses(measured):
-    measured.outcomes = {"siren": TargetNotReached("400 are the fewest"), "av1": TargetNotReached("300 are")}
-    with pytest.raises(TargetNotReached, match="'av1': 300 are; base 'siren': 400 are the fewest"):
+def test_auto_tells_what_each_coder_refuses(measured):
+    measured.outcomes = {base: TargetNotReached(f"{base} takes more") for base in ALL}
+    with pytest.raises(TargetNotReached, match="'av1': av1 takes more; base 'siren': siren takes more"):
         chosen(measured, base="auto", size=200)
 
 
 def test_auto_speaks_of_no_size_where_none_was_requested(measured):
     refusal = TargetNotReached("333 bytes are too few; request a larger size")
-    measured.outcomes = {"siren": refusal, "av1": outcome("av1", 40.0, 333)}
+    measured.outcomes = {"siren": refusal, "latent": outcome("latent", 40.0, 333)}
+    measured.outcomes["av1"] = outcome("av1", 40.0, 333)
     _, notice = chosen(measured, base="auto")
-    assert "no networks are as small as 333 bytes" in notice and "request" not in notice
+    assert "333 bytes are too few for the smallest networks" in notice and "request" not in notice
     assert "request a larger size" in chosen(measured, base="auto", size=333)[1]
 
 
 def test_a_refinement_alone_is_called_what_it_is(measured):
-    measured.outcomes = {"siren": outcome("none", 40.0, 5000), "av1": outcome("av1", 40.0, 4000)}
+    measured.outcomes = {base: outcome("none", 40.0, 5000) for base in ALL}
     assert "none, a refinement alone: 40.00 dB" in chosen(measured, base="auto")[1]
+
+
+def test_networks_that_are_forecast_far_behind_are_not_fitted(blob):
+    facts = Facts.of(inrcodec.Volume.from_array(blob))
+    options = EncodeOptions(base="siren").resolved()
+    for psnr in (10.0, 90.0):
+        why = base_choice._why_behind(facts, options, [outcome("latent", psnr, 3000)])
+        assert bool(why) == (psnr == 90.0)
+    options = replace(options, psnr=30.0)
+    for size in (10, 10**9):
+        why = base_choice._why_behind(facts, options, [outcome("latent", 30.0, size)])
+        assert bool(why) == (size == 10)
+    assert not base_choice._why_behind(facts, options, [])
 
 
 class Broken:
@@ -265,11 +302,22 @@ def no_pyav(request, monkeypatch):
     return "a library of another machine"
 
 
-def test_auto_without_pyav_is_siren_and_tells_why(measured, no_pyav):
-    measured.outcomes = {"siren": outcome("siren", 40.0, 5000)}
-    found, notice = chosen(measured, base="auto")
-    assert found.header.coder == "siren" and no_pyav in notice
-    assert base_choice.planned(EncodeOptions(base="auto").resolved()).base == "siren"
+def test_auto_without_pyav_does_without_and_tells_why(measured, no_pyav):
+    measured.outcomes = {base: outcome(base, 40.0, 5000) for base in ALL}
+    _, notice = chosen(measured, base="auto")
+    assert no_pyav in notice and [options.base for options in measured.made] == ["latent", "siren"]
+
+
+def test_auto_plans_what_it_tries_first(monkeypatch, tmp_path, no_pyav):
+    options = EncodeOptions(base="auto").resolved()
+    assert base_choice.planned(options).base == "latent"
+    none = Registry(kind="latent", title="", folder=tmp_path, parse=lambda card, found: None)
+    monkeypatch.setattr(models, "manifests", none.manifests)
+    monkeypatch.setattr(models, "REGISTRY", none)
+    monkeypatch.setenv("INRCODEC_MODELS", str(tmp_path))
+    assert base_choice.planned(options).base == "siren"
+    with pytest.raises(ModelNotFound):
+        EncodeOptions(base="latent").resolved()
 
 
 def test_av1_without_pyav_is_refused_before_the_source_is_read(no_pyav):
@@ -284,19 +332,21 @@ def test_a_pyav_without_the_encoder_is_told(monkeypatch):
 
 
 @pytest.mark.parametrize("option", [{"steps": 5}, {"tiles": (1, 1, 1)}, {"resume": "kept"}, {"seed": 3}])
-def test_what_only_networks_have_is_refused(option):
+@pytest.mark.parametrize("base", OF_STREAMS)
+def test_what_only_networks_have_is_refused(option, base):
     with pytest.raises(UsageError, match="no networks to fit"):
-        EncodeOptions(base="av1", **option)
+        EncodeOptions(base=base, **option)
 
 
-def test_a_search_is_steered_to_an_error(blob, monkeypatch):
+@pytest.mark.parametrize("base", OF_STREAMS)
+def test_a_search_is_steered_to_an_error(blob, monkeypatch, base):
     """Whatever the attempts reach: each is a plan with another low-res error, and no size."""
-    seen, base = [], psnr_search.measure.base
+    seen, measure = [], psnr_search.measure.base
 
     def noted(fitted, progress=None):
         seen.append((fitted.plan.error, fitted.plan.size))
-        return base(fitted, progress)
+        return measure(fitted, progress)
 
     monkeypatch.setattr(psnr_search.measure, "base", noted)
-    encoded(blob, psnr=33.0, factor=2, sr="lanczos")
+    encoded(blob, psnr=27.0, factor=2, sr="lanczos", base=base)
     assert seen and all(error > 0 and size is None for error, size in seen)

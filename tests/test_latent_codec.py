@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 import pytest
 import small_latents
 from numpy.typing import NDArray
-from safetensors.numpy import save
 
 from inrcodec.errors import CorruptFile, ModelNotFound
 from inrcodec.format.header import LATENT, Header
@@ -127,12 +124,8 @@ def test_a_model_whose_sums_may_not_be_exact_is_none(part: str) -> None:
 @pytest.fixture
 def model_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, bytes]:
     """The small model as a user's own: its ID and hash."""
-    data = save({name: np.ascontiguousarray(tensor) for name, tensor in small_latents.tensors().items()})
-    (tmp_path / "small.safetensors").write_bytes(data)
-    card = {"id": "small", "kind": "latent", "sha256": sha256(data).hexdigest(), "multiply_adds": 100}
-    (tmp_path / "small.json").write_text(json.dumps(card))
     monkeypatch.setenv("INRCODEC_MODELS", str(tmp_path))
-    return "small", sha256(data).digest()
+    return small_latents.install(tmp_path)
 
 
 def grid_of(model_id: tuple[str, bytes], slices: int = 0, **fields: object) -> codec.LatentGrid:

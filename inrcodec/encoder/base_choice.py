@@ -1,32 +1,40 @@
 """Which coder takes the low-res volume: the one that is requested, or the best of all that are there.
 
-In: facts of a volume, options, and how one coder serves them.  Out: `Measured`, of the better one.
-Invariant: a coder is preferred for what its file gave, and the notice says what the others gave.
+In: facts of a volume, options, and how one coder serves them.  Out: `Measured`, of the best one.
+Invariant: a coder is preferred for what its file gave, and the notice says what the others gave, or why they
+were left out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from math import log
+from types import MappingProxyType
 
+from inrcodec.encoder import grid_search
+from inrcodec.encoder.bases.table import BASES
 from inrcodec.encoder.facts import Facts
 from inrcodec.encoder.measured import Measured
 from inrcodec.encoder.options import ResolvedOptions
 from inrcodec.encoder.presets import AUTO
-from inrcodec.errors import MissingExtra, TargetNotReached
-from inrcodec.format.header import AV1, NO_CODER, SIREN
+from inrcodec.errors import MissingExtra, ModelNotFound, TargetNotReached
+from inrcodec.format.header import AV1, LATENT, NO_CODER, SIREN
 from inrcodec.layers.base.av1 import video
+from inrcodec.layers.base.latent import models
 from inrcodec.progress import Progress
 
 Encode = Callable[[Facts, ResolvedOptions, Progress | None], Measured]
 """An encoding by the base that the options name."""
 
 LEVEL, LEVEL_BYTES = 0.2, 0.03  # dB, and share of the bytes, within which the low-pass error decides
+# dB, and times the bytes, by which a forecast of networks must be behind for them not to be fitted: it
+# flatters them.
+BEHIND, BEHIND_BYTES = 0.5, 1.1
 
 
 def encoded(facts: Facts, options: ResolvedOptions, progress: Progress | None, encode: Encode) -> Measured:
-    """The encoding by the base that is requested, or by the better one."""
+    """The encoding by the base that is requested, or by the best one."""
     if options.base == AUTO:
         return _best(facts, options, progress, encode)
     return encode(facts, options, progress)
@@ -36,7 +44,16 @@ def planned(options: ResolvedOptions) -> ResolvedOptions:
     """The options with the base that is tried first."""
     if options.base != AUTO:
         return options
-    return replace(options, base=SIREN if without_av1() else AV1)
+    return replace(options, base=next(base for base, missing in CODERS.items() if not missing()))
+
+
+def without_latents() -> str:
+    """Why latents cannot be encoded here; empty where they can."""
+    try:
+        models.usual()
+    except ModelNotFound as error:
+        return error.message
+    return ""
 
 
 def without_av1() -> str:
@@ -48,41 +65,66 @@ def without_av1() -> str:
     return ""
 
 
+# In the order in which they are tried, those of a few seconds first; and why each cannot be, if so.
+CODERS: Mapping[str, Callable[[], str]] = MappingProxyType(
+    {LATENT: without_latents, AV1: without_av1, SIREN: str}
+)
+
+
 def _best(facts: Facts, options: ResolvedOptions, progress: Progress | None, encode: Encode) -> Measured:
-    """AV1 or networks: of the fewest bytes for a PSNR, else of the highest PSNR in as many bytes."""
-    missing = without_av1()
-    if missing:
-        found = encode(facts, replace(options, base=SIREN), progress)
-        return _with_notice(found, f"base {SIREN!r}: {missing}")
-    try:
-        first = encode(facts, replace(options, base=AV1), progress)
-    except TargetNotReached as error:
-        return _networks(facts, options, progress, encode, error)
+    """Of all coders the one of the fewest bytes for a PSNR, else of the highest PSNR in as many bytes."""
+    found: list[Measured] = []
+    left_out: dict[str, str] = {}
+    refusals: dict[str, TargetNotReached] = {}
     targets = (options.size, options.ratio, options.psnr)
-    size = first.size if targets == (None, None, None) else options.size
-    try:
-        second = encode(facts, replace(options, base=SIREN, size=size), progress)
-    except TargetNotReached as error:
-        why = error.message if size == options.size else f"no networks are as small as {size:,} bytes"
-        return _with_notice(first, f"base {_told(first)}; {SIREN!r} does not serve here: {why}")
-    chosen, other = (second, first) if _is_better(second, first) else (first, second)
-    return _with_notice(chosen, f"base {_told(chosen)}; {_told(other)}")
+    size = options.size
+    for base, missing in CODERS.items():
+        here = replace(options, base=base, size=size)
+        why = missing() or (_why_behind(facts, here, found) if base == SIREN else "")
+        if why:
+            left_out[base] = why
+            continue
+        try:
+            found.append(encode(facts, here, progress))
+        except TargetNotReached as error:
+            requested = size == options.size
+            less = "" if requested else f"{size:,} bytes are too few for {BASES[base].least}"
+            left_out[base], refusals[base] = less or error.message, error
+        else:
+            size = found[0].size if targets == (None, None, None) else size
+    if not found:
+        raise _refusal(left_out, refusals)
+    chosen = found[0]
+    for other in found[1:]:
+        chosen = other if _is_better(other, chosen) else chosen
+    told = [_told(chosen), *(_told(other) for other in found if other is not chosen)]
+    told += [f"{base!r} does not serve here: {why}" for base, why in left_out.items()]
+    return _with_notice(chosen, f"base {'; '.join(told)}")
 
 
-def _networks(
-    facts: Facts,
-    options: ResolvedOptions,
-    progress: Progress | None,
-    encode: Encode,
-    refusal: TargetNotReached,
-) -> Measured:
-    """Networks, where AV1 was refused; what either says where both are."""
-    try:
-        found = encode(facts, replace(options, base=SIREN), progress)
-    except TargetNotReached as error:
-        both = f"base {AV1!r}: {refusal.message}; base {SIREN!r}: {error.message}"
-        raise TargetNotReached(both, value=error.value, option=error.option) from error
-    return _with_notice(found, f"base {_told(found)}; {AV1!r} does not serve here: {refusal.message}")
+def _refusal(left_out: Mapping[str, str], refusals: Mapping[str, TargetNotReached]) -> TargetNotReached:
+    """What all coders say, of which none serves."""
+    last = list(refusals.values())[-1]
+    said = "; ".join(f"base {base!r}: {why}" for base, why in left_out.items())
+    return TargetNotReached(said, value=last.value, option=last.option)
+
+
+def _why_behind(facts: Facts, options: ResolvedOptions, found: list[Measured]) -> str:
+    """Why networks, which take minutes, are not fitted; empty where they may be the best."""
+    if not found:
+        return ""
+    if options.psnr is not None:
+        least = min(one.size for one in found)
+        grids = grid_search.in_order(facts, options, options.psnr)
+        needed = next((row.bytes for row in grids[0].considered if row.chosen), 0)
+        if needed is None:
+            return "it is forecast not to reach it"
+        return f"it is forecast to take {needed:,} bytes" if needed > least * BEHIND_BYTES else ""
+    size = max(one.size for one in found)
+    grid = grid_search.choose(facts, options, size)
+    reached = next((row.psnr for row in grid.considered if row.chosen), None)
+    far = reached is not None and reached < max(one.psnr for one in found) - BEHIND
+    return f"{reached:.2f} dB are forecast in {size:,} bytes" if far else ""
 
 
 def _is_better(one: Measured, other: Measured) -> bool:

@@ -16,7 +16,7 @@ from inrcodec.validate.rows import Option
 if TYPE_CHECKING:
     from inrcodec.encoder.options import EncodeOptions
 
-_, AV1 = CODERS
+OF_STREAMS = CODERS[1:]  # which have nothing to fit
 
 
 def refuse(options: EncodeOptions, rows: Mapping[str, Option]) -> None:
@@ -33,11 +33,12 @@ def refuse(options: EncodeOptions, rows: Mapping[str, Option]) -> None:
                     value=given[name],
                     option=name,
                 )
-    if options.base == AV1:
+    if options.base in OF_STREAMS:
         for name in given:
             if rows[name].for_fit:
                 raise UsageError(
-                    f"has no meaning with base {AV1!r}, which has no networks to fit: leave one of them out",
+                    f"has no meaning with base {options.base!r}, which has no networks to fit: leave one of "
+                    "them out",
                     value=given[name],
                     option=name,
                 )

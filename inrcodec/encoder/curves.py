@@ -12,7 +12,7 @@ import numpy as np
 
 from inrcodec.encoder.facts import Facts
 from inrcodec.encoder.options import ResolvedOptions
-from inrcodec.format.header import AV1
+from inrcodec.format.header import SIREN
 from inrcodec.format.header_checks import ONE
 from inrcodec.layers.base import companding
 from inrcodec.volume import windows
@@ -39,7 +39,7 @@ def curve_for(facts: Facts, options: ResolvedOptions) -> tuple[companding.Nodes,
     window, notices = windows.unit_window(options.focus, facts.volume, facts.span)
     if window is not None:
         return companding.curve(*window), notices
-    is_gentle = options.psnr is not None and options.coder == AV1
+    is_gentle = options.psnr is not None and options.coder != SIREN
     steepest = GENTLE if is_gentle else max(SLOPES)
     return (for_ct(facts, steepest) if options.companded else ()), notices
 

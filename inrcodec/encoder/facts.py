@@ -12,14 +12,17 @@ from functools import cached_property
 from math import prod
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from inrcodec.encoder import admission, first_pass, forecast
 from inrcodec.encoder.forecast import Forecast, Sample
 from inrcodec.encoder.options import ResolvedOptions
 from inrcodec.layers import padding
 from inrcodec.volume import metrics, modality
+from inrcodec.volume.box import Shape
 from inrcodec.volume.bricks import Bricks
 from inrcodec.volume.flat_tissue import FlatTissue
-from inrcodec.volume.value_range import Range
+from inrcodec.volume.value_range import Range, sampled
 from inrcodec.volume.volume import Volume
 
 if TYPE_CHECKING:
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
 
 ONE_BRICK = 1 << 26  # voxels of a volume that is one brick of networks: 256 slices of 512 x 512
 LARGEST_BRICK = 1 << 29  # voxels of a brick of networks, whose source is in memory while it is compared
+TAIL_SLICES = 32  # evenly spread, that the tails are looked for in
 LAYER = 64  # slices: a layer of super-resolution at factor 4, which a thinner brick would share with others
 
 
@@ -90,9 +94,21 @@ class Facts:
         return replace(self.volume, array=forecast.some_slices(self.volume.array), slice_rescale=None)
 
     @cached_property
-    def forecasts(self) -> dict[object, Forecast]:
+    def forecasts(self) -> dict[tuple[str, Shape, float], Forecast]:
         """Forecasts that took long: by coder, factor, and what a model takes off."""
         return {}
+
+    @cached_property
+    def tails(self) -> tuple[float, float]:
+        """Stored values below and above which there are 0.5 % each, of an even sample without padding."""
+        volume = self.volume
+        values = sampled(volume.array[:: -(-volume.shape[0] // TAIL_SLICES)])
+        values = values[np.isfinite(values)]
+        values = values if volume.padding is None else values[values != volume.padding]
+        if not values.size:
+            return float(self.span.low), float(self.span.high)
+        low, high = np.percentile(values, [0.5, 99.5])
+        return float(low), float(high)
 
     @cached_property
     def flat_tissue(self) -> FlatTissue:

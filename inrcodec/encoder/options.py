@@ -378,6 +378,10 @@ class EncodeOptions:
             from inrcodec.layers.base.av1 import video
 
             video.check_installed()
+        if self.base == "latent":
+            from inrcodec.layers.base.latent import models
+
+            models.usual()
 
     def _checkpoint(self) -> Checkpoint | None:
         """A new one for each encoding: it counts the fits."""

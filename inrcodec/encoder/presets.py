@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from inrcodec.encoder.tasks import Tasks
 
 AUTO = "auto"
-CODERS = ("siren", "av1")  # of the low-res volume
+CODERS = ("siren", "av1", "latent")  # of the low-res volume
 BASES = (*CODERS, AUTO)
 
 __all__ = [

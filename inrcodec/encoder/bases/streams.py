@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 
@@ -24,7 +24,27 @@ NEAR, NEAR_ERROR, FAR = 0.01, 0.04, 0.1
 # Root mean square error of the active voxels where nothing is requested, of their amplitude.
 USUAL = 0.02
 
-Value: TypeAlias = Callable[["Slices"], float]
+
+class Result(Protocol):
+    """What a setting comes to."""
+
+    @property
+    def bytes(self) -> int:
+        """Of all sections."""
+
+    @property
+    def error(self) -> float:
+        """Mean squared, of all voxels, in unit values."""
+
+
+class Outcome(NamedTuple):
+    """What a setting is expected to come to, as `Result`."""
+
+    bytes: int
+    error: float
+
+
+Value: TypeAlias = Callable[[Result], float]
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +73,7 @@ class Encoder(ABC):
     step : slices of a stream.
     effort, quickly : of the file, and where a setting is sought first.
     less : of the error at that effort, at the other.
+    expected : what some settings come to, about, where that is known beforehand.
     """
 
     def __init__(
@@ -65,10 +86,12 @@ class Encoder(ABC):
         effort: int = 0,
         quickly: int = 0,
         less: float = 1.0,
+        expected: Mapping[int, Result] | None = None,
     ) -> None:
         self.target, self.active = target, active
         self.settings, self.step = settings, step
         self.effort, self.quickly, self.less = effort, quickly, less
+        self.expected = expected or {}
         self.found: dict[tuple[int, int], Slices] = {}
 
     @abstractmethod
@@ -78,10 +101,6 @@ class Encoder(ABC):
     @abstractmethod
     def sections_of(self, streams: list[bytes]) -> Mapping[str, bytes]:
         """The sections of all streams, in their order."""
-
-    def expected(self) -> Mapping[int, Slices]:
-        """What some settings are about, where that is known beforehand."""
-        return {}
 
     def at(self, setting: int, effort: int | None = None) -> Slices:
         """The low-res volume at a setting, at the effort of the file or another."""
@@ -105,8 +124,7 @@ class Encoder(ABC):
     def quick(self, most: int | None, error: float) -> Slices:
         """About what `best` gives, sooner."""
         value, goal, settings = self._goal(most, error)
-        expected = {place: self.expected()[s] for place, s in enumerate(settings) if s in self.expected()}
-        hints = {place: value(slices) for place, slices in expected.items()}
+        hints = {p: value(self.expected[s]) for p, s in enumerate(settings) if s in self.expected}
         place = self._dial(value, settings, self.quickly, hints).last_within(goal, TRIES, FAR)
         return self.at(settings[place or 0], self.quickly)
 

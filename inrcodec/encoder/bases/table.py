@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from inrcodec.encoder.bases import av1, av1_forecast, siren, siren_forecast
+from inrcodec.encoder.bases import (
+    av1,
+    av1_forecast,
+    latent,
+    latent_forecast,
+    siren,
+    siren_forecast,
+    streamed_forecast,
+)
 from inrcodec.encoder.bases.coding import Base
-from inrcodec.format.header import AV1, SIREN
+from inrcodec.format.header import AV1, LATENT, SIREN
 
 BASES: Mapping[str, Base] = {
     SIREN: Base(
@@ -23,10 +31,21 @@ BASES: Mapping[str, Base] = {
         av1.smallest,
         av1.coding,
         av1_forecast.of,
-        av1_forecast.usual,
+        streamed_forecast.usual,
         "a stream of AV1",
         fixed=350,
         worth=1.1,  # forecast at a low effort; a chest at 50 dB took 6 % fewer
+        aims=True,
+        quick=True,
+    ),
+    LATENT: Base(
+        latent.smallest,
+        latent.coding,
+        latent_forecast.of,
+        streamed_forecast.usual,
+        "a stream of latents",
+        fixed=430,  # the model's hash among them
+        worth=1.1,
         aims=True,
         quick=True,
     ),
