@@ -170,6 +170,24 @@ def test_layers_are_the_same_without_kernels(monkeypatch, shape, inputs, outputs
         assert plain.dtype == fast.dtype and np.array_equal(plain, fast)
 
 
+@pytest.mark.parametrize("size", [1, 2**9, 2**15, 2**20, 2**27])
+@pytest.mark.parametrize("weights", [2, 2**8, 2**15])
+@pytest.mark.parametrize("taps", [1, 27])
+def test_sums_of_latents_are_exact(monkeypatch, size, weights, taps):
+    if library.kernels() is None:
+        pytest.skip("no kernels")
+    rng, found = np.random.default_rng(0), []
+    x = rng.integers(-size, size, (3, 4, 5, 7), endpoint=True).astype(np.int32)
+    x[0, 0, 0], x[1] = size, -size
+    weight = rng.integers(-weights, weights, (9, 7, taps)).astype(np.int16)
+    weight[0] = -weights
+    layer = Convolution(weight, rng.integers(-(2**31), 2**31, 9).astype(np.int32), 12)
+    for switch in ("0", "1"):
+        monkeypatch.setenv(library.SWITCH, switch)
+        found.append(layer.exact(x))
+    assert found[0].dtype == found[1].dtype and np.array_equal(*found)
+
+
 def test_streams_are_the_same_without_kernels(monkeypatch):
     if library.kernels() is None:
         pytest.skip("no kernels")

@@ -7,7 +7,7 @@ matter, nor how the grid is cut.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -20,6 +20,8 @@ from inrcodec.native.maps import Finish, Rounded, Sums, convolve, packed
 from inrcodec.parallel import mapped
 from inrcodec.volume.arrays import Array, Float, Int32
 
+FEWEST_BITS = 8  # that a pass of the kernels takes of latents
+FINEST = (4, 15)  # bits behind the point of weights, at least and at most
 ROWS = 1 << 12  # positions of which float64 copies are made at a time, about
 
 
@@ -73,13 +75,21 @@ class Convolution:
     def maps(self, x: Int16, threads: int = 1) -> Int64:
         """Sums of maps, modulo 2^32, with MAP + point bits behind the point, or those of ``x`` + point."""
         if (native := kernels()) is not None:
-            found: Int64 = self._compiled(native, x, Sums(), threads).astype(np.int64)
+            found: Int64 = self._compiled(native, x, self.bias, Sums(), threads).astype(np.int64)
             return found
         return self._sums(x, threads).astype(np.int32).astype(np.int64)
 
     def exact(self, x: Int32, threads: int = 1) -> Int64:
         """Sums of latents, which stay below 2^53."""
-        return self._sums(x, threads)
+        native, bits = kernels(), self._exact_bits
+        if native is None or bits < FEWEST_BITS:
+            return self._sums(x, threads)
+        total = np.empty((*x.shape[:3], self.outputs), np.int64)
+        total[:] = self.bias
+        none = np.zeros_like(self.bias)
+        for part, shift in _parts(x, bits):
+            total += self._compiled(native, part, none, Sums(), threads).astype(np.int64) << shift
+        return total
 
     def rounded(self, x: Int16, bits: int, least: int = -SHORT, threads: int = 1) -> Int16:
         """Maps: sums divided by 2^bits, to the nearest, and clipped from ``least`` on."""
@@ -92,9 +102,11 @@ class Convolution:
     def finished(self, x: Int16, last: Finish, plain: Callable[[Int64], Int16], threads: int = 1) -> Int16:
         """Maps of sums, as the kernels make them, or as ``plain`` makes the same."""
         native = kernels()
-        return plain(self.maps(x, threads)) if native is None else self._compiled(native, x, last, threads)
+        if native is None:
+            return plain(self.maps(x, threads))
+        return self._compiled(native, x, self.bias, last, threads)
 
-    def _compiled(self, native: Kernels, x: Int16, last: Finish, threads: int) -> Array:
+    def _compiled(self, native: Kernels, x: Int16, bias: Int32, last: Finish, threads: int) -> Array:
         """What the kernels give, (z, y, x, outputs)."""
         border = int(self.weight.shape[2] > 1)
         width = [(border, border)] * 3 + [(0, self.inputs % 2)]
@@ -109,8 +121,7 @@ class Convolution:
 
         def fill(first: int) -> None:
             part = slice(first, first + step)
-            layer = self._packed, self.bias
-            convolve(native, padded, places[part], runs, layer, last.of(part), flat[part])
+            convolve(native, padded, places[part], runs, (self._packed, bias), last.of(part), flat[part])
 
         mapped(fill, range(0, len(flat), step), threads)
         return out
@@ -119,6 +130,12 @@ class Convolution:
     def _packed(self) -> Int16:
         """Weights as the kernels read them."""
         return packed(self.weight)
+
+    @cached_property
+    def _exact_bits(self) -> int:
+        """Bits of inputs, 15 at most, whose sums stay below 2^31."""
+        largest = int(np.abs(self.weight.astype(np.int64)).sum((1, 2)).max())
+        return min(15, 31 - largest.bit_length())
 
     @cached_property
     def _taps(self) -> Float:
@@ -164,4 +181,10 @@ class Convolution:
         return fill
 
 
-FINEST = (4, 15)  # bits behind the point of weights, at least and at most
+def _parts(x: Int32, bits: int) -> Iterator[tuple[Int16, int]]:
+    """Parts of integers, of so many bits each, and how far each is shifted; the last one has the signs."""
+    shift = 0
+    while x.size and (int(x.min()) < -(1 << bits) or int(x.max()) >= 1 << bits):
+        yield (x & (1 << bits) - 1).astype(np.int16), shift
+        x, shift = x >> bits, shift + bits
+    yield x.astype(np.int16), shift
