@@ -29,7 +29,6 @@ from inrcodec.layers.base.latent.integers import (
     latents,
     rectified,
     relative,
-    wrapped,
 )
 from inrcodec.volume.arrays import Bool, Bytes, Float, Int32
 
@@ -148,7 +147,7 @@ class Context:
         wanted : (z, y, x, channels), in steps, where it is encoded.
         """
         known, linear = given.known, given.linear
-        hidden = np.zeros((*shape, self.hidden.inputs), np.int64)
+        hidden = np.zeros((*shape, self.hidden.inputs), np.int32)
         mean = np.zeros((*shape, self.count), np.int64)
         scale = np.full((*shape, 1), 1 << LATENT, np.int64)
         if linear is not None:
@@ -163,7 +162,7 @@ class Context:
                 mean += self.linear_channels.exact(raw, threads)
         if known is not None and self.channels is not None:
             hidden += self.channels.maps(self._seen(known, scale), threads)
-        offsets = by_rate(self.offsets, rate)
+        offsets = by_rate(self.offsets, rate).astype(np.int32)
         chosen = even(shape)
         half = self._half(offsets[0], hidden, mean, scale, chosen, inside, code, wanted)
         near = amplitude(half[..., :NEAREST])
@@ -175,8 +174,8 @@ class Context:
 
     def _half(
         self,
-        offset: Int64,
-        hidden: Int64,
+        offset: Int32,
+        hidden: Int32,
         linear: Int64,
         scale: Int64,
         chosen: Bool,
@@ -186,9 +185,9 @@ class Context:
     ) -> Int32:
         """Latents of half of the positions; the others are 0."""
         first, plain = self.neighbours.point, self.linear_neighbours.point
-        maps = rectified(down(wrapped(hidden[chosen] + offset), first))[None, None]
+        maps = rectified(down(hidden[chosen] + offset, first))[None, None]
         maps = self.hidden.rounded(maps, self.hidden.point, 0)
-        means, scales, parts = np.split(self.out.maps(maps)[0, 0], 3, -1)
+        means, scales, parts = np.split(self.out.maps(maps)[0, 0].astype(np.int64), 3, -1)
         last = self.out.point
         mean = down(linear[chosen], plain) + down(means, MAP + last - LATENT)
         mean = latents(mean + down(scale[chosen] * down(parts, last) * PART, 2 * MAP)).astype(np.int64)

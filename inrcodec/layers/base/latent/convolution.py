@@ -14,7 +14,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from inrcodec.layers.base.latent.integers import SHORT, Int16, Int64, bordered, down
+from inrcodec.layers.base.latent.integers import SHORT, Int16, Int64, bordered, down, slabs
 from inrcodec.native.library import Kernels, kernels
 from inrcodec.native.maps import Finish, Rounded, Sums, convolve, packed
 from inrcodec.parallel import mapped
@@ -72,12 +72,11 @@ class Convolution:
         """Of a position."""
         return int(self.weight.size)
 
-    def maps(self, x: Int16, threads: int = 1) -> Int64:
+    def maps(self, x: Int16, threads: int = 1) -> Int32:
         """Sums of maps, modulo 2^32, with MAP + point bits behind the point, or those of ``x`` + point."""
         if (native := kernels()) is not None:
-            found: Int64 = self._compiled(native, x, self.bias, Sums(), threads).astype(np.int64)
-            return found
-        return self._sums(x, threads).astype(np.int32).astype(np.int64)
+            return self._compiled(native, x, self.bias, Sums(), threads)
+        return self._sums(x, threads).astype(np.int32)
 
     def exact(self, x: Int32, threads: int = 1) -> Int64:
         """Sums of latents, which stay below 2^53."""
@@ -88,18 +87,20 @@ class Convolution:
         total[:] = self.bias
         none = np.zeros_like(self.bias)
         for part, shift in _parts(x, bits):
-            total += self._compiled(native, part, none, Sums(), threads).astype(np.int64) << shift
+            sums = self._compiled(native, part, none, Sums(), threads)
+            for slab in slabs(total.shape):
+                total[slab] += np.left_shift(sums[slab], shift, dtype=np.int64)
         return total
 
     def rounded(self, x: Int16, bits: int, least: int = -SHORT, threads: int = 1) -> Int16:
         """Maps: sums divided by 2^bits, to the nearest, and clipped from ``least`` on."""
 
-        def plain(sums: Int64) -> Int16:
+        def plain(sums: Int32) -> Int16:
             return down(sums, bits).clip(least, SHORT).astype(np.int16)
 
         return self.finished(x, Rounded(bits, least), plain, threads)
 
-    def finished(self, x: Int16, last: Finish, plain: Callable[[Int64], Int16], threads: int = 1) -> Int16:
+    def finished(self, x: Int16, last: Finish, plain: Callable[[Int32], Int16], threads: int = 1) -> Int16:
         """Maps of sums, as the kernels make them, or as ``plain`` makes the same."""
         native = kernels()
         if native is None:

@@ -7,6 +7,7 @@ Invariant: equal on every machine; nothing here is rounded but by a shift, or by
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,16 +20,20 @@ Int64 = NDArray[np.int64]
 LATENT, MAP, FINE = 6, 8, 12  # bits behind the point: of latents, of maps, of what is finer than a map
 LARGEST = 1 << 20  # latent, either way
 SHORT = (1 << 15) - 1  # largest map
+SLAB = 1 << 18  # integers
 
 
-def down(x: Int64, bits: int) -> Int64:
+def down(x: NDArray[np.signedinteger], bits: int) -> Int64:
     """Divided by a power of two, to the nearest; halves go up."""
-    return (x + (1 << bits >> 1)) >> bits
+    found: Int64 = np.add(x, 1 << bits >> 1, dtype=np.int64)
+    found >>= bits
+    return found
 
 
-def wrapped(x: Int64) -> Int64:
-    """Modulo 2^32, from -2^31 on."""
-    return x.astype(np.int32).astype(np.int64)
+def slabs(shape: tuple[int, ...]) -> list[slice]:
+    """Planes of a grid, as many at a time as 64-bit copies of all their channels take little memory for."""
+    step = max(1, SLAB // max(1, prod(shape[1:])))
+    return [slice(first, min(first + step, shape[0])) for first in range(0, shape[0], step)]
 
 
 def short(x: Int64) -> Int16:

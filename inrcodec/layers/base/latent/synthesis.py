@@ -25,13 +25,14 @@ from inrcodec.layers.base.latent.integers import (
     SHORT,
     Companding,
     Int16,
-    Int64,
     down,
     mean_around,
     short,
+    slabs,
     to_voxels,
 )
 from inrcodec.native.maps import Rounded, Waves
+from inrcodec.parallel import mapped
 from inrcodec.volume.arrays import Int32
 
 STEP, GAIN = 16, 14  # bits behind the point: of quantisation steps, of gains of channels
@@ -63,7 +64,7 @@ class Residual:
         gain += 1 << FINE
         bits = MAP + self.first.point - FINE
 
-        def waves(sums: Int64) -> Int16:
+        def waves(sums: Int32) -> Int16:
             angle = down(down(sums, bits) * gain, FINE) + offset
             result: Int16 = self.sines[down(angle * TURN, TURNS) & SINES - 1]
             return result
@@ -153,39 +154,88 @@ class Synthesis:
         flat : (z, y, x, channels), latents less their level.
         level : (z, y, x, 1).
         """
-        step, gains = int(self.steps[rate]), self.gains[rate].astype(np.int64)
-        whole = flat.astype(np.int64)
-        whole[..., :1] += level
-        scaled = down(whole * gains, GAIN + LATENT - MAP)
-        plain = self._plain(scaled, flat, threads)
-        level_units = down(level * gains[:1], GAIN) * step
-        seen = [self.companding(flat), short(down(level_units, LATENT + STEP + 3 - MAP))]
+        plain = self._plain(flat, level, rate, threads)
+        maps = self._coarse(flat, level, rate, threads)
+        maps = self._joined(maps, plain, int(self.steps[rate]), threads)
+        for row in self.fine:
+            maps = row(maps, rate, threads)
+        return self._values(plain, maps, threads)
+
+    def _plain(self, flat: Int32, level: Int32, rate: int, threads: int) -> Int32:
+        """Values of the transform alone, (2 z, 2 y, 2 x, 8)."""
+        gains = self.gains[rate].astype(np.int64)
+        scaled = np.empty(flat.shape, np.int32)
+        found = np.empty((*(2 * n for n in flat.shape[:3]), 8), np.int32)
+
+        def scale(slab: slice) -> None:
+            whole = flat[slab].astype(np.int64)
+            whole[..., :1] += level[slab]
+            scaled[slab] = down(whole * gains, GAIN + LATENT - MAP)
+
+        def transform(slab: slice) -> None:
+            added = down(overlap[slab], MAP + self.overlap.point - FINE)
+            blocks = np.left_shift(scaled[slab], FINE - MAP, dtype=np.int64) + added
+            values = self.transform.exact(blocks.clip(-WIDEST, WIDEST).astype(np.int32))
+            values = down(values, self.transform.point).clip(-WIDEST, WIDEST)
+            found[_doubled(slab)] = to_voxels(values)
+
+        mapped(scale, slabs(flat.shape), threads)
+        overlapping = scaled.copy()
+        overlapping[..., 0] = flat[..., 0] << MAP - LATENT
+        overlap = self.overlap.exact(overlapping, threads)
+        mapped(transform, slabs(flat.shape), threads)
+        return found
+
+    def _coarse(self, flat: Int32, level: Int32, rate: int, threads: int) -> Int16:
+        """Maps of blocks, (z, y, x, maps)."""
+        units = down(level * self.gains[rate, :1].astype(np.int64), GAIN) * int(self.steps[rate])
+        seen = [self.companding(flat), short(down(units, LATENT + STEP + 3 - MAP))]
         maps = self.enter.rounded(np.concatenate(seen, -1), self.enter.point, threads=threads)
         for row in self.coarse:
             maps = row(maps, rate, threads)
-        narrowed = to_voxels(down(self.narrow.maps(maps, threads), self.narrow.point))
-        beside = self.beside.maps(self._standing_out(plain, step), threads)
-        maps = short(narrowed + down(beside, self.beside.point))
-        for row in self.fine:
-            maps = row(maps, rate, threads)
-        added = down(self.out.maps(maps, threads), MAP + self.out.point - FINE)
-        return to_voxels((plain + added).clip(-WIDEST, WIDEST).astype(np.int32))[..., 0]
+        return maps
 
-    def _plain(self, scaled: Int64, flat: Int32, threads: int) -> Int64:
-        """Values of the transform alone, (2 z, 2 y, 2 x, 8)."""
-        overlapping = scaled.copy()
-        overlapping[..., 0] = flat[..., 0].astype(np.int64) << MAP - LATENT
-        overlap = self.overlap.exact(overlapping.astype(np.int32), threads)
-        blocks = (scaled << FINE - MAP) + down(overlap, MAP + self.overlap.point - FINE)
-        values = self.transform.exact(blocks.clip(-WIDEST, WIDEST).astype(np.int32), threads)
-        found = down(values, self.transform.point)
-        return to_voxels(found.clip(-WIDEST, WIDEST)).astype(np.int64)
+    def _joined(self, maps: Int16, plain: Int32, step: int, threads: int) -> Int16:
+        """Maps of blocks and those of what stands out, (2 z, 2 y, 2 x, maps)."""
+        beside = self.beside.maps(self._standing_out(plain, step, threads), threads)
+        found = np.empty(beside.shape, np.int16)
 
-    def _standing_out(self, plain: Int64, step: int) -> Int16:
+        def join(slab: slice) -> None:
+            narrowed = to_voxels(down(self.narrow.maps(maps[slab]), self.narrow.point))
+            fine = _doubled(slab)
+            found[fine] = short(narrowed + down(beside[fine], self.beside.point))
+
+        mapped(join, slabs((*maps.shape[:3], self.narrow.outputs)), threads)
+        return found
+
+    def _standing_out(self, plain: Int32, step: int, threads: int) -> Int16:
         """What stands out of its surroundings, companded; and those."""
-        around = mean_around(down(plain.sum(-1, keepdims=True), 3))
-        apart = self.companding(down(plain - around, FINE - LATENT))
-        return np.concatenate([apart, short(down(around * step, FINE + STEP - MAP))], -1)
+        around = mean_around(down(plain.sum(-1, keepdims=True, dtype=np.int64), 3))
+        found = np.empty((*plain.shape[:3], 9), np.int16)
+        found[..., 8:] = short(down(around * step, FINE + STEP - MAP))
+
+        def compand(slab: slice) -> None:
+            found[slab, ..., :8] = self.companding(down(plain[slab] - around[slab], FINE - LATENT))
+
+        mapped(compand, slabs(plain.shape), threads)
+        return found
+
+    def _values(self, plain: Int32, maps: Int16, threads: int) -> Int32:
+        """What the transform and the networks give, (4 z, 4 y, 4 x)."""
+        sums, point = self.out.maps(maps, threads), MAP + self.out.point - FINE
+        found = np.empty([2 * n for n in plain.shape[:3]], np.int32)
+
+        def add(slab: slice) -> None:
+            values = (plain[slab] + down(sums[slab], point)).clip(-WIDEST, WIDEST)
+            found[_doubled(slab)] = to_voxels(values)[..., 0]
+
+        mapped(add, slabs(plain.shape), threads)
+        return found
+
+
+def _doubled(slab: slice) -> slice:
+    """The same planes of a grid that is twice as fine."""
+    return slice(2 * slab.start, 2 * slab.stop)
 
 
 def _residual(tensors: Mapping[str, NDArray[np.generic]], name: str, sines: Int16) -> Residual:
