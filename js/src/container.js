@@ -2,13 +2,13 @@
 
 import { crc32, product } from "./arithmetic.js";
 import { atMost, CorruptFile, need, UnsupportedFile } from "./errors.js";
-import { bricksOf, isFloat, lowresShape, readHeader, streamsOf } from "./header.js";
+import { bricksOf, isFloat, lowresShape, readHeader, streamSlices, streamsOf } from "./header.js";
 import * as limits from "./limits.js";
 import { readExactly } from "./source.js";
 
 const MAGIC = [0x89, 0x49, 0x4e, 0x52, 0x56, 0x0d, 0x0a, 0x1a];
-const KNOWN = ["HEAD", "MASK", "PIDX", "PADM", "SIDX", "SPCL", "INDX", "WGHT", "AIDX", "AV1S", "LIDX", "LATT"];
-const INDEX_OF = { PADM: "PIDX", SPCL: "SIDX", WGHT: "INDX", AV1S: "AIDX", LATT: "LIDX" };
+const KNOWN = ["HEAD", "MASK", "PIDX", "PADM", "SIDX", "SPCL", "INDX", "WGHT", "AIDX", "AV1S", "GIDX", "LATG", "LIDX", "LATT"];
+const INDEX_OF = { PADM: "PIDX", SPCL: "SIDX", WGHT: "INDX", AV1S: "AIDX", LATG: "GIDX", LATT: "LIDX" };
 const SHORT = 65536; // bytes of a WGHT whose chunks have no checksums: it is read whole
 const PIECE = 2 ** 24; // bytes at a time, where a section is only checked
 
@@ -80,6 +80,8 @@ export class Container {
       [coder === "siren", "INDX", "WGHT"],
       [coder === "av1", "AV1S"],
       [h.av1.slices > 0, "AIDX"],
+      [coder === "latent", "LATG"],
+      [h.latent.slices > 0, "GIDX"],
       [h.refine.steps.length > 0, "LIDX", "LATT"],
       [padded && bricks > 1, "PIDX"],
       [this.rows.has("SPCL") && bricks > 1, "SIDX"],
@@ -103,7 +105,7 @@ export class Container {
     const h = this.header;
     switch (id) {
       case "WGHT": return product(h.net.tiles);
-      case "AV1S": return h.av1.slices ? Math.ceil(lowresShape(h)[0] / h.av1.slices) : 1;
+      case "AV1S": case "LATG": return Math.ceil(lowresShape(h)[0] / streamSlices(h));
       case "PADM": case "SPCL": return product(bricksOf(h));
       default: return streamsOf(h) * product(bricksOf(h));
     }

@@ -9,6 +9,7 @@ import { Container } from "./container.js";
 import { LimitExceeded, UsageError } from "./errors.js";
 import { bricksOf, edgesOf, hasLowerHalves, hasLowres, lowresShape } from "./header.js";
 import { itemOf, support, toLattice, toStored, upsample } from "./lanczos.js";
+import { LatentModel } from "./latentmodel.js";
 import { integersOf, Lattice } from "./lattice.js";
 import { levelsOf } from "./levels.js";
 import { hex, Model } from "./model.js";
@@ -29,15 +30,17 @@ export async function open(source, options = {}) {
 }
 
 export class InrvFile {
-  constructor(container, { maxBytes = MOST, cacheBytes = KEPT, superres = null } = {}) {
+  constructor(container, { maxBytes = MOST, cacheBytes = KEPT, superres = null, latents = null } = {}) {
     const h = container.header;
     this.container = container;
     this.header = h;
     this.maxBytes = maxBytes;
     this.where = superres; // what `Model.open` needs
     this.model = null;
+    this.latents = latents; // what `LatentModel.open` needs
+    this.latentModel = null;
     this.cache = new Cache(cacheBytes);
-    this.base = new Base(container, this.cache, (what, bytes) => this.allow(what, bytes));
+    this.base = new Base(container, this.cache, (what, bytes) => this.allow(what, bytes), () => this.openLatents());
     this.levels = levelsOf(h);
     this.shape = h.volume.shape;
     this.dtype = h.volume.dtype;
@@ -143,6 +146,15 @@ export class InrvFile {
       throw error;
     });
     return this.model;
+  }
+
+  /** The model of the latents, likewise. */
+  openLatents() {
+    this.latentModel ??= LatentModel.open(this.latents, this.header).catch((error) => {
+      this.latentModel = null;
+      throw error;
+    });
+    return this.latentModel;
   }
 
   // --- the refinement
@@ -272,7 +284,7 @@ export class InrvFile {
   close() {
     this.cache.clear();
     this.model?.then((model) => model.close(), () => {});
-    this.model = null;
+    this.model = this.latentModel = null;
   }
 
   allow(what, bytes) {

@@ -27,6 +27,10 @@ const FIELDS = {
     omega: [number, 30], method: [integer, 1],
   },
   av1: { slices: [integer, 0], flat: [integers(), []] },
+  latent: {
+    id: [text, ""], sha256: [octets(0, 32), new Uint8Array(0)], rate: [integer, 0], ends: [numbers(2), [-1, 1]],
+    slices: [integer, 0], flat: [number, NONE],
+  },
   sr: {
     id: [text, "lanczos"], sha256: [octets(0, 32), new Uint8Array(0)], window: [numbers(2), [-1, 1]],
     noise: [integer, 0], ensemble: [integer, 1],
@@ -41,7 +45,11 @@ const FIELDS = {
   encoder: { version: [text, ""], seed: [integer, 0] },
 };
 /** Groups that have nothing but defaults, by the coder of the low-res volume. */
-const OF_OTHERS = { siren: ["av1"], av1: ["mask", "net"], none: ["lowres", "mask", "net", "av1", "sr"] };
+const OF_OTHERS = {
+  siren: ["av1", "latent"], av1: ["mask", "net", "latent"], latent: ["mask", "net", "av1"],
+  none: ["lowres", "mask", "net", "av1", "latent", "sr"],
+};
+const OWN = { latent: ["mask.background"], none: ["lowres.coder"] }; // fields of those groups that may be there
 const FLOATS = { float16: 65504, float32: (2 - 2 ** -23) * 2 ** 127, float64: Number.MAX_VALUE };
 const LIMITS = 3; // of the filter of a refinement: two, and none
 const SCALES = 65536; // items of an array
@@ -146,6 +154,9 @@ export const bricksOf = (h) => h.volume.shape.map((n, axis) => ceilDiv(n, edgesO
 /** Low-res voxels along each axis. */
 export const lowresShape = (h) => h.volume.shape.map((n, axis) => ceilDiv(n, h.lowres.factor[axis]));
 
+/** Low-res slices of a stream of AV1 or of latents, 0 of other coders. */
+export const streamSlices = (h) => (["av1", "latent"].includes(h.lowres.coder) ? h[h.lowres.coder].slices || lowresShape(h)[0] : 0);
+
 export const hasLowres = (h) => h.lowres.coder !== "none";
 
 /** How often each axis is halved. */
@@ -163,7 +174,7 @@ function check(h) {
     ["int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", ...Object.keys(FLOATS)]);
   known("order of axes", volume.axes, ["zyx", "yx"]);
   known("kernel", h.lowres.kernel, ["lanczos3"]);
-  known("coder of the low-res volume", h.lowres.coder, ["siren", "av1", "none"]);
+  known("coder of the low-res volume", h.lowres.coder, Object.keys(OF_OTHERS));
   known("coder of weights", h.net.method, [1]);
   known("coder of masks", h.mask.method, [1]);
   need(volume.shape.length === volume.axes.length, "header has an impossible shape");
@@ -178,7 +189,7 @@ function impossible(h) {
   const held = (v) => v >= least && v <= most;
   const others = OF_OTHERS[lowres.coder].some((group) =>
     Object.entries(FIELDS[group]).some(([name, [, value]]) =>
-      !(group === "lowres" && name === "coder") && !same(h[group][name], value)));
+      !OWN[lowres.coder]?.includes(`${group}.${name}`) && !same(h[group][name], value)));
   const modelled = sr.id !== "lanczos";
   return {
     shape: volume.shape.some((n) => n < 1),
@@ -197,6 +208,7 @@ function impossible(h) {
     "field of another coder": others,
     "low-res volume": !hasLowres(h) && (h.refine.steps.length === 0 || quality.lanczos !== null),
     video: lowres.coder === "av1" && !isVideo(h),
+    "latent volume": lowres.coder === "latent" && !isLatent(h),
     network: lowres.coder === "siren" && !isNetwork(h),
     "hash of a model": modelled !== (sr.sha256.length > 0),
     window: isNarrow(...sr.window) || (modelled && range.low < range.high && isNarrow(...unitWindow(h))),
@@ -264,6 +276,13 @@ function isVideo(h) {
   const { slices, flat } = h.av1;
   const fits = slices === 0 || (slices >= 1 && slices < lowresShape(h)[0]);
   return fits && (flat.length === 0 || (flat.length === 2 && flat[0] >= 0 && flat[0] <= flat[1] && flat[1] <= 1023));
+}
+
+function isLatent(h) {
+  const { id, sha256, rate, ends, slices, flat } = h.latent;
+  const fits = slices === 0 || (slices >= 1 && slices < lowresShape(h)[0]);
+  const named = id !== "" && sha256.length > 0 && rate >= 0 && rate < 128 && !isNarrow(...[...ends].sort((a, b) => a - b));
+  return fits && named && (flat === null ? h.mask.background === 0 : flat >= 0 && flat <= 2);
 }
 
 function isNetwork(h) {

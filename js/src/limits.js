@@ -2,13 +2,13 @@
 
 import { ceilDiv, product } from "./arithmetic.js";
 import { atMost } from "./errors.js";
-import { bitsOf, edgesOf, hasLowres, lowresShape, streamsOf } from "./header.js";
+import { bitsOf, edgesOf, hasLowres, lowresShape, streamSlices, streamsOf } from "./header.js";
 
 export const FILE = 2 ** 40;
 export const SECTION = 2 ** 28; // bytes of a section that is read whole, or of a chunk
 export const SECTIONS = 64;
 export const HEADER = 2 ** 20;
-const STREAMED = 2 ** 32; // low-res voxels of AV1
+const STREAMED = 2 ** 32; // low-res voxels of streams
 const LOWRES = 2 ** 27; // of networks
 
 /** Weights and biases of a network. */
@@ -17,7 +17,7 @@ export const networkWeights = (layers, width) => 4 * width + (layers - 1) * (wid
 /** Refuse a header that is too large to decode. */
 export function check(h, masked, padded) {
   const { shape, dtype } = h.volume, edges = edgesOf(h), voxels = product(edges), refined = h.refine.steps.length > 0;
-  const low = lowresShape(h), networks = h.lowres.coder === "siren", video = h.lowres.coder === "av1";
+  const low = lowresShape(h), networks = h.lowres.coder === "siren", slices = streamSlices(h);
   const lowres = hasLowres(h) ? product(low) : 0;
   const weights = networks ? networkWeights(h.net.layers, h.net.width) : 0;
   const first = product(edges.map((n, axis) => ceilDiv(n, 2 ** h.refine.axes.filter((a) => a === axis).length)));
@@ -30,8 +30,8 @@ export function check(h, masked, padded) {
     ["number of voxels", product(shape), 2 ** 36],
     ["number of voxels of a slice", shape[1] * shape[2], 2 ** 26],
     ["number of voxels of a brick", padded || refined ? voxels : 0, 2 ** 30],
-    ["number of low-res voxels", lowres, video ? STREAMED : LOWRES],
-    ["number of voxels of a stream", video ? (h.av1.slices || low[0]) * low[1] * low[2] : 0, 2 ** 26],
+    ["number of low-res voxels", lowres, slices ? STREAMED : LOWRES],
+    ["number of voxels of a stream", slices * low[1] * low[2], h.lowres.coder === "latent" ? 2 ** 24 : 2 ** 26],
     ["number of tiles", tiles, 65536],
     ["number of hidden layers", h.net.layers, 16],
     ["width of a layer", h.net.width, 1024],

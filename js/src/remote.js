@@ -14,9 +14,9 @@ export function physicalOf(header, stored, z = 0) {
  * @param {ArrayBuffer|Blob|string} source  @param {Worker|MessagePort} port that runs `worker.js`
  */
 export async function openRemote(source, port, options = {}) {
-  const file = new RemoteFile(port), { superres } = options;
+  const file = new RemoteFile(port), { superres, latents } = options;
   const where = superres && { models: addressOf(superres.models), runtime: addressOf(superres.runtime) };
-  Object.assign(file, await file.ask("open", [addressOf(source), { ...options, superres: where }]));
+  Object.assign(file, await file.ask("open", [addressOf(source), { ...options, superres: where, latents: addressOf(latents) }]));
   return file;
 }
 

@@ -8,6 +8,7 @@ import { InrvError, open, UnsupportedFile } from "../src/index.js";
 import { readNpz } from "./npz.js";
 
 const VECTORS = new URL("../../spec/vectors/", import.meta.url);
+const latents = readFileSync(new URL("../../spec/models/small-latent.safetensors", import.meta.url));
 
 function vector(name) {
   const at = (file) => new URL(`${name}/${file}`, VECTORS);
@@ -36,7 +37,7 @@ const NAMES = readdirSync(VECTORS).sort();
 for (const name of NAMES) {
   test(`vector ${name}`, async () => {
     const { bytes, expected, facts } = vector(name);
-    const file = await open(bytes);
+    const file = await open(bytes, { latents });
     await file.verify();
     if (file.header.lowres.coder === "av1") {
       await assert.rejects(file.read(), UnsupportedFile, "Node has no WebCodecs");
@@ -56,10 +57,10 @@ for (const name of NAMES) {
 }
 
 test("a box is what the whole has there, whatever was decoded before", async () => {
-  for (const name of ["several-tiles", "bricks", "bricks-with-holes", "special-in-bricks", "anisotropic", "padding-mask", "image-2d"]) {
-    const { bytes } = vector(name), whole = await (await open(bytes)).read(), [, height, width] = whole.shape;
+  for (const name of ["several-tiles", "bricks", "bricks-with-holes", "special-in-bricks", "anisotropic", "padding-mask", "image-2d", "latent", "latent-streams"]) {
+    const { bytes } = vector(name), whole = await (await open(bytes, { latents })).read(), [, height, width] = whole.shape;
     const box = whole.shape.map((n) => [Math.floor(n / 3), Math.floor(n / 3) + Math.max(1, Math.floor(n / 2) - 1)]);
-    const part = await (await open(bytes)).read(box);
+    const part = await (await open(bytes, { latents })).read(box);
     let i = 0;
     for (let z = box[0][0]; z < box[0][1]; z++) {
       for (let y = box[1][0]; y < box[1][1]; y++) {
@@ -133,6 +134,26 @@ test("other models than the named one are refused", async () => {
   await assert.rejects((await open(bytes, { superres: { models, runtime: "./nowhere.mjs" } })).read(), { name: "UsageError" });
 });
 
+test("latents need the model that the file names", async () => {
+  const { bytes } = vector("latent-coarsest"), other = Uint8Array.from(latents), answered = { "b/": other, "c/": latents };
+  other[other.length - 1] ^= 1;
+  await assert.rejects((await open(bytes)).lowres(), { name: "UnsupportedFile", message: /small-latent/ });
+  await assert.rejects((await open(bytes, { latents: other })).lowres(), { name: "UsageError" });
+  const before = globalThis.fetch;
+  globalThis.fetch = async (url) => {
+    const [folder, name] = String(url).split(/(?<=\/)/);
+    assert.match(name, /^[0-9a-f]{64}\.safetensors$/);
+    return answered[folder] ? new Response(answered[folder]) : new Response("", { status: 404 });
+  };
+  try {
+    for (const folder of ["a", "b"]) await assert.rejects((await open(bytes, { latents: folder })).lowres(), { name: "UsageError" }, folder);
+    const [near, far] = await Promise.all([latents, "c"].map(async (source) => (await open(bytes, { latents: source })).lowres()));
+    assert.deepEqual(near, far);
+  } finally {
+    globalThis.fetch = before;
+  }
+});
+
 test("every cut and every flipped byte is seen", async () => {
   for (const name of ["padding-mask", "bricks-with-holes"]) {
     const { bytes } = vector(name);
@@ -146,7 +167,7 @@ test("every cut and every flipped byte is seen", async () => {
   }
 });
 
-const INDEX = { PADM: "PIDX", SPCL: "SIDX", LATT: "LIDX" };
+const INDEX = { PADM: "PIDX", SPCL: "SIDX", LATG: "GIDX", LATT: "LIDX" };
 
 /** A file with some bits of its sections flipped, under right checksums. */
 function forged(bytes, random) {
@@ -177,11 +198,11 @@ function forged(bytes, random) {
 test("a forged file decodes to something or is refused, and nothing else happens", async () => {
   let seed = 7, refused = 0;
   const random = (n) => Math.floor(((seed = (seed * 1103515245 + 12345) % 2 ** 31) / 2 ** 31) * n);
-  for (const name of ["ct-int16-mask", "one-tile", "lossless-float32", "bricks-with-holes", "special-values"]) {
+  for (const name of ["ct-int16-mask", "one-tile", "lossless-float32", "bricks-with-holes", "special-values", "latent-coarsest"]) {
     const { bytes } = vector(name);
     for (let round = 0; round < 40; round++) {
       try {
-        const file = await open(forged(bytes, random), { maxBytes: 2 ** 26 });
+        const file = await open(forged(bytes, random), { maxBytes: 2 ** 26, latents });
         await file.read();
       } catch (error) {
         assert.ok(error instanceof InrvError, `${name}: ${error.stack}`);
@@ -189,7 +210,7 @@ test("a forged file decodes to something or is refused, and nothing else happens
       }
     }
   }
-  assert.ok(refused > 100 && refused < 200);
+  assert.ok(refused > 130 && refused < 240);
 });
 
 test("more memory than is allowed is refused before it is taken", async () => {

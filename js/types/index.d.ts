@@ -30,10 +30,11 @@ export interface Header {
     about: Record<string, string | number>;
   };
   range: { low: number; high: number };
-  lowres: { coder: "siren" | "av1" | "none"; factor: Triple; kernel: "lanczos3"; companding: number[]; wiener: number[] };
+  lowres: { coder: "siren" | "av1" | "latent" | "none"; factor: Triple; kernel: "lanczos3"; companding: number[]; wiener: number[] };
   mask: { background: number; cell: Triple; method: number };
   net: { layers: number; width: number; tiles: Triple; cuts: number[]; omega: number; method: number };
   av1: { slices: number; flat: number[] };
+  latent: { id: string; sha256: Uint8Array; rate: number; ends: [number, number]; slices: number; flat: number | null };
   sr: { id: string; sha256: Uint8Array; window: [number, number]; noise: number; ensemble: number };
   refine: { axes: number[]; steps: number[]; unit: number; filter: number[]; bound: number | null };
   quality: { psnr: number; lanczos: number | null; peak: number; max_error: number; digest: Uint8Array };
@@ -68,6 +69,8 @@ export interface OpenOptions {
   fetch?: RequestInit;
   /** The model that the file names is loaded and applied when it is first needed; without this the volume is interpolated. */
   superres?: Superres;
+  /** Address of a folder with the models of latents, `SHA256.safetensors` by the hash that a file names; or one such file. A low-res volume of latents needs it. */
+  latents?: string | URL | Blob | ArrayBuffer | ArrayBufferView;
 }
 
 export interface ReadOptions {
