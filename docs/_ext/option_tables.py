@@ -3,8 +3,9 @@
     ```{options-of} enc
     ```
 
-In: the name of a module of `inrcodec.cli`. Out: a table for each group of its arguments. The directives
-`exit-codes` and `presets` make theirs. Invariant: every argument of a command is in its tables.
+In: the name of a module of `inrcodec.cli`, and maybe a word for its `parser`, as in `train latent`. Out: a
+table for each group of its arguments. The directives `exit-codes` and `presets` make theirs. Invariant: every
+argument of a command is in its tables.
 """
 
 from __future__ import annotations
@@ -37,15 +38,15 @@ SHOWN = (
 )
 
 
-def parser_of(command: str) -> Parser:
+def parser_of(command: str, *kind: str) -> Parser:
     """Return the parser of `inrv-<command>`."""
-    parser: Parser = import_module(f"inrcodec.cli.{command}").parser()
+    parser: Parser = import_module(f"inrcodec.cli.{command}").parser(*kind)
     return parser
 
 
-def options(command: str) -> str:
+def options(command: str, *kind: str) -> str:
     """Return the reference of one command as Markdown."""
-    parser = parser_of(command)
+    parser = parser_of(command, *kind)
     lines: list[str] = []
     for group in parser._action_groups:
         actions = group._group_actions
@@ -112,10 +113,10 @@ class Made(SphinxDirective):
 
 
 class OptionsOf(Made):
-    required_arguments = 1
+    required_arguments, optional_arguments = 1, 1
 
     def made(self) -> str:
-        return options(self.arguments[0])
+        return options(*self.arguments)
 
 
 class ExitCodes(Made):

@@ -24,7 +24,7 @@ COMMANDS = {
     "info": "show what is in a file",
     "view": "show a file in the browser",
     "serve": "show files to programs that know OME-Zarr",
-    "train": "train a super-resolution model",
+    "train": "train a model on volumes",
 }
 _MANNERS = ("-h", "--help", "--help-all", "--version")
 

@@ -1,6 +1,6 @@
 """The log of a training: one CSV line for each evaluation, and a plot of them.
 
-In: a trainer and held-out volumes.  Out: ``ID.log.csv``, ``ID.curve.png``.
+In: a trainer, and figures of held-out volumes.  Out: ``ID.log.csv``, ``ID.curve.png``.
 Invariant: a resumed training continues its log.
 """
 
@@ -10,6 +10,7 @@ import csv
 from collections.abc import Sequence
 from io import BytesIO, StringIO
 from pathlib import Path
+from typing import Protocol
 
 from inrcodec.io import atomic_write
 from inrcodec.report import plots
@@ -17,17 +18,28 @@ from inrcodec.training.dataset import TrainingVolume
 from inrcodec.training.evaluate import Score, scores
 from inrcodec.training.trainer import Trainer
 
-COLUMNS = ["step", "seconds", "loss"]  # then the gain over Lanczos in dB of each held-out volume
+COLUMNS = ["step", "seconds", "loss"]  # then the figures of held-out volumes
 
 
-class Log:
-    """Evaluates a network on held-out volumes and keeps the results; a resumed training keeps its lines."""
+class Running(Protocol):
+    """How far a training has come."""
 
-    def __init__(
-        self, path: Path, trainer: Trainer, held_out: Sequence[TrainingVolume], threads: int
-    ) -> None:
-        self.path, self.trainer, self.held_out, self.threads = path, trainer, held_out, threads
-        self.lines = [COLUMNS + [f"{v.name} {v.version}" for v in held_out]]
+    steps: int
+    seconds: float
+    loss: float
+
+
+class Lines:
+    """The lines of a log; a resumed training keeps those of before.
+
+    Parameters
+    ----------
+    figures : what is evaluated, a column each.
+    """
+
+    def __init__(self, path: Path, trainer: Running, figures: Sequence[str]) -> None:
+        self.path, self.running = path, trainer
+        self.lines = [[*COLUMNS, *figures]]
         if trainer.steps and path.exists():
             before = list(csv.reader(StringIO(path.read_text())))
             if before[:1] == self.lines:
@@ -36,19 +48,33 @@ class Log:
     @property
     def is_current(self) -> bool:
         """Whether the last line is of the present step."""
-        return self.lines[-1][0] == str(self.trainer.steps)
+        return self.lines[-1][0] == str(self.running.steps)
 
-    def add(self, found: Sequence[Score] | None = None) -> str:
-        """Evaluate, append a line to the file, and return it in words; ``found`` saves the evaluation."""
-        trainer = self.trainer
-        found = found or scores(trainer.averaged(), self.held_out, self.threads)
-        gains = [f"{s.gain:+.2f}" for s in found]
-        self.lines.append([str(trainer.steps), f"{trainer.seconds:.0f}", f"{trainer.loss:.3e}", *gains])
+    def append(self, figures: Sequence[str]) -> str:
+        """Add a line to the file, and return how far the training has come in words."""
+        now = self.running
+        self.lines.append([str(now.steps), f"{now.seconds:.0f}", f"{now.loss:.3e}", *figures])
         stream = StringIO()
         csv.writer(stream).writerows(self.lines)
         atomic_write(self.path, stream.getvalue().encode(), force=True)
         step, seconds, loss, *_ = self.lines[-1]
-        return f"step {step}, {seconds} s, loss {loss}, held out over Lanczos: {' '.join(gains)} dB"
+        return f"step {step}, {seconds} s, loss {loss}"
+
+
+class Log(Lines):
+    """Evaluates a super-resolution network on held-out volumes: the gain over Lanczos of each, in dB."""
+
+    def __init__(
+        self, path: Path, trainer: Trainer, held_out: Sequence[TrainingVolume], threads: int
+    ) -> None:
+        super().__init__(path, trainer, [f"{v.name} {v.version}" for v in held_out])
+        self.trainer, self.held_out, self.threads = trainer, held_out, threads
+
+    def add(self, found: Sequence[Score] | None = None) -> str:
+        """Evaluate, append a line to the file, and return it in words; ``found`` saves the evaluation."""
+        found = found or scores(self.trainer.averaged(), self.held_out, self.threads)
+        gains = [f"{s.gain:+.2f}" for s in found]
+        return f"{self.append(gains)}, held out over Lanczos: {' '.join(gains)} dB"
 
     def plot(self, path: Path) -> None:
         """Write a PNG of the gains over the steps."""

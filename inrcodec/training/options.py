@@ -3,7 +3,8 @@
 In: volumes and options, from Python or the command line.  Out: a frozen `TrainOptions`.
 Invariant: an impossible option is refused before the first volume is read.  Imports no torch.
 
-To add an option, add a row to `TrainOptions`; docstring, parser, help and manual follow.
+To add an option, add a row to `TrainOptions`, or to `AnyTraining` where models of all kinds need it;
+docstring, parser, help and manual follow.
 """
 
 from __future__ import annotations
@@ -94,36 +95,16 @@ WIDTHS = Kind(f"2 to {limits.WIDTH:,}, or 0 for none", _widths, validate.parse_i
 AV1 = Kind(f"{QUALITIES[0]} to {QUALITIES[-1]}, or 0 for none", _qualities, validate.parse_ints, "Q,Q,…")
 
 
-@lists_keywords()
 @dataclass(frozen=True, kw_only=True)
-class TrainOptions:
-    """What to train, on what, and for how long.
+class AnyTraining:
+    """What models of all kinds are trained by.
 
-    Parameters
+    Attributes
     ----------
-    volumes : sequence of paths
-        Anything that :func:`inrcodec.encode` reads.
-    {keywords}
-
-    Raises
-    ------
-    UsageError
-        An option is out of range, or options conflict.
-    InputError
-        A volume does not exist, or Matplotlib is missing for the plot.
-    WriteError
-        There is a model of this ID.
+    volumes : anything that :func:`inrcodec.encode` reads.
     """
 
     volumes: Sequence[Path]
-    modality: str = row(
-        MISSING,
-        Kind("CT, MR …", lambda _, value: parse_modality(str(value)), metavar="TERM"),
-        "modality of all volumes",
-        MODEL,
-        main=True,
-    )
-    factor: Shape = row(MISSING, _threes(limits.FACTOR), "up-sampling of each axis", MODEL, main=True)
     out: Path = row(
         MISSING,
         Kind("", lambda name, value: Path(validate.path(name, value)), metavar="DIR"),
@@ -140,7 +121,6 @@ class TrainOptions:
         otherwise="my-MODALITY-…",
         main=True,
     )
-    arch: str = row(COMPACT, validate.choice(NAMES), "architecture", MODEL, metavar="NAME")
     start: str | None = row(
         None,
         validate.MODEL,
@@ -162,22 +142,6 @@ class TrainOptions:
     licences: Mapping[str, str] = row(
         (), Kind("", _pairs, metavar="NAME=TEXT", many=True), "of volumes, for the model card", DATA
     )
-    fits: Sequence[int] = row(
-        (20, 28, 40),
-        WIDTHS,
-        "widths of the real fits",
-        DATA,
-        detail="what files decode to is trained on; wider networks are larger files",
-    )
-    fit_steps: int = row(1000, whole(1, MAX_STEPS), "steps of each of these fits", DATA)
-    av1_qualities: Sequence[int] = row(
-        (),
-        AV1,
-        "qualities of real AV1 streams",
-        DATA,
-        detail="what the streams decode to is trained on; smaller is finer, needs the extra av1",
-    )
-    clean: float = row(CLEAN, number(0.0, 1.0), "share of patches not degraded", DATA, metavar="SHARE")
     steps: int = row(20_000, whole(1, MAX_STEPS), "steps of the training", TRAINING, main=True)
     minutes: float | None = row(
         None,
@@ -188,35 +152,24 @@ class TrainOptions:
         unit="min",
         main=True,
     )
-    batch: int = row(4, whole(1, 4096), "patches in a step", TRAINING)
-    patch: Shape = row((12, 24, 24), _threes(MOST_PATCH), "low-res voxels of a patch", TRAINING)
     learning_rate: float = row(
         2e-3, number(0.0, open_at_low=True), "learning rate of Adam at its peak", TRAINING, metavar="R"
     )
-    loss: Loss = row("mse", validate.choice(LOSSES), "what is minimised", TRAINING, metavar="NAME")
     report: int = row(500, whole(1, MAX_STEPS), "steps between two evaluations", TRAINING)
     seed: int = row(0, whole(0, MAX_SEED, "0 to 2^63 - 1"), "of all randomness", TRAINING)
     device: str = row("cpu", validate.DEVICE, "where the network is trained", MACHINE)
     threads: int = row(
         None, validate.THREADS, "threads of the computation", MACHINE, otherwise="one a core", main=True
     )
-    curve: bool = row(False, SWITCH, "plot the gains over the steps as PNG", OUTPUT)
     force: bool = row(False, SWITCH, "replace an existing model", OUTPUT)
 
     def __post_init__(self) -> None:
         check_all(self)
-        named(self.arch, self.factor)
-        if self.curve:
-            plots.require()
+        self._check()
         self._check_volumes()
-        model = validate.checked_id(self.model or _default_id(self.modality, self.arch, self.factor))
-        object.__setattr__(self, "model", model)
+        object.__setattr__(self, "model", validate.checked_id(self.model or self._usual_id()))
         object.__setattr__(self, "threads", parallel.thread_count(self.threads))
         self._check_out()
-
-    @property
-    def architecture(self) -> Architecture:
-        return named(self.arch, self.factor)
 
     @property
     def names(self) -> dict[Path, str]:
@@ -229,6 +182,12 @@ class TrainOptions:
         if not held_out and len(volumes) > 1:
             held_out = random.Random(self.seed).sample(volumes, -(-len(volumes) // HELD_OUT))
         return [v for v in volumes if v not in held_out], held_out
+
+    def _check(self) -> None:
+        """What the kind of the model refuses."""
+
+    def _usual_id(self) -> str:
+        raise NotImplementedError
 
     def _check_volumes(self) -> None:
         paths = [*self.volumes, *self.held_out]
@@ -249,12 +208,6 @@ class TrainOptions:
             for name in [n for n in given if n not in names]:
                 words = f"{name!r} is none of the volumes {', '.join(sorted(names))}"
                 raise UsageError(words, value=name, option=option)
-        if self.offsets and self.modality != CT:
-            raise UsageError(
-                f"brings values to HU, and {self.modality} has none: leave it out",
-                value=self.offsets,
-                option="offsets",
-            )
 
     def _check_out(self) -> None:
         if self.out.exists() and not self.out.is_dir():
@@ -266,6 +219,82 @@ class TrainOptions:
                 check_file(self.out / f"{self.model}.{ending}", self.force)
 
 
+@lists_keywords()
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions(AnyTraining):
+    """What super-resolution model to train, on what, and for how long.
+
+    Parameters
+    ----------
+    volumes : sequence of paths
+        Anything that :func:`inrcodec.encode` reads.
+    {keywords}
+
+    Raises
+    ------
+    UsageError
+        An option is out of range, or options conflict.
+    InputError
+        A volume does not exist, or Matplotlib is missing for the plot.
+    WriteError
+        There is a model of this ID.
+    """
+
+    modality: str = row(
+        MISSING,
+        Kind("CT, MR …", lambda _, value: parse_modality(str(value)), metavar="TERM"),
+        "modality of all volumes",
+        MODEL,
+        main=True,
+    )
+    factor: Shape = row(MISSING, _threes(limits.FACTOR), "up-sampling of each axis", MODEL, main=True)
+    arch: str = row(COMPACT, validate.choice(NAMES), "architecture", MODEL, metavar="NAME")
+    fits: Sequence[int] = row(
+        (20, 28, 40),
+        WIDTHS,
+        "widths of the real fits",
+        DATA,
+        detail="what files decode to is trained on; wider networks are larger files",
+    )
+    fit_steps: int = row(1000, whole(1, MAX_STEPS), "steps of each of these fits", DATA)
+    av1_qualities: Sequence[int] = row(
+        (),
+        AV1,
+        "qualities of real AV1 streams",
+        DATA,
+        detail="what the streams decode to is trained on; smaller is finer, needs the extra av1",
+    )
+    clean: float = row(CLEAN, number(0.0, 1.0), "share of patches not degraded", DATA, metavar="SHARE")
+    batch: int = row(4, whole(1, 4096), "patches in a step", TRAINING)
+    patch: Shape = row((12, 24, 24), _threes(MOST_PATCH), "low-res voxels of a patch", TRAINING)
+    loss: Loss = row("mse", validate.choice(LOSSES), "what is minimised", TRAINING, metavar="NAME")
+    curve: bool = row(False, SWITCH, "plot the gains over the steps as PNG", OUTPUT)
+
+    @property
+    def architecture(self) -> Architecture:
+        return named(self.arch, self.factor)
+
+    def _check(self) -> None:
+        named(self.arch, self.factor)
+        if self.curve:
+            plots.require()
+        if self.offsets and self.modality != CT:
+            raise UsageError(
+                f"brings values to HU, and {self.modality} has none: leave it out",
+                value=self.offsets,
+                option="offsets",
+            )
+
+    def _usual_id(self) -> str:
+        """Such as my-ct-3d-x4, my-mr-2d-deep-x2, my-ct-3d-x2.4.4 or my-ct-srdensenet-all-x4."""
+        z, y, x = self.factor
+        across = str(x) if y == x and z in (1, x) else f"{z}.{y}.{x}"
+        own = {COMPACT: "", DEEP: "-deep"}
+        kind = ("2d" if z == 1 else "3d") + own[self.arch] if self.arch in own else self.arch
+        modality = self.modality.lower().replace(" ", "-").replace("_", "-")
+        return f"my-{modality}-{kind}-x{across}"
+
+
 def _names(paths: Sequence[Path]) -> dict[Path, str]:
     places = {path: path.resolve().parts for path in paths}
     names = {}
@@ -275,15 +304,6 @@ def _names(paths: Sequence[Path]) -> dict[Path, str]:
             length += 1
         names[path] = "/".join(parts[-length:])
     return names
-
-
-def _default_id(modality: str, arch: str, factor: Shape) -> str:
-    """Such as my-ct-3d-x4, my-mr-2d-deep-x2, my-ct-3d-x2.4.4 or my-ct-srdensenet-all-x4."""
-    z, y, x = factor
-    across = str(x) if y == x and z in (1, x) else f"{z}.{y}.{x}"
-    own = {COMPACT: "", DEEP: "-deep"}
-    kind = ("2d" if z == 1 else "3d") + own[arch] if arch in own else arch
-    return f"my-{modality.lower().replace(' ', '-').replace('_', '-')}-{kind}-x{across}"
 
 
 OPTIONS = table(TrainOptions)

@@ -56,7 +56,8 @@ def freeze(weights: Weights, steps: tuple[float, float], tables: Tables) -> Tens
     ]:
         found |= _context(weights, here, there)
     found |= _layers(weights, {f"hints_{part}": f"hints.{part}" for part in ("in", "up", "out")}, MAP)
-    return found | _synthesis(weights)
+    found |= _synthesis(weights)
+    return {name: np.array(tensor, order="C") for name, tensor in found.items()}  # as they are written
 
 
 def _context(weights: Weights, here: str, there: str) -> Tensors:

@@ -1,0 +1,101 @@
+"""Float weights in a file: what another training starts from, and no decoder reads.
+
+In: networks, or a file.  Out: safetensors in float16, with the volumes that they were trained on.
+Invariant: a file is hostile until the names and shapes of its tensors are those of a `LatentGrid`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from inrcodec.errors import CorruptFile, InputError, UsageError, reason
+from inrcodec.io.atomic import atomic_write
+from inrcodec.layers.base.latent.models import REGISTRY
+from inrcodec.training.latent.network import LatentGrid, Sizes
+from inrcodec.training.latent.options import MOST_MAPS, LatentOptions
+
+ENDING = ".float.safetensors"  # of such a file beside a model
+MOST_BLOCKS = 64
+VOLUMES = "trained_on"  # key of the metadata
+
+
+@dataclass(frozen=True)
+class Start:
+    """Weights to start from, and names and licences of the volumes that they were trained on."""
+
+    weights: dict[str, Tensor] | None = None
+    trained_on: list[dict[str, str]] = field(default_factory=list)
+
+
+def start_of(options: LatentOptions) -> Start:
+    """What the options say that a training starts from.
+
+    Raises
+    ------
+    UsageError, InputError, ModelNotFound, CorruptFile
+    """
+    if options.start is None:
+        return Start()
+    path = Path(options.start)
+    return _read(path if path.is_file() else _beside(options.start))
+
+
+def export(
+    weights: Mapping[str, Tensor], volumes: Sequence[Mapping[str, str]], path: Path, force: bool
+) -> None:
+    """Write weights in half precision."""
+    from safetensors.torch import save
+
+    half = {name: value.to(torch.float16).contiguous() for name, value in weights.items()}
+    atomic_write(path, save(half, {VOLUMES: json.dumps([dict(volume) for volume in volumes])}), force=force)
+
+
+def _beside(model: str) -> Path:
+    """The float weights of a user model."""
+    if "/" in model or model.endswith(".safetensors"):
+        raise InputError(f"{model} does not exist, check the path", value=model)
+    card = Path(str(REGISTRY.manifest(model).card))
+    path = card.with_name(f"{model}{ENDING}")
+    if not path.is_file():
+        raise UsageError(
+            f"model {model!r} has integers alone: start from the float weights that its training exported, "
+            f"or put them there as {path.name}",
+            value=model,
+            option="start",
+        )
+    return path
+
+
+def _read(path: Path) -> Start:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt") as file:
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            volumes = json.loads((file.metadata() or {}).get(VOLUMES, "[]"))
+        sizes = Sizes.of(weights)
+        _check(sizes)
+        like = LatentGrid(sizes).state_dict()
+        if set(weights) != set(like) or any(weights[name].shape != like[name].shape for name in like):
+            raise ValueError("tensors of other names or shapes")
+        if not all(bool(torch.isfinite(value).all()) for value in weights.values()):
+            raise ValueError("a weight that is no number")
+        known = [{"name": str(v["name"]), "licence": str(v["licence"])} for v in volumes]
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, SafetensorError) as error:
+        raise CorruptFile(
+            f"{path} does not hold float weights of a latent model: {reason(error)}", value=str(path)
+        ) from error
+    return Start({name: value.float() for name, value in weights.items()}, known)
+
+
+def _check(sizes: Sizes) -> None:
+    """Refuse networks that nobody trains, before they are built."""
+    maps, blocks = (sizes.wide, sizes.fine, sizes.features), (sizes.coarse_blocks, sizes.fine_blocks)
+    if not all(1 <= n <= MOST_MAPS for n in maps) or not all(1 <= n <= MOST_BLOCKS for n in blocks):
+        raise ValueError(f"networks of {maps} maps and {blocks} blocks")
