@@ -1,10 +1,11 @@
 """What is left when a command dies, or the machine has no room, memory or disk for it.
 
-    python benchmarks/deaths.py [--kills 300] [--full 60] [--errors 60] [--reads 60] [--memory 40] …
+    python benchmarks/deaths.py [--kills 300] [--workers 20] [--full 60] [--errors 60] [--reads 60] …
 
 Every case is a command of the package in a process of its own, that is
 
 - killed (SIGKILL) at a random moment,
+- bereft of the processes that it computes with, once or again and again,
 - given a file system that is full at some byte (a small tmpfs, which root alone can mount),
 - given a disk that fails (EIO) at some write, sync or rename, or at some read,
 - given a limit of its address space,
@@ -27,99 +28,15 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
+from death_jobs import BY_WORKERS, JOBS, Job, Old, contents, is_hidden, is_whole, prepared
 from failing_disk import failing_disk
 from shared import parser_of
 
-import inrcodec
-from inrcodec.cli import dec, enc, exits, info
+from inrcodec.cli import exits
 
-Old = dict[str, dict[str, bytes]]  # files by target and name
-MAINS = {"enc": enc.main, "dec": dec.main, "info": info.main}
 CODES = {code for code, _ in exits.EXITS}
-FIT = "--base siren --factor 2 --tiles 1,1,1 --width 8 --steps 150 --sr lanczos --threads 1 --seed 1"
-
-
-@dataclass(frozen=True)
-class Job:
-    """A command, and the names in its folder that it writes; {} is the folder."""
-
-    words: str
-    targets: tuple[str, ...]
-    unexpected: tuple[str, ...] = ()  # what a killed one may leave by its nature: a checkpoint
-
-    def run(self, folder: Path) -> int:
-        """The exit code, in this process."""
-        name, *words = self.words.format(folder).split()
-        with open(os.devnull, "w") as nothing, contextlib.redirect_stdout(nothing):
-            return MAINS[name](words)
-
-
-JOBS = {
-    "encode": Job("enc {0}/in.npy {0}/out.inrv --lossless --force --quiet", ("out.inrv",)),
-    "encode with networks": Job(f"enc {{0}}/in.npy {{0}}/out.inrv {FIT} --force --quiet", ("out.inrv",)),
-    "encode to be resumed": Job(
-        f"enc {{0}}/in.npy {{0}}/out.inrv {FIT} --force --quiet --resume {{0}}/fit", ("out.inrv",), ("fit",)
-    ),
-    "decode to NumPy": Job("dec {0}/in.inrv {0}/out.npy --force --quiet", ("out.npy",)),
-    "decode to NIfTI": Job("dec {0}/in.inrv {0}/out.nii.gz --force --quiet", ("out.nii.gz",)),
-    "decode to DICOM": Job("dec {0}/in.inrv {0}/series/ --force --quiet", ("series",)),
-    "report": Job("info {0}/in.inrv --report {0}/out.html --force --quiet", ("out.html",)),
-    "collection": Job(
-        "enc -r {0}/many --output-dir-mirror {0}/coded --lossless --quiet",
-        ("coded",),
-    ),
-    "collection decoded": Job(
-        "dec -r {0}/stored --output-dir-mirror {0}/arrays --format .npy --quiet", ("arrays",)
-    ),
-}
-
-
-def prepared(folder: Path) -> None:
-    """The inputs of all jobs."""
-    rng = np.random.default_rng(0)
-    ramp = np.add.outer(np.arange(10) * 40, rng.integers(0, 90, (32, 30)))
-    for name in ("in.npy", *(f"many/{k}.npy" for k in range(4))):
-        (folder / name).parent.mkdir(exist_ok=True)
-        np.save(folder / name, (ramp + len(name)).astype(np.int16))
-    coded = inrcodec.encode(ramp.astype(np.int16), lossless=True, spacing=(2, 1, 1))
-    (folder / "stored").mkdir()
-    for name in ("in.inrv", "stored/a.inrv", "stored/b.inrv"):
-        (folder / name).write_bytes(coded)
-
-
-def contents(path: Path) -> dict[str, bytes]:
-    """All files below a path, by name; UIDs of a written series are new each time."""
-    if path.is_file():
-        return {"": path.read_bytes()}
-    found = (file for file in sorted(path.rglob("*")) if file.is_file())
-    return {file.relative_to(path).as_posix(): file.read_bytes() for file in found}
-
-
-def is_whole(name: str, path: Path) -> bool:
-    """Whether a target can be used as if nothing had happened."""
-    if name.endswith(".inrv"):
-        return bool(inrcodec.verify(path)["ok"])
-    if name == "coded":
-        return all(inrcodec.verify(file)["ok"] for file in _shown(path, "*.inrv"))
-    if name == "arrays":
-        return all(
-            np.load(file).shape == (10, 32, 30) for file in path.rglob("*.npy") if not _is_hidden(file)
-        )
-    if name == "out.html":
-        return path.read_bytes().rstrip().endswith(b"</html>")
-    return inrcodec.io.read(path).shape == (10, 32, 30)
-
-
-def _shown(path: Path, pattern: str) -> list[Path]:
-    return [file for file in path.rglob(pattern) if not _is_hidden(file)]
-
-
-def _is_hidden(path: Path) -> bool:
-    return path.name.startswith(".")
 
 
 def child(work: Callable[[], int]) -> int:
@@ -162,7 +79,7 @@ class Ledger:
 
     def judge(self, kind: str, name: str, folder: Path, old: Old, code: int) -> None:
         """Look at a folder after a command ended, then run it again and look once more."""
-        job = JOBS[name]
+        job = {**JOBS, **BY_WORKERS}[name]
         self.cases[kind] = self.cases.get(kind, 0) + 1
         if sum(self.cases.values()) % 20 == 0:
             print(f"  {sum(self.cases.values())} cases, {len(self.wrong)} wrong", flush=True)
@@ -201,7 +118,7 @@ class Ledger:
         left = {path.name for path in folder.iterdir()} - known
         for target in job.targets:
             if (folder / target).is_dir():
-                left |= {p.name for p in (folder / target).rglob("*") if _is_hidden(p) and ".part" in p.name}
+                left |= {p.name for p in (folder / target).rglob("*") if is_hidden(p) and ".part" in p.name}
                 left |= {p.name for p in (folder / target).rglob("*.staged*")}
         if left:
             self._note(kind, name, f"{when}: {sorted(left)} is left")
@@ -241,6 +158,40 @@ def kills(count: int, rng: random.Random, ledger: Ledger) -> None:
 def _leads(pid: int) -> bool:
     """Whether a child has its own group by now, which its own children are in."""
     return os.getpgid(pid) == pid
+
+
+def workers(count: int, rng: random.Random, ledger: Ledger) -> None:
+    """SIGKILL of one or all processes that a command computes with, up to six times."""
+    for number in range(count):
+        name, job = sorted(BY_WORKERS.items())[number % len(BY_WORKERS)]
+        with workplace() as folder:
+            old = before(job, folder, fresh=number // len(BY_WORKERS) % 2 == 0 or "collection" in name)
+            pid = child(lambda job=job, folder=folder: job.run(folder))
+            for _ in range(rng.randint(1, 6)):
+                while not (there := _at_work(pid)) and _runs(pid):
+                    time.sleep(0.02)
+                time.sleep(rng.uniform(0, 0.5))
+                for victim in there[: rng.randint(1, len(there))] if there else ():
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(victim, signal.SIGKILL)
+            ledger.judge("workers", name, folder, old, ended(pid))
+
+
+def _at_work(pid: int) -> list[int]:
+    """The processes that compute for a command by now: those that have loaded what they compute with."""
+    found = []
+    for children in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            for number in children.read_text().split():
+                loaded = Path(f"/proc/{number}/maps").read_bytes()
+                if b"libtorch" in loaded or b"kernels.library" in loaded:
+                    found.append(int(number))
+    return found
+
+
+def _runs(pid: int) -> bool:
+    """Whether a child has not ended; it is waited for later."""
+    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
 
 
 def full(count: int, rng: random.Random, ledger: Ledger) -> None:
@@ -324,13 +275,21 @@ def writers(count: int, rng: random.Random, ledger: Ledger) -> None:
             ledger.judge("two writers", name, folder, old, max(codes))
 
 
-KINDS = {"kills": kills, "full": full, "errors": errors, "reads": reads, "memory": memory, "writers": writers}
+KINDS = {
+    "kills": kills,
+    "workers": workers,
+    "full": full,
+    "errors": errors,
+    "reads": reads,
+    "memory": memory,
+    "writers": writers,
+}
 
 
 def main(words: list[str] | None = None) -> int:
     """Run all cases."""
     parser = parser_of(__doc__)
-    usuals = {"kills": 300, "full": 60, "errors": 60, "reads": 60, "memory": 40, "writers": 20}
+    usuals = {"kills": 300, "workers": 20, "full": 60, "errors": 60, "reads": 60, "memory": 40, "writers": 20}
     for name, usual in usuals.items():
         parser.add_argument(f"--{name}", type=int, default=usual, help="cases")
     parser.add_argument("--seed", type=int, default=0)

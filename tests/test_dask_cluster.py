@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import sys
+import time
 
+import dask
 import numpy as np
 import pytest
 
 import inrcodec
 from inrcodec.cli import enc
-from inrcodec.errors import InputError, MissingExtra, UsageError
-from inrcodec.plugins.dask import cluster, task_threads
+from inrcodec.errors import InputError, InrvError, MissingExtra, UsageError
+from inrcodec.plugins.dask import cluster, finished, task_threads
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +40,32 @@ def test_a_cluster_that_runs_is_used_and_stays(client):
     with cluster(scheduler=client.scheduler.address) as other:
         assert other.submit(sum, (1, 2)).result() == 3
     assert client.submit(sum, (2, 3)).result() == 5
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
+def test_processes_that_are_killed_as_they_start_are_started_again(monkeypatch):
+    monkeypatch.setattr("inrcodec.plugins.dask.LOOK", 0.2)
+    with dask.config.set({"distributed.deploy.lost-worker-timeout": "1s"}), cluster(1) as client:
+        first = client.submit(os.getpid, pure=False).result()
+        (nanny,) = client.cluster.workers.values()
+        os.kill(first, signal.SIGKILL)
+        while nanny.pid in (first, None):
+            time.sleep(0.01)
+        os.kill(nanny.pid, signal.SIGKILL)
+        assert client.submit(os.getpid, pure=False).result() != first
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
+def test_a_task_that_ends_each_process_is_named_and_the_others_are_done(client):
+    ends = dict(finished(client, _end_of, [False, True]))
+    assert ends[False] == "done"
+    assert isinstance(ends[True], InrvError) and "again and again" in str(ends[True])
+
+
+def _end_of(dies):
+    if dies:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return "done"
 
 
 @pytest.mark.parametrize("address", ["nonsense", "foo://x:1", "tcp://127.0.0.1"])

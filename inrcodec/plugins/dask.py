@@ -16,12 +16,13 @@ from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, TypeVar
 
-from inrcodec.errors import InputError, MissingExtra, UsageError, reason
+from inrcodec.errors import InputError, InrvError, MissingExtra, UsageError, reason
 from inrcodec.parallel import thread_count
 from inrcodec.validate import MAX_THREADS, integer
 
 if TYPE_CHECKING:
     from distributed import Client, LocalCluster
+    from tornado.ioloop import IOLoop
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -29,6 +30,7 @@ Result = TypeVar("Result")
 THREADS = "INRCODEC_THREADS"  # in the environment of a worker
 UNINTERRUPTED = "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)"  # Ctrl-C is for who started it
 WAIT = 10  # seconds in which a scheduler has to answer
+LOOK = 5.0  # seconds between two looks for processes that are gone
 
 
 def is_requested(jobs: int | None, scheduler: str | None) -> bool:
@@ -94,11 +96,13 @@ def finished(
     client: Client, function: Callable[[Task], Result], tasks: Sequence[Task]
 ) -> Iterator[tuple[Task, Result | BaseException]]:
     """Tasks as they are done, each with its result, or the error that it ended with."""
-    from distributed import as_completed
+    from distributed import KilledWorker, as_completed
 
     submitted = {client.submit(function, task, pure=False): task for task in tasks}
     for future in as_completed(list(submitted), loop=client.loop):
         error = future.exception()
+        if isinstance(error, KilledWorker):
+            error = InrvError("its process was ended again and again, give it more memory or use fewer jobs")
         yield submitted.pop(future), future.result() if error is None else error
 
 
@@ -123,8 +127,26 @@ def _local(jobs: int) -> Iterator[Client]:
     """A cluster of processes that compute one task at a time; nothing is shown, and nothing logged."""
     from distributed import Client
 
-    with _silence("distributed"), _workers(jobs) as workers, Client(workers, set_as_default=False) as client:
+    with (
+        _silence("distributed"),
+        _workers(jobs) as workers,
+        Client(workers, set_as_default=False) as client,
+        _kept_up(workers, client.loop, jobs),
+    ):
         yield client
+
+
+@contextmanager
+def _kept_up(workers: LocalCluster, loop: IOLoop, jobs: int) -> Iterator[None]:
+    """Start processes again that were killed while they started, which Dask itself does not."""
+    from tornado.ioloop import PeriodicCallback
+
+    again = PeriodicCallback(lambda: workers.scale(jobs), 1000 * LOOK)
+    loop.add_callback(again.start)
+    try:
+        yield
+    finally:
+        loop.add_callback(again.stop)
 
 
 def _workers(jobs: int) -> LocalCluster:

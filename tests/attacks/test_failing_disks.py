@@ -14,7 +14,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
-from deaths import JOBS, contents, is_whole, prepared
+from death_jobs import JOBS, contents, is_whole, prepared
 from failing_disk import failing_disk
 
 import inrcodec
