@@ -24,6 +24,7 @@ from shared import parser_of
 
 Found = dict[int, np.ndarray]  # voxels by the number of the file
 ROOT = Path(__file__).parents[1]
+MODELS = ROOT / "spec" / "models"  # that golden files and vectors of latents name
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 VARIANTS: dict[str, dict[str, str]] = {
     "as it is, 1 thread": {"WAY": "plain", "COUNT": "1"},
@@ -96,7 +97,7 @@ def run(
     """What a variant decodes, by the number of the file; and what it ran on."""
     script, out = folder / "worker.py", folder / "out.npz"
     script.write_text(WORKER)
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), **words}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "INRCODEC_MODELS": str(MODELS), **words}
     environment |= dict.fromkeys(THREADS, words["COUNT"])
     named = json.dumps([str(path) for path in paths])
     done = subprocess.run(

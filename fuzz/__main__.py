@@ -18,6 +18,7 @@ from random import Random
 
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
+os.environ["INRCODEC_MODELS"] = str(Path(__file__).parents[1] / "spec" / "models")
 
 POOL = 400  # changed inputs that are kept to be changed again
 

@@ -23,12 +23,13 @@ from numpy.typing import NDArray
 import inrcodec
 from fuzz import forge, node, readers, serving
 from fuzz.oracle import Target, Wrong, soon
-from inrcodec.entropy import laplace, mask, padding
+from inrcodec.entropy import laplace, logistic, mask, padding
 from inrcodec.errors import InrvError
 from inrcodec.format.limits import costs
 from inrcodec.layers.base.av1 import video
 from inrcodec.layers.superres import registry
 from inrcodec.native.library import SWITCH
+from inrcodec.training.latent.tables import tables
 
 ROOT = Path(__file__).parents[1]
 VECTORS = ROOT / "spec" / "vectors"
@@ -151,6 +152,30 @@ def _weights_seeds() -> list[bytes]:
     return seeds
 
 
+def steps(data: bytes) -> int:
+    """Of latents; the first byte is how many, and which scales they have follows from it."""
+    index = np.arange(8 * (data[0] if data else 0), dtype=np.uint16) * 7 % 80
+
+    def decode() -> NDArray[np.generic]:
+        reader = logistic.Reader(tables(), data[1:])
+        found = reader.get(index.astype(np.uint8))
+        reader.finish()
+        return found
+
+    _both_ways(decode)
+    return 4 * len(index)
+
+
+def _steps_seeds() -> list[bytes]:
+    rng, seeds = np.random.default_rng(0), []
+    for count, wide in ((1, 1), (9, 1), (30, 1), (200, 1), (12, 1 << 14)):
+        index = (np.arange(8 * count) * 7 % 80).astype(np.uint8)
+        writer = logistic.Writer(tables())
+        writer.put(np.rint(rng.logistic(scale=wide * np.exp(index / 8 - 3))).astype(np.int32), index)
+        seeds.append(bytes([count]) + writer.bytes())
+    return seeds
+
+
 def cells(data: bytes) -> int:
     shape = _shape(data)
     _both_ways(lambda: mask.decode_mask(data[3:], shape))
@@ -251,6 +276,7 @@ TARGETS: dict[str, Kind] = {
     "container": Kind(container, vectors, forge.forged),
     "file": Kind(file, vectors, forge.forged),
     "weights": Kind(weights, _weights_seeds),
+    "steps": Kind(steps, _steps_seeds),
     "mask": Kind(cells, lambda: _grid_seeds(mask.encode_mask)),
     "padding": Kind(bits, lambda: _grid_seeds(padding.encode_bits)),
     "av1": Kind(av1, _av1_seeds),

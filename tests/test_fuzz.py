@@ -14,6 +14,8 @@ from fuzz import forge, node
 from fuzz.oracle import Wrong, judged, soon
 from fuzz.targets import FOUND, TARGETS, of_earlier_findings, vectors
 
+pytestmark = pytest.mark.usefixtures("small_model")
+
 RUNS = 25  # inputs of each target
 NAMES = [name for name in TARGETS if name != "javascript" or node.is_there()]
 

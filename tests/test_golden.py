@@ -22,6 +22,9 @@ DIGESTS = json.loads((FOLDER / "digests.json").read_text())
 FLOATS = 1e-5  # of the range, for floating-point volumes
 
 
+pytestmark = pytest.mark.usefixtures("small_model")
+
+
 @pytest.mark.parametrize("name", sorted(DIGESTS))
 def test_a_golden_file_decodes_to_its_voxels(name: str) -> None:
     path, known = FOLDER / f"{name}.inrv", DIGESTS[name]
@@ -54,9 +57,21 @@ def test_there_is_a_file_for_every_case_and_no_other() -> None:
 def test_golden_files_go_over_every_type_and_every_section() -> None:
     opened = [inrcodec.open(FOLDER / f"{name}.inrv") for name in DIGESTS]
     assert {file.header.dtype for file in opened if file.header.bound == 0} == set(DTYPES)
-    assert {file.header.coder for file in opened} == {"none", "siren", "av1"}
+    assert {file.header.coder for file in opened} == {"none", "siren", "av1", "latent"}
     sections = {name for file in opened for name in file.sections}
-    assert sections >= {"HEAD", "PIDX", "PADM", "SIDX", "SPCL", "INDX", "WGHT", "AV1S", "LIDX", "LATT"}
+    assert sections >= {
+        "HEAD",
+        "PIDX",
+        "PADM",
+        "SIDX",
+        "SPCL",
+        "INDX",
+        "WGHT",
+        "AV1S",
+        "LATG",
+        "LIDX",
+        "LATT",
+    }
     assert {len(file.header.sr) > 7 for file in opened} == {True, False}  # with a model, and by Lanczos
     assert any(file.header.wiener for file in opened) and any(file.header.companding for file in opened)
     assert any(file.header.slice_rescale for file in opened)

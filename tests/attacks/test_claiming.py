@@ -16,6 +16,7 @@ from inrcodec.format import container, digest
 from inrcodec.format.digest import digest_of
 from inrcodec.format.header import Header
 from inrcodec.format.sections import ROW, Chunks
+from inrcodec.layers.base.latent.models import manifest
 from inrcodec.volume.box import Box
 from inrcodec.volume.bricks import Bricks
 
@@ -54,6 +55,22 @@ def test_verifying_holds_no_more_digests_than_it_must(monkeypatch: pytest.Monkey
         monkeypatch.setattr(digest, "MOST", most)
         found.append(peak(lambda: values.append(digest.digest_of_parts(bricks, slabs))))
     assert found[1] < found[0] / 8 and values == [whole, whole]
+
+
+def test_networks_of_latents_run_no_further_than_their_stream(small_model: None) -> None:
+    """Millions of low-res voxels are claimed, and the stream ends with the first of them."""
+    card = manifest("small-latent")
+    made = replace(PLAIN, shape=(256, 256, 256), coder="latent", layers=0, width=0)
+    made = replace(made, latent_model=card.id, latent_sha256=bytes.fromhex(card.sha256))
+    stream = bytes(4) + (1 << 32).to_bytes(6, "little") + bytes(4)
+    opened = inrcodec.open(container.pack([("HEAD", made.to_bytes()), ("LATG", stream)]))
+    opened.decoder.require_base().model  # noqa: B018, it is read
+
+    def refused() -> None:
+        with pytest.raises(CorruptFile, match="ends before"):
+            opened.lowres(threads=1)
+
+    assert peak(refused) < made.shape[0] * made.shape[1] * made.shape[2]
 
 
 def test_voxels_that_are_claimed_are_not_allocated() -> None:

@@ -12,6 +12,7 @@ differently has changed the format.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -26,6 +27,7 @@ import inrcodec
 from inrcodec.format.header import DTYPES
 
 FOLDER = Path(__file__).parent
+MODELS = FOLDER.parents[1] / "spec" / "models"  # whose model latents are of: a small one that never changes
 DIGESTS = FOLDER / "digests.json"
 FIT = {"base": "siren", "steps": 120, "width": 8, "layers": 2, "sr": "lanczos", "threads": 1, "seed": 1}
 Array = NDArray[Any]
@@ -100,6 +102,7 @@ def exact() -> Iterator[Case]:
     yield "noise", noise, {}, {"lossless": True}
     yield "unit", ct(), {**CT, "rescale": (-0.5, 10.0)}, {"lossless": True}
     yield "behind-networks", ct(), CT, {**FIT, "max_error": 4, "factor": 2, "tiles": (1, 1, 1)}
+    yield "behind-latents", ct(), CT, {"base": "latent", "max_error": 20, "factor": 2}
     yield "behind-av1", ct(16, 64, 64), CT, {"base": "av1", "max_error": 40, "factor": 2}
 
 
@@ -134,6 +137,29 @@ def approximate() -> Iterator[Case]:
         CT,
         {"base": "av1", "factor": 2, "sr": "lanczos", "size": 6000},
     )
+    latents = {"base": "latent", "sr": "lanczos", "threads": 1}
+    for name, (factor, size) in {"1": (1, 17000), "2": (2, 4000), "plane": ((1, 2, 2), 6500)}.items():
+        options = {**latents, "factor": factor, "size": size}
+        yield f"latents-factor-{name}", ct(16, 40, 44, noise=2), CT, options
+    yield (
+        "latents-focus",
+        ct(16, 40, 44),
+        CT,
+        {**latents, "factor": 2, "size": 4000, "focus": "soft-tissue"},
+    )
+    yield (
+        "latents-padding",
+        padded(),
+        {**CT, "padding": -2000},
+        {**latents, "factor": 1, "size": 3000},
+    )
+    yield "latents-float32", of_type("float32"), {}, {**latents, "factor": (1, 2, 2), "size": 3000}
+    yield (
+        "latents-model",
+        ct(16, 48, 48, noise=2),
+        CT,
+        {**latents, "factor": 2, "sr": "ct-3d-x2", "size": 4000},
+    )
     options = {"base": "av1", "factor": 1, "sr": "lanczos", "size": 2000}
     yield "av1-padding", padded(), {**CT, "padding": -2000}, options
 
@@ -165,6 +191,7 @@ def cases() -> Iterator[tuple[bool, Case]]:
 
 def main(words: list[str]) -> int:
     """Lay down what is missing."""
+    os.environ["INRCODEC_MODELS"] = str(MODELS)
     known = json.loads(DIGESTS.read_text()) if DIGESTS.exists() else {}
     missing = 0
     for is_exact, (name, array, about, options) in cases():
