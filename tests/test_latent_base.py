@@ -169,3 +169,17 @@ def test_a_forecast_looks_at_each_rate_once(monkeypatch: pytest.MonkeyPatch) -> 
     assert latent_forecast.expected(facts, (2, 2, 2)).keys() == set(latent_forecast.RATES)
     assert latent_forecast.expected(facts, (1, 1, 1)) == {}
     assert found.coding(float("inf")) == found.coding(1e9) == found.least > 0
+
+
+def test_of_many_voxels_a_rate_is_sought_by_a_part_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    array = np.tile(head(), (3, 1, 1))
+    low = downsample(facts_of(array), (1, 1, 1))
+    monkeypatch.setattr(latent_streams, "MANY", 1000)
+    monkeypatch.setattr(latent_streams, "SOME", 50_000)
+    encoder = Encoder(low, Way.of(facts_of(array), ()), threads=1)
+    quick = encoder.quick(60_000, 0.0)
+    assert encoder.found.keys() == {(1, setting) for _, setting in encoder.found}
+    whole = encoder.at(quick.setting)
+    assert 0.7 < quick.bytes / whole.bytes < 1.4 and 0.5 < quick.error / whole.error < 2
+    assert len(quick.sections["LATG"]) < quick.bytes
+    assert encoder.best(60_000, 0.0).bytes <= 60_000

@@ -21,7 +21,7 @@ import numpy as np
 
 from inrcodec.layers import resample
 from inrcodec.layers.base import activity
-from inrcodec.volume.arrays import Array, Float
+from inrcodec.volume.arrays import Array, Bool, Float
 from inrcodec.volume.box import Shape, lowres_shape
 from inrcodec.volume.value_range import Range, amplitude, filled_unit, unit_part
 from inrcodec.volume.volume import Volume
@@ -55,6 +55,8 @@ class Sample:
     shape: Shape  # of the volume
     background: float  # the commonest value
     tolerance: float  # what differs from it by less is background
+    far: Bool  # of every few voxels along each axis, whether they are more than background
+    steps: Shape  # voxels from one of those to the next
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,8 +115,9 @@ def sample(volume: Volume, span: Range) -> Sample:
     edges = [_edge(n) for n in volume.shape]
     starts = [_starts(n, e) for n, e in zip(volume.shape, edges, strict=True)]
     corners = list(product(*starts))
-    thin = unit_part(volume, span, tuple(slice(None, None, THIN if n > EDGE else 1) for n in volume.shape))
-    tolerance = activity.TOLERANCE * amplitude(thin)
+    z, y, x = (THIN if n > EDGE else 1 for n in volume.shape)
+    thin = unit_part(volume, span, (slice(None, None, z), slice(None, None, y), slice(None, None, x)))
+    background, tolerance = activity.background_of(thin), activity.TOLERANCE * amplitude(thin)
     spread = np.concatenate([_spread(volume, span, z, starts, edges) for z in starts[0]])
     lively = np.flatnonzero(spread > tolerance**2)
     chosen = lively[np.linspace(0, len(lively) - 1, min(BOXES, len(lively))).astype(int)]
@@ -123,8 +126,10 @@ def sample(volume: Volume, span: Range) -> Sample:
         len(lively) / len(corners),
         float(spread[spread <= tolerance**2].mean()) if len(lively) < len(corners) else 0.0,
         volume.shape,
-        activity.background_of(thin),
+        background,
         tolerance,
+        np.abs(thin - background) > tolerance,
+        (z, y, x),
     )
 
 

@@ -7,6 +7,7 @@ Invariant: where nothing but background is decoded there is the background's val
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from math import prod
 
 import numpy as np
 
@@ -16,11 +17,13 @@ from inrcodec.encoder.bases.streams import Outcome
 from inrcodec.encoder.lowres import Lowres
 from inrcodec.layers.base import activity
 from inrcodec.layers.base.latent import codec
-from inrcodec.layers.base.latent.model import RATES
+from inrcodec.layers.base.latent.model import EDGE, RATES
 from inrcodec.layers.base.latent.stream import values_of, write_stream
 from inrcodec.layers.base.streams import flat_cells
 from inrcodec.volume.arrays import Float
 from inrcodec.volume.value_range import amplitude
+
+MANY, SOME = 1 << 21, 1 << 20  # voxels above which a rate is sought by a part first, and of that
 
 
 class Encoder(streams.Encoder):
@@ -35,7 +38,16 @@ class Encoder(streams.Encoder):
         self, low: Lowres, way: Way, threads: int, expected: Mapping[int, Outcome] | None = None
     ) -> None:
         step = codec.slices_of(low.shape) or low.shape[0]
-        super().__init__(low.target, low.active, range(RATES), step, expected=expected)
+        part = _middle(low) if low.target.size > MANY else None
+        super().__init__(
+            low.target,
+            low.active,
+            range(RATES),
+            step,
+            quickly=int(part is not None),
+            part=part,
+            expected=expected,
+        )
         self.way, self.threads = way, threads
         self.background, self.tolerance = low.background, tolerance_of(low)
 
@@ -53,6 +65,14 @@ class Encoder(streams.Encoder):
     def sections_of(self, streams: list[bytes]) -> Mapping[str, bytes]:
         """See `streams.Encoder.sections_of`."""
         return codec.sections_of(streams)
+
+
+def _middle(low: Lowres) -> slice:
+    """Slices that a rate is sought by first."""
+    depth, *plane = low.shape
+    count = min(depth, max(EDGE, SOME // prod(plane) // EDGE * EDGE))
+    first = (depth - count) // 2
+    return slice(first, first + count)
 
 
 def tolerance_of(low: Lowres) -> float | None:

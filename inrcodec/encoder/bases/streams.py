@@ -21,6 +21,7 @@ from inrcodec.volume.value_range import amplitude
 TRIES = 4  # encodings of either effort, at most
 # Share that may be left over: of the bytes, of the error, and of either at first. A setting is 2 % of both.
 NEAR, NEAR_ERROR, FAR = 0.01, 0.04, 0.1
+NEAR_OF_MANY = 0.03  # of the bytes where voxels are so many that a part of them is tried first
 # Root mean square error of the active voxels where nothing is requested, of their amplitude.
 USUAL = 0.02
 
@@ -52,14 +53,10 @@ class Slices:
     """A low-res volume, encoded at one setting."""
 
     setting: int
-    sections: Mapping[str, bytes]
+    sections: Mapping[str, bytes]  # of what was encoded
+    bytes: int  # of all sections, of the whole volume
     error: float  # mean squared, of all voxels, in unit values
     active: float  # the same of the active voxels
-
-    @property
-    def bytes(self) -> int:
-        """Of all sections."""
-        return sum(map(len, self.sections.values()))
 
 
 class Encoder(ABC):
@@ -73,6 +70,7 @@ class Encoder(ABC):
     step : slices of a stream.
     effort, quickly : of the file, and where a setting is sought first.
     less : of the error at that effort, at the other.
+    part : slices that stand for all at that effort, where it is another; by default it is all of them.
     expected : what some settings come to, about, where that is known beforehand.
     """
 
@@ -86,12 +84,13 @@ class Encoder(ABC):
         effort: int = 0,
         quickly: int = 0,
         less: float = 1.0,
+        part: slice | None = None,
         expected: Mapping[int, Result] | None = None,
     ) -> None:
         self.target, self.active = target, active
         self.settings, self.step = settings, step
         self.effort, self.quickly, self.less = effort, quickly, less
-        self.expected = expected or {}
+        self.part, self.expected = part, expected or {}
         self.found: dict[tuple[int, int], Slices] = {}
 
     @abstractmethod
@@ -118,7 +117,8 @@ class Encoder(ABC):
         self.quick(most, error)
         known = self._known(value, settings, self.quickly)
         dial = self._dial(value, settings, self.effort, known, 1.0 if most is not None else self.less)
-        place = dial.last_within(goal, TRIES, NEAR if most is not None else NEAR_ERROR)
+        near = NEAR if self.part is None else NEAR_OF_MANY
+        place = dial.last_within(goal, TRIES, near if most is not None else NEAR_ERROR)
         return self.at(settings[place or 0])
 
     def quick(self, most: int | None, error: float) -> Slices:
@@ -152,16 +152,20 @@ class Encoder(ABC):
 
     def _encoded(self, effort: int, setting: int) -> Slices:
         streams, error, active = [], 0.0, 0.0
-        for z in range(0, len(self.target), self.step):
-            part = slice(z, z + self.step)
+        some = self.part if self.part is not None and effort != self.effort else slice(len(self.target))
+        first, last, _ = some.indices(len(self.target))
+        for z in range(first, last, self.step):
+            part = slice(z, min(z + self.step, last))
             stream, decoded = self.stream(part, setting, effort)
             streams.append(stream)
             for plane, target, inside in zip(decoded, self.target[part], self.active[part], strict=True):
                 squares = np.square(plane - target)
                 error += float(squares.sum())
                 active += float(squares[inside].sum())
-        count = max(int(self.active.sum()), 1)
-        return Slices(setting, self.sections_of(streams), error / self.target.size, active / count)
+        sections, count = self.sections_of(streams), max(int(self.active[some].sum()), 1)
+        more = max(int(self.active.sum()), 1) / count
+        size = round(more * sum(map(len, sections.values())))
+        return Slices(setting, sections, size, more * error / self.target.size, active / count)
 
 
 def usual_error(low: Lowres) -> float:
