@@ -12,7 +12,7 @@ from inrcodec.native import build, library
 from inrcodec.native.maps import Rounded, Sums, Waves, convolve, packed
 
 
-@pytest.fixture(scope="module", params=[0, 1, 2, 3])
+@pytest.fixture(scope="module", params=range(5))
 def kernels(request, tmp_path_factory):
     """Compiled for vectors of a kind, and for nothing wider."""
     target = tmp_path_factory.mktemp("kernels") / f"vectors{request.param}"

@@ -20,11 +20,11 @@ typedef void Sums(const Layer *layer, const int64_t *places, int64_t count, int6
 
 INLINE int32_t wrapped(int32_t sum, uint32_t more) { return (int32_t)((uint32_t)sum + more); }
 
-/* Which vectors are compiled: none, those that all such processors have, AVX2, AVX-512. */
+/* Which vectors are compiled at most: 0 none, 1 those that the compiler has by itself, 2 SSE2, 3 AVX2, 4 AVX-512. */
 #ifdef NO_VECTORS
 #define VECTORS 0
 #elif !defined(VECTORS)
-#define VECTORS 3
+#define VECTORS 4
 #endif
 
 INLINE int32_t pair_at(const int16_t *x) {
@@ -33,9 +33,9 @@ INLINE int32_t pair_at(const int16_t *x) {
     return pair;
 }
 
-#if (defined(__x86_64__) || defined(_M_X64)) && VECTORS > 0
+#if (defined(__x86_64__) || defined(_M_X64)) && VECTORS > 1
 #include <emmintrin.h>
-#define NAME(x) x##_sse2
+#define NAME(x) x##_plain
 #define TARGET
 #define TILE 3
 #define VECTOR __m128i
@@ -46,9 +46,41 @@ INLINE int32_t pair_at(const int16_t *x) {
 #define DOT(sum, a, b) _mm_add_epi32(sum, _mm_madd_epi16(a, b))
 #define ZERO _mm_setzero_si128()
 #include "convolve_tile.h"
-#define PLAIN sums_sse2
+#elif defined(__GNUC__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ && VECTORS > 0
+/* NEON and others: of a pair, the first integer is the low half of 32 bits. */
+typedef uint32_t Lanes __attribute__((vector_size(16)));
+typedef int32_t SignedLanes __attribute__((vector_size(16)));
+typedef struct {
+    Lanes even, odd;
+} Weights;
+
+INLINE Lanes load_lanes(const void *p) {
+    Lanes lanes;
+    memcpy(&lanes, p, sizeof lanes);
+    return lanes;
+}
+
+INLINE Weights load_weights(const int16_t *p) {
+    const SignedLanes both = (SignedLanes)load_lanes(p);
+    const Weights weights = {(Lanes)((SignedLanes)((Lanes)both << 16) >> 16), (Lanes)(both >> 16)};
+    return weights;
+}
+
+#define NAME(x) x##_plain
+#define TARGET
+#define TILE 4
+#define VECTOR Lanes
+#define LANES 4
+#define PAIR int32_t
+#define SPREAD(pair) (pair)
+#define WEIGHTS Weights
+#define LOAD_WEIGHTS(p) load_weights(p)
+#define LOAD(p) load_lanes(p)
+#define STORE(p, v) memcpy(p, &(v), sizeof(Lanes))
+#define DOT(sum, a, b) ((sum) + (b).even * (uint32_t)(int16_t)(a) + (b).odd * (uint32_t)((a) >> 16))
+#define ZERO ((Lanes){0, 0, 0, 0})
+#include "convolve_tile.h"
 #else
-#define PLAIN sums_plain
 static void sums_plain(
     const Layer *layer, const int64_t *places, int64_t count, int64_t block, int blocks, int32_t *sums
 ) {
@@ -66,7 +98,7 @@ static void sums_plain(
 }
 #endif
 
-#if defined(__x86_64__) && defined(__GNUC__) && VECTORS > 1
+#if defined(__x86_64__) && defined(__GNUC__) && VECTORS > 2
 #include <immintrin.h>
 #define NAME(x) x##_avx2
 #define TARGET __attribute__((target("avx2")))
@@ -80,7 +112,7 @@ static void sums_plain(
 #define ZERO _mm256_setzero_si256()
 #include "convolve_tile.h"
 
-#if VECTORS > 2
+#if VECTORS > 3
 #define NAME(x) x##_avx512
 #define TARGET __attribute__((target("avx512f,avx512bw,avx512vnni")))
 #define TILE 8
@@ -96,18 +128,18 @@ static void sums_plain(
 
 static Sums *best(int *most_blocks) {
     *most_blocks = 1;
-#if VECTORS > 2
+#if VECTORS > 3
     if (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vnni")) {
         *most_blocks = MOST_BLOCKS;
         return sums_avx512;
     }
 #endif
-    return __builtin_cpu_supports("avx2") ? sums_avx2 : PLAIN;
+    return __builtin_cpu_supports("avx2") ? sums_avx2 : sums_plain;
 }
 #else
 static Sums *best(int *most_blocks) {
     *most_blocks = 1;
-    return PLAIN;
+    return sums_plain;
 }
 #endif
 

@@ -10,6 +10,12 @@
 #endif
 #endif
 
+#ifndef PAIR /* what a vector holds once more */
+#define PAIR VECTOR
+#define WEIGHTS VECTOR
+#define LOAD_WEIGHTS LOAD
+#endif
+
 /* One run of TILE positions: their sums, (TILE, blocks, BLOCK), stay in registers. */
 TARGET INLINE void NAME(run)(
     const int16_t *const *x, const int16_t *weights, int64_t stride, int64_t pairs, const int blocks, int first,
@@ -23,13 +29,13 @@ TARGET INLINE void NAME(run)(
         UNROLLED
         for (int q = 0; q < parts; q++) sum[p][q] = first ? ZERO : LOAD(sums + (p * parts + q) * LANES);
     for (int64_t k = 0; k < pairs; k++) {
-        VECTOR w[MOST_BLOCKS * PARTS];
+        WEIGHTS w[MOST_BLOCKS * PARTS];
         UNROLLED
         for (int q = 0; q < parts; q++)
-            w[q] = LOAD(weights + q / PARTS * stride + (k * PARTS + q % PARTS) * 2 * LANES);
+            w[q] = LOAD_WEIGHTS(weights + q / PARTS * stride + (k * PARTS + q % PARTS) * 2 * LANES);
         UNROLLED
         for (int p = 0; p < TILE; p++) {
-            const VECTOR pair = SPREAD(pair_at(x[p] + 2 * k));
+            const PAIR pair = SPREAD(pair_at(x[p] + 2 * k));
             UNROLLED
             for (int q = 0; q < parts; q++) sum[p][q] = DOT(sum[p][q], pair, w[q]);
         }
@@ -75,3 +81,6 @@ TARGET static void NAME(sums)(
 #undef STORE
 #undef DOT
 #undef ZERO
+#undef PAIR
+#undef WEIGHTS
+#undef LOAD_WEIGHTS
