@@ -51,6 +51,14 @@ def write(folder, name="mine", weights=WEIGHTS, **changes):
     (folder / f"{name}.safetensors").write_bytes(weights)
 
 
+@pytest.mark.parametrize("name", sorted(models.manifests()))
+def test_bundled_models_load_and_their_cards_say_what_they_are(name):
+    known, card = models.manifest(name), models.card(name)
+    assert models.load(name, bytes.fromhex(known.sha256)).multiply_adds == known.multiply_adds
+    assert card["trained_on"] and all(volume["licence"] for volume in card["trained_on"])
+    assert card["held_out"] and card["limitation"]
+
+
 def test_each_registry_sees_the_models_of_its_own_kind(own):
     write(own)
     write(own, "later", kind="of another version")

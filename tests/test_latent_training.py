@@ -300,7 +300,10 @@ def test_exported_weights_become_a_model_again_and_are_trained_further(model, tm
     volumes = [model / "b.npy", model / "a.npy"]
     as_it_is = options(volumes, tmp_path, start=str(model / "floats"), steps=0, model="again", maps=96)
     card = json.loads(run.train(as_it_is).read_text())
-    assert [v["name"] for v in card["trained_on"]] == ["b.npy", "a.npy"] and card["training"]["steps"] == 0
+    before = json.loads((model / "out" / "mine.json").read_text())
+    assert [v["name"] for v in card["trained_on"]] == ["b.npy", "a.npy"]
+    assert card["training"] == before["training"] | {"steps": 4, "seconds": card["training"]["seconds"]}
+    assert card["parameters"] == before["parameters"]
     (tmp_path / "out" / "again.float.safetensors").write_bytes((model / "floats").read_bytes())
     monkeypatch.setenv(OWN, str(tmp_path / "out"))
     further = options(volumes, tmp_path, start="again", steps=1, learning_rate=1e-9, model="next")

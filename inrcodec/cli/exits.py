@@ -48,7 +48,7 @@ EXITS: tuple[tuple[int, str], ...] = (
     (5, "unsupported version or feature: needs a newer inrcodec"),
     (6, "limit exceeded: the file needs more than the specification allows"),
     (7, "cannot write: disk full, no permission, output exists without --force"),
-    (9, "super-resolution model missing or changed"),
+    (9, "model missing or changed: of super-resolution or of latents"),
     (10, "incomplete series: missing, duplicate or inconsistent slices"),
     (11, "target not reached, or the fit did not converge; nothing is written"),
     (SOME_FAILED, "some inputs of a collection failed; the others are done"),

@@ -1,4 +1,4 @@
-"""Training of super-resolution models on a user's own volumes.
+"""Training of models on a user's own volumes: of super-resolution here, of latents in `latent`.
 
     volumes → dataset (+ fits, degrade) → patches → trainer → evaluate, log → card
 

@@ -66,9 +66,10 @@ def _train(options: LatentOptions, say: Callable[[str], None], progress: Progres
         _run(trainer, training, held_out, start, say, progress)
     weights = {name: value.cpu() for name, value in trainer.average.items()}
     volumes = _volumes(options, start)
+    settings = _settings(options, trainer) if options.steps else start.training
     if options.export is not None:
-        export(weights, volumes, options.export, options.force)
-    path, points = card.write(weights, options, _settings(options, trainer), volumes, held_out)
+        export(weights, volumes, settings, options.export, options.force)
+    path, points = card.write(weights, options, settings, volumes, held_out)
     for point in points:
         say(f"{point.volume} by {point.factor}, rate {point.rate}: {words(point)}, {point.bytes:,} bytes")
     return path

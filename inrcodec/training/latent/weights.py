@@ -1,6 +1,6 @@
 """Float weights in a file: what another training starts from, and no decoder reads.
 
-In: networks, or a file.  Out: safetensors in float16, with the volumes that they were trained on.
+In: networks, or a file.  Out: safetensors in float16, with what they were trained on and how.
 Invariant: a file is hostile until the names and shapes of its tensors are those of a `LatentGrid`.
 """
 
@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,15 +23,22 @@ from inrcodec.training.latent.options import MOST_MAPS, LatentOptions
 
 ENDING = ".float.safetensors"  # of such a file beside a model
 MOST_BLOCKS = 64
-VOLUMES = "trained_on"  # key of the metadata
+VOLUMES, TRAINING = "trained_on", "training"  # keys of the metadata, as on the card
 
 
 @dataclass(frozen=True)
 class Start:
-    """Weights to start from, and names and licences of the volumes that they were trained on."""
+    """Weights to start from.
+
+    Attributes
+    ----------
+    trained_on : names and licences of the volumes that they were trained on.
+    training : how, as the card of their model says.
+    """
 
     weights: dict[str, Tensor] | None = None
     trained_on: list[dict[str, str]] = field(default_factory=list)
+    training: dict[str, Any] = field(default_factory=dict)
 
 
 def start_of(options: LatentOptions) -> Start:
@@ -47,13 +55,18 @@ def start_of(options: LatentOptions) -> Start:
 
 
 def export(
-    weights: Mapping[str, Tensor], volumes: Sequence[Mapping[str, str]], path: Path, force: bool
+    weights: Mapping[str, Tensor],
+    volumes: Sequence[Mapping[str, str]],
+    training: Mapping[str, Any],
+    path: Path,
+    force: bool,
 ) -> None:
     """Write weights in half precision."""
     from safetensors.torch import save
 
     half = {name: value.to(torch.float16).contiguous() for name, value in weights.items()}
-    atomic_write(path, save(half, {VOLUMES: json.dumps([dict(volume) for volume in volumes])}), force=force)
+    about = {VOLUMES: json.dumps(list(volumes)), TRAINING: json.dumps(training)}
+    atomic_write(path, save(half, about), force=force)
 
 
 def _beside(model: str) -> Path:
@@ -78,7 +91,8 @@ def _read(path: Path) -> Start:
     try:
         with safe_open(path, "pt") as file:
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            volumes = json.loads((file.metadata() or {}).get(VOLUMES, "[]"))
+            about = file.metadata() or {}
+        volumes, training = json.loads(about.get(VOLUMES, "[]")), json.loads(about.get(TRAINING, "{}"))
         sizes = Sizes.of(weights)
         _check(sizes)
         like = LatentGrid(sizes).state_dict()
@@ -86,12 +100,14 @@ def _read(path: Path) -> Start:
             raise ValueError("tensors of other names or shapes")
         if not all(bool(torch.isfinite(value).all()) for value in weights.values()):
             raise ValueError("a weight that is no number")
+        if not isinstance(training, dict):
+            raise ValueError("no record of a training")
         known = [{"name": str(v["name"]), "licence": str(v["licence"])} for v in volumes]
     except (OSError, ValueError, LookupError, TypeError, AttributeError, SafetensorError) as error:
         raise CorruptFile(
             f"{path} does not hold float weights of a latent model: {reason(error)}", value=str(path)
         ) from error
-    return Start({name: value.float() for name, value in weights.items()}, known)
+    return Start({name: value.float() for name, value in weights.items()}, known, training)
 
 
 def _check(sizes: Sizes) -> None:
