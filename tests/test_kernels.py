@@ -17,14 +17,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import inrcodec
-from inrcodec.entropy import laplace, mask
+from inrcodec.entropy import laplace, logistic, mask
 from inrcodec.entropy.adaptive import context_of
 from inrcodec.errors import CorruptFile
+from inrcodec.layers.base.latent.convolution import Convolution
 from inrcodec.layers.lattice import codec, compiled, scan
 from inrcodec.layers.lattice.codec import Lattice, Source
 from inrcodec.layers.lattice.predictor import Predictor
 from inrcodec.native import build, library
 from inrcodec.native.library import SWITCH, Place
+from inrcodec.training.latent.tables import tables
 
 CHECKS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-O1", "-w")
 
@@ -318,6 +320,29 @@ def mutate(seconds):
         data[rng.integers(len(data) + 1) :] = rng.bytes(rng.integers(9))
         with suppress(CorruptFile):
             mask.decode_mask(bytes(data), shape)
+        mutate_latents(rng)
+
+
+def mutate_latents(rng):
+    """Steps, damaged streams of them, and layers of any size."""
+    coding = tables()
+    index = rng.integers(0, 80, rng.integers(1, 300)).astype(np.uint8)
+    steps = np.rint(rng.laplace(size=len(index)) * 10.0 ** rng.integers(6)).astype(np.int32)
+    writer = logistic.Writer(coding)
+    writer.put(steps, index)
+    data = bytearray(writer.bytes())
+    assert np.array_equal(logistic.Reader(coding, bytes(data)).get(index), steps)
+    data[rng.integers(len(data)) :] = rng.bytes(rng.integers(60))
+    with suppress(CorruptFile):
+        logistic.Reader(coding, bytes(data)).get(index)
+    shape, outputs = rng.integers(1, 9, 4), int(rng.integers(1, 60))
+    x = rng.integers(-(2**15), 2**15, shape).astype(np.int16)
+    weight = rng.integers(-(2**15), 2**15, (outputs, shape[3], rng.choice([1, 27]))).astype(np.int16)
+    bias = rng.integers(-(2**31), 2**31, outputs).astype(np.int32)
+    layer = Convolution(weight, bias, 12)
+    sums = layer.maps(x)
+    assert np.array_equal(layer.rounded(x, 3), ((sums.astype(np.int64) + 4) >> 3).clip(-32767, 32767))
+    assert np.array_equal(layer.exact(x.astype(np.int32)).astype(np.int32), sums)
 
 
 def _sound():
