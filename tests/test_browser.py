@@ -22,6 +22,7 @@ import pytest
 import inrcodec
 from inrcodec import io
 from inrcodec.format import container
+from inrcodec.layers.models import OWN
 from inrcodec.layers.superres.registry import manifest
 from inrcodec.report.page import html_report, html_view
 
@@ -34,7 +35,8 @@ from selenium.webdriver.support.ui import Select, WebDriverWait  # noqa: E402
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 pytestmark = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="no chromium and chromedriver here")
 
-AV1 = sorted(p.name for p in (Path(__file__).parent.parent / "spec" / "vectors").glob("av1*"))
+SPEC = Path(__file__).parent.parent / "spec"
+AV1, LATENT = (sorted(p.name for p in (SPEC / "vectors").glob(f"{coder}*")) for coder in ("av1", "latent"))
 SOURCE = Path(__file__).parent / "data" / "vhf-head.nii.gz"
 JAVASCRIPT = Path(__file__).parent.parent / "js"
 RUNTIME = JAVASCRIPT / "node_modules" / "onnxruntime-web" / "dist"
@@ -68,8 +70,10 @@ def folder(tmp_path_factory, source):
     (place / "page.html").write_text(html_report(blob, source, name="head.inrv"))
     (place / "alone.html").write_text(html_view(blob, name="head.inrv"))
     (place / "reference.nii").write_bytes(nibabel_bytes(source))
-    for name in AV1:
-        (place / f"{name}.html").write_text(html_view(vector(name) / "input.inrv"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(OWN, str(SPEC / "models"))
+        for name in [*AV1, *LATENT]:
+            (place / f"{name}.html").write_text(html_view(vector(name) / "input.inrv"))
     (place / "served.html").write_text(html_view(current("model-named"), superres="superres"))
     (place / "elsewhere.html").write_text(html_view(current("model-named"), superres="nowhere"))
     return place
@@ -90,7 +94,7 @@ def nibabel_bytes(volume):
 
 
 def vector(name):
-    return Path(__file__).parent.parent / "spec" / "vectors" / name
+    return SPEC / "vectors" / name
 
 
 @pytest.fixture(scope="module")
@@ -306,13 +310,15 @@ DECODE = """
         if (data.id === 2) worker.postMessage({ id: 3, method: 'read', args: [null, 0] });
         if (data.id === 3) done({ lowres: Array.from(answers[2].data), stored: Array.from(answers[3].data) });
     };
-    worker.postMessage({ id: 1, method: 'open', args: [file.buffer, SUPERRES] });
+    const model = document.getElementById('latents')?.textContent;
+    const latents = model && Uint8Array.from(atob(model), (c) => c.charCodeAt(0)).buffer;
+    worker.postMessage({ id: 1, method: 'open', args: [file.buffer, { latents, ...SUPERRES }] });
 """
 
 
-@pytest.mark.parametrize("name", AV1)
-def test_av1_is_decoded_by_the_browser_bit_for_bit(browser, served, name):
-    """The codes have a checksum; what follows from them is compared with the vector."""
+@pytest.mark.parametrize("name", [*AV1, *LATENT])
+def test_streams_are_decoded_by_the_browser_bit_for_bit(browser, served, name):
+    """The integers have a checksum; what follows from them is compared with the vector."""
     found = opened(browser, served, f"{name}.html").execute_async_script(DECODE.replace("SUPERRES", "{}"))
     assert "error" not in found, found
     case = json.loads((vector(name) / "case.json").read_text())

@@ -9,6 +9,7 @@ import re
 import sys
 from base64 import b64decode
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -397,6 +398,17 @@ def test_a_page_may_load_from_the_server_of_its_models_alone(blob):
     for found, origin in ((near, "'self'"), (far, "https://a.example:8443")):
         assert found["connect-src"] == origin
         assert found["script-src"] == f"{closed['script-src']} {origin} 'wasm-unsafe-eval'"
+
+
+def test_a_page_carries_the_model_of_its_latents(small_model, monkeypatch):
+    folder = Path(__file__).parents[1] / "spec"
+    data = (folder / "vectors" / "latent" / "input.inrv").read_bytes()
+    page = html_view(data)
+    assert carried(page, "latents") == (folder / "models" / "small-latent.safetensors").read_bytes()
+    assert policy(page)["script-src"].endswith(" 'wasm-unsafe-eval'") and "connect-src" not in policy(page)
+    monkeypatch.delenv("INRCODEC_MODELS")
+    with pytest.raises(inrcodec.errors.ModelNotFound):
+        html_view(data)
 
 
 @pytest.mark.parametrize(

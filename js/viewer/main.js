@@ -188,7 +188,7 @@ class Viewer {
 
   /** The file with its model; a first voxel shows whether that runs. */
   async openSharp() {
-    const file = await openRemote(this.source, decoder(), { superres: { models: facts.superres } });
+    const file = await openRemote(this.source, decoder(), { superres: { models: facts.superres }, latents: carried("latents") });
     $("sharpened").textContent = "loading the model …";
     await file.read(this.voxel.map((n) => [n, n + 1]));
     $("sharpened").textContent = "";
@@ -259,7 +259,7 @@ async function source() {
 
 async function begin() {
   if (typeof Worker === "undefined") throw new Error("this browser has no Workers");
-  const inside = await source(), viewer = new Viewer(await openRemote(inside, decoder()), inside);
+  const inside = await source(), viewer = new Viewer(await openRemote(inside, decoder(), { latents: carried("latents") }), inside);
   await viewer.start();
 }
 

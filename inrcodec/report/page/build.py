@@ -72,6 +72,7 @@ class Contents:
     is_equal: bool | None = None  # the decoded voxels have the digest that the file states; None: not decoded
     has_base: bool = True  # in the file
     from_base: bool = True  # the decoded volume came from them, not from a refinement of every voxel
+    latents: bytes | None = None  # the model of the latents, where the page decodes them
     superres: str = ""  # address of a folder with models, "" for none: the page may load from there
     guess: str = ""  # what a super-resolution model may invent, "" if none took part
 
@@ -88,6 +89,8 @@ def build(page: Contents) -> str:
         "superres": page.superres,
     }
     text = TEMPLATE.read_text(encoding="utf-8")
+    origin = _origin(page.superres)
+    compiled = bool(origin) or page.latents is not None
     parts = {
         "title": escape(page.name),
         "summary": _summary(page),
@@ -101,9 +104,10 @@ def build(page: Contents) -> str:
         "data": json.dumps(data, allow_nan=False).replace("<", "\\u003c"),
         "file": _carried("file", page.data),
         "reference": _carried("reference", page.reference),
+        "latents": _carried("latents", page.latents),
         "decoder": _script("decoder"),
         "viewer": _script("viewer"),
-        "scripts": f" {origin} 'wasm-unsafe-eval'" if (origin := _origin(page.superres)) else "",
+        "scripts": (f" {origin}" if origin else "") + (" 'wasm-unsafe-eval'" if compiled else ""),
         "models": f"; connect-src {origin}" if origin else "",
     }
     for key, value in parts.items():

@@ -1,7 +1,7 @@
 """What a page carries: the file itself, and what its header says of it.
 
-In: a file.  Out: the contents of its page, or the page.  Invariant: nothing is decoded but a preview of what
-a page may not be able to decode: AV1, which some browsers lack, and latents, whose model it does not carry.
+In: a file.  Out: the contents of its page, or the page.  Invariant: nothing is decoded but a preview of AV1,
+which some browsers lack; a page of latents carries their model too.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from inrcodec import api
 from inrcodec.errors import InrvError
 from inrcodec.file import InrvFile
 from inrcodec.format import container
-from inrcodec.format.header import AV1, LATENT
+from inrcodec.format.header import AV1, LATENT, Header
+from inrcodec.layers.base.latent import models
 from inrcodec.layers.superres import registry
 from inrcodec.report.page.build import Contents, build
 from inrcodec.report.page.views import planes
@@ -44,6 +45,8 @@ def html_view(source: api.File, *, name: str = "", superres: str = "") -> str:
     ------
     UsageError
         ``superres`` is no address of a server.
+    ModelNotFound
+        The file has latents of a model that is not here; a page of them carries it.
     """
     data = container.load(source)
     return build(replace(contents_of(data, named(source, name)), superres=superres))
@@ -58,7 +61,8 @@ def contents_of(data: bytes, name: str) -> Contents:
         facts=file.facts,
         planes=planes(file.affine, file.shape, file.header.description),
         data=data if len(data) <= EMBEDDED else None,
-        preview=_preview(file) if file.header.coder in (AV1, LATENT) and not refined else None,
+        preview=_preview(file) if file.header.coder == AV1 and not refined else None,
+        latents=_latents(file.header) if file.header.coder == LATENT and not refined else None,
         has_base=file.decoder.base is not None,
         from_base=not refined,
         guess="" if refined else _guess(file.header.sr),
@@ -71,11 +75,17 @@ def named(source: api.File, name: str) -> str:
 
 
 def _preview(file: InrvFile) -> bytes | None:
-    """A picture for pages that do not decode the file; None where it is not decoded here either."""
+    """A picture for browsers that do not decode AV1; None where it is not decoded here either."""
     try:
         return png_bytes(enlarged(file.preview()))
     except InrvError:
         return None
+
+
+def _latents(header: Header) -> bytes:
+    """The file of the model that the latents need; raises `ModelNotFound`."""
+    known = models.matching(header.latent_model, header.latent_sha256)
+    return models.REGISTRY.weights(known, header.latent_sha256)
 
 
 def _guess(model: str) -> str:
