@@ -86,11 +86,14 @@ lint: $(TESTED)
 js: $(SCRIPTED)
 	npm run --prefix js --silent build
 
-# Super-resolution in a browser: a folder to be served, with every model as ONNX, by the hash of its weights, and
-# what runs them.
+# Models for a browser: a folder to be served, with every model of super-resolution as ONNX, and what runs them, and
+# every model of latents as it is; by the hash of its weights.
 superres: $(TESTED) $(SCRIPTED)
 	$(BIN)/python -m inrcodec.plugins.onnx js/dist/superres
 	cp $(addprefix js/node_modules/onnxruntime-web/dist/,$(RUNTIME)) js/dist/superres
+	$(BIN)/python -c 'from inrcodec.layers.base.latent.models import manifests; \
+		[print(known.sha256, known.weights) for known in manifests().values()]' | \
+		while read hash path; do cp "$$path" js/dist/superres/$$hash.safetensors; done
 
 # The manual as a site. Its pages are executed; a warning is an error.
 docs: $(DOCUMENTED)
