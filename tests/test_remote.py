@@ -31,6 +31,8 @@ class Server(ThreadingHTTPServer):
     blob = b""
     ranges = True  # whether it knows them
     stops_after = None  # bytes of an answer's body, where it breaks off
+    refuses = 0  # status of all answers
+    spoils = None  # what becomes of a body
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
@@ -53,12 +55,16 @@ class Handler(BaseHTTPRequestHandler):
         if not self.path.endswith(".inrv"):
             self.send_error(404)
             return
+        if self.server.refuses:
+            self.send_error(self.server.refuses)
+            return
         blob, found = self.server.blob, re.match(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
         if found and self.server.ranges:
             start, stop = int(found[1]), int(found[2] or len(blob) - 1) + 1
             self.send_response(206)
             self.send_header("Content-Range", f"bytes {start}-{stop - 1}/{len(blob)}")
             blob = blob[start:stop]
+            blob = self.server.spoils(blob) if self.server.spoils else blob
         else:
             self.send_response(200)
         if self.server.ranges:
@@ -152,6 +158,38 @@ def test_a_connection_that_breaks_off_while_a_box_is_read_costs_that_box(server)
     with pytest.raises((InputError, CorruptFile), match="head"):
         file.read(slice(0, 1))
     server.stops_after = None
+    assert np.array_equal(file.read(slice(0, 1)), ARRAY[:1])
+
+
+@pytest.mark.parametrize("status", [403, 404, 429, 500, 502, 503])
+def test_a_server_that_refuses_midway_costs_what_is_read_then(server, tmp_path, status, capsys):
+    file = inrcodec.open(server.url)
+    server.refuses = status
+    with pytest.raises(InputError, match=rf"head\.inrv.*({status}|no such file)"):
+        file.read(slice(0, 1))
+    np.save(tmp_path / "v.npy", ARRAY)
+    assert dec.main([server.url, str(tmp_path / "v.npy"), "-q", "--force"]) == 3
+    said = capsys.readouterr().err
+    assert "cannot read" in said and "unexpected" not in said
+    assert np.array_equal(np.load(tmp_path / "v.npy"), ARRAY)
+    assert [path.name for path in tmp_path.iterdir()] == ["v.npy"]
+    server.refuses = 0
+    assert np.array_equal(file.read(slice(0, 1)), ARRAY[:1])
+
+
+@pytest.mark.parametrize(
+    "spoils",
+    [lambda body: b"", lambda body: body[:-1], lambda body: body + b"?", lambda body: bytes(len(body))],
+    ids=["nothing", "a byte less", "a byte more", "zeros"],
+)
+def test_ranges_of_other_bytes_than_were_asked_for_are_refused(server, spoils):
+    file = inrcodec.open(server.url)
+    server.spoils = spoils
+    with pytest.raises((InputError, CorruptFile), match=r"get|try"):
+        file.read(slice(0, 1))
+    with pytest.raises((InputError, CorruptFile)):
+        inrcodec.decode(server.url)
+    server.spoils = None
     assert np.array_equal(file.read(slice(0, 1)), ARRAY[:1])
 
 
