@@ -1,6 +1,6 @@
 """Golden files with one byte changed, and cut anywhere: refused, or decoded to the very same voxels.
 
-    python benchmarks/damage.py [--every 1] [--decoded 8] [--seed 0]
+    python benchmarks/damage.py [--files '*'] [--every 1] [--decoded 8] [--seed 0]
 
 Of each file of ``tests/golden``, one byte of so many is changed to another value, and the file is cut in
 front of it.  What reads all of a file has to refuse both.  One in ``--decoded`` is also decoded, whole
@@ -10,6 +10,7 @@ beginning of a file, read on purpose, comes a volume of the right shape or an er
 Prints a line for each file, and ends with status 1 if anything was neither refused nor equal.
 """
 
+import os
 import random
 import sys
 import warnings
@@ -17,13 +18,16 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from unittest.mock import patch
 
 from shared import parser_of
 
 import inrcodec
 from inrcodec.errors import InrvError
 
-GOLDEN = Path(__file__).parents[1] / "tests" / "golden"
+ROOT = Path(__file__).parents[1]
+GOLDEN = ROOT / "tests" / "golden"
+MODELS = {"INRCODEC_MODELS": str(ROOT / "spec" / "models")}  # that golden files of latents name
 Reads = tuple[bytes, ...]
 
 
@@ -84,16 +88,18 @@ def of_file(data: bytes, places: range, decoded: int, rng: random.Random) -> Cou
 def main(words: list[str] | None = None) -> int:
     """Damage all files."""
     parser = parser_of(__doc__)
+    parser.add_argument("--files", default="*", help="pattern of their names")
     parser.add_argument("--every", type=int, default=1, help="one byte of so many")
     parser.add_argument("--decoded", type=int, default=8, help="one of so many is also decoded")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(words)
     warnings.simplefilter("error")
     total, damaged = Counter[str](), 0
-    for path in sorted(GOLDEN.glob("*.inrv")):
+    for path in sorted(GOLDEN.glob(f"{options.files}.inrv")):
         data, rng = path.read_bytes(), random.Random(f"{options.seed} {path.name}")
         places = range(rng.randrange(min(options.every, len(data))), len(data), options.every)
-        found = of_file(data, places, options.decoded, rng)
+        with patch.dict(os.environ, MODELS):
+            found = of_file(data, places, options.decoded, rng)
         damaged += 2 * len(places)
         total += found
         print(f"{path.name}: {len(places)} bytes of {len(data)}: {dict(sorted(found.items()))}", flush=True)
