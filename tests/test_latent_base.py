@@ -17,6 +17,7 @@ from inrcodec.encoder.facts import Facts
 from inrcodec.encoder.lowres import downsample
 from inrcodec.encoder.options import EncodeOptions
 from inrcodec.format import limits
+from inrcodec.format.limits import LATENT_BYTES
 from inrcodec.layers.base import companding
 from inrcodec.layers.base.latent import codec
 from inrcodec.volume.value_range import is_narrow
@@ -151,6 +152,7 @@ def test_the_longest_header_is_that_of_any_rate() -> None:
     assert len(data) <= 6000
     facts = inrcodec.info(data)["codec"]
     assert facts["base"] == "latent" and facts["model"] == "small" and 0 <= facts["rate"] < 128
+    assert inrcodec.info(data)["cost"]["lowres_bytes"] == LATENT_BYTES * 12 * 20 * 20
 
 
 def test_a_forecast_looks_at_each_rate_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,6 +29,7 @@ AXIS = 65_535  # voxels along an axis
 LOWRES = 1 << 27  # low-res voxels of networks: 512 x 512 x 512 at factor 1, 1 GiB of float64
 STREAMED = 1 << 32  # of streams, of which one at a time is decoded: 512 x 512 x 16 384 at factor 1
 LOWRES_BYTES = 8  # of each of them, while it is decoded
+LATENT_BYTES = 64  # likewise of a stream of latents; 54 were measured under networks of 96 maps
 STREAM = 1 << 26  # low-res voxels of an AV1 stream, all of which are decoded for any of them
 LATENT_STREAM = 1 << 24  # likewise of latents, which take more memory and time
 TILES = 65_536
@@ -91,10 +92,11 @@ def costs(header: Header) -> dict[str, int]:
     """What decoding takes, from the header alone: bytes in memory, and multiply-adds of the networks."""
     lowres = prod(header.lowres_shape) if header.has_lowres else 0
     networks = lowres if header.layers else 0
+    each = LATENT_BYTES if header.latent_model else LOWRES_BYTES
     return {
         "volume_bytes": prod(header.shape) * _item_bytes(header.dtype),
         "brick_bytes": _integer_bytes(header) * prod(header.bricks.edges),
-        "lowres_bytes": LOWRES_BYTES * (networks or _streamed(header)),
+        "lowres_bytes": networks * LOWRES_BYTES or _streamed(header) * each,
         "multiply_adds": networks * network_weights(header.layers, header.width),
     }
 

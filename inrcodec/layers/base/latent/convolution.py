@@ -76,13 +76,13 @@ class Convolution:
         """Sums of maps, modulo 2^32, with MAP + point bits behind the point, or those of ``x`` + point."""
         if (native := kernels()) is not None:
             return self._compiled(native, x, self.bias, Sums(), threads)
-        return self._sums(x, threads).astype(np.int32)
+        return self._sums(x, np.int32, threads)
 
     def exact(self, x: Int32, threads: int = 1) -> Int64:
         """Sums of latents, which stay below 2^53."""
         native, bits = kernels(), self._exact_bits
         if native is None or bits < FEWEST_BITS:
-            return self._sums(x, threads)
+            return self._sums(x, np.int64, threads)
         total = np.empty((*x.shape[:3], self.outputs), np.int64)
         total[:] = self.bias
         none = np.zeros_like(self.bias)
@@ -95,17 +95,26 @@ class Convolution:
     def rounded(self, x: Int16, bits: int, least: int = -SHORT, threads: int = 1) -> Int16:
         """Maps: sums divided by 2^bits, to the nearest, and clipped from ``least`` on."""
 
-        def plain(sums: Int32) -> Int16:
+        def plain(sums: Int32, slab: slice) -> Int16:
             return down(sums, bits).clip(least, SHORT).astype(np.int16)
 
         return self.finished(x, Rounded(bits, least), plain, threads)
 
-    def finished(self, x: Int16, last: Finish, plain: Callable[[Int32], Int16], threads: int = 1) -> Int16:
-        """Maps of sums, as the kernels make them, or as ``plain`` makes the same."""
+    def finished(
+        self, x: Int16, last: Finish, plain: Callable[[Int32, slice], Int16], threads: int = 1
+    ) -> Int16:
+        """Maps of sums, as the kernels make them, or as ``plain`` makes the same of some planes."""
         native = kernels()
-        if native is None:
-            return plain(self.maps(x, threads))
-        return self._compiled(native, x, self.bias, last, threads)
+        if native is not None:
+            return self._compiled(native, x, self.bias, last, threads)
+        sums = self.maps(x, threads)
+        found = np.empty(sums.shape, np.int16)
+
+        def fill(slab: slice) -> None:
+            found[slab] = plain(sums[slab], slab)
+
+        mapped(fill, slabs(sums.shape), threads)
+        return found
 
     def _compiled(self, native: Kernels, x: Int16, bias: Int32, last: Finish, threads: int) -> Array:
         """What the kernels give, (z, y, x, outputs)."""
@@ -143,25 +152,26 @@ class Convolution:
         """(taps, inputs, outputs)."""
         return np.ascontiguousarray(self.weight.transpose(2, 1, 0), np.float64)
 
-    def _sums(self, x: NDArray[np.signedinteger], threads: int) -> Int64:
+    def _sums(self, x: NDArray[np.signedinteger], dtype: type, threads: int) -> Array:
+        """Sums by NumPy, as int64 or modulo 2^32."""
         z, y, w, _ = x.shape
-        out = np.empty((z, y, w, self.outputs), np.int64)
+        out: Array = np.empty((z, y, w, self.outputs), dtype)
         if len(self._taps) == 1:
             flat, rows = x.reshape(-1, self.inputs), out.reshape(-1, self.outputs)
 
             def cut(start: int) -> None:
                 part = slice(start, start + ROWS)
-                rows[part] = flat[part].astype(np.float64) @ self._taps[0]
+                sums = flat[part].astype(np.float64) @ self._taps[0] + self.bias
+                rows[part] = sums.astype(np.int64)
 
             mapped(cut, range(0, len(flat), ROWS), threads)
         else:
             padded = bordered(x, "constant")
             step = max(1, ROWS // ((y + 2) * (w + 2)))
             mapped(self._slab(padded, out, step), range(0, z, step), threads)
-        out += self.bias
         return out
 
-    def _slab(self, padded: NDArray[np.signedinteger], out: Int64, step: int) -> Callable[[int], None]:
+    def _slab(self, padded: NDArray[np.signedinteger], out: Array, step: int) -> Callable[[int], None]:
         """What fills some planes: products of the flat grid with its border, shifted for each tap."""
         _, rows, columns, _ = padded.shape
 
@@ -176,8 +186,8 @@ class Convolution:
                 a, b, c = tap // 9, tap // 3 % 3, tap % 3
                 start = (a * rows + b) * columns + c
                 total[:count] += np.matmul(flat[start : start + count], weights, out=product)
-            grid = total.reshape(planes, rows, columns, self.outputs)
-            out[first : first + planes] = grid[:, : rows - 2, : columns - 2]
+            grid = total.reshape(planes, rows, columns, self.outputs)[:, : rows - 2, : columns - 2]
+            out[first : first + planes] = (grid + self.bias).astype(np.int64)
 
         return fill
 

@@ -64,15 +64,19 @@ class Residual:
         gain += 1 << FINE
         bits = MAP + self.first.point - FINE
 
-        def waves(sums: Int32) -> Int16:
+        def waves(sums: Int32, slab: slice) -> Int16:
             angle = down(down(sums, bits) * gain, FINE) + offset
             result: Int16 = self.sines[down(angle * TURN, TURNS) & SINES - 1]
             return result
 
-        found = self.first.finished(x, Waves(bits, gain, offset, self.sines), waves, threads)
-        bits = SINE + self.second.point - MAP
-        last = Rounded(bits, -SHORT, x.reshape(-1, self.second.outputs))
-        return self.second.finished(found, last, lambda sums: short(x + down(sums, bits)), threads)
+        hidden = self.first.finished(x, Waves(bits, gain, offset, self.sines), waves, threads)
+        after = SINE + self.second.point - MAP
+
+        def added(sums: Int32, slab: slice) -> Int16:
+            return short(x[slab] + down(sums, after))
+
+        last = Rounded(after, -SHORT, x.reshape(-1, self.second.outputs))
+        return self.second.finished(hidden, last, added, threads)
 
 
 @dataclass(frozen=True, eq=False)
