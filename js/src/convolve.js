@@ -97,10 +97,11 @@ export class Layer {
     return grid;
   }
 
-  products(grid, parity) {
+  /** The same without the bias, by the kernel or by the plain loop. */
+  products(grid, parity, fast = kernel()) {
     const { shape: [nz, ny, nx], wide, stride, border, data } = grid, step = parity === null ? 1 : 2, plane = wide[1] * wide[2] * stride;
     const offsets = Int32Array.from(this.neighbours(), ([z, y, x]) => ((z * wide[1] + y) * wide[2] + x) * stride);
-    const out = new Int32Array(countOf(grid.shape, parity) * this.outputs), fast = kernel(), length = (1 + 2 * border) * plane;
+    const out = new Int32Array(countOf(grid.shape, parity) * this.outputs), length = (1 + 2 * border) * plane;
     fast?.begin(this, offsets, length);
     for (let z = 0, to = 0; z < nz; z++) {
       fast?.planes(data.subarray(z * plane, z * plane + length));

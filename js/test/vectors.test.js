@@ -4,7 +4,9 @@ import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";
 import { test } from "node:test";
 import { crc32 } from "../src/arithmetic.js";
+import { Layer } from "../src/convolve.js";
 import { InrvError, open, UnsupportedFile } from "../src/index.js";
+import { kernel } from "../src/kernel.js";
 import { readNpz } from "./npz.js";
 
 const VECTORS = new URL("../../spec/vectors/", import.meta.url);
@@ -132,6 +134,25 @@ test("other models than the named one are refused", async () => {
   }
   await assert.rejects((await open(bytes, { superres: { models } })).read(), { name: "UsageError" });
   await assert.rejects((await open(bytes, { superres: { models, runtime: "./nowhere.mjs" } })).read(), { name: "UsageError" });
+});
+
+test("layers give the sums of their definition, by the kernel and without it", () => {
+  let seed = 5;
+  const random = (most) => Math.floor(((seed = (seed * 1103515245 + 12345) % 2 ** 31) / 2 ** 31) * (2 * most + 1)) - most;
+  for (const [shape, inputs, outputs, edge] of [[[3, 4, 5], 3, 6, 3], [[1, 1, 2100], 17, 4, 1], [[2, 5, 1], 8, 9, 3], [[1, 1, 1], 1, 1, 3]]) {
+    const weight = Int16Array.from({ length: outputs * inputs * edge ** 3 }, () => random(32767));
+    const layer = new Layer(weight, [outputs, inputs, edge], Int32Array.from({ length: outputs }, () => random(2 ** 31 - 1)), 12);
+    for (const most of [100, 32767, 2 ** 20]) {
+      const x = Int32Array.from({ length: shape[0] * shape[1] * shape[2] * inputs }, () => random(most));
+      for (const parity of [null, 0, 1]) {
+        const sums = layer.slowly(x, shape, parity), exact = layer.exact(x, shape, parity), grid = layer.part(x, shape, (v) => v);
+        assert.deepEqual(exact, sums.map((sum, i) => sum + layer.bias[i % outputs]), `${shape} ${most} ${parity}`);
+        if (most > 32767) continue;
+        for (const fast of [undefined, null]) assert.deepEqual(layer.products(grid, parity, fast), Int32Array.from(sums, (v) => v | 0));
+      }
+    }
+  }
+  assert.ok(kernel() !== null);
 });
 
 test("latents need the model that the file names", async () => {
