@@ -18,6 +18,7 @@ from random import Random
 from struct import pack
 
 import numpy as np
+import torch  # noqa: F401  a second of processor time, which is no input's
 from numpy.typing import NDArray
 
 import inrcodec
