@@ -11,7 +11,7 @@ const CHANNELS = 64;
 const WIDEST = 2 ** 27; // value in steps
 
 /** Bytes that decoding takes for a low-res voxel, about. */
-export const HELD = 64;
+export const HELD = 128;
 
 /**
  * The values of a stream in steps, 12 bits behind the point, `Int32Array` in raster order; yields what part is done.
