@@ -209,10 +209,10 @@ class EncodeOptions:
         "coder of the low-res volume",
         LOWRES,
         detail="siren: networks, a continuous field; av1 (extra av1): fewer bytes in less time, a head in "
-        "10 kB at 39.5 dB in half a minute where networks reach 38.6 in more than one; auto: the better of "
-        "both, in the time of both. With psnr a refinement takes their place where it is smaller; with "
-        "lossless or max_error a base stands in front of it, for a preview from the first bytes, which makes "
-        "the file larger",
+        "10 kB at 39.5 dB in half a minute where networks reach 38.6 in more than one; latent: a trained "
+        "model, in as little time; auto: the best of them. With psnr a refinement takes their place where it "
+        "is smaller; with lossless or max_error a base stands in front of it, for a preview from the first "
+        "bytes, which makes the file larger",
         metavar="NAME",
         otherwise="siren; none with lossless or max_error",
         main=True,

@@ -40,7 +40,7 @@ class Continuous(OpenFile):
         """Physical values at any points: of the networks, which are a continuous field, or of voxels.
 
         The field is that of the low-res volume, as networks hold it: super-resolution adds nothing to it.  A
-        file whose low-res volume is AV1 has none.
+        file whose low-res volume is AV1 or latents has none.
         Where tiles meet it may jump by about the error of the fit; where they leave out the background it is
         the background.  The manual says what it is worth beside an interpolation of decoded voxels.
 

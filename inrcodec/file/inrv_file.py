@@ -190,7 +190,7 @@ class InrvFile(Continuous):
 
         Of the bricks, tiles and masks that the box needs, and of their indexes; without the section table and
         the header, which opening reads.  Only the indexes are read to find out, and, if there is a model, the
-        mask of the networks, or the slices of AV1 that it sees for the box.  Over a network short gaps
+        mask of the networks, or the streams of slices that it sees for the box.  Over a network short gaps
         between chunks are read along, up to 16 kB each.
 
         Parameters

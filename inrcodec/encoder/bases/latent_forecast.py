@@ -1,7 +1,7 @@
 """What latents give on a grid: measured at some rates on a part of the volume.
 
 In: facts of a volume, and a grid.  Out: a `MeasuredForecast`.
-Invariant: the same part for all grids, so that grids compare.
+Invariant: each part is held against its volume, so that grids compare.
 
 A part differs from its volume. What an ideal coder of cosines takes for both (`forecast`) says by how much:
 by the voxels that are no background, a chest was forecast to take 1.7 times its bytes, and is 1.1 times so.
@@ -31,7 +31,8 @@ from inrcodec.volume.value_range import amplitude
 
 RATES = (0, 60, 120)
 DEPTH = 64  # slices that are looked at: 16, which a model sees together, at factor 4
-VOXELS = 1 << 20  # full-res, that are looked at, about
+VOXELS = 1 << 20  # full-res, that are looked at, about; half as many of a fine grid, which takes longest
+FINE = 4  # voxels of a volume for a low-res one: of fewer a grid is fine
 LOWEST = -60.0  # logarithm of an energy
 
 
@@ -50,7 +51,7 @@ def expected(facts: Facts, factor: Shape) -> Mapping[int, Outcome]:
 
 def _measured(facts: Facts, options: ResolvedOptions, factor: Shape, lift: float) -> MeasuredForecast:
     known = by_sample(facts, factor, lift)
-    box = _fullest(facts.sample)
+    box = _fullest(facts.sample, VOXELS if prod(factor) >= FINE else VOXELS // 2)
     part = replace(facts.volume, array=facts.volume.array[box.slices], slice_rescale=None)
     low = lowres.downsample(replace(facts, volume=part), factor)
     encoder = Encoder(low, Way.of(facts, ()), threads=1)
@@ -108,11 +109,11 @@ class _Spectrum:
         return float(2**low)
 
 
-def _fullest(sample: Sample) -> Box:
-    """A box that holds much of what is no background."""
+def _fullest(sample: Sample, voxels: int) -> Box:
+    """A box of so many voxels, about, that holds much of what is no background."""
     depth, *plane = sample.shape
     count = min(depth, DEPTH)
-    area = VOXELS // count
+    area = voxels // count
     rows, columns = (min(n, max(isqrt(area), area // m)) for n, m in zip(plane, plane[::-1], strict=True))
     far, low = sample.far, []
     for axis, edge in enumerate((count, rows, columns)):

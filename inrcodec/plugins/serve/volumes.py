@@ -40,7 +40,7 @@ from inrcodec.volume.box import Shape
 
 ENDING = ".inrv"
 EDGE = 64  # voxels of a chunk along each axis: half a megabyte of int16
-MOST_OPEN = 4  # files whose decoders keep what they decoded: bricks of 64 MB, AV1 of 256 MB
+MOST_OPEN = 4  # files whose decoders keep what they decoded: bricks of 64 MB, streams of 256 MB
 _NUMBER = re.compile(r"0|[1-9]\d{0,6}")
 _BYTES = {"name": "bytes", "configuration": {"endian": "little"}}
 
