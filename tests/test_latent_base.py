@@ -147,11 +147,15 @@ def test_what_the_encoder_says_of_a_rate_is_what_a_reader_has(monkeypatch: pytes
     assert inactive.any() and (values[inactive] == header.background).all()
 
 
-def test_the_longest_header_is_that_of_any_rate() -> None:
+def test_a_file_tells_its_model_and_what_that_costs(monkeypatch: pytest.MonkeyPatch) -> None:
     data = inrcodec.encode(head(), base="latent", factor=2, preset="fast", size=6000, threads=1)
     assert len(data) <= 6000
-    facts = inrcodec.info(data)["codec"]
-    assert facts["base"] == "latent" and facts["model"] == "small" and 0 <= facts["rate"] < 128
+    facts = inrcodec.info(data)
+    codec = facts["codec"]
+    assert codec["base"] == "latent" and codec["model"] == "small" and 0 <= codec["rate"] < 128
+    assert facts["cost"]["multiply_adds"] == 100 * 12 * 20 * 20
+    monkeypatch.delenv("INRCODEC_MODELS")
+    assert inrcodec.info(data)["cost"]["multiply_adds"] is None
     assert inrcodec.info(data)["cost"]["lowres_bytes"] == LATENT_BYTES * 12 * 20 * 20
 
 

@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeGuard
 
-from inrcodec.format.header import SIREN
+from inrcodec.format.header import AV1, LATENT, SIREN
 from inrcodec.validate.rows import Option
 from inrcodec.volume.windows import ALL
 
@@ -154,7 +154,7 @@ def _made_with(report: EncodeReport) -> list[Row]:
 
 def _base(report: EncodeReport) -> str:
     if report.base != SIREN:
-        return report.base.upper()
+        return {AV1: "AV1", LATENT: "latents of a trained model"}.get(report.base, report.base)
     each = f"each of {report.layers} layers of {report.width} units"
     return f"{math.prod(report.tiles)} networks ({_across(report.tiles)}), {each}, seed {report.seed}"
 

@@ -10,9 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 from inrcodec.errors import ModelNotFound
+from inrcodec.format.header import LATENT, Header
 from inrcodec.layers import models
 from inrcodec.validate import LARGEST, integer
 
@@ -62,6 +64,17 @@ def usual() -> Manifest:
     if not known:
         raise ModelNotFound("this version has no latent model, choose another base", value="", option="base")
     return min(known.values(), key=lambda model: model.multiply_adds)
+
+
+def work_of(header: Header) -> int | None:
+    """Multiply-adds of a file's low-res volume; ``None`` where its model is not installed, 0 without any."""
+    if header.coder != LATENT:
+        return 0
+    try:
+        found = matching(header.latent_model, header.latent_sha256)
+    except ModelNotFound:
+        return None
+    return found.multiply_adds * prod(header.lowres_shape)
 
 
 def load(model: str, digest: bytes) -> Model:
