@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import small_latents
 import torch
 
 from inrcodec import Volume, io
@@ -22,14 +23,16 @@ from inrcodec.layers.models import OWN
 from inrcodec.training.latent import evaluate, materials, run, trainer, weights
 from inrcodec.training.latent.card import frozen
 from inrcodec.training.latent.crops import Crops
+from inrcodec.training.latent.freeze import freeze
 from inrcodec.training.latent.grids import to_channels, to_voxels
 from inrcodec.training.latent.network import Analysis, LatentGrid, Sizes
 from inrcodec.training.latent.options import LatentOptions
+from inrcodec.training.latent.tables import tables
+from inrcodec.training.latent.thaw import thaw
 from inrcodec.training.latent.trainer import Trainer
 
 ROOT = Path(__file__).parents[1]
 HEAD = ROOT / "tests" / "data" / "vhf-head.nii.gz"
-FLOATS = ROOT / "benchmarks" / "latent.safetensors"
 MAPS = 8
 
 
@@ -180,9 +183,9 @@ def test_sizes_follow_from_weights():
 @pytest.mark.parametrize("rate", [20, 100])
 def test_the_integers_of_a_trained_model_code_as_its_floats_do(head, rate):
     """Bytes within 5 %, and 10 % of the squared error."""
-    start = weights.start_of(LatentOptions(volumes=[HEAD], out=Path("nowhere"), start=str(FLOATS)))
+    start = weights.start_of(LatentOptions(volumes=[HEAD], out=Path("nowhere"), start="latent-1"))
     network = LatentGrid(Sizes.of(start.weights)).eval().requires_grad_(False)
-    network.load_state_dict(start.weights)
+    network.load_state_dict(start.weights, strict=False)
     values = materials.lowres((head / 1000).astype(np.float32), (1, 2, 2))  # edges multiples of 16
     decoded, bits = network(torch.from_numpy(values)[None, None], torch.tensor([evaluate.of_rate(rate)]))
     model = Model.of(frozen(start.weights))
@@ -191,6 +194,15 @@ def test_the_integers_of_a_trained_model_code_as_its_floats_do(head, rate):
     assert abs(len(stream) - ideal) < 16 + 0.05 * ideal
     floats = np.square(decoded[0, 0].numpy() - values).mean()
     assert np.square(values_of(model, rate, integers) - values).mean() < 1.1 * floats
+
+
+def test_a_model_that_is_thawed_and_frozen_is_the_same():
+    found = small_latents.tensors()
+    again = freeze(thaw(found), small_latents.STEPS, tables())
+    assert found.keys() == again.keys()
+    for name, tensor in found.items():
+        units = 0 if name.startswith("coder") else 1 + 2e-3 * np.abs(tensor.astype(float)).max()
+        assert np.abs(tensor.astype(float) - again[name]).max() <= units, name
 
 
 # --- trainer
@@ -304,7 +316,6 @@ def test_exported_weights_become_a_model_again_and_are_trained_further(model, tm
     assert [v["name"] for v in card["trained_on"]] == ["b.npy", "a.npy"]
     assert card["training"] == before["training"] | {"steps": 4, "seconds": card["training"]["seconds"]}
     assert card["parameters"] == before["parameters"]
-    (tmp_path / "out" / "again.float.safetensors").write_bytes((model / "floats").read_bytes())
     monkeypatch.setenv(OWN, str(tmp_path / "out"))
     further = options(volumes, tmp_path, start="again", steps=1, learning_rate=1e-9, model="next")
     run.train(replace(further, export=tmp_path / "next"))
@@ -313,7 +324,7 @@ def test_exported_weights_become_a_model_again_and_are_trained_further(model, tm
         for path in (model / "floats", tmp_path / "next")
     )
     for name, value in before.weights.items():
-        torch.testing.assert_close(after.weights[name], value, rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(after.weights[name], value, rtol=1e-3, atol=1e-3)
 
 
 def test_what_cannot_be_started_from_is_refused(model, tmp_path, monkeypatch):
@@ -323,8 +334,7 @@ def test_what_cannot_be_started_from_is_refused(model, tmp_path, monkeypatch):
     def start(text):
         return weights.start_of(options(volumes, tmp_path, start=str(text)))
 
-    with pytest.raises(UsageError, match="integers alone"):
-        start("mine")
+    assert start("mine").weights
     with pytest.raises(ModelNotFound, match="no-such"):
         start("no-such")
     with pytest.raises(InputError, match="does not exist"):

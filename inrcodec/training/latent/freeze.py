@@ -26,6 +26,9 @@ Tensors = dict[str, NDArray[np.generic]]
 Weights = Mapping[str, Float]
 RATE = (2 * np.arange(RATES) - (RATES - 1)) / (RATES - 1)  # as the networks see it
 
+# Of the constant, linear and square part of `contexts.by_rate`, whose rate is 127 times that of training.
+FINE_RATE = np.array([1, 128 / 127, (128 / 127) ** 2]).reshape(3, 1, 1)
+
 
 def freeze(weights: Weights, steps: tuple[float, float], tables: Tables) -> Tensors:
     """All tensors of a model file.
@@ -133,9 +136,8 @@ def _point(weight: Float) -> int:
 
 
 def _polynomial(parts: Float, point: int) -> NDArray[np.generic]:
-    """Constant, linear and square parts for `contexts.by_rate`, whose rate is 127 times that of training."""
-    scales = np.array([1, 128 / 127, (128 / 127) ** 2]).reshape(3, *[1] * (parts.ndim - 1))
-    return _whole(parts * scales * 2.0**point)
+    """Constant, linear and square parts for `contexts.by_rate`."""
+    return _whole(parts * FINE_RATE * 2.0**point)
 
 
 def _thresholds() -> NDArray[np.generic]:

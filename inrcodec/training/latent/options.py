@@ -64,7 +64,7 @@ class LatentOptions(AnyTraining):
         WEIGHTS,
         "float weights to start from",
         MODEL,
-        detail="a file that another training exported, or a model with such a file ID.float.safetensors",
+        detail="a file that another training exported, or a model, of which the integers are taken",
         otherwise="random weights",
     )
     maps: int = row(

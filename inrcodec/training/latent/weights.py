@@ -13,15 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.numpy import load as parse
 from torch import Tensor
 
-from inrcodec.errors import CorruptFile, InputError, UsageError, reason
+from inrcodec.errors import CorruptFile, InputError, reason
 from inrcodec.io.atomic import atomic_write
 from inrcodec.layers.base.latent.models import REGISTRY
 from inrcodec.training.latent.network import LatentGrid, Sizes
 from inrcodec.training.latent.options import MOST_MAPS, LatentOptions
+from inrcodec.training.latent.thaw import thaw
 
-ENDING = ".float.safetensors"  # of such a file beside a model
 MOST_BLOCKS = 64
 VOLUMES, TRAINING = "trained_on", "training"  # keys of the metadata, as on the card
 
@@ -46,12 +47,12 @@ def start_of(options: LatentOptions) -> Start:
 
     Raises
     ------
-    UsageError, InputError, ModelNotFound, CorruptFile
+    InputError, ModelNotFound, CorruptFile
     """
     if options.start is None:
         return Start()
     path = Path(options.start)
-    return _read(path if path.is_file() else _beside(options.start))
+    return _read(path) if path.is_file() else _thawed(options.start)
 
 
 def export(
@@ -69,20 +70,15 @@ def export(
     atomic_write(path, save(half, about), force=force)
 
 
-def _beside(model: str) -> Path:
-    """The float weights of a user model."""
+def _thawed(model: str) -> Start:
+    """The weights of a model, to the precision of its integers."""
     if "/" in model or model.endswith(".safetensors"):
         raise InputError(f"{model} does not exist, check the path", value=model)
-    card = Path(str(REGISTRY.manifest(model).card))
-    path = card.with_name(f"{model}{ENDING}")
-    if not path.is_file():
-        raise UsageError(
-            f"model {model!r} has integers alone: start from the float weights that its training exported, "
-            f"or put them there as {path.name}",
-            value=model,
-            option="start",
-        )
-    return path
+    known = REGISTRY.manifest(model)
+    tensors = parse(REGISTRY.weights(known, bytes.fromhex(known.sha256)))
+    floats = {name: torch.from_numpy(value).float() for name, value in thaw(tensors).items()}
+    card = REGISTRY.card(model)
+    return Start(floats, card["trained_on"], card["training"])
 
 
 def _read(path: Path) -> Start:
