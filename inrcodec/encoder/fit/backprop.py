@@ -176,7 +176,8 @@ def kernels() -> Kernels:
     plain = Kernels(backward, backward_portions, squared_error)
     script: Callable[[Callable[..., Tensor]], Callable[..., Tensor]] = torch.jit.script
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
+        for kind in (DeprecationWarning, FutureWarning):  # which of them depends on torch
+            warnings.simplefilter("ignore", kind)
         try:
             compiled = Kernels(script(backward), script(backward_portions), script(squared_error))
         except Exception as error:  # torch has many ways to say so; the same arithmetic is slower, not wrong
