@@ -143,6 +143,7 @@ def test_what_the_encoder_says_of_a_rate_is_what_a_reader_has(monkeypatch: pytes
     values = file.decoder.require_base().read()
     assert again.sections["LATG"] == file.sections["LATG"]
     assert np.square(values - low.values).mean() == pytest.approx(again.error, rel=1e-9)
+    assert again.fields == {"latent_rate": header.latent_rate, "latent_flat": header.latent_flat}
     inactive = ~np.asarray(file.decoder.require_base().active)
     assert inactive.any() and (values[inactive] == header.background).all()
 
@@ -189,3 +190,13 @@ def test_of_many_voxels_a_rate_is_sought_by_a_part_first(monkeypatch: pytest.Mon
     assert 0.7 < quick.bytes / whole.bytes < 1.4 and 0.5 < quick.error / whole.error < 2
     assert len(quick.sections["LATG"]) < quick.bytes
     assert encoder.best(60_000, 0.0).bytes <= 60_000
+
+
+def test_background_is_what_leaves_the_least_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    facts = facts_of(head())
+    low = downsample(facts, (1, 1, 1))
+    errors = {}
+    for times in ((1.0,), (1.5,), (2.5,), latent_streams.TIMES):
+        monkeypatch.setattr(latent_streams, "TIMES", times)
+        errors[times] = Encoder(low, Way.of(facts, ()), threads=1).at(110).error
+    assert errors[latent_streams.TIMES] == min(errors.values()) < max(errors.values())

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from inrcodec.encoder.bases.av1_slices import Encoder, effort_for, flat_codes
 from inrcodec.encoder.bases.streamed import StreamedCoding
-from inrcodec.encoder.bases.streams import TRIES, Slices
+from inrcodec.encoder.bases.streams import TRIES
 from inrcodec.layers.base.av1 import codec
 from inrcodec.layers.base.companding import Nodes
 from inrcodec.parallel import thread_count
@@ -54,10 +54,6 @@ class Av1Coding(StreamedCoding):
     def encoder_of(self, low: Lowres) -> Encoder:
         """See `StreamedCoding.encoder_of`."""
         return Encoder(low.target, low.active, self.curve, self.effort, self.threads)
-
-    def fields_of(self, found: Slices) -> Mapping[str, Any]:
-        """Nothing that was not decided before."""
-        return {}
 
 
 def coding(plan: Plan) -> Av1Coding:

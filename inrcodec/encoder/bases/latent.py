@@ -16,7 +16,7 @@ from inrcodec.encoder.bases import latent_forecast
 from inrcodec.encoder.bases.latent_streams import Encoder, tolerance_of
 from inrcodec.encoder.bases.latent_values import Way
 from inrcodec.encoder.bases.streamed import StreamedCoding
-from inrcodec.encoder.bases.streams import TRIES, Outcome, Slices
+from inrcodec.encoder.bases.streams import TRIES, Outcome
 from inrcodec.layers.base.latent import codec
 from inrcodec.layers.base.latent.model import RATES
 from inrcodec.layers.base.latent.stream import SECTION, write_stream
@@ -73,10 +73,6 @@ class LatentCoding(StreamedCoding):
     def encoder_of(self, low: Lowres) -> Encoder:
         """See `StreamedCoding.encoder_of`."""
         return Encoder(low, self.way, self.threads, self.expected)
-
-    def fields_of(self, found: Slices) -> Mapping[str, Any]:
-        """The rate."""
-        return {"latent_rate": found.setting}
 
 
 def coding(plan: Plan) -> LatentCoding:

@@ -31,13 +31,17 @@ class CodedSlices:
 
     slices: Slices
     encoder: Encoder
-    fields: Mapping[str, Any]  # see `Coded.fields`
     notices: tuple[str, ...] = ()
 
     @property
     def sections(self) -> Mapping[str, bytes]:
         """The streams, and their index if there are several."""
         return self.slices.sections
+
+    @property
+    def fields(self) -> Mapping[str, Any]:
+        """What the setting decides."""
+        return self.slices.fields
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -55,10 +59,6 @@ class StreamedCoding(ABC):
     @abstractmethod
     def encoder_of(self, low: Lowres) -> Encoder:
         """What makes streams of a low-res volume."""
-
-    @abstractmethod
-    def fields_of(self, found: Slices) -> Mapping[str, Any]:
-        """See `Coded.fields`."""
 
     @property
     def known(self) -> Mapping[str, bytes]:
@@ -110,7 +110,7 @@ class StreamedCoding(ABC):
             )
         if progress is not None:
             progress("fit", 1.0)
-        return CodedSlices(found, encoder, self.fields_of(found))
+        return CodedSlices(found, encoder)
 
     @cached_property
     def _encoder(self) -> Encoder:

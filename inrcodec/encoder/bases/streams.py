@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 
@@ -57,6 +57,7 @@ class Slices:
     bytes: int  # of all sections, of the whole volume
     error: float  # mean squared, of all voxels, in unit values
     active: float  # the same of the active voxels
+    fields: Mapping[str, Any]  # see `Coded.fields`
 
 
 class Encoder(ABC):
@@ -96,6 +97,10 @@ class Encoder(ABC):
     @abstractmethod
     def stream(self, part: slice, setting: int, effort: int) -> tuple[bytes, Iterable[Float]]:
         """The stream of some slices, and the unit values of each that it decodes to."""
+
+    def fields(self, setting: int, effort: int) -> Mapping[str, Any]:
+        """Header fields of a setting, after its streams were made: by default nothing."""
+        return {}
 
     @abstractmethod
     def sections_of(self, streams: list[bytes]) -> Mapping[str, bytes]:
@@ -165,7 +170,8 @@ class Encoder(ABC):
         sections, count = self.sections_of(streams), max(int(self.active[some].sum()), 1)
         more = max(int(self.active.sum()), 1) / count
         size = round(more * sum(map(len, sections.values())))
-        return Slices(setting, sections, size, more * error / self.target.size, active / count)
+        fields = self.fields(setting, effort)
+        return Slices(setting, sections, size, more * error / self.target.size, active / count, fields)
 
 
 def usual_error(low: Lowres) -> float:
