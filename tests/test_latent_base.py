@@ -19,7 +19,7 @@ from inrcodec.encoder.options import EncodeOptions
 from inrcodec.format import limits
 from inrcodec.format.limits import LATENT_BYTES
 from inrcodec.layers.base import companding
-from inrcodec.layers.base.latent import codec
+from inrcodec.layers.base.latent import codec, models
 from inrcodec.volume.value_range import is_narrow
 
 
@@ -200,3 +200,17 @@ def test_background_is_what_leaves_the_least_error(monkeypatch: pytest.MonkeyPat
         monkeypatch.setattr(latent_streams, "TIMES", times)
         errors[times] = Encoder(low, Way.of(facts, ()), threads=1).at(110).error
     assert errors[latent_streams.TIMES] == min(errors.values()) < max(errors.values())
+
+
+@pytest.mark.parametrize("options", [{"size": 3000}, {"psnr": 36.0}, {"max_error": 4.0}], ids=str)
+def test_the_shipped_model_serves_every_target(monkeypatch: pytest.MonkeyPatch, options: dict) -> None:
+    monkeypatch.delenv("INRCODEC_MODELS")
+    array = head()
+    data = inrcodec.encode(array, base="latent", preset="fast", threads=1, **options)
+    file = inrcodec.open(data)
+    if file.header.coder == "latent":
+        assert file.header.latent_model in models.manifests()
+    assert file.verify() and len(data) <= options.get("size", len(data))
+    errors = file.read().astype(float) - array
+    assert np.abs(errors).max() <= options.get("max_error", np.inf)
+    assert file.header.psnr >= options.get("psnr", 0)
