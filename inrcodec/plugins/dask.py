@@ -139,9 +139,16 @@ def _local(jobs: int) -> Iterator[Client]:
 @contextmanager
 def _kept_up(workers: LocalCluster, loop: IOLoop, jobs: int) -> Iterator[None]:
     """Start processes again that were killed while they started, which Dask itself does not."""
+    from distributed.core import Status
     from tornado.ioloop import PeriodicCallback
 
-    again = PeriodicCallback(lambda: workers.scale(jobs), 1000 * LOOK)
+    def look() -> None:
+        for name, nanny in list(workers.workers.items()):
+            if nanny.status in (Status.closed, Status.failed):
+                del workers.workers[name]
+        workers.scale(jobs)
+
+    again = PeriodicCallback(look, 1000 * LOOK)
     loop.add_callback(again.start)
     try:
         yield
