@@ -90,8 +90,8 @@ def plain(name: str, options: argparse.Namespace, seconds: float, found: Finding
     kind, random = TARGETS[name], Random(f"{name} {options.seed}")
     seeds = kind.seeds()
     pool, end, start, runs = list(seeds), time.monotonic() + seconds, time.process_time(), 0
-    for data in seeds:  # the first of all imports what it needs
-        found.judge(name, data, is_first=data is seeds[0])
+    for data in seeds:  # twice: the first time imports what it needs
+        found.judge(name, data, is_first=True)
     while runs < options.runs if options.runs is not None else time.monotonic() < end:
         data = kind.mutate(random.choice(pool if random.random() < 0.3 else seeds), seeds, random)
         found.judge(name, data)
