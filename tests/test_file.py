@@ -68,7 +68,7 @@ def with_model() -> InrvFile:
 
 @pytest.mark.parametrize("box", BOXES)
 @pytest.mark.parametrize("name", NAMES)
-def test_any_box_has_the_bits_of_the_whole(name: str, box: str) -> None:
+def test_any_box_has_the_bits_of_the_whole(small_model: None, name: str, box: str) -> None:
     opened = inrcodec.open(vector(name))
     options = replace(THREADS, sr="lanczos")
     index = BOXES[box] if isinstance(BOXES[box], tuple) else (BOXES[box] or ALL,)
