@@ -47,6 +47,9 @@ def main() -> int:
         if options.targets
         else [n for n in TARGETS if n != "javascript" or is_there()]
     )
+    unknown = [name for name in names if name not in TARGETS]
+    if unknown:
+        parser.error(f"--targets: {', '.join(unknown)} is none of {', '.join(TARGETS)}")
     found = Findings(options.out)
     if options.guided:
         return guided(names[0], options, found)
