@@ -15,6 +15,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # before torch and BLAS are imported, w
 import numpy as np
 import other_seed  # noqa: F401
 import pytest
+import small_latents
 from hypothesis import settings
 
 import inrcodec
@@ -55,6 +56,29 @@ def frugal() -> Iterator[None]:
 def small_model(monkeypatch: pytest.MonkeyPatch) -> None:
     """The model that the specification's files of latents name is one of the user's own."""
     monkeypatch.setenv(OWN, str(SMALL_MODELS))
+
+
+@pytest.fixture(scope="module")
+def few_maps(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Latents are those of a model of a few maps, whatever is shipped."""
+    folder = tmp_path_factory.mktemp("models")
+    small_latents.install(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(OWN, str(folder))
+        yield
+
+
+def interrupted_at(monkeypatch: pytest.MonkeyPatch, trainer: type, step: int) -> None:
+    """A training is interrupted before a step, and each of its steps is kept."""
+    whole = trainer.step
+
+    def interrupted(self, batch):
+        if self.steps == step:
+            raise KeyboardInterrupt
+        whole(self, batch)
+
+    monkeypatch.setattr(trainer, "step", interrupted)
+    monkeypatch.setattr("inrcodec.encoder.fit.checkpoint.NOTED_EVERY", 0.0)
 
 
 def encoded(source, **options):

@@ -9,7 +9,6 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import small_latents
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -29,14 +28,7 @@ ALL = ("siren", "av1", "latent")
 OF_STREAMS = ("av1", "latent")
 
 
-@pytest.fixture(autouse=True, scope="module")
-def small_model(tmp_path_factory):
-    """Latents of a model of a few maps, whatever is shipped."""
-    folder = tmp_path_factory.mktemp("models")
-    small_latents.install(folder)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("INRCODEC_MODELS", str(folder))
-        yield
+pytestmark = pytest.mark.usefixtures("few_maps")
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ from hashlib import sha256
 import numpy as np
 import pytest
 import torch
+from conftest import interrupted_at
 from test_training import FACTOR, options, texture
 
 import inrcodec
@@ -112,15 +113,7 @@ def test_a_training_can_begin_with_another_models_weights(model, monkeypatch, tm
 
 def test_an_interrupt_keeps_what_was_learnt(tmp_path, capsys, monkeypatch):
     np.save(tmp_path / "v.npy", texture((40, 48, 48)))
-    whole = Trainer.step
-
-    def interrupted(self, batch):
-        if self.steps == 2:
-            raise KeyboardInterrupt
-        whole(self, batch)
-
-    monkeypatch.setattr(Trainer, "step", interrupted)
-    monkeypatch.setattr("inrcodec.encoder.fit.checkpoint.NOTED_EVERY", 0.0)
+    interrupted_at(monkeypatch, Trainer, 2)
     words = [word for word in words_for(tmp_path) if word != "-q"]
     assert command.main(words) == 130
     assert "resumes it" in capsys.readouterr().err

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import small_latents
 
 import inrcodec
 from inrcodec.encoder import curves
@@ -22,15 +21,7 @@ from inrcodec.layers.base import companding
 from inrcodec.layers.base.latent import codec, models
 from inrcodec.volume.value_range import is_narrow
 
-
-@pytest.fixture(autouse=True, scope="module")
-def small_model(tmp_path_factory):
-    """Latents of a model of a few maps, whatever is shipped."""
-    folder = tmp_path_factory.mktemp("models")
-    small_latents.install(folder)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("INRCODEC_MODELS", str(folder))
-        yield
+pytestmark = pytest.mark.usefixtures("few_maps")
 
 
 def head(low: int = -1024, high: int = 3071) -> np.ndarray:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import small_latents
 import torch
+from conftest import interrupted_at
 
 from inrcodec import Volume, io
 from inrcodec.cli import train as command
@@ -345,15 +346,7 @@ def test_what_cannot_be_started_from_is_refused(model, tmp_path, monkeypatch):
 
 
 def test_an_interrupt_keeps_what_was_learnt(volumes, tmp_path, capsys, monkeypatch):
-    whole = Trainer.step
-
-    def interrupted(self, batch):
-        if self.steps == 2:
-            raise KeyboardInterrupt
-        whole(self, batch)
-
-    monkeypatch.setattr(Trainer, "step", interrupted)
-    monkeypatch.setattr("inrcodec.encoder.fit.checkpoint.NOTED_EVERY", 0.0)
+    interrupted_at(monkeypatch, Trainer, 2)
     assert command.main([word for word in words_for(tmp_path, "--report", "99") if word != "-q"]) == 130
     assert "resumes it" in capsys.readouterr().err
     assert [p.name for p in (tmp_path / "out").glob("*")] == ["mine.checkpoint.safetensors"]

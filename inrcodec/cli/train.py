@@ -54,16 +54,16 @@ def _base_in(words: Sequence[str]) -> str:
 
 def _train(args: argparse.Namespace) -> None:
     options = TrainOptions(volumes=list(map(Path, args.input)), **given(args, OPTIONS))
-    from inrcodec.training.run import checkpoint_of, train  # torch, after all that is refused at once
+    from inrcodec.training.run import train  # torch, after all that is refused at once
 
-    _run(args, options, checkpoint_of(options), partial(train, options), f"--sr {options.model}")
+    _run(args, options, options.checkpoint, partial(train, options), f"--sr {options.model}")
 
 
 def _train_latent(args: argparse.Namespace) -> None:
     options = latent.LatentOptions(volumes=list(map(Path, args.input)), **given(args, latent.OPTIONS))
-    from inrcodec.training.latent.run import checkpoint_of, train
+    from inrcodec.training.latent.run import train
 
-    _run(args, options, checkpoint_of(options), partial(train, options), f"--base {LATENT}")
+    _run(args, options, options.checkpoint, partial(train, options), f"--base {LATENT}")
 
 
 def _run(args: argparse.Namespace, options: AnyTraining, checkpoint: Path, train: Train, usage: str) -> None:

@@ -176,6 +176,11 @@ class AnyTraining:
         """Names of the volumes: the shortest ends of their paths that are unique."""
         return _names([*self.volumes, *self.held_out])
 
+    @property
+    def checkpoint(self) -> Path:
+        """Where the state of the training is kept."""
+        return self.out / f"{self.model}.checkpoint.safetensors"
+
     def split(self) -> tuple[list[Path], list[Path]]:
         """Volumes to train on and to hold out; none of the latter where a single one serves for both."""
         volumes, held_out = list(self.volumes), list(self.held_out)

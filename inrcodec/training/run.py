@@ -53,11 +53,6 @@ def train(
         return _train(options, say, progress)
 
 
-def checkpoint_of(options: TrainOptions) -> Path:
-    """Where the state of a training is kept."""
-    return options.out / f"{options.model}.checkpoint.safetensors"
-
-
 def _train(options: TrainOptions, say: Callable[[str], None], progress: Progress | None) -> Path:
     trainer = Trainer(options.architecture, options)
     check_size(options.patch, trainer.arch)
@@ -67,7 +62,7 @@ def _train(options: TrainOptions, say: Callable[[str], None], progress: Progress
     training, held_out = sources.volumes(options, progress)
     say(f"training on {', '.join(_names(training))}; held out: {', '.join(_names(held_out))}")
     patches = Patches(training, trainer.arch, options.patch, options.seed, options.clean)
-    checkpoint = Checkpoint(checkpoint_of(options), option="out")
+    checkpoint = Checkpoint(options.checkpoint, option="out")
     with keeping(checkpoint, trainer, lambda: _digest(options, training, held_out)) as note:
         if trainer.steps:
             say(f"resumed at step {trainer.steps:,} from {checkpoint.path}")

@@ -6,11 +6,13 @@ Invariant: differentiable; the integers of a decoder are those of :mod:`inrcodec
 
 from __future__ import annotations
 
-from math import cos, log, pi, sqrt
+from math import log, sqrt
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from inrcodec.layers.base.latent.analysis import dct
 
 CHANNELS = 64  # of a block of 4 x 4 x 4 voxels
 
@@ -32,11 +34,7 @@ def to_voxels(x: Tensor, stride: int) -> Tensor:
 
 def dct_basis() -> Tensor:
     """The orthonormal DCT-II of 4 x 4 x 4 voxels, (frequency, voxel), low frequencies first."""
-    rows = [[cos(pi * (i + 0.5) * k / 4) * sqrt((1 + (k > 0)) / 4) for i in range(4)] for k in range(4)]
-    one = torch.tensor(rows)
-    basis = torch.einsum("az,by,cx->abczyx", one, one, one).reshape(CHANNELS, CHANNELS)
-    axes = torch.cartesian_prod(*[torch.arange(4.0)] * 3)
-    return basis[torch.argsort(axes.square().sum(1) + 0.01 * axes.sum(1), stable=True)]
+    return torch.from_numpy(dct()).float()
 
 
 def convolution(inputs: int, outputs: int, width: int = 3, scale: float = 1.0) -> nn.Conv3d:

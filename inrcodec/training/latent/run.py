@@ -52,11 +52,6 @@ def train(
         return _train(options, say, progress)
 
 
-def checkpoint_of(options: LatentOptions) -> Path:
-    """Where the state of a training is kept."""
-    return options.out / f"{options.model}.checkpoint.safetensors"
-
-
 def _train(options: LatentOptions, say: Callable[[str], None], progress: Progress | None) -> Path:
     start = start_of(options)
     trainer = Trainer(options, start.weights)
@@ -86,7 +81,7 @@ def _run(
     options = trainer.options
     say(f"training on {', '.join(_names(training))}; held out: {', '.join(_names(held_out))}")
     crops = Crops(training, options.seed)
-    checkpoint = Checkpoint(checkpoint_of(options), option="out")
+    checkpoint = Checkpoint(options.checkpoint, option="out")
     with keeping(checkpoint, trainer, lambda: _digest(options, [*training, *held_out], start)) as note:
         if trainer.steps:
             say(f"resumed at step {trainer.steps:,} from {checkpoint.path}")

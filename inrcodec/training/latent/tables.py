@@ -9,17 +9,17 @@ from __future__ import annotations
 import numpy as np
 
 from inrcodec.entropy.logistic import Tables
+from inrcodec.layers.base.latent.contexts import EACH, LOWEST, SCALES
 from inrcodec.native.logistic import TABLE
 from inrcodec.volume.arrays import Float, Ints
 
-SCALES, EACH, LOWEST = 80, 8, -3.0  # scales are exp(LOWEST + index / EACH) steps
 WIDEST = 16.0  # scale of a table; larger ones are halved until they are no wider, and have plain low bits
 REACH = 9.0  # scales; what is beyond has a probability of 2^-12
 
 
 def tables(scales: int = SCALES) -> Tables:
     """Those of ``exp(-3 + index / 8)``."""
-    widths = np.exp(LOWEST + np.arange(scales) / EACH)
+    widths = np.exp((np.arange(scales) - LOWEST) / EACH)
     shift = np.ceil(np.log2(np.maximum(widths / WIDEST, 1))).astype(np.uint8)
     reach = np.maximum(1, np.ceil(REACH * widths / (1 << shift.astype(np.int64)))).astype(np.int16)
     parts = [
