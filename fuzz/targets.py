@@ -265,6 +265,8 @@ def javascript(data: bytes) -> int:
     ):
         raise Wrong(f"node: {answer['error']}: {answer['message']}")
     whole = _decoded(data, sr="lanczos", threads=1)
+    if "a Huffman stream ends elsewhere" in answer["message"]:  # libzstd does not look, where it decodes four
+        return 0
     if (whole is None) != (answer["error"] is not None):
         raise Wrong(
             f"node: {answer['error']} {answer['message']}, Python {'refuses' if whole is None else 'decodes'}"

@@ -10,9 +10,12 @@ import json
 import os
 import shutil
 import subprocess
+from contextlib import suppress
 from dataclasses import replace
 from importlib.resources import files
+from itertools import product
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import pytest
@@ -24,7 +27,7 @@ import inrcodec
 from inrcodec.entropy import laplace as entropy
 from inrcodec.entropy import mask as maskcode
 from inrcodec.entropy import padding
-from inrcodec.errors import InrvError
+from inrcodec.errors import CorruptFile, InrvError
 from inrcodec.format import container, messagepack
 from inrcodec.format.header import Header
 from inrcodec.format.limits import check_header
@@ -44,7 +47,7 @@ def _version() -> int:
 
 needs_node = pytest.mark.skipif(_version() < OLDEST, reason=f"no Node.js from {OLDEST} on here")
 needs_install = pytest.mark.skipif(
-    not (FOLDER / "node_modules" / "fzstd").exists(), reason="js/ is not installed: npm ci --prefix js"
+    not (FOLDER / "node_modules" / "esbuild").exists(), reason="js/ is not installed: npm ci --prefix js"
 )
 
 
@@ -136,6 +139,28 @@ def superres_case(model: str, shape: tuple[int, int, int], ensemble: int) -> dic
     }
 
 
+def frame_cases() -> list[dict[str, object]]:
+    """Zstandard frames with every kind of block, as they are and damaged, and what Python makes of them."""
+    random, generator = Random(7), np.random.default_rng(7)
+    contents = [generator.geometric(0.2, n).astype(np.uint8).tobytes() for n in (1, 31, 32, 45, 600, 2500)]
+    contents += [bytes([7]) * 300_000, generator.bytes(900), np.arange(900, dtype="<f4").tobytes()]
+    contents += [b"".join(random.choices([b"NaN ", b"infinity", b"-0", b"\0\0"], k=k)) for k in (40, 5000)]
+    found: list[dict[str, object]] = []
+    for content, level, checksum in product(contents, (1, 19), (False, True)):
+        frame = zstandard.ZstdCompressor(level=level, write_checksum=checksum).compress(content)
+        size, places = len(content), [*range(14), *random.choices(range(14, max(len(frame), 15)), k=25)]
+        for at in [None, *places]:
+            data = bytearray(frame)
+            if at is not None and at < len(frame):
+                data[at] ^= 1 << random.randrange(8)
+            inflated = None
+            with suppress(CorruptFile):
+                inflated = padding.decompress(bytes(data), size).hex()
+            found.append({"frame": data.hex(), "size": size, "whole": data == frame, "content": inflated})
+    assert 0.2 < np.mean([case["content"] is None for case in found]) < 0.95
+    return found
+
+
 def refusal(data: bytes) -> str:
     with pytest.raises(InrvError) as caught:
         check_header(Header.from_bytes(data), padded=True)
@@ -161,6 +186,7 @@ def cases() -> dict[str, list[dict[str, object]]]:
         "accepted": accepted,
         "uncanonical": [{"name": name, "header": data.hex()} for name, data in NOT_CANONICAL.items()],
         "files": [filtered_case()],
+        "frames": frame_cases(),
         "superres": [
             superres_case("ct-3d-x2", (8, 24, 44), 8),
             superres_case("ct-2d-x2", (4, 70, 90), 2),

@@ -13,13 +13,14 @@ import { LatentModel } from "./latentmodel.js";
 import { integersOf, Lattice } from "./lattice.js";
 import { levelsOf } from "./levels.js";
 import { hex, Model } from "./model.js";
-import { inflate, readPadding } from "./padding.js";
+import { readPadding } from "./padding.js";
 import { physicalOf } from "./remote.js";
 import { sourceOf } from "./source.js";
 import { readSpecial } from "./special.js";
 import { addResidual, around, blocksOf, fullOf, haloed, hasModel, layersOf, residualOf } from "./superres.js";
 import { proceed } from "./turn.js";
 import { filtered, reached } from "./wiener.js";
+import { inflate } from "./zstd.js";
 
 const MOST = 2 ** 31; // bytes of an array, unless more are allowed
 const KEPT = 2 ** 29; // bytes of what was decoded

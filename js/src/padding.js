@@ -1,8 +1,8 @@
 /** Masks at full resolution: which voxels of a brick hold the padding value. */
 
-import { decompress } from "fzstd";
-import { atMost, CorruptFile, need, UnsupportedFile } from "./errors.js";
+import { atMost, need, UnsupportedFile } from "./errors.js";
 import { decodeGrid } from "./mask.js";
+import { inflate } from "./zstd.js";
 
 /**
  * Decode the mask of a brick; slices are unpacked when they are asked for.
@@ -52,51 +52,4 @@ function packed(frame, [depth, height, width]) {
     for (let i = 0; i < area; i++) bits[i] = (content[z * bytes + (i >> 3)] >> (7 - (i & 7))) & 1;
     return bits;
   };
-}
-
-/** The `size` bytes of a Zstandard frame. */
-export function inflate(frame, size, what) {
-  checkFrame(frame, size, what);
-  let content;
-  try {
-    content = decompress(frame, new Uint8Array(size));
-  } catch (error) {
-    throw new CorruptFile(`${what}: not Zstandard (${error.message}), the file is damaged`, error);
-  }
-  need(content.length === size, `${what}: another length than the frame states`);
-  return content;
-}
-
-/** Refuse a Zstandard frame unless it states its size and window as the format wants, and ends with the bytes. */
-function checkFrame(frame, size, what) {
-  need(frame.length >= 6 && frame[0] === 0x28 && frame[1] === 0xb5 && frame[2] === 0x2f && frame[3] === 0xfd,
-    `${what}: not a Zstandard frame`);
-  const descriptor = frame[4], single = (descriptor >> 5) & 1, sizes = [single, 2, 4, 8][descriptor >> 6];
-  need(!(descriptor & 8), "Zstandard frame has a reserved bit");
-  let at = 5;
-  const number = (count) => {
-    need(at + count <= frame.length, "Zstandard frame is cut off");
-    let n = 0;
-    for (let i = count - 1; i >= 0; i--) n = 256 * n + frame[at + i];
-    at += count;
-    return n;
-  };
-  let window = 0;
-  if (!single) {
-    const byte = number(1), base = 2 ** (10 + (byte >> 3));
-    window = base + (base / 8) * (byte & 7);
-  }
-  number([0, 1, 2, 4][descriptor & 3]); // a dictionary
-  need(sizes > 0, "Zstandard frame does not state its size");
-  const stated = number(sizes) + (sizes === 2 ? 256 : 0);
-  need(stated === size, `Zstandard frame states ${stated} bytes, ${size} belong here`, stated);
-  need((single ? size : window) <= Math.max(size, 1024), "Zstandard frame has too large a window", window);
-  for (let last = false; !last; ) {
-    const block = number(3);
-    last = (block & 1) === 1;
-    at += (block & 6) === 2 ? 1 : block >> 3; // a block of one repeated byte, or of so many
-    need(at <= frame.length && (block & 6) !== 6, "Zstandard frame is cut off");
-  }
-  if (descriptor & 4) number(4); // a checksum
-  need(at === frame.length, "Zstandard frame is followed by something");
 }

@@ -3,7 +3,8 @@
 import { fromHalfBits } from "./arithmetic.js";
 import { atMost, need } from "./errors.js";
 import { bitsOf } from "./header.js";
-import { inflate, readPadding } from "./padding.js";
+import { readPadding } from "./padding.js";
+import { inflate } from "./zstd.js";
 
 /**
  * The values of a chunk, and their places in the brick.

@@ -11,6 +11,7 @@ import { readPadding } from "../src/padding.js";
 import { Rans } from "../src/rans.js";
 import { openRemote } from "../src/remote.js";
 import { answer } from "../src/worker.js";
+import { inflate } from "../src/zstd.js";
 
 const PATH = process.env.INRV_CASES; // set by tests/test_javascript.py
 const options = { skip: PATH ? false : "tests/test_javascript.py writes the cases" };
@@ -60,6 +61,23 @@ test("super-resolution is Python's within a stored unit, of a box too, and behin
   }
   const [{ file: coded }] = cases.superres, superres = { models: Uint8Array.of(8, 1), runtime: "onnxruntime-web" };
   await assert.rejects((await open(bytes(coded), { superres })).read(), { name: "UsageError" }, "no ONNX");
+});
+
+test("Zstandard frames are inflated, or refused, as by Python; four Huffman streams more strictly", options, () => {
+  for (const { frame, size, whole, content } of cases.frames) {
+    const read = () => inflate(bytes(frame), size, "a test");
+    let found = null;
+    if (content === null) assert.throws(read, { name: "CorruptFile" }, frame);
+    else {
+      try {
+        found = Buffer.from(read()).toString("hex");
+      } catch (error) {
+        if (whole || !/Huffman/.test(error.message)) throw error;
+        continue;
+      }
+      assert.ok(found === content, frame);
+    }
+  }
 });
 
 test("bytes that are not canonical MessagePack are refused", options, () => {
