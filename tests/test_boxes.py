@@ -1,62 +1,34 @@
-"""A file as an array and as a pyramid: indices, millimetres, levels, bytes, and who may read it."""
+"""A file as an array and as a pyramid: indices, millimetres, levels, and the bytes that are read."""
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import pickle
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from functools import cache
 from io import BytesIO
 from itertools import pairwise, product
 from math import prod
-from pathlib import Path
-from tempfile import TemporaryFile
 
 import numpy as np
 import pytest
+from bricked_files import ALL, ARRAY, bricked, vector
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_file import naming_a_model
 
 import inrcodec
-from inrcodec import io
-from inrcodec.cli import dec
-from inrcodec.errors import CorruptFile, InputError, UsageError
+from inrcodec.errors import CorruptFile, UsageError
 from inrcodec.file import InrvFile
 from inrcodec.format import container, sections
-from inrcodec.layers.cache import Cache
 from inrcodec.volume.affine import coarser
 from inrcodec.volume.box import Box
-
-VECTORS = Path(__file__).parents[1] / "spec" / "vectors"
-ALL = slice(None)
-ARRAY = np.random.default_rng(0).normal(scale=300, size=(12, 24, 21)).astype(np.int16)
-TILTED = np.array([[0.5, 0.1, 0.3, -40], [0, 0.6, -0.8, 25], [0.1, -0.2, 1.9, 7], [0, 0, 0, 1]])
-
-
-def vector(name: str) -> bytes:
-    return (VECTORS / name / "input.inrv").read_bytes()
 
 
 @pytest.fixture(scope="module")
 def blob() -> bytes:
-    """A lossless file of 2 x 2 x 2 bricks with padding, on a tilted grid."""
-    array = ARRAY.copy()
-    array[:, :9, 18:] = -2000
-    volume = inrcodec.Volume(array, TILTED, padding=-2000, description={"kernel": "a", "kernel@7": "b"})
-    return inrcodec.encode(volume, lossless=True, brick=(8, 16, 16))
-
-
-@pytest.fixture(scope="module")
-def with_model() -> bytes:
-    """A file that names a super-resolution model."""
-    header, bodies = naming_a_model((40, 72, 80))
-    return container.pack(list({**bodies, "HEAD": header.to_bytes()}.items()))
+    return bricked()
 
 
 # --- as an array
+
 
 INDICES = [
     3,
@@ -376,218 +348,6 @@ def test_a_damaged_chunk_costs_its_box_and_no_other(blob: bytes) -> None:
                 file.read(brick)
         else:
             assert np.array_equal(file.read(brick), whole[brick.slices])
-
-
-# --- closed, copied, shared
-
-
-def test_a_closed_file_gives_nothing_that_it_remembers(blob: bytes, with_model: bytes) -> None:
-    for data in (blob, with_model):
-        file = inrcodec.open(data)
-        file.read(slice(0, 1), sr="lanczos")
-        file.close()
-        for ask in (
-            lambda f: f.read(slice(0, 1)),
-            lambda f: f[0],
-            lambda f: f.bytes_needed(),
-            lambda f: f.sample((0, 0, 0), 1),
-            lambda f: list(f.slabs()),
-            pickle.dumps,
-        ):
-            with pytest.raises(UsageError, match="closed"):
-                ask(file)
-
-
-def test_a_pickle_holds_the_source_and_no_voxels(blob: bytes, tmp_path: Path) -> None:
-    path = tmp_path / "a.inrv"
-    path.write_bytes(blob)
-    file = inrcodec.open(path)
-    before = len(pickle.dumps(file))
-    whole = file.read()
-    data = pickle.dumps(file)
-    assert len(data) == before < 4000
-    os.chdir("/")
-    assert np.array_equal(pickle.loads(data).read(), whole)
-    from_bytes = pickle.dumps(inrcodec.open(blob))
-    assert len(from_bytes) < len(blob) + 4000 and np.array_equal(pickle.loads(from_bytes).read(), whole)
-    with pytest.raises(UsageError, match="is an open file"), TemporaryFile() as stream:
-        stream.write(blob)
-        stream.seek(0)
-        pickle.dumps(inrcodec.open(stream))
-    path.write_bytes(blob + b"0")
-    with pytest.raises(InputError, match="has changed"):
-        pickle.loads(data)
-    path.unlink()
-    with pytest.raises(InputError, match="cannot read"):
-        pickle.loads(data)
-
-
-def asked(file: InrvFile, box: tuple[slice, ...]) -> bytes:
-    return file.read(box, threads=2).tobytes()
-
-
-def in_a_child(file: InrvFile, box: tuple[slice, ...]) -> bytes:
-    """What a forked process reads; it must not hang."""
-    context = multiprocessing.get_context("fork")
-    receiver, sender = context.Pipe(duplex=False)
-    child = context.Process(target=lambda: sender.send(asked(file, box)))
-    child.start()
-    assert receiver.poll(60), "the child hangs"
-    found = receiver.recv()
-    child.join(20)
-    return found
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
-@pytest.mark.parametrize("kind", ["with_model", "blob"])
-def test_a_forked_child_reads_what_its_parent_reads(kind: str, request: pytest.FixtureRequest) -> None:
-    file = inrcodec.open(request.getfixturevalue(kind))
-    box = slice(3, 9), slice(10, 20), slice(4, 20)
-    expected = asked(file, box)  # the parent has decoded, with the model, before it forks
-    assert in_a_child(file, box) == expected
-
-
-@pytest.mark.parametrize("kind", ["with_model", "blob"])
-def test_many_threads_get_the_same_bits(kind: str, request: pytest.FixtureRequest) -> None:
-    data = request.getfixturevalue(kind)
-    file, whole = inrcodec.open(data), inrcodec.open(data).read()
-    rng = np.random.default_rng(5)
-    boxes = []
-    for _ in range(12):
-        ends = [sorted(rng.choice(n + 1, 2, replace=False).tolist()) for n in file.shape]
-        boxes.append(tuple(slice(*pair) for pair in ends))
-    with ThreadPoolExecutor(8) as pool:
-        for box, found in zip(boxes, pool.map(lambda b: file.read(b, threads=2), boxes), strict=True):
-            assert np.array_equal(found, whole[box])
-
-
-@given(order=st.lists(st.tuples(st.sampled_from(["a", "b", "c"]), st.sampled_from([1, 2])), max_size=5))
-@settings(max_examples=5, deadline=None)
-def test_what_is_remembered_of_networks_is_of_the_same_options(
-    with_model: bytes, order: list[tuple[str, int]]
-) -> None:
-    boxes = {"a": slice(3, 4), "b": (ALL, slice(30, 34), slice(40, 44)), "c": (slice(0, 9), slice(60, 72))}
-    file = inrcodec.open(with_model)
-    for name, ensemble in [*order, ("a", 1), ("a", 2)]:
-        found = file.read(boxes[name], ensemble=ensemble, threads=2)
-        index = boxes[name] if isinstance(boxes[name], tuple) else (boxes[name],)
-        assert np.array_equal(found, with_ensemble(with_model, ensemble)[index])
-    assert not np.array_equal(with_ensemble(with_model, 1), with_ensemble(with_model, 2))
-
-
-@cache
-def with_ensemble(data: bytes, ensemble: int) -> np.ndarray:
-    return inrcodec.open(data).read(ensemble=ensemble, threads=2)
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
-def test_a_lock_that_a_thread_holds_while_it_forks_stops_no_child(blob: bytes) -> None:
-    file, box = inrcodec.open(blob), (slice(3, 9), slice(10, 20), slice(4, 20))
-    expected = asked(file, box)
-    assert file.decoder.refinement is not None and file.decoder.padding is not None
-    with file.decoder.refinement._decoded._lock, file.decoder.padding._lock:  # as another thread would
-        assert in_a_child(file, box) == expected
-
-
-def test_a_cache_keeps_what_was_used_last_within_its_bytes() -> None:
-    cache = Cache(10)
-    for key in "abc":
-        cache.put(key, key, 4)
-        cache.get("a")
-    assert [cache.get(key) for key in "abc"] == ["a", None, "c"]
-    cache.put("d", "d", 11)
-    assert cache.get("d") is None and cache.get("a") == "a"
-    assert pickle.loads(pickle.dumps(cache)).get("a") is None
-
-
-@st.composite
-def requests(draw: st.DrawFn) -> list[tuple[int, tuple[slice, ...]]]:
-    ends = st.integers(-45, 45) | st.none()
-    steps = st.sampled_from([None, 1, 2, 5, -1, -3])
-    part = st.builds(slice, ends, ends, steps)
-    return draw(st.lists(st.tuples(st.integers(0, 2), st.tuples(part, part, part)), min_size=1, max_size=6))
-
-
-@pytest.mark.parametrize("name", ["bricks", "bounded-behind-networks", "padding-mask"])
-@given(asked_for=requests())
-@settings(max_examples=12, deadline=None)
-def test_what_was_asked_before_changes_no_bit(
-    name: str, asked_for: list[tuple[int, tuple[slice, ...]]]
-) -> None:
-    file = inrcodec.open(vector(name))
-    for number, box in asked_for:
-        level = min(number, len(file.levels) - 1)
-        assert np.array_equal(file.read(box, level, sr="lanczos"), whole_of(name, level)[box])
-
-
-@cache
-def whole_of(name: str, level: int) -> np.ndarray:
-    return inrcodec.open(vector(name)).read(level=level, sr="lanczos")
-
-
-# --- on the command line
-
-
-def decoded(tmp_path: Path, data: bytes, *words: str, name: str = "part.nii.gz") -> inrcodec.Volume:
-    source, target = tmp_path / "a.inrv", tmp_path / name
-    source.write_bytes(data)
-    assert dec.main([str(source), str(target), "-q", "--force", *words]) == 0
-    return io.read(target)
-
-
-BOXES = {
-    "2:9,:,4:12": (slice(2, 9), ALL, slice(4, 12)),
-    "3": slice(3, 4),
-    "-1": slice(-1, None),
-    ":,-4:,::2": (ALL, slice(-4, None), slice(None, None, 2)),
-    "::-1": (slice(None, None, -1),),
-}
-
-
-@pytest.mark.parametrize("words", BOXES)
-@pytest.mark.parametrize("level", [0, 1])
-def test_a_box_is_decoded_to_where_it_lies(blob: bytes, tmp_path: Path, words: str, level: int) -> None:
-    found = decoded(tmp_path, blob, "--box", words, "--level", str(level))
-    expected = inrcodec.open(blob).volume(BOXES[words], level)
-    assert np.array_equal(found.array, expected.array)
-    assert np.allclose(found.affine, expected.affine, atol=1e-4)  # NIfTI has float32
-
-
-@pytest.mark.parametrize("words", ["a:b", "1:2,3:4,5:6,7:8", "", "::0", "1.5:2", ",", "1;2"])
-def test_words_that_are_no_box_are_refused(
-    blob: bytes, tmp_path: Path, words: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "a.inrv").write_bytes(blob)
-    assert dec.main([str(tmp_path / "a.inrv"), str(tmp_path / "out.npy"), "--box", words]) == 2
-    assert "--box" in capsys.readouterr().err and not (tmp_path / "out.npy").exists()
-
-
-@pytest.mark.parametrize(("words", "cause"), [(("--level", "77"), "--level"), (("--box", "5:5"), "no voxel")])
-def test_parts_that_are_not_there_are_refused(
-    blob: bytes, tmp_path: Path, words: tuple[str, str], cause: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "a.inrv").write_bytes(blob)
-    assert dec.main([str(tmp_path / "a.inrv"), str(tmp_path / "out.npy"), *words]) == 2
-    assert cause in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    "words", [("-r", "OUT", "--output-dir-mirror", "OUT/there"), ("--test", "OUT/a.inrv")]
-)
-def test_a_box_is_of_one_file_that_is_written(
-    blob: bytes, tmp_path: Path, words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "a.inrv").write_bytes(blob)
-    assert dec.main([word.replace("OUT", str(tmp_path)) for word in words] + ["--box", "3"]) == 2
-    assert "--box" in capsys.readouterr().err
-
-
-def test_info_lists_the_levels(blob: bytes) -> None:
-    levels = inrcodec.info(blob)["levels"]
-    assert [level["shape"] for level in levels] == [list(level.shape) for level in inrcodec.open(blob).levels]
-    assert levels[0]["kind"] == "full" and levels[1]["kind"] == "lattice"
 
 
 CORNER = st.tuples(*[st.integers(0, 4)] * 3)

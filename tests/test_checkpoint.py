@@ -11,7 +11,7 @@ import safetensors.torch
 import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from test_fit import LAYOUT, cut, settings
+from small_fits import LAYOUT, cut, settings
 
 from inrcodec.encoder.fit import checkpoint, loop
 from inrcodec.encoder.fit.checkpoint import Checkpoint

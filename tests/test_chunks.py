@@ -7,10 +7,10 @@ from hashlib import blake2b
 
 import numpy as np
 import pytest
+from header_cases import FULL, PLAIN
 from hypothesis import given
 from hypothesis import strategies as st
 from test_file import Counted, places, vector
-from test_header import FULL, PLAIN
 
 import inrcodec
 from inrcodec.errors import CorruptFile, LimitExceeded

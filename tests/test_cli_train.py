@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import interrupted_at
-from test_training import FACTOR, options, texture
+from training_samples import FACTOR, options, texture
 
 import inrcodec
 from inrcodec.cli import train as command

@@ -9,9 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 from struct import pack
 
+import header_cases as headers
 import pytest
-import test_header as headers
-from test_header import FULL, PLAIN
+from header_cases import FULL, PLAIN
 
 from inrcodec.errors import CorruptFile, InputError, InrvError, LimitExceeded, UnsupportedFile
 from inrcodec.format import container

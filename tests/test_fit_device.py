@@ -5,7 +5,7 @@ What would mix devices there fails here, without a GPU: each operation must have
 
 import pytest
 import torch
-from test_fit import LAYOUT, cut
+from small_fits import LAYOUT, cut
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from header_cases import FULL, PLAIN
 from hypothesis import given
 from hypothesis import strategies as st
-from test_header import FULL, PLAIN
 
 import inrcodec
 from inrcodec.entropy import laplace, mask, padding

@@ -20,8 +20,8 @@ from random import Random
 import numpy as np
 import pytest
 import zstandard
+from header_cases import BEYOND, FUTURE, HEADERS, NOT_CANONICAL, REFUSED, tree
 from test_entropy import MASKS, laplace
-from test_header import BEYOND, FUTURE, HEADERS, NOT_CANONICAL, REFUSED, tree
 
 import inrcodec
 from inrcodec.entropy import laplace as entropy

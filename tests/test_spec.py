@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 import zstandard
+from header_cases import FULL, FUTURE, PLAIN, REFUSED, UNFIT_FOR_ANY_MINOR, tree
 from test_entropy import MASKS, laplace
-from test_header import FULL, FUTURE, PLAIN, REFUSED, UNFIT_FOR_ANY_MINOR, tree
 
 import inrcodec
 from inrcodec.entropy import laplace as entropy

@@ -8,66 +8,27 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from training_samples import FACTOR, clean_volume, options, texture, written_volumes
 
 import inrcodec
 from inrcodec import Volume
 from inrcodec.encoder import curves
-from inrcodec.encoder.fit.checkpoint import Checkpoint, keeping
-from inrcodec.errors import CorruptFile, FitFailed, InputError, ModelNotFound, UsageError
+from inrcodec.errors import CorruptFile, InputError, ModelNotFound, UsageError
 from inrcodec.layers import resample
 from inrcodec.layers.base.av1 import codec, video
-from inrcodec.layers.superres.architectures import NAMES, Architecture, named
-from inrcodec.layers.superres.network import SRDenseNet
+from inrcodec.layers.superres.architectures import NAMES, named
 from inrcodec.training import dataset, fits, run
-from inrcodec.training.dataset import paired, to_unit
-from inrcodec.training.degrade import simulated_error
-from inrcodec.training.evaluate import score
+from inrcodec.training.dataset import to_unit
 from inrcodec.training.fits import STORED
-from inrcodec.training.options import AV1_PRESET, TrainOptions
-from inrcodec.training.patches import Batch, Patches
+from inrcodec.training.options import AV1_PRESET
 from inrcodec.training.trainer import Trainer
 
-FACTOR = (2, 2, 2)
-TINY = Architecture(features=8, blocks=1, layers=2, growth=8, bottleneck=16, factor=FACTOR)
-FLAT = replace(TINY, dims=2, factor=(1, 2, 2))
-SIZE = (9, 10, 10)
 DICOM = Path(__file__).parent / "data" / "vhf-head-dicom"
-
-
-def texture(shape=(24, 32, 36), seed=0):
-    """Blobs and edges in HU, int16; air in one corner."""
-    rng = np.random.default_rng(seed)
-    low = rng.normal(size=[-(-n // 4) for n in shape])
-    smooth = resample.up(low, (4, 4, 4), shape)
-    found = (np.where(smooth > 0.2, 800, -700) + 60 * smooth).astype(np.int16)
-    found[:4, :4, :4] = -1000
-    return found
 
 
 @pytest.fixture
 def volumes(tmp_path):
-    paths = []
-    for k in range(2):
-        paths.append(tmp_path / f"v{k}.npy")
-        np.save(paths[-1], texture(seed=k))
-    return paths
-
-
-def options(volumes, tmp_path, **changes):
-    usual = {
-        "modality": "CT",
-        "factor": FACTOR,
-        "out": tmp_path / "out",
-        "fits": (),
-        "batch": 2,
-        "learning_rate": 1e-3,
-    }
-    return TrainOptions(**{"volumes": volumes, "patch": SIZE} | usual | changes)
-
-
-def clean_volume(seed=0, error=None):
-    full = (texture(seed=seed).astype(np.float32) + 1024) / 2047.5 - 1
-    return replace(paired("v", "clean", full, FACTOR), error=error)
+    return written_volumes(tmp_path)
 
 
 # --- options
@@ -343,215 +304,3 @@ def test_the_last_fifth_of_a_single_volume_is_held_out(tmp_path):
     chosen = options([tmp_path / "one.npy"], tmp_path)
     training, held_out = dataset.read(chosen).volumes(chosen)
     assert max(float(v.highres.max()) for v in training) < min(float(v.highres.min()) for v in held_out)
-
-
-# --- patches
-
-
-def test_a_patch_holds_what_lanczos_lacks():
-    """Of an unturned, clean patch: exactly the residual at the place that it was cut from."""
-    m = clean_volume()
-    up = resample.up(m.lowres.numpy().astype(float), FACTOR, m.highres.shape).astype(np.float32)
-    residual = m.highres.numpy() - up
-    patches = Patches([m], TINY, (5, 6, 7), seed=0)  # not square: never turned
-    found = 0
-    for step in range(60):
-        low, target, *_ = patches.draw(step, 1)
-        for z, y, x in np.ndindex(*(n - k + 1 for n, k in zip(m.lowres.shape, patches.size, strict=True))):
-            if np.array_equal(low[0, 0], m.lowres[z : z + 5, y : y + 6, x : x + 7].clamp(-1, 1)):
-                place = residual[2 * z : 2 * z + 10, 2 * y : 2 * y + 12, 2 * x : 2 * x + 14]
-                inside = (slice(4, -4),) * 3
-                np.testing.assert_allclose(target[0, 0].numpy()[inside], place[inside], atol=1e-5)
-                found += 1
-    assert found
-
-
-def test_patches_follow_from_seed_and_step():
-    patches, again = (Patches([clean_volume()], TINY, SIZE, seed=1) for _ in range(2))
-    for k in (0, 7):
-        for a, b in zip(patches.draw(k, 2), again.draw(k, 2), strict=True):
-            assert torch.equal(a, b)
-    assert not torch.equal(patches.draw(0, 2).low, patches.draw(1, 2).low)
-    assert not torch.equal(
-        patches.draw(0, 2).low, Patches([clean_volume()], TINY, SIZE, seed=2).draw(0, 2).low
-    )
-
-
-def test_a_patch_weighs_the_more_the_less_lanczos_is_expected_to_err():
-    m = clean_volume()
-    coarse = replace(m, error=torch.full(m.lowres.shape, 0.3), coder="siren")
-    found = Patches([m, coarse], TINY, SIZE, seed=0)
-    weights = torch.cat([found.draw(step, 2).weight for step in range(40)])
-    assert weights.max() == pytest.approx((m.lanczos_mse + 1e-6) ** -0.5)
-    assert weights.min() < 0.9 * weights.max()
-
-
-def test_patches_shrink_to_the_smallest_volume_and_refuse_less():
-    assert Patches([clean_volume()], TINY, (99, 99, 99), seed=0).size == (10, 14, 16)
-    small = clean_volume()
-    small = replace(small, lowres=small.lowres[:2], highres=small.highres[:4])
-    with pytest.raises(InputError, match="too few"):
-        Patches([small], TINY, SIZE, seed=0)
-    with pytest.raises(UsageError, match="patch"):
-        Patches([clean_volume()], TINY, (4, 9, 9), seed=0)
-
-
-def test_what_degrades_a_patch_is_drawn_by_weight():
-    """An error of AV1 is taken as it is, that of a fit from none to more than all of it."""
-    m = clean_volume()
-    siren = replace(m, error=torch.full(m.lowres.shape, 0.1), coder="siren")
-    av1 = replace(m, error=torch.full(m.lowres.shape, 0.2), coder="av1")
-    found = Patches([m, siren, av1], TINY, SIZE, seed=0, clean=0.0)
-    noise = torch.cat([found.draw(step, 4).noise for step in range(100)])
-    taken = (noise - 0.2).abs() < 1e-6
-    assert 0.6 < taken.float().mean() < 0.8  # 12 of 17
-    assert len(noise[~taken & (noise > 0.04)].unique()) > 20 and noise[~taken].max() < 0.126
-    assert not Patches([m, av1], TINY, SIZE, seed=0, clean=1.0).draw(0, 9).noise.any()
-
-
-def test_a_single_slice_is_enough_in_the_plane():
-    full = (texture((1, 32, 36)).astype(np.float32) + 1024) / 2047.5 - 1
-    batch = Patches([paired("v", "clean", full, FLAT.factor)], FLAT, (4, 8, 8), seed=0).draw(0, 2)
-    assert batch.low.shape == (2, 1, 1, 8, 8) and batch.target.shape == (2, 1, 1, 16, 16)
-
-
-def test_the_imitated_fit_errs_by_its_level_at_most():
-    generator = torch.Generator().manual_seed(0)
-    low = torch.randn(12, 12, 12, generator=generator)
-    fine, coarse = (float(simulated_error(low, level, generator).square().mean()) for level in (1e-3, 1e-1))
-    assert 0.8e-3 < fine < 1.1e-3 and 0.05 < coarse < 0.11
-    assert simulated_error(low[:5, :7, :3], 1e-3, generator).shape == (5, 7, 3)
-
-
-def test_the_imitated_fit_loses_what_is_below_its_level():
-    generator = torch.Generator().manual_seed(0)
-    faint = 1e-3 * torch.randn(6, 6, 6, generator=generator)
-    torch.testing.assert_close(simulated_error(faint, 1e-3, generator), -faint)
-
-
-# --- the loop
-
-
-@pytest.fixture
-def training_options(volumes, tmp_path):
-    return options(volumes, tmp_path, steps=6, report=100)
-
-
-def trained(chosen, steps):
-    trainer, patches = Trainer(TINY, chosen), Patches([clean_volume()], TINY, SIZE, chosen.seed)
-    for _ in range(steps):
-        trainer.step(patches.draw(trainer.steps, 2))
-    return trainer, patches
-
-
-def written(trainer, path):
-    """A checkpoint of a training that was stopped here."""
-    with keeping(Checkpoint(path), trainer, lambda: "digest") as note:
-        note(True)
-
-
-@pytest.mark.parametrize("loss", ["mse", "l1"])
-def test_the_loss_is_the_weighted_error_inside_the_border(training_options, loss):
-    trainer = Trainer(TINY, replace(training_options, loss=loss))
-    for p in trainer.network.parameters():
-        p.data.zero_()  # the residual is 0, so the error is the target
-    inside = torch.zeros(2, 1, 18, 20, 20)
-    inside[..., 4:-4, 4:-4, 4:-4] = torch.tensor([0.5, 2.0]).reshape(2, 1, 1, 1, 1)
-    weight = torch.tensor([4.0, 9.0])
-    outside = torch.where(inside == 0, 100.0, inside)
-    trainer.step(Batch(torch.zeros(2, 1, *SIZE), outside, weight, torch.zeros(2)))
-    expected = (0.25 * 4 + 4 * 9) / 2 if loss == "mse" else (0.5 * 2 + 2 * 3) / 2
-    assert trainer.loss == pytest.approx(expected)
-
-
-def test_a_step_goes_against_the_gradient(training_options):
-    """Adam's first step moves every weight by the learning rate, so a small one lowers the loss."""
-    trainer = Trainer(TINY, training_options)
-    batch = Patches([clean_volume()], TINY, SIZE, 0).draw(0, 2)
-    before = {k: v.clone() for k, v in trainer.network.state_dict().items()}
-    trainer.step(batch)
-    moved = [v - before[k] for k, v in trainer.network.state_dict().items()]
-    rate = training_options.learning_rate / 200  # of the warm-up
-    assert max(float(m.abs().max()) for m in moved) == pytest.approx(rate, rel=0.01)
-    gradients = [p.grad for p in trainer.network.parameters()]
-    assert sum(float((m * g).sum()) for m, g in zip(moved, gradients, strict=True)) < 0
-
-
-def test_a_score_is_that_of_lanczos_and_of_the_residual():
-    network = SRDenseNet(TINY)
-    for p in network.parameters():
-        p.data.zero_()
-    flat = score(network, clean_volume(), 1)
-    assert flat.model == flat.lanczos and flat.lowres is None and flat.gain == 0
-    network.head[-1].bias.data.fill_(0.1)
-    up = resample.up(clean_volume().lowres.numpy().astype(float), FACTOR, clean_volume().highres.shape)
-    error = (up + np.float32(0.1)).clip(-1, 1) - clean_volume().highres.numpy()
-    assert score(network.eval(), clean_volume(), 1).model == pytest.approx(
-        -10 * np.log10(np.square(error).mean() / 4), abs=1e-4
-    )
-
-
-def test_two_dimensions_train_slice_by_slice(training_options):
-    trainer = Trainer(FLAT, training_options)
-    trainer.step(
-        Batch(torch.randn(2, 1, 3, 8, 8), torch.randn(2, 1, 3, 16, 16), torch.ones(2), torch.zeros(2))
-    )
-    assert trainer.steps == 1 and np.isfinite(trainer.loss)
-
-
-def test_a_resumed_training_is_the_same_training(training_options, tmp_path):
-    whole, _ = trained(training_options, 6)
-    half, patches = trained(training_options, 3)
-    written(half, tmp_path / "c")
-    torch.manual_seed(99)
-    rest = Trainer(TINY, training_options)
-    with keeping(Checkpoint(tmp_path / "c"), rest, lambda: "digest") as note:
-        assert rest.steps == 3
-        rest.run(patches, note, lambda: None)
-    assert rest.steps == 6
-    for name, value in whole.average.items():
-        torch.testing.assert_close(rest.average[name], value, rtol=0, atol=1e-7)
-
-
-def test_a_checkpoint_before_the_first_step_is_the_beginning(training_options, tmp_path):
-    written(trained(training_options, 0)[0], tmp_path / "c")
-    rest = Trainer(TINY, training_options)
-    written(rest, tmp_path / "c")
-    rest.step(Patches([clean_volume()], TINY, SIZE, 0).draw(0, 2))
-    for name, value in trained(training_options, 1)[0].average.items():
-        assert torch.equal(rest.average[name], value)
-
-
-def test_other_checkpoints_are_refused(training_options, tmp_path):
-    path = tmp_path / "c"
-    written(trained(training_options, 1)[0], path)
-    with (
-        pytest.raises(UsageError, match="other options"),
-        keeping(Checkpoint(path), Trainer(TINY, training_options), lambda: "another"),
-    ):
-        pass
-    with pytest.raises(CorruptFile, match="not a tensor"):
-        written(Trainer(replace(TINY, features=12), training_options), path)
-    for junk in (b"", b"junk" * 100):
-        path.write_bytes(junk)
-        with pytest.raises(CorruptFile, match="checkpoint"):
-            written(Trainer(TINY, training_options), path)
-
-
-def test_a_training_that_diverges_is_an_error_and_leaves_no_checkpoint(training_options, tmp_path):
-    trainer, patches = trained(training_options, 0)
-    for p in trainer.network.parameters():
-        p.data.fill_(torch.nan)
-    with (
-        pytest.raises(FitFailed, match="smaller"),
-        keeping(Checkpoint(tmp_path / "c"), trainer, lambda: "digest") as note,
-    ):
-        trainer.run(patches, note, lambda: None)
-    assert not (tmp_path / "c").exists()
-
-
-def test_volumes_are_float32_whatever_the_source_is(volumes, tmp_path):
-    np.save(volumes[0], texture().astype(np.float64))
-    chosen = options(volumes, tmp_path)
-    part = dataset.to_evaluate_on("v", dataset.load(volumes[0], chosen), chosen).part
-    assert {part.highres.dtype, part.lowres.dtype} == {torch.float32}
