@@ -14,19 +14,17 @@ bricks meets up to eight.  Prints the figures beside their targets; writes ``DIR
 """
 
 import argparse
-import re
 from collections.abc import Callable
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
 from math import prod
 from pathlib import Path
 from statistics import median
-from threading import Thread
 from time import perf_counter
 from typing import Any
 
 import numpy as np
+from range_server import RangeServer
 from shared import RESULTS, Figure, Section, parser_of, run, skipped, twelve_bits
 
 from inrcodec import Volume, api, io
@@ -126,63 +124,21 @@ def networks(volume: Volume, args: argparse.Namespace) -> Section:
     )
 
 
-class Server(ThreadingHTTPServer):
-    """Serves one file by ranges, and counts."""
-
-    daemon_threads = True
-
-    def __init__(self, blob: bytes) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.blob, self.given = blob, 0
-        Thread(target=self.serve_forever, daemon=True).start()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}/volume.inrv"
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Server
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True  # header and body are two writes: the second would wait for 40 ms
-
-    def do_HEAD(self) -> None:
-        self._answer(with_body=False)
-
-    def do_GET(self) -> None:
-        self._answer(with_body=True)
-
-    def _answer(self, *, with_body: bool) -> None:
-        blob, asked = self.server.blob, re.match(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
-        start, stop = (int(asked[1]), int(asked[2] or len(blob) - 1) + 1) if asked else (0, len(blob))
-        self.send_response(206 if asked else 200)
-        if asked:
-            self.send_header("Content-Range", f"bytes {start}-{min(stop, len(blob)) - 1}/{len(blob)}")
-        self.send_header("Accept-Ranges", "bytes")
-        body = memoryview(blob)[start:stop]
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        if with_body:
-            self.server.given += len(body)
-            self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
 def remote(volume: Volume, args: argparse.Namespace) -> Section:
     """Header and box of a large file behind a URL."""
     one = len(api.encode(volume, lossless=True))
     array = np.concatenate([np.roll(volume.array, 7 * k, 2) for k in range(-(-LARGE // one))])
-    server = Server(api.encode(replace(volume, array=array, slice_rescale=None), lossless=True))
+    server = RangeServer(api.encode(replace(volume, array=array, slice_rescale=None), lossless=True))
     api.info(server.url)
     seconds, given = [], 0
     for _ in range(args.times):
-        server.given, start = 0, perf_counter()
+        server.given.clear()
+        start = perf_counter()
         api.info(server.url)
         seconds.append(perf_counter() - start)
-        given = server.given
-    server.given, start, box = 0, perf_counter(), middle(array.shape)
+        given = sum(server.given)
+    server.given.clear()
+    start, box = perf_counter(), middle(array.shape)
     api.open(server.url).read(box)
     took, note = perf_counter() - start, f"of {len(server.blob):,}"
     server.shutdown()
@@ -190,7 +146,7 @@ def remote(volume: Volume, args: argparse.Namespace) -> Section:
         [
             Figure(name="info: bytes", value=given, most=FRONT, note=note),
             Figure(name="info: seconds", value=median(seconds), unit="s", most=SECONDS),
-            Figure(name="box in the middle: bytes", value=server.given, note=f"{took:.2f} s"),
+            Figure(name="box in the middle: bytes", value=sum(server.given), note=f"{took:.2f} s"),
         ]
     )
 

@@ -7,8 +7,8 @@ import multiprocessing
 import os
 import pickle
 import re
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,65 +18,13 @@ from inrcodec.cli import dec, info
 from inrcodec.errors import CorruptFile, InputError
 from inrcodec.format import container, remote
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+from range_server import RangeServer
+
 fsspec = pytest.importorskip("fsspec")
 pytest.importorskip("aiohttp")
 
 ARRAY = np.random.default_rng(0).normal(scale=300, size=(40, 64, 64)).astype(np.int16)
-
-
-class Server(ThreadingHTTPServer):
-    """Serves `blob`, and keeps the ranges that it gave."""
-
-    daemon_threads = True
-    blob = b""
-    ranges = True  # whether it knows them
-    stops_after = None  # bytes of an answer's body, where it breaks off
-    refuses = 0  # status of all answers
-    spoils = None  # what becomes of a body
-
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.given = []
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-
-    @property
-    def url(self):
-        return f"http://127.0.0.1:{self.server_port}/head.inrv"
-
-
-class Handler(BaseHTTPRequestHandler):
-    def do_HEAD(self):
-        self._answer(body=False)
-
-    def do_GET(self):
-        self._answer(body=True)
-
-    def _answer(self, *, body):
-        if not self.path.endswith(".inrv"):
-            self.send_error(404)
-            return
-        if self.server.refuses:
-            self.send_error(self.server.refuses)
-            return
-        blob, found = self.server.blob, re.match(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
-        if found and self.server.ranges:
-            start, stop = int(found[1]), int(found[2] or len(blob) - 1) + 1
-            self.send_response(206)
-            self.send_header("Content-Range", f"bytes {start}-{stop - 1}/{len(blob)}")
-            blob = blob[start:stop]
-            blob = self.server.spoils(blob) if self.server.spoils else blob
-        else:
-            self.send_response(200)
-        if self.server.ranges:
-            self.send_header("Accept-Ranges", "bytes")
-        self.send_header("Content-Length", str(len(blob)))
-        self.end_headers()
-        if body:
-            self.server.given.append(len(blob))
-            self.wfile.write(blob[: self.server.stops_after])
-
-    def log_message(self, *_):
-        pass
 
 
 @pytest.fixture(scope="module")
@@ -87,8 +35,7 @@ def blob():
 
 @pytest.fixture
 def server(blob):
-    found = Server()
-    found.blob = blob
+    found = RangeServer(blob)
     yield found
     found.shutdown()
     found.server_close()
