@@ -140,6 +140,19 @@ def test_so_is_the_low_res_one(networks):
     np.testing.assert_array_equal(late.array, eager.array)
 
 
+@pytest.mark.parametrize("rescale", [(1.0, 24.0), (2.0, -1024.0), (40.0, 0.0)])
+def test_the_type_of_scaled_values_is_known_before_any_is_decoded(rescale, monkeypatch):
+    blob = inrcodec.encode(replace(CT, rescale=rescale), lossless=True, brick=(8, 16, 16))
+    eager, late = inrcodec.decode_volume(blob), inrcodec.open(blob).volume(late=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(type(late.array), "__iter__", None)
+        patch.setattr(type(late.array), "read", None)
+        found, part = late.values(), late.part(slice(3, 9)).values()
+    for array, expected in ((found, eager.values()), (part, eager.values()[3:9])):
+        assert array.dtype == expected.dtype == ("int32" if rescale[0] == 40 else "int16")
+        assert np.array_equal(np.asarray(array), expected)
+
+
 def test_steps_are_refused(bricked):
     with pytest.raises(UsageError, match="contiguous"):
         inrcodec.open(bricked).volume(slice(None, None, 2), late=True)

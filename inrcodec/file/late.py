@@ -37,7 +37,10 @@ class DecodedArray(LazyArray):
         options: DecodeOptions,
         progress: Progress | None = None,
     ) -> None:
-        super().__init__(box.shape, np.dtype(decoder.header.dtype), "the file")
+        header = decoder.header
+        super().__init__(box.shape, np.dtype(header.dtype), "the file")
+        padding = [] if header.padding is None else [header.padding]
+        self.ends = min(header.low, *padding, header.high), max(header.low, *padding, header.high)
         self.decoder, self.box, self.level = decoder, box, level
         self.options, self.progress = options, progress
 

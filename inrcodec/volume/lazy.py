@@ -47,6 +47,8 @@ class LazyArray(ABC):
     ndim: ClassVar[int] = 3
     travels: bool = True
     """Whether another process can read it, without its voxels being sent there."""
+    ends: tuple[float, float] | None = None
+    """The values that none lies beyond, where they are known before any is read."""
 
     def __init__(
         self, shape: Shape, dtype: np.dtype[Any], name: str = "the array", thickness: int = 1
@@ -128,7 +130,8 @@ class SomeSlices(LazyArray):
     def __init__(self, source: LazyArray, run: range) -> None:
         thickness = source.thickness if run.start % source.thickness == 0 else 1
         super().__init__((len(run), *source.shape[1:]), source.dtype, source.name, thickness)
-        self.source, self.first, self.travels = source, run.start, source.travels
+        self.source, self.first = source, run.start
+        self.travels, self.ends = source.travels, source.ends
 
     def read(self, box: Box) -> Array:
         """As `LazyArray.read`."""

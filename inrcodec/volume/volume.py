@@ -213,7 +213,8 @@ class Volume:
         -------
         ndarray, (z, y, x), or a `LazyArray` if the volume's is one
             The stored array (float16 as float32) where slope and intercept are 1 and 0; integers of the
-            nearest type that holds them where both are whole numbers; else `physical`.
+            nearest type that holds them where both are whole numbers; else `physical`. Of a `LazyArray`
+            that knows its ends, the nearest type that holds these.
         """
         dtype, same = self.array.dtype, self.rescale == (1.0, 0.0) and self.slice_rescale is None
         if same and dtype != np.float16:
@@ -353,7 +354,10 @@ def check_modality(modality: str) -> None:
 
 
 def _ends_of(array: NDArray[Any]) -> tuple[int, int]:
-    """The smallest and the largest integer."""
+    """The smallest and the largest integer; of a late array what it knows of them, as all would be read."""
+    if isinstance(array, LazyArray) and array.ends is not None:
+        low, high = array.ends
+        return int(low), int(high)
     ends = [(int(plane.min()), int(plane.max())) for plane in array]
     return min(low for low, _ in ends), max(high for _, high in ends)
 
