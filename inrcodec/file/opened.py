@@ -15,10 +15,9 @@ from inrcodec.file.decoder import Decoder
 from inrcodec.file.levels import Level
 from inrcodec.format import container, summary
 from inrcodec.format.digest import digest_of_parts
-from inrcodec.format.header import LATENT, Header
-from inrcodec.layers.base.latent import models
+from inrcodec.format.header import Header
+from inrcodec.layers import work
 from inrcodec.layers.decode_options import REFERENCE, DecodeOptions
-from inrcodec.layers.superres import registry
 from inrcodec.volume.arrays import Array, Float
 from inrcodec.volume.box import Box, Shape
 
@@ -133,9 +132,7 @@ class OpenFile:
     @property
     def facts(self) -> dict[str, Any]:
         """Geometry, coding, quality, bytes, levels, and what decoding costs, in plain types."""
-        found = summary.facts(self.header, self.sections.lengths, registry.work_of(self.header))
-        if self.header.coder == LATENT:  # a model's work is on its card
-            found["cost"]["multiply_adds"] = models.work_of(self.header)
+        found = summary.facts(self.header, self.sections.lengths, work.costs(self.header))
         return found | {"levels": [level.facts for level in self.levels]}
 
     # --- whether it is whole

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from inrcodec.format import container, limits
+from inrcodec.format import container
 from inrcodec.format.header import AV1, LANCZOS, LATENT, SIREN, Header
 from inrcodec.format.header_checks import ONE
 from inrcodec.volume.affine import plane_of, spacing_of
@@ -44,11 +44,8 @@ def bytes_by_part(lengths: Mapping[str, int], total: int) -> dict[str, int]:
     return parts | {"container": total - sum(parts.values())}
 
 
-def facts(header: Header, lengths: Mapping[str, int], superres_work: int | None) -> dict[str, Any]:
-    """Geometry, coding, quality, bytes and cost of a file, in plain types; of a base only where it has one.
-
-    ``superres_work`` is the number of multiply-adds of its super-resolution, where that is known.
-    """
+def facts(header: Header, lengths: Mapping[str, int], costs: Mapping[str, int | None]) -> dict[str, Any]:
+    """Geometry, coding, quality, bytes and costs of a file, in plain types; of a base where it has one."""
     total = container.file_size(lengths)
     voxels = int(np.prod(header.shape))
     psnr_lanczos = header.psnr if header.sr == LANCZOS else header.psnr_lanczos
@@ -82,7 +79,7 @@ def facts(header: Header, lengths: Mapping[str, int], superres_work: int | None)
             "bound": header.bound,
             "digest": header.digest.hex(),
         },
-        "cost": limits.costs(header) | {"superres_multiply_adds": superres_work},
+        "cost": dict(costs),
         "encoder": {"version": header.version, "seed": header.seed},
         "bytes": bytes_by_part(lengths, total) | {"file": total},
         "voxel_bytes": voxel_bytes,

@@ -14,7 +14,7 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 from inrcodec.errors import ModelNotFound
-from inrcodec.format.header import LATENT, Header
+from inrcodec.format.header import Header
 from inrcodec.layers import models
 from inrcodec.validate import LARGEST, integer
 
@@ -67,9 +67,7 @@ def usual() -> Manifest:
 
 
 def work_of(header: Header) -> int | None:
-    """Multiply-adds of a file's low-res volume; ``None`` where its model is not installed, 0 without any."""
-    if header.coder != LATENT:
-        return 0
+    """Multiply-adds of a file's latents; ``None`` where their model is not installed."""
     try:
         found = matching(header.latent_model, header.latent_sha256)
     except ModelNotFound:
