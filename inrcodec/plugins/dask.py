@@ -64,7 +64,8 @@ def cluster(jobs: int | None = None, scheduler: str | None = None) -> Iterator[C
         Dask or its distributed scheduler is not installed.
     UsageError
         The number is not from 1 to 1,024; both are given, or the address is malformed. A script starts
-        itself again in every process, for lack of ``if __name__ == "__main__":``.
+        itself again in every process, for lack of ``if __name__ == "__main__":``; or a process was killed
+        as it started.
     InputError
         No scheduler answers there.
     """
@@ -175,8 +176,10 @@ def _workers(jobs: int) -> LocalCluster:
             preload=[UNINTERRUPTED],
         )
     except RuntimeError as error:
-        remedy = "in a script, keep what it does behind 'if __name__ == \"__main__\":'"
-        raise UsageError(f"cannot start processes ({reason(error)}): {remedy}", value=jobs) from error
+        killed = "try again if one was killed as it started"  # which Dask does not tell from the other
+        script = "in a script, keep what it does behind 'if __name__ == \"__main__\":'"
+        cause = f"cannot start processes ({reason(error)})"
+        raise UsageError(f"{cause}: {killed}; {script}", value=jobs) from error
 
 
 @contextmanager
