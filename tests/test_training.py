@@ -13,13 +13,17 @@ from training_samples import FACTOR, clean_volume, options, texture, written_vol
 import inrcodec
 from inrcodec import Volume
 from inrcodec.encoder import curves
+from inrcodec.encoder.bases.latent_values import Way
+from inrcodec.encoder.facts import Facts
 from inrcodec.errors import CorruptFile, InputError, ModelNotFound, UsageError
 from inrcodec.layers import resample
 from inrcodec.layers.base.av1 import codec, video
+from inrcodec.layers.base.latent import codec as grid
+from inrcodec.layers.base.latent.stream import values_of, write_stream
 from inrcodec.layers.superres.architectures import NAMES, named
 from inrcodec.training import dataset, fits, run
 from inrcodec.training.dataset import to_unit
-from inrcodec.training.fits import STORED
+from inrcodec.training.fits.network_files import STORED, volume_of
 from inrcodec.training.options import AV1_PRESET
 from inrcodec.training.trainer import Trainer
 
@@ -51,6 +55,7 @@ def test_compact_is_three_dimensional_where_slices_are_brought_back():
         ({"arch": "srdensenet-all"}, "in-plane"),
         ({"factor": (1, 1, 1)}, "nothing to up-sample; did you mean 2"),
         ({"av1_qualities": (3,)}, "av1_qualities: 3"),
+        ({"latent_rates": (0, 128)}, "latent_rates: 128"),
         ({"factor": (16, 2, 2)}, "from 1 to 8"),
         ({"steps": 0}, "steps: 0"),
         ({"minutes": -1.0}, "minutes"),
@@ -79,6 +84,7 @@ def test_options_are_read_as_the_command_line_and_python_give_them(volumes, tmp_
         "patch": 9,
         "fits": 0,
         "av1_qualities": 120,
+        "latent_rates": 0,
         "offsets": ["v0.npy=-1024"],
         "licences": ["v1.npy=CC BY 4.0"],
     }
@@ -86,6 +92,7 @@ def test_options_are_read_as_the_command_line_and_python_give_them(volumes, tmp_
     assert (found.factor, found.patch, found.fits) == ((2, 2, 2), (9, 9, 9), ())
     assert (
         found.av1_qualities == (120,)
+        and found.latent_rates == (0,)
         and found.offsets == {"v0.npy": -1024.0}
         and found.licences == {"v1.npy": "CC BY 4.0"}
     )
@@ -206,13 +213,50 @@ def test_av1_versions_are_what_the_streams_decode_to_and_are_kept_by_content(vol
         fits.av1(low, 200, chosen)
 
 
-def test_each_version_has_its_turn_of_the_qualities_and_what_is_held_out_all(volumes, tmp_path, monkeypatch):
+@pytest.mark.parametrize("modality", ["CT", "MR"])
+def test_latent_versions_are_what_files_decode_to_and_are_kept_by_content(
+    volumes, tmp_path, modality, few_maps
+):
+    chosen = options(volumes, tmp_path, threads=1, modality=modality)
+    chosen.out.mkdir()
+    low = clean_volume().lowres.numpy().clip(-1, 1)
+    low.reshape(-1)[:2] = -1.0, 1.0  # the ends of the range, as the encoder sees it
+    found = fits.latent(low, 20, chosen)
+    facts = Facts.of(volume_of(np.rint((low + 1) * STORED).astype(np.int16), chosen))
+    way = Way.of(facts, curves.for_ct(facts))
+    decoded = as_latents(low, way)
+    assert bool(way.curve) == (modality == "CT")
+    assert np.square(found - decoded).mean() < 0.01 * np.square(found - low).mean()
+    (path,) = chosen.out.glob("latent-*.latg")
+    assert np.array_equal(fits.latent(low, 20, chosen), found)
+    fits.latent(low, 90, chosen)
+    assert len(list(chosen.out.glob("latent-*.latg"))) == 2
+    path.write_bytes(b"junk")
+    with pytest.raises(CorruptFile, match="latents"):
+        fits.latent(low, 20, chosen)
+
+
+def as_latents(low, way):
+    """What a stream of unit values at rate 20 decodes to."""
+    values = grid.from_unit(low.astype(float), way.ends, way.curve)
+    _, integers = write_stream(way.model, 20, values)
+    return grid.to_unit(values_of(way.model, 20, integers), way.ends, way.curve)
+
+
+def test_each_version_has_its_turn_of_the_settings_and_what_is_held_out_some(volumes, tmp_path, monkeypatch):
     monkeypatch.setattr(fits, "av1", lambda low, quality, _: low + quality / 1000)
-    chosen = options(volumes[:1], tmp_path, held_out=volumes[1:], av1_qualities=(4, 8, 12, 16))
+    monkeypatch.setattr(fits, "latent", lambda low, rate, _: low + rate / 10_000)
+    chosen = options(
+        volumes[:1], tmp_path, held_out=volumes[1:], av1_qualities=(4, 8, 12, 16), latent_rates=(0, 60)
+    )
     training, held_out = dataset.read(chosen).volumes(chosen)
-    assert [v.version for v in training] == ["clean", "sharper", "av1-4", "av1-16", "sharper av1-8"]
-    assert [v.version for v in held_out] == ["clean", "av1-4", "av1-16"]
-    assert {v.coder for v in held_out} == {"", "av1"} and training[3].noise == pytest.approx(0.016, rel=1e-3)
+    assert [v.version for v in training] == [
+        *("clean", "sharper", "av1-4", "av1-16", "latent-0"),
+        *("sharper av1-8", "sharper latent-60"),
+    ]
+    assert [v.version for v in held_out] == ["clean", "av1-4", "av1-16", "latent-0"]
+    assert [v.coder for v in held_out] == ["", "av1", "av1", "latent"]
+    assert training[3].noise == pytest.approx(0.016, rel=1e-3)
 
 
 def test_each_width_has_volumes_enough_before_they_take_turns(volumes, tmp_path, monkeypatch):

@@ -21,6 +21,7 @@ from inrcodec._version import __version__
 from inrcodec.io import atomic_write
 from inrcodec.layers.superres import registry
 from inrcodec.layers.superres.network import SRDenseNet, frozen
+from inrcodec.training import fits
 from inrcodec.training.evaluate import Score
 from inrcodec.training.options import TrainOptions
 
@@ -63,7 +64,7 @@ def write(
         "architecture": asdict(network.arch),
         "parameters": sum(p.numel() for p in network.parameters()),
         "version": __version__,
-        "training": training,
+        "training": {**training, **fits.settings(options)},
         "trained_on": volumes,
         "held_out": [score.rounded() for score in held_out],
         "limitation": LIMITATION,

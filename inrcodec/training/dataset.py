@@ -36,10 +36,10 @@ SHARPENING = 0.8  # times what a Gaussian of one voxel takes away is added: abou
 SCALE = 0.7  # of the axes that are long enough
 LONG_ENOUGH = 160  # voxels of an axis that is scaled
 FITTED = (32, 80, 80)  # low-res voxels of the part that is fitted: seconds for each fit
-CODED = (48, 192, 192)  # of the part that AV1 codes: frames of the size that real low-res volumes have
+CODED = (48, 192, 192)  # of the part that is coded in streams: frames as large as real ones
 EVALUATED = (24, 96, 96)  # of the part of a held-out volume that is brought back
-# Each version of a volume has one in this many of the AV1 qualities, as has what is held out; and each width
-# of a fit has this many volumes at least, where there are as many.
+# Each version of a volume has one in this many of the AV1 qualities and of the latent rates, as has what is
+# held out; and each width of a fit has this many volumes at least, where there are as many.
 TURNS = 3
 MOST_PLACES = 1 << 18  # foreground voxels that are remembered
 SLICES = 12  # on which the error of Lanczos is measured
@@ -53,7 +53,8 @@ class TrainingVolume:
     Attributes
     ----------
     name, version : of the volume, and what was done to it: "clean", "sharper", "scaled", "w24" for what a
-        file with networks of width 24 decodes to, or "av1-120" for what AV1 of quality 120 does.
+        file with networks of width 24 decodes to, "av1-120" for what AV1 of quality 120 does, or "latent-60"
+        for latents of rate 60.
     highres : (z * fz, y * fy, x * fx), in [-1, 1].
     lowres, error : (z, y, x), clean, and what a base coder adds to it.
     foreground : (n, 3), low-res voxels that are not empty, or an even sample of them.
@@ -67,7 +68,7 @@ class TrainingVolume:
     error: Tensor | None
     foreground: Tensor
     lanczos_mse: float
-    coder: str = ""  # "siren" or "av1" where there is an error
+    coder: str = ""  # "siren", "av1" or "latent" where there is an error
 
     @cached_property
     def noise(self) -> float:
@@ -97,7 +98,7 @@ class TrainingVolume:
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """What one volume contributes: clean versions, which AV1 codes, and the part of it that is fitted."""
+    """What one volume contributes: clean versions, which are coded, and the part of it that is fitted."""
 
     versions: list[TrainingVolume]
     part: TrainingVolume
@@ -117,22 +118,21 @@ class Dataset:
     def volumes(
         self, options: TrainOptions, progress: Progress | None = None
     ) -> tuple[list[TrainingVolume], list[TrainingVolume]]:
-        """All versions to train on and to evaluate on, with what both base coders make of them."""
-        qualities = list(options.av1_qualities)
+        """All versions to train on and to evaluate on, with what base coders make of them."""
         training, number = [], 0
         turns = min(max(len(self.training) // TURNS, 1), max(len(options.fits), 1))
         for turn, source in enumerate(self.training):
             widths = options.fits[turn % turns :: turns]
             training += [*source.versions, *fitted(source.part, widths, options, progress)]
             for version in source.versions:
-                training += coded(version.middle(CODED), qualities[number % TURNS :: TURNS], options)
+                training += coded(version.middle(CODED), options, number % TURNS)
                 number += 1
         held_out = []
         for source in self.held_out:
             held_out += source.versions
             held_out += fitted(source.part, options.fits, options, progress)
             for version in source.versions:
-                held_out += coded(version, qualities[::TURNS], options)
+                held_out += coded(version, options)
         return training, held_out
 
 
@@ -176,14 +176,16 @@ def fitted(
     return versions
 
 
-def coded(
-    volume: TrainingVolume, qualities: Sequence[int], options: TrainOptions
-) -> Iterator[TrainingVolume]:
-    """What AV1 streams of a volume decode to, one for each quality."""
+def coded(volume: TrainingVolume, options: TrainOptions, turn: int = 0) -> Iterator[TrainingVolume]:
+    """What streams of a volume decode to, one for each setting whose turn it is."""
     kind = "" if volume.version == "clean" else f"{volume.version} "
-    for quality in qualities:
-        error = torch.from_numpy(fits.av1(volume.lowres.numpy(), quality, options)) - volume.lowres
-        yield replace(volume, version=f"{kind}av1-{quality}", error=error, coder="av1")
+    for coder, settings, decoded in (
+        ("av1", options.av1_qualities, fits.av1),
+        ("latent", options.latent_rates, fits.latent),
+    ):
+        for setting in settings[turn::TURNS]:
+            error = torch.from_numpy(decoded(volume.lowres.numpy(), setting, options)) - volume.lowres
+            yield replace(volume, version=f"{kind}{coder}-{setting}", error=error, coder=coder)
 
 
 def paired(name: str, version: str, highres: Float32, factor: Shape) -> TrainingVolume:

@@ -10,19 +10,18 @@ docstring, parser, help and manual follow.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Literal, TypeAlias, get_args
 
 from inrcodec import parallel, validate
 from inrcodec.encoder.options import MAX_SEED, MAX_STEPS
 from inrcodec.errors import InputError, UsageError
-from inrcodec.format import limits
 from inrcodec.io.atomic import check_file
-from inrcodec.layers.base.av1.video import QUALITIES
 from inrcodec.layers.superres.architectures import COMPACT, DEEP, NAMES, Architecture, named
 from inrcodec.report import plots
+from inrcodec.training import kinds
 from inrcodec.validate import SWITCH, Kind, number, whole
 from inrcodec.validate.rows import check_all, lists_keywords, row, table
 from inrcodec.volume.box import Shape
@@ -33,66 +32,10 @@ LOSSES: tuple[Loss, ...] = get_args(Loss)
 
 HELD_OUT = 5  # one volume in this many is held out where none is named
 CLEAN = 0.3  # share of the patches that are not degraded
-MOST_PATCH = 512  # low-res voxels along an axis of a patch
 AV1_PRESET = 2  # 0.6 s for a low-res head
 CT = "CT"
 
 MODEL, DATA, TRAINING, MACHINE, OUTPUT = "model", "data", "training", "machine", "output"
-
-
-def _paths(name: str, value: Any) -> tuple[Path, ...]:
-    found = (value,) if isinstance(value, str | Path) else value
-    return tuple(Path(validate.path(name, path)) for path in found)
-
-
-def _three(name: str, value: object, high: int) -> Shape:
-    """One whole number for all axes, or three."""
-    if not isinstance(value, Iterable):
-        n = validate.integer(name, value, 1, high)
-        return n, n, n
-    return validate.triple(name, value, high)
-
-
-def _widths(name: str, value: Any) -> tuple[int, ...]:
-    widths = tuple(value) if isinstance(value, Iterable) and not isinstance(value, str) else (value,)
-    return tuple(validate.integer(name, width, 2, limits.WIDTH) for width in widths if width != 0)
-
-
-def _qualities(name: str, value: Any) -> tuple[int, ...]:
-    qualities = tuple(value) if isinstance(value, Iterable) and not isinstance(value, str) else (value,)
-    first, last = QUALITIES[0], QUALITIES[-1]
-    return tuple(validate.integer(name, quality, first, last) for quality in qualities if quality != 0)
-
-
-def _pairs(name: str, value: Any) -> dict[str, Any]:
-    """A mapping, or words NAME=VALUE."""
-    if isinstance(value, Mapping):
-        return dict(value)
-    pairs = {}
-    for word in value:
-        key, sign, text = word.partition("=")
-        validate.require(bool(key and sign and text), name, word, "NAME=VALUE")
-        pairs[key] = text
-    return pairs
-
-
-def _offsets(name: str, value: Any) -> dict[str, float]:
-    found = {}
-    for key, offset in _pairs(name, value).items():
-        try:
-            found[key] = float(offset)
-        except ValueError:
-            raise UsageError(f"{offset!r} is not a number of HU", value=offset, option=name) from None
-    return found
-
-
-def _threes(high: int, metavar: str = "N|Z,Y,X") -> Kind:
-    return Kind(f"1 to {high}", lambda name, value: _three(name, value, high), validate.parse_ints, metavar)
-
-
-VOLUMES = Kind("", _paths, metavar="VOLUME", many=True)
-WIDTHS = Kind(f"2 to {limits.WIDTH:,}, or 0 for none", _widths, validate.parse_ints, "W,W,…")
-AV1 = Kind(f"{QUALITIES[0]} to {QUALITIES[-1]}, or 0 for none", _qualities, validate.parse_ints, "Q,Q,…")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,17 +74,13 @@ class AnyTraining:
     )
     held_out: Sequence[Path] = row(
         (),
-        VOLUMES,
+        kinds.VOLUMES,
         "volumes for evaluation alone",
         DATA,
         otherwise=f"one in {HELD_OUT}, or the last fifth of the slices of a single one",
     )
-    offsets: Mapping[str, float] = row(
-        (), Kind("", _offsets, metavar="NAME=HU", many=True), "added to CT that is not in HU", DATA
-    )
-    licences: Mapping[str, str] = row(
-        (), Kind("", _pairs, metavar="NAME=TEXT", many=True), "of volumes, for the model card", DATA
-    )
+    offsets: Mapping[str, float] = row((), kinds.OFFSETS, "added to CT that is not in HU", DATA)
+    licences: Mapping[str, str] = row((), kinds.LICENCES, "of volumes, for the model card", DATA)
     steps: int = row(20_000, whole(1, MAX_STEPS), "steps of the training", TRAINING, main=True)
     minutes: float | None = row(
         None,
@@ -252,11 +191,11 @@ class TrainOptions(AnyTraining):
         MODEL,
         main=True,
     )
-    factor: Shape = row(MISSING, _threes(limits.FACTOR), "up-sampling of each axis", MODEL, main=True)
+    factor: Shape = row(MISSING, kinds.FACTOR, "up-sampling of each axis", MODEL, main=True)
     arch: str = row(COMPACT, validate.choice(NAMES), "architecture", MODEL, metavar="NAME")
     fits: Sequence[int] = row(
         (20, 28, 40),
-        WIDTHS,
+        kinds.WIDTHS,
         "widths of the real fits",
         DATA,
         detail="what files decode to is trained on; wider networks are larger files",
@@ -264,14 +203,21 @@ class TrainOptions(AnyTraining):
     fit_steps: int = row(1000, whole(1, MAX_STEPS), "steps of each of these fits", DATA)
     av1_qualities: Sequence[int] = row(
         (),
-        AV1,
+        kinds.AV1,
         "qualities of real AV1 streams",
         DATA,
         detail="what the streams decode to is trained on; smaller is finer, needs the extra av1",
     )
+    latent_rates: Sequence[int] = row(
+        (),
+        kinds.LATENT,
+        "rates of real streams of latents",
+        DATA,
+        detail="what the streams decode to is trained on; smaller is finer",
+    )
     clean: float = row(CLEAN, number(0.0, 1.0), "share of patches not degraded", DATA, metavar="SHARE")
     batch: int = row(4, whole(1, 4096), "patches in a step", TRAINING)
-    patch: Shape = row((12, 24, 24), _threes(MOST_PATCH), "low-res voxels of a patch", TRAINING)
+    patch: Shape = row((12, 24, 24), kinds.PATCH, "low-res voxels of a patch", TRAINING)
     loss: Loss = row("mse", validate.choice(LOSSES), "what is minimised", TRAINING, metavar="NAME")
     curve: bool = row(False, SWITCH, "plot the gains over the steps as PNG", OUTPUT)
 

@@ -25,10 +25,10 @@ from inrcodec.volume.box import Shape
 BORDER = 2  # low-res voxels at the border of a patch that see padding instead of data: not in the loss
 RIM = 1  # low-res voxels around a patch: with the border as far as Lanczos reaches
 SEED_STRIDE = 0x9E3779B1  # between the step numbers of two seeds; a torch generator takes 32 bits
-# Weights of what degrades a patch: real fits, real AV1 streams, simulated errors, which are much like those
-# of fits.  AV1 has the most qualities.
-KINDS = {"siren": 3.0, "av1": 12.0, "": 2.0}
-LARGEST = 1.25  # times the error of a real fit: from none to coarser than any fit; AV1's is taken as it is
+# Weights of what degrades a patch: real fits, real streams, which have the most settings, and simulated
+# errors, which are much like those of fits.
+KINDS = {"siren": 3.0, "av1": 12.0, "latent": 12.0, "": 2.0}
+LARGEST = 1.25  # times the error of a real fit: from none to coarser than any; a stream's is taken as it is
 FLOOR = 1e-6  # mean squared error in unit values below which a smaller one has no larger weight
 UNEVENNESS = 0.4  # largest log ratio of the noise level given to the network to the error of a patch
 LEVELS = (1e-5, 2e-3)  # of the simulated error: low-res volumes of about 53 to 34 dB
@@ -123,7 +123,7 @@ class Patches:
     ) -> tuple[Tensor, float]:
         """Error of a low-res patch with its rim at a random rate, and the noise level of its volume."""
         if volume.error is not None:
-            share = 1.0 if volume.coder == "av1" else LARGEST * _uniform(generator)
+            share = LARGEST * _uniform(generator) if volume.coder == "siren" else 1.0
             return volume.error[place] * share, volume.noise * share
         first, last = map(log, LEVELS)
         level = exp(first + (last - first) * _uniform(generator))

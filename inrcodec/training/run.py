@@ -20,7 +20,7 @@ from inrcodec.training import card, dataset
 from inrcodec.training.dataset import TrainingVolume
 from inrcodec.training.evaluate import scores
 from inrcodec.training.log import Log
-from inrcodec.training.options import AV1_PRESET, TrainOptions
+from inrcodec.training.options import TrainOptions
 from inrcodec.training.patches import Patches, check_size, check_volumes
 from inrcodec.training.trainer import Trainer
 
@@ -101,6 +101,4 @@ def _settings(options: TrainOptions, trainer: Trainer, patches: Patches) -> dict
         "seconds": round(trainer.seconds),
         **{name: getattr(options, name) for name in ON_THE_CARD},
         "patch": list(patches.size),
-        "fits": {"widths": list(options.fits), "steps": options.fit_steps},
-        "av1": {"qualities": list(options.av1_qualities), "preset": AV1_PRESET},
     }

@@ -62,16 +62,24 @@ def ends_of(facts: Facts, curve: Nodes) -> Ends:
     if facts.is_constant:
         return PLAIN
     slope, intercept = volume.rescale
-    physical = np.array([span.low, span.high]) * slope + intercept
+    physical = span.low * slope + intercept, span.high * slope + intercept
     if windows.is_hounsfield(volume, span):
-        linear = physical / HU
-        kept = np.sort(np.interp(TWELVE_BITS, *_rising(physical, np.array(PLAIN))))
-    else:
-        dark, bright = _tissue(facts)
-        linear = (physical - dark) * ((BRIGHT - DARK) / (bright - dark)) + DARK
-        kept = np.array(PLAIN)
-    low, high = _companded(linear, kept, curve).tolist()
-    return PLAIN if is_narrow(*sorted((low, high))) else (low, high)
+        return ends_in_hounsfield(physical, curve)
+    return ends_of_tissue(physical, _tissue(facts), curve)
+
+
+def ends_in_hounsfield(physical: Ends, curve: Nodes) -> Ends:
+    """Of unit values -1 and +1 that are these Hounsfield units."""
+    at = np.array(physical)
+    kept = np.sort(np.interp(TWELVE_BITS, *_rising(at, np.array(PLAIN))))
+    return _companded(at / HU, kept, curve)
+
+
+def ends_of_tissue(physical: Ends, tissue: Ends, curve: Nodes = ()) -> Ends:
+    """Of unit values -1 and +1 that are these values without a unit, beside the darkest and the brightest."""
+    dark, bright = tissue
+    linear = (np.array(physical) - dark) * ((BRIGHT - DARK) / (bright - dark)) + DARK
+    return _companded(linear, np.array(PLAIN), curve)
 
 
 def _tissue(facts: Facts) -> Ends:
@@ -83,10 +91,14 @@ def _tissue(facts: Facts) -> Ends:
     return (0.0 if 0 <= dark < FAR * bright else dark), bright
 
 
-def _companded(linear: Float, kept: Float, curve: Nodes) -> Float:
+def _companded(linear: Float, kept: Float, curve: Nodes) -> Ends:
     """The ends with a curve, the least steep part of which, of values that are kept, is as without one."""
-    if not curve:
-        return linear
+    ends = _with_curve(linear, kept, curve) if curve else linear
+    low, high = ends.tolist()
+    return PLAIN if is_narrow(*sorted((low, high))) else (low, high)
+
+
+def _with_curve(linear: Float, kept: Float, curve: Nodes) -> Float:
     nodes = np.array([-ONE, *curve[0::2], ONE]) / ONE
     middles = (nodes[1:] + nodes[:-1]) / 2
     inside = middles[(middles > kept[0]) & (middles < kept[1])]

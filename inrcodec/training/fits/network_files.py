@@ -1,8 +1,4 @@
-"""Low-res volumes as real files decode them, from either base coder.
-
-In: a clean volume.  Out: its low-res volume after encoding and decoding; what was encoded is kept on disk.
-Invariant: what a network is trained on here is what the decoder feeds it.
-"""
+"""Low-res volumes as files of networks decode them."""
 
 from __future__ import annotations
 
@@ -14,12 +10,10 @@ import numpy as np
 
 from inrcodec import api, io
 from inrcodec._version import __version__
-from inrcodec.encoder import curves
 from inrcodec.errors import CorruptFile
 from inrcodec.io.npy import save
-from inrcodec.layers.base.av1 import codec, video
 from inrcodec.layers.superres.registry import WINDOWS
-from inrcodec.training.options import AV1_PRESET, TrainOptions
+from inrcodec.training.options import TrainOptions
 from inrcodec.volume.arrays import Array, Float32
 from inrcodec.volume.volume import Volume
 
@@ -49,7 +43,7 @@ def lowres(highres: Float32, width: int, options: TrainOptions) -> Float32:
     digest = blake2b(key + stored.tobytes(), digest_size=12).hexdigest()
     path = options.out / f"fit-{digest}.npy"
     if not path.exists():
-        decoded = _decoded(_volume(stored, options), width, options)
+        decoded = _decoded(volume_of(stored, options), width, options)
         io.atomic_write(path, partial(save, decoded))
     kept: Float32 = np.load(path, allow_pickle=False)
     if kept.shape != tuple(n // f for n, f in zip(stored.shape, factor, strict=True)):
@@ -57,31 +51,7 @@ def lowres(highres: Float32, width: int, options: TrainOptions) -> Float32:
     return kept / np.float32(STORED) - 1
 
 
-def av1(low: Float32, quality: int, options: TrainOptions) -> Float32:
-    """What an AV1 stream of a low-res volume, (z, y, x) in [-1, 1], decodes to.
-
-    Parameters
-    ----------
-    quality : of the stream, see :func:`inrcodec.layers.base.av1.video.encode`.
-
-    Raises
-    ------
-    CorruptFile
-        The stream in the folder is of something else.
-    MissingExtra
-    """
-    window = WINDOWS.get(options.modality)
-    nodes = curves.between(*window) if window else ()
-    codes = codec.to_codes(low.astype(np.float64), nodes)
-    key = repr((__version__, quality, AV1_PRESET, codes.shape)).encode()
-    path = options.out / f"av1-{blake2b(key + codes.tobytes(), digest_size=12).hexdigest()}.obu"
-    if not path.exists():
-        io.atomic_write(path, video.encode(codes, quality, AV1_PRESET, options.threads))
-    values: Float32 = codec.levels(nodes).astype(np.float32)[video.decode(path.read_bytes(), codes.shape)]
-    return values
-
-
-def _volume(stored: Array, options: TrainOptions) -> Volume:
+def volume_of(stored: Array, options: TrainOptions) -> Volume:
     """Of stored units; of a CT as one, whose values are companded."""
     volume = Volume.from_array(stored)
     window = WINDOWS.get(options.modality)
