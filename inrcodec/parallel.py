@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, contextmanager
+from importlib import import_module
 from threading import Barrier, Lock, Thread
 from typing import Any, TypeVar
 
@@ -63,6 +64,13 @@ def awaited(future: Future[Result]) -> Result:
     while not future.done():
         wait([future], timeout=PULSE)
     return future.result()
+
+
+def import_ahead(module: str) -> None:
+    """Import a module in another thread; whoever imports it next waits for it, and meets its errors."""
+    pool = InterruptiblePool(1)
+    pool.submit(import_module, module)
+    pool.shutdown(wait=False)
 
 
 def mapped(fn: Callable[[Task], Result], tasks: Sequence[Task], threads: int) -> list[Result]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import subprocess
@@ -219,3 +220,15 @@ def test_counts_are_changed_in_one_module_alone():
         if re.search(r"threadpoolctl|\.set_num_threads", path.read_text())
     }
     assert users == {"parallel.py"}
+
+
+def test_an_import_ahead_says_nothing_of_its_errors(tmp_path, monkeypatch, capfd):
+    """Whoever needs the module meets them."""
+    (tmp_path / "slow_module.py").write_text("import time\ntime.sleep(0.2)\nvalue = 7\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in ("slow_module", "no_such_module"):
+        parallel.import_ahead(name)
+    assert importlib.import_module("slow_module").value == 7
+    with pytest.raises(ModuleNotFoundError):
+        importlib.import_module("no_such_module")
+    assert capfd.readouterr().err == ""

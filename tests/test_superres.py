@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 import torch
 
+import inrcodec
 from inrcodec.errors import ModelNotFound
+from inrcodec.format import container
+from inrcodec.layers.superres import blocks, registry, upsampler
 from inrcodec.layers.superres import network as network_module
-from inrcodec.layers.superres import registry, upsampler
 from inrcodec.layers.superres.architectures import Architecture
 from inrcodec.layers.superres.network import SRDenseNet
 from inrcodec.layers.superres.upsampler import Upsampler
@@ -118,6 +120,27 @@ except LimitExceeded as error:
     assert loaded == "False" and int(work) == each * 1024 * 256 * 256 * 4
 
 
+def test_what_a_box_depends_on_is_known_without_torch(tmp_path):
+    """Of a file with a model: torch is imported while the low-res volume is decoded, or not at all."""
+    known = registry.manifest("ct-3d-x2")
+    ramp = np.broadcast_to(40 * np.arange(40, dtype=np.int16), (24, 40, 40))
+    blob = inrcodec.encode(ramp, factor=2, tiles=(1, 1, 1), width=10, steps=50, sr="lanczos", threads=1)
+    header, sections = container.read(blob)
+    model = {"sr": known.id, "sr_sha256": bytes.fromhex(known.sha256), "sr_window": known.window}
+    named = replace(header, **model, sr_noise=9).to_bytes()
+    (tmp_path / "v.inrv").write_bytes(container.pack(list({**sections, "HEAD": named}.items())))
+    script = f"""
+import sys, inrcodec
+file = inrcodec.open({str(tmp_path / "v.inrv")!r})
+print(file.bytes_needed((slice(0, 9), slice(0, 9), slice(0, 9))), "torch" in sys.modules)
+print(file.read(threads=2).sum(), "torch" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    needed, before, total, after = done.stdout.split()
+    assert (before, after) == ("False", "True") and int(needed) > 0
+    assert int(total) == inrcodec.open(tmp_path / "v.inrv").read(threads=1).sum()
+
+
 def test_subpixels_stand_where_their_channel_says():
     network = SRDenseNet(TINY)
     with torch.no_grad():
@@ -207,7 +230,7 @@ def test_the_gradient_path_computes_the_same():
 @pytest.mark.parametrize("shape", [(5, 40, 33), (17, 8, 70)])
 def test_blocks_leave_no_seams(shape, monkeypatch):
     """With a halo as wide as the receptive field, block by block is the whole volume at once."""
-    monkeypatch.setattr(upsampler, "BLOCK", (8, 16, 16))
+    monkeypatch.setattr(blocks, "BLOCK", (8, 16, 16))
     monkeypatch.setattr(upsampler, "HALO", 4)
     torch.manual_seed(0)
     network = SRDenseNet(TINY)

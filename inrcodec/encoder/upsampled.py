@@ -21,8 +21,8 @@ from inrcodec.encoder.outcome import Outcome, Sum
 from inrcodec.encoder.plan import Plan
 from inrcodec.format import digest
 from inrcodec.format.header import Header
-from inrcodec.layers.cache import Cache
-from inrcodec.layers.upsample import BLOCKS, Upsampling, with_noise
+from inrcodec.layers.superres.blocks import KEPT, Cache
+from inrcodec.layers.upsample import Upsampling, with_noise
 from inrcodec.progress import Progress, shares
 from inrcodec.volume.arrays import Bool, Float
 from inrcodec.volume.box import Box
@@ -40,7 +40,7 @@ def both_ways(
     nothing = Outcome.nothing(facts.volume, facts.span, plan.options.focus, facts.flat_tissue)
     decoder = Decoder(header, np.packbits(active), facts.padding, nothing)
     if plan.may_filter:
-        kept = Cache(BLOCKS)  # what the fit computes, the measurement need not compute again
+        kept = Cache(KEPT)  # what the fit computes, the measurement need not compute again
         upsampling, threads = replace(decoder, kept=kept).upsampling, plan.options.threads
         weights = wiener_fit.weights(facts.volume, upsampling, lowres, plan.predicted, threads)
         kept.seal()

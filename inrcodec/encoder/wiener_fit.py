@@ -17,7 +17,7 @@ from inrcodec.encoder.normal_equations import Equations, Halves
 from inrcodec.format.header import Header
 from inrcodec.format.header_checks import WIENER
 from inrcodec.layers import wiener
-from inrcodec.layers.superres import upsampler
+from inrcodec.layers.superres.blocks import BLOCK, Place, places_of, spans_of
 from inrcodec.layers.upsample import Upsampling, span_of
 from inrcodec.volume.arrays import Array, Bool, Float
 from inrcodec.volume.box import Box
@@ -70,18 +70,13 @@ def blocks(header: Header, active: Bool) -> list[Box]:
 
     What a filter reads around each lies within the same block, so that a model computes no other.
     """
-    places = [
-        place
-        for z in upsampler.spans_of(len(active))
-        for place in upsampler.places_of(active, z)
-        if active[place].any()
-    ]
+    places = [place for z in spans_of(len(active)) for place in places_of(active, z) if active[place].any()]
     boxes = [box for place in places if prod((box := _within(place, header)).shape) > 0]
-    most = min(max(VOXELS // (prod(upsampler.BLOCK) * prod(header.factor)), FEWEST), MOST, len(boxes))
+    most = min(max(VOXELS // (prod(BLOCK) * prod(header.factor)), FEWEST), MOST, len(boxes))
     return [boxes[(2 * k + 1) * len(boxes) // (2 * most)] for k in range(most)]
 
 
-def _within(place: upsampler.Place, header: Header) -> Box:
+def _within(place: Place, header: Header) -> Box:
     """The voxels of a block whose neighbours are in it or beyond the volume."""
     low, high = [], []
     for part, f, n, reach in zip(place, header.factor, header.shape, wiener.REACH, strict=True):

@@ -228,6 +228,7 @@ class Decoder:
     def _upsampled(self, box: Box, options: DecodeOptions, progress: Progress | None) -> Iterator[Slab]:
         options = _of_preview(options)
         base, upsampling = self.require_base(), self.upsampling
+        upsampling.prepare(options)
         stage = "upsample" if (options.sr or self.header.sr) == LANCZOS else "superres"
         parts = list(upsampling.parts(box, options))
         for part in parts:

@@ -21,12 +21,11 @@ import numpy as np
 
 from inrcodec.format.header import LANCZOS, NOISE_STEPS, Header
 from inrcodec.layers import resample, wiener
-from inrcodec.layers.cache import Cache
 from inrcodec.layers.decode_options import REFERENCE, DecodeOptions
 from inrcodec.layers.padding import Padding as Padding
-from inrcodec.layers.superres import registry
+from inrcodec.layers.superres import blocks, registry
 from inrcodec.layers.superres.registry import check_model as check_model
-from inrcodec.parallel import InterruptiblePool, thread_count
+from inrcodec.parallel import InterruptiblePool, import_ahead, thread_count
 from inrcodec.volume.arrays import Active, Array, Float
 from inrcodec.volume.box import Box
 from inrcodec.volume.value_range import Range
@@ -37,7 +36,6 @@ if TYPE_CHECKING:
 
 SLAB = 16  # full-res slices handed out at a time
 PART = 1 << 23  # low-res voxels that are decoded at a time, about
-BLOCKS = 1 << 26  # bytes of super-resolution that are kept: a layer of blocks of 512 x 512 voxels
 AHEAD = 1  # slabs that are computed while one is in use
 
 
@@ -81,12 +79,17 @@ class Upsampling:
     header: Header
     active: Active
     padding: Padding | None
-    kept: Cache | None = None
+    kept: blocks.Cache | None = None
 
     @classmethod
     def of_file(cls, header: Header, active: Active, padding: Padding | None) -> Upsampling:
         """For the one low-res volume that a file has: its blocks are remembered."""
-        return cls(header, active, padding, Cache(BLOCKS))
+        return cls(header, active, padding, blocks.Cache(blocks.KEPT))
+
+    def prepare(self, options: DecodeOptions = REFERENCE) -> None:
+        """Begin to import what a model needs, which takes as long as a low-res volume does."""
+        if self._model(options) != LANCZOS and thread_count(options.threads) > 1:
+            import_ahead("inrcodec.layers.superres.upsampler")
 
     def support(self, box: Box, options: DecodeOptions = REFERENCE) -> Box:
         """The low-res voxels that a box, which is not empty, depends on."""
@@ -97,9 +100,7 @@ class Upsampling:
         if self._model(options) == LANCZOS:
             return taps
         registry.check_work(header, options.ensemble)  # before the networks are evaluated
-        from inrcodec.layers.superres import upsampler
-
-        return upsampler.support(self.active, box, header.factor, taps)
+        return blocks.support(self.active, box, header.factor, taps)
 
     def parts(self, box: Box, options: DecodeOptions = REFERENCE) -> Iterator[Box]:
         """A full-res box in parts along z that depend on about `PART` low-res voxels each.
@@ -109,9 +110,7 @@ class Upsampling:
         depth, rows, columns = self.header.lowres_shape
         thickness = 1
         if self._model(options) != LANCZOS:
-            from inrcodec.layers.superres import upsampler
-
-            thickness = upsampler.spans_of(depth)[0].stop
+            thickness = blocks.spans_of(depth)[0].stop
         layers = max(1, PART // (rows * columns * thickness))
         step = layers * thickness * self.header.factor[0]
         (z, *low), (stop, *high) = box.low, box.high

@@ -34,9 +34,9 @@ from safetensors.numpy import load
 
 from inrcodec.errors import MissingExtra, ModelNotFound
 from inrcodec.io.atomic import atomic_write
+from inrcodec.layers.superres.blocks import HALO
 from inrcodec.layers.superres.network import NOISE
 from inrcodec.layers.superres.registry import Manifest, manifest, manifests
-from inrcodec.layers.superres.upsampler import HALO
 
 try:
     from onnx import TensorProto, checker, helper, numpy_helper

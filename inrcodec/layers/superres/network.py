@@ -153,6 +153,8 @@ def _relu(x: Tensor) -> Tensor:
 
 def _joined(maps: Sequence[Tensor]) -> Tensor:
     """Concatenated maps; where channels are last in memory, they join quickly only as the last axis."""
+    if len(maps) == 1:
+        return maps[0]
     return torch.cat([m.movedim(1, -1) for m in maps], -1).movedim(-1, 1)
 
 

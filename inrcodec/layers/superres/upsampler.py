@@ -1,11 +1,9 @@
 """Super-resolution of a low-res volume, block by block.
 
-Invariant: the blocks are a function of the active voxels alone, and each is computed on one thread, so the
-result does not depend on slabs or threads.
+Invariant: a block is computed on one thread, so the result does not depend on slabs or threads.
 
-The volume is divided into layers of slices of equal thickness, and the active part of a layer into blocks of
-equal size.  A block has a halo of ``HALO`` voxels, whose outputs are dropped; beyond the volume the last
-voxel is repeated.  Background has no residual.
+A block (`inrcodec.layers.superres.blocks`) has a halo of ``HALO`` voxels, whose outputs are dropped; beyond
+the volume the last voxel is repeated.  Background has no residual.
 """
 
 from __future__ import annotations
@@ -13,24 +11,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
-from itertools import combinations, product
+from itertools import combinations
 
 import numpy as np
 import torch
 
 from inrcodec.layers.cache import Cache
 from inrcodec.layers.decode_options import Precision
+from inrcodec.layers.superres.blocks import HALO, meet, places_in
+from inrcodec.layers.superres.blocks import Place as Place
+from inrcodec.layers.superres.blocks import places_of as places_of
+from inrcodec.layers.superres.blocks import spans_of as spans_of
 from inrcodec.layers.superres.network import SRDenseNet
 from inrcodec.parallel import InterruptiblePool, torch_pool
-from inrcodec.volume.arrays import Active, Bool, Float, Float32
+from inrcodec.volume.arrays import Active, Float, Float32
 from inrcodec.volume.box import Box, Shape
-
-Place = tuple[slice, slice, slice]
-
-# Low-res voxels at most: 26k with the halo, about 40 MB of activations a thread.
-BLOCK = (16, 32, 32)
-HALO = 2  # voxels: the rim of a patch that the training's loss leaves out
-MARGIN = 1  # voxels around active ones that have a residual too: edges ring
 
 
 @dataclass(frozen=True)
@@ -100,7 +95,7 @@ class Upsampler:
         """
         spans = spans_of(len(self.active))
         if box is not None:
-            spans = [z for z in spans if _meet(z, self.factor[0], box, 0)]
+            spans = [z for z in spans if meet(z, self.factor[0], box, 0)]
         threads = 1 if self.device != "cpu" else self.threads
         with torch_pool(threads) as pool, InterruptiblePool(1) as ahead:
             upcoming = ahead.submit(self._layer, spans[0], box, pool)
@@ -172,61 +167,5 @@ def _once(network: SRDenseNet, block: torch.Tensor, noise: float) -> torch.Tenso
     return y.reshape([-1, *y.shape[-2:]])
 
 
-def spans_of(slices: int) -> list[slice]:
-    """The layers of a low-res volume; the last may reach beyond its end."""
-    return _parts(0, slices, BLOCK[0])
-
-
-def places_of(active: Active, z: slice) -> list[Place]:
-    """Blocks that cover a layer's active voxels and their margin; the last may reach beyond the volume."""
-    inside: Bool = np.asarray(active[_grown(z)].any(0))
-    extents = (_extent(np.asarray(inside.any(1 - k))) for k in (0, 1))
-    rows, columns = (_parts(*extent, longest) for extent, longest in zip(extents, BLOCK[1:], strict=True))
-    return [(z, y, x) for y, x in product(rows, columns) if inside[_grown(y), _grown(x)].any()]
-
-
-def places_in(active: Active, z: slice, box: Box | None, factor: Shape) -> list[Place]:
-    """The blocks of a layer that a full-res box needs; all without one."""
-    places = places_of(active, z)
-    if box is None:
-        return places
-    return [p for p in places if all(_meet(p[k], factor[k], box, k) for k in range(3))]
-
-
-def support(active: Active, box: Box, factor: Shape, taps: Box) -> Box:
-    """The low-res voxels that a full-res box, which is not empty, depends on: ``taps``, blocks and halos."""
-    low, high = list(taps.low), list(taps.high)
-    for z in spans_of(len(active)):
-        for place in places_in(active, z, box, factor) if _meet(z, factor[0], box, 0) else ():
-            low = [max(0, min(a, part.start - HALO)) for a, part in zip(low, place, strict=True)]
-            ends = zip(high, place, active.shape, strict=True)
-            high = [min(n, max(b, part.stop + HALO)) for b, part, n in ends]
-    return Box((low[0], low[1], low[2]), (high[0], high[1], high[2]))
-
-
-def _meet(part: slice, factor: int, box: Box, axis: int) -> bool:
-    """Whether a low-res part and a full-res box share voxels along an axis."""
-    return bool(part.start * factor < box.high[axis] and box.low[axis] < part.stop * factor)
-
-
 def _memory(network: SRDenseNet) -> torch.memory_format:
     return torch.channels_last_3d if network.arch.dims == 3 else torch.channels_last
-
-
-def _parts(start: int, stop: int, longest: int) -> list[slice]:
-    """Equal parts of a range, as few as their length allows; the last may reach beyond."""
-    count = -(-(stop - start) // longest)
-    length = -(-(stop - start) // max(count, 1))
-    return [slice(start + k * length, start + (k + 1) * length) for k in range(count)]
-
-
-def _grown(part: slice) -> slice:
-    return slice(max(0, part.start - MARGIN), part.stop + MARGIN)
-
-
-def _extent(active: Bool) -> tuple[int, int]:
-    """From the first to behind the last index that is set, with a margin; empty where none is."""
-    places = np.flatnonzero(active)
-    if not len(places):
-        return 0, 0
-    return max(0, int(places[0]) - MARGIN), min(len(active), int(places[-1]) + 1 + MARGIN)
