@@ -16,8 +16,8 @@ from inrcodec import io
 from inrcodec.cli.dec import main
 from inrcodec.errors import UsageError
 from inrcodec.file import InrvFile
+from inrcodec.file.decoder import Decoder
 from inrcodec.format import container
-from inrcodec.io import large
 from inrcodec.layers import upsample
 from inrcodec.layers.base.siren.codec import SirenTiles
 from inrcodec.layers.decode_options import DecodeOptions
@@ -217,12 +217,26 @@ def test_a_late_volume_is_written_to_the_same_dicom(dtype, tmp_path):
 def test_inrv_dec_writes_the_same_file_slab_by_slab(which, ending, request, tmp_path, monkeypatch):
     source = tmp_path / "scan.inrv"
     source.write_bytes(request.getfixturevalue(which))
-    assert main([str(source), str(tmp_path / f"eager{ending}"), "-q"]) == 0
-    monkeypatch.setattr(large, "LARGE", 1)
+    volume = InrvFile.volume
+    with monkeypatch.context() as patch:
+        patch.setattr(InrvFile, "volume", lambda *place, late, **rest: volume(*place, **rest))
+        assert main([str(source), str(tmp_path / f"eager{ending}"), "-q"]) == 0
     monkeypatch.setattr(LazyArray, "__array__", None)  # it is passed over, never held
     assert main([str(source), str(tmp_path / f"late{ending}"), "-q"]) == 0
     eager, late = ((tmp_path / f"{name}{ending}").read_bytes() for name in ("eager", "late"))
     assert late == eager
+
+
+@pytest.mark.parametrize("ending", [".nrrd", ".mgz", ".nii"])
+@pytest.mark.parametrize("slope", [1.0, 2.0])
+def test_no_slice_is_decoded_twice(slope, ending, tmp_path, monkeypatch):
+    seen, slabs = [], Decoder._slabs
+    monkeypatch.setattr(Decoder, "_slabs", lambda self, *rest: (seen.append(1), slabs(self, *rest))[1])
+    blob = inrcodec.encode(replace(CT, rescale=(slope, 0.0), padding=None), lossless=True)
+    (tmp_path / "scan.inrv").write_bytes(blob)
+    seen.clear()
+    assert main([str(tmp_path / "scan.inrv"), str(tmp_path / f"scan{ending}"), "-q"]) == 0
+    assert len(seen) == 1
 
 
 def test_what_fails_on_the_way_leaves_nothing(tmp_path):

@@ -7,7 +7,6 @@ Invariant: what can be refused is refused before a voxel is decoded.
 from __future__ import annotations
 
 from dataclasses import replace
-from math import prod
 from typing import Any
 
 from inrcodec import api, io
@@ -54,7 +53,7 @@ def decode_file(
     ranges = voxels_of(box, found)
     grid = grid_of(found, ranges)
     io.check_sink(target, force, template=template, modality=stated, grid=grid)
-    late = io.is_large(prod(grid.shape) * file.dtype.itemsize) and all(part.step == 1 for part in ranges)
+    late = all(part.step == 1 for part in ranges)  # the writer works beside the decoder
     volume = file.volume(box, level, late=late, options=options, progress=progress)
     if not late:
         progress("write", 0.0)

@@ -17,7 +17,6 @@ from inrcodec.io.formats import (
     refuse_other_ending,
     write,
 )
-from inrcodec.io.large import is_large
 from inrcodec.io.provenance import Provenance
 from inrcodec.io.registry import Format
 
@@ -25,7 +24,6 @@ __all__ = ["Format", "Provenance", "Source", "atomic_write", "check_file", "chec
 __all__ += [
     "is_dicom",
     "is_folder",
-    "is_large",
     "parts",
     "read",
     "read_series",
