@@ -135,13 +135,14 @@ class Inflater {
   }
 
   huffmanStream(data, from, to, first, last) {
-    const { literals, check, huffman: { log, symbols, lengths } } = this, bits = new Bits(data, from, to, check);
+    const { literals, huffman: { log, symbols, lengths } } = this;
+    const check = (condition) => this.check(condition, "a Huffman stream ends elsewhere"), bits = new Bits(data, from, to, check);
     for (let i = first; i < last; i++) {
       const code = bits.peek(log);
       literals[i] = symbols[code];
       bits.at -= lengths[code];
     }
-    check(bits.at === bits.first, "a Huffman stream ends elsewhere");
+    check(bits.at === bits.first);
   }
 
   /** Copy literals and earlier bytes; the number of literals that were used. */
