@@ -32,7 +32,8 @@ def row(card):
     volumes = dict.fromkeys(r["volume"].removesuffix(".nii.gz") for r in card["held_out"])
     return (
         f"| `{card['id']}` | {card['modality']}, {factor} | {card['parameters']:,} | {size / 1e6:.2f} MB "
-        f"| {', '.join(volumes)} | {gains(card, 'clean')} | {gains(card, 'w')} | {gains(card, 'av1-')} |"
+        f"| {', '.join(volumes)} | {gains(card, 'clean')} | {gains(card, 'w')} | {gains(card, 'av1-')} "
+        f"| {gains(card, 'latent-')} |"
     )
 
 
