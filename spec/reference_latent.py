@@ -210,16 +210,30 @@ class Network:
         if known is not None:
             hidden = hidden + self.maps(f"{name}.channels", self.seen(known, scale))
         even = np.indices(shape).sum(0) % 2 == 0
+        hidden = self.deeper(name, 0, hidden)
         found = self.half(name, 0, even, coded, step, hidden, plain, scale)
         near = amplitude(found[..., :12])
         scale = near if linear is None else scale + near - 64
         hidden = hidden + self.maps(f"{name}.neighbours", self.seen(found, scale))
         plain += self.layer(f"{name}.linear_neighbours", found)
         scale = np.full_like(scale, 64) if linear is None else scale
+        hidden = self.deeper(name, 1, hidden)
         return found + self.half(name, 1, ~even, coded, step, hidden, plain, scale)
 
     def seen(self, x: np.ndarray, scale: np.ndarray) -> np.ndarray:
         return np.concatenate([self.compand(x), relative(x[..., :12], scale)], -1)
+
+    def deeper(self, name: str, phase: int, hidden: np.ndarray) -> np.ndarray:
+        """Hidden sums after the residual block of a half, if it has one."""
+        body = f"{name}.bodies.{phase}"
+        if f"{body}.first.weight" not in self.model:
+            return hidden
+        maps = self.above(name, phase, hidden)
+        return hidden + self.maps(f"{body}.second", self.rectified(f"{body}.first", maps))
+
+    def above(self, name: str, phase: int, hidden: np.ndarray) -> np.ndarray:
+        hidden = wrap(hidden + self.by_rate(f"{name}.offsets")[phase])
+        return np.clip(down(hidden, self.point(f"{name}.neighbours")), 0, 32767)
 
     def half(
         self,
@@ -232,9 +246,7 @@ class Network:
         plain: np.ndarray,
         scale: np.ndarray,
     ) -> np.ndarray:
-        hidden = down(wrap(hidden + self.by_rate(f"{name}.offsets")[phase]), self.point(f"{name}.neighbours"))
-        maps = self.maps(f"{name}.hidden", np.clip(hidden, 0, 32767))
-        maps = np.clip(down(maps, self.point(f"{name}.hidden")), 0, 32767)
+        maps = self.rectified(f"{name}.hidden", self.above(name, phase, hidden))
         last = self.point(f"{name}.out")
         means, scales, parts = np.split(self.maps(f"{name}.out", maps), 3, -1)
         mean = down(plain, self.point(f"{name}.linear_neighbours")) + down(means, 2 + last)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from inrcodec.entropy.logistic import Tables
 from inrcodec.layers.base.latent.analysis import dct
+from inrcodec.layers.base.latent.contexts import HALVES
 from inrcodec.layers.base.latent.convolution import FINEST
 from inrcodec.layers.base.latent.integers import FINE, LATENT, MAP, SHORT
 from inrcodec.layers.base.latent.model import INVERSE, RATES
@@ -64,12 +65,14 @@ def freeze(weights: Weights, steps: tuple[float, float], tables: Tables) -> Tens
 
 
 def _context(weights: Weights, here: str, there: str) -> Tensors:
-    names = [name for name in ("neighbours", "channels", "features") if f"{here}.{name}.weight" in weights]
+    parts = ("neighbours", "channels", "features", *(f"bodies.{k}.second" for k in range(HALVES)))
+    names = [name for name in parts if f"{here}.{name}.weight" in weights]
     plain = [name for name in ("linear_neighbours", "linear_channels") if f"{here}.{name}.weight" in weights]
     found = _layers(weights, {f"{here}.{name}": f"{there}.{name}" for name in names}, MAP, together=True)
     point = int(found[f"{there}.neighbours.point"][0])
     found |= _layers(weights, {f"{here}.{name}": f"{there}.{name}" for name in plain}, LATENT, together=True)
-    found |= _layers(weights, {f"{here}.{name}": f"{there}.{name}" for name in ("hidden", "out")}, MAP)
+    apart = ["hidden", "out", *(name.replace("second", "first") for name in names if "second" in name)]
+    found |= _layers(weights, {f"{here}.{name}": f"{there}.{name}" for name in apart}, MAP)
     phase, rate = weights[f"{here}.phase"], weights[f"{here}.rate"]
     parts = np.stack([phase, *(np.broadcast_to(row, phase.shape) for row in rate)])
     found[f"{there}.offsets"] = _polynomial(parts, MAP + point)

@@ -17,7 +17,7 @@ rate        the step, from 60 to 1 200 HU; gains of the channels and of hidden m
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import log
 
@@ -41,7 +41,8 @@ from inrcodec.training.latent.grids import (
 )
 
 HYPER = 12  # channels of the hyper-latents
-GROUPS = (4, 8, 16, 36)  # channels that are coded together, low frequencies first
+GROUPS = (1, 3, 8, 16, 36)  # channels that are coded together, low frequencies first: the level, its slopes, …
+DEEP = (2, 2, 1, 1, 1)  # phases of each group before which its maps pass a residual block
 NEAREST = 12  # channels that contexts also see relative to their amplitude
 STEPS = log(0.06), log(1.2)  # logarithm of the quantisation step at rates -1 and 1
 MULTIPLE, BLOCK = 16, 4  # voxels: edges of a volume are multiples; of a block
@@ -55,20 +56,22 @@ class Sizes:
 
     Attributes
     ----------
-    wide, fine, features : maps at a stride of 4 voxels, of 2 voxels, and of the hyper-decoder.
+    wide, fine, features, body : maps at a stride of 4 voxels, of 2 voxels, of the hyper-decoder, and within
+        the residual blocks of contexts.
     coarse_blocks, fine_blocks : residual blocks of the synthesis at these strides.
     """
 
     wide: int
     fine: int
     features: int
+    body: int
     coarse_blocks: int = 4
-    fine_blocks: int = 3
+    fine_blocks: int = 4
 
     @classmethod
     def of_maps(cls, wide: int) -> Sizes:
         """Those that go with a number of the widest maps."""
-        return cls(wide, wide // 4, wide // 2)
+        return cls(wide, wide // 3, wide // 2, wide * 2 // 3)
 
     @classmethod
     def of(cls, weights: Mapping[str, Tensor]) -> Sizes:
@@ -77,10 +80,8 @@ class Sizes:
             len({name.split(".")[2] for name in weights if name.startswith(f"synthesis.{part}.")})
             for part in ("coarse", "fine")
         ]
-        wide, fine, features = (
-            len(weights[f"{name}.bias"]) for name in ("synthesis.enter", "synthesis.beside", "hints_out")
-        )
-        return cls(wide, fine, features, *blocks)
+        layers = ("synthesis.enter", "synthesis.beside", "hints_out", "contexts.0.bodies.0.first")
+        return cls(*(len(weights[f"{name}.bias"]) for name in layers), *blocks)
 
 
 class Modulation(nn.Module):
@@ -161,6 +162,18 @@ class Synthesis(nn.Module):
         return to_voxels(plain + step * self.out(maps), 2)
 
 
+class Body(nn.Module):
+    """What is added to the maps of a context: two convolutions of what is above 0 of them."""
+
+    def __init__(self, wide: int, maps: int) -> None:
+        super().__init__()
+        self.first, self.second = convolution(wide, maps), convolution(maps, wide, scale=0.0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = self.second(F.relu(self.first(F.relu(x))))
+        return result
+
+
 class Context(nn.Module):
     """Mean and logarithmic scale of a group of channels, in the two phases of a checkerboard.
 
@@ -168,9 +181,12 @@ class Context(nn.Module):
     predicted as well as small ones.
     """
 
-    def __init__(self, wide: int, before: int, count: int, features: int, linear: int = 0) -> None:
+    def __init__(
+        self, wide: int, before: int, count: int, features: int, linear: int = 0, bodies: Sequence[int] = ()
+    ) -> None:
         super().__init__()
         self.count = count
+        self.bodies = nn.ModuleList(Body(wide, maps) for maps in bodies)
         hints = features + linear
         self.channels = convolution(before + min(before, NEAREST), wide, scale=0.5) if before else None
         self.neighbours = convolution(count + min(count, NEAREST), wide, scale=0.5)
@@ -213,6 +229,7 @@ class Context(nn.Module):
             hidden = hidden + self.features(torch.cat(hints, 1))
         if self.linear_channels is not None:
             linear_mean = linear_mean + self.linear_channels(_joined(known, linear))
+        hidden = self._deeper(hidden, rate, 0)
         mean, log_scale = self._distribution(hidden, linear_mean, scale, rate, 0)
         decoded = (quantize(values - mean) + mean) * even
         near = amplitude(decoded[:, :NEAREST])
@@ -222,6 +239,7 @@ class Context(nn.Module):
             torch.cat([torch.asinh(decoded), decoded[:, :NEAREST] / relative], 1)
         )
         linear_mean = linear_mean + self.linear_neighbours(decoded)
+        hidden = self._deeper(hidden, rate, 1)
         mean_odd, log_scale_odd = self._distribution(hidden, linear_mean, scale, rate, 1)
         decoded = decoded + (quantize(values - mean_odd) + mean_odd) * (1 - even)
         return decoded, torch.lerp(mean_odd, mean, even), torch.lerp(log_scale_odd, log_scale, even)
@@ -229,10 +247,19 @@ class Context(nn.Module):
     def _distribution(
         self, hidden: Tensor, linear_mean: Tensor, scale: Tensor, rate: Tensor, phase: int
     ) -> tuple[Tensor, Tensor]:
-        by_rate = torch.stack([rate, rate * rate], 1) @ self.rate
-        maps = F.relu(hidden + self.phase[phase][:, None, None, None] + by_rate[SPATIAL])
+        maps = F.relu(hidden + self._offset(rate, phase))
         mean, log_scale, relative = self.out(F.relu(self.hidden(maps))).float().split(self.count, 1)
         return linear_mean + mean + scale * relative * 0.3, log_scale
+
+    def _deeper(self, hidden: Tensor, rate: Tensor, phase: int) -> Tensor:
+        if phase >= len(self.bodies):
+            return hidden
+        added: Tensor = self.bodies[phase](hidden + self._offset(rate, phase))
+        return hidden + added
+
+    def _offset(self, rate: Tensor, phase: int) -> Tensor:
+        by_rate = torch.stack([rate, rate * rate], 1) @ self.rate
+        return self.phase[phase][:, None, None, None] + by_rate[SPATIAL]
 
 
 def _first(known: Tensor | None) -> list[Tensor]:
@@ -260,7 +287,8 @@ class LatentGrid(nn.Module):
         self.level_context, self.hyper_context = Context(wide, 0, 1, 0), Context(wide, 0, HYPER, 0, 3)
         before = [sum(GROUPS[:k]) for k in range(len(GROUPS))]
         self.contexts = nn.ModuleList(
-            Context(wide, n, count, features, 3) for n, count in zip(before, GROUPS, strict=True)
+            Context(wide, n, count, features, 3, [sizes.body] * deep)
+            for n, count, deep in zip(before, GROUPS, DEEP, strict=True)
         )
         with torch.no_grad():  # the second half of the coarsest level begins as the mean of its neighbours
             middle = self.level_context.linear_neighbours.weight[0, 0]

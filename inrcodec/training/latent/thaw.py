@@ -31,7 +31,8 @@ def _weights(tensors: Mapping[str, Float]) -> Iterator[tuple[str, Float]]:
             continue
         parent, _, part = name.rpartition(".")
         there = HINTS.get(name) or f"{OUTSIDE.get(parent, parent)}.{part}"
-        before = LATENT if part.startswith("linear") else SINE if part == "second" else MAP
+        sines = name.startswith("synthesis.") and part == "second"
+        before = LATENT if part.startswith("linear") else SINE if sines else MAP
         unit = 2.0 ** int(tensors[f"{name}.point"][0])
         yield f"{there}.weight", tensors[f"{name}.weight"] / unit
         yield f"{there}.bias", tensors[f"{name}.bias"] / (unit * 2.0**before)

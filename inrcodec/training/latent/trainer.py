@@ -23,7 +23,7 @@ WORTH = 0.12  # squared error that a bit is worth, in squared steps
 SLOWER = 0.5  # learning rate of the linear layers: what they see is not companded
 LINEAR = ("linear", "overlap")  # in their names
 WARM_UP, FINAL_RATE = 300, 0.02  # steps of linear warm-up, and the share of the learning rate at the end
-PAIRS = 0.3  # share of the schedule after which a step sees two crops
+PAIRS = 0.3  # share of the schedule from which a step sees two crops; from trained weights on, each does
 SLOWNESS = 49  # steps until which a new state weighs more than half in the running average
 BETAS = (0.9, 0.98)  # of Adam
 MOST_SKIPPED = 100  # steps in a row whose gradient is not finite
@@ -58,7 +58,8 @@ class Trainer(Loop[Crops]):
 
     def learn(self, source: Crops) -> None:
         """See `Loop.learn`."""
-        self.step(source.draw(self.steps, 1 if self.progress < PAIRS else 2))
+        pairs = self.options.start is not None or self.progress >= PAIRS
+        self.step(source.draw(self.steps, 2 if pairs else 1))
 
     def step(self, batch: Batch) -> None:
         """One step on a batch; nothing is learnt of one whose gradient is not finite.

@@ -4,6 +4,7 @@ In: latents that are known, and a coder.  Out: latents.
 Invariant: encoder and decoder compute equal means and scales, as both see decoded latents alone.
 
 A grid is coded in the two halves of a checkerboard: the second sees the first (He et al., ELIC, CVPR 2022).
+Before either, hidden maps may pass a residual block, which sees further than one position.
 Means are linear in what is known, and non-linear in it relative to its amplitude, so that a large edge is
 predicted as well as a small one.
 """
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,10 +31,13 @@ from inrcodec.layers.base.latent.integers import (
     latents,
     rectified,
     relative,
+    slabs,
 )
+from inrcodec.parallel import mapped
 from inrcodec.volume.arrays import Bool, Bytes, Float, Int32
 
 NEAREST = 12  # channels that are also seen relative to their amplitude, at most
+HALVES = 2  # of a checkerboard
 PART = 77  # 0.3 as a map: of an amplitude, that a mean may be off in units of a map
 SCALES, EACH, LOWEST = 80, 8, 24  # scales are exp((index - LOWEST) / EACH) steps
 
@@ -62,6 +67,8 @@ class Context:
 
     Attributes
     ----------
+    bodies : residual blocks before the first half and before the second, of two convolutions each; as many
+        as there are.
     offsets : (3, 2, maps), int32: by the rate, see `by_rate`.
     companding : of latents, see `integers.Companding`.
     """
@@ -70,6 +77,7 @@ class Context:
     linear_neighbours: Convolution
     hidden: Convolution
     out: Convolution
+    bodies: list[tuple[Convolution, Convolution]]
     offsets: Int32
     companding: Companding
     channels: Convolution | None
@@ -86,18 +94,25 @@ class Context:
         def maybe(part: str) -> Convolution | None:
             return layer(part) if f"{name}.{part}.weight" in tensors else None
 
+        bodies = [
+            (layer(f"bodies.{k}.first"), layer(f"bodies.{k}.second"))
+            for k in range(HALVES)
+            if f"{name}.bodies.{k}.first.weight" in tensors
+        ]
         found = cls(
             neighbours=layer("neighbours"),
             linear_neighbours=layer("linear_neighbours"),
             hidden=layer("hidden"),
             out=layer("out"),
+            bodies=bodies,
             offsets=np.asarray(tensors[f"{name}.offsets"], np.int32),
             companding=companding,
             channels=maybe("channels"),
             features=maybe("features"),
             linear_channels=maybe("linear_channels"),
         )
-        summed = [part for part in (found.neighbours, found.channels, found.features) if part]
+        seconds = [second for _, second in bodies]
+        summed = [part for part in (found.neighbours, found.channels, found.features, *seconds) if part]
         plain = [part for part in (found.linear_neighbours, found.linear_channels) if part]
         count, wide = found.count, found.hidden.inputs
         fits = (
@@ -105,6 +120,7 @@ class Context:
             and len({part.point for part in plain}) == 1
             and {part.outputs for part in summed} == {wide}
             and {part.outputs for part in plain} == {count}
+            and all(a.inputs == wide and a.outputs == b.inputs for a, b in bodies)
             and found.neighbours.inputs == count + min(count, NEAREST)
             and found.out.outputs == 3 * count
             and found.out.inputs == found.hidden.outputs
@@ -125,6 +141,7 @@ class Context:
         parts = (
             *(self.neighbours, self.linear_neighbours, self.hidden, self.out),
             *(self.channels, self.features, self.linear_channels),
+            *chain.from_iterable(self.bodies),
         )
         return [part for part in parts if part is not None]
 
@@ -164,13 +181,28 @@ class Context:
             hidden += self.channels.maps(self._seen(known, scale), threads)
         offsets = by_rate(self.offsets, rate).astype(np.int32)
         chosen = even(shape)
+        self._deepen(hidden, offsets, 0, threads)
         half = self._half(offsets[0], hidden, mean, scale, chosen, inside, code, wanted)
         near = amplitude(half[..., :NEAREST])
         beside = near if linear is None else scale + near - (1 << LATENT)
         hidden += self.neighbours.maps(self._seen(half, beside), threads)
         mean += self.linear_neighbours.exact(half, threads)
         scale = scale if linear is None else beside
+        self._deepen(hidden, offsets, 1, threads)
         return half + self._half(offsets[1], hidden, mean, scale, ~chosen, inside, code, wanted)
+
+    def _deepen(self, hidden: Int32, offsets: Int32, half: int, threads: int) -> None:
+        """Add what the residual block before a half gives, if there is one."""
+        if half >= len(self.bodies):
+            return
+        first, second = self.bodies[half]
+        maps = np.empty(hidden.shape, np.int16)
+
+        def rectify(slab: slice) -> None:
+            maps[slab] = rectified(down(hidden[slab] + offsets[half], second.point))
+
+        mapped(rectify, slabs(hidden.shape), threads)
+        hidden += second.maps(first.rounded(maps, first.point, 0, threads), threads)
 
     def _half(
         self,
