@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from vector_arrays import blob, cornered, ct, half, image, mr, noisy, padded, special, spiky, texture
-from vector_files import LATENTS, MODELS, of_streams, with_filter
+from vector_files import MODELS, latents_of, of_streams, with_filter
 
 import inrcodec
 from inrcodec.format.header import AV1
@@ -49,7 +49,7 @@ class Case:
 
 
 def cases() -> dict[str, Case]:
-    hounsfield = {"modality": "CT"}
+    hounsfield, small = {"modality": "CT"}, latents_of("small-latent")
     return {
         "ct-int16-mask": Case(
             "air is masked", ct((16, 24, 28)), {"factor": 2, "tiles": (1, 1, 1)}, hounsfield
@@ -271,7 +271,7 @@ def cases() -> dict[str, Case]:
             {},
             hounsfield,
             {
-                **LATENTS,
+                **small,
                 "factor": (2, 2, 2),
                 "latent_rate": 40,
                 "latent_ends": (-1.024, 0.34),
@@ -285,7 +285,7 @@ def cases() -> dict[str, Case]:
             {},
             hounsfield,
             {
-                **LATENTS,
+                **small,
                 "factor": (1, 2, 4),
                 "latent_rate": 64,
                 "latent_slices": 17,
@@ -299,7 +299,7 @@ def cases() -> dict[str, Case]:
             padded(),
             {},
             {**hounsfield, "padding": -2000},
-            {**LATENTS, "factor": (1, 1, 1), "latent_ends": (-1.024, 0.34)},
+            {**small, "factor": (1, 1, 1), "latent_ends": (-1.024, 0.34)},
         ),
         "latent-coarsest": Case(
             "latents of an image of falling values, with the largest step, behind a filter",
@@ -307,11 +307,26 @@ def cases() -> dict[str, Case]:
             {},
             {"rescale": (-1.0, 24.0)},
             {
-                **LATENTS,
+                **small,
                 "factor": (1, 2, 2),
                 "latent_rate": 127,
                 "latent_ends": (0.5, -1.0),
                 "wiener": (0, 0, 55, -128, 9, 70, -20, 255, -6, 5, 0, 0, 0, 0),
+            },
+        ),
+        "latent-deep": Case(
+            "latents of contexts with residual blocks, before one half or before each, in two streams",
+            noisy((19, 30, 44)),
+            {},
+            hounsfield,
+            {
+                **latents_of("small-deep"),
+                "factor": (1, 2, 2),
+                "latent_rate": 50,
+                "latent_slices": 16,
+                "latent_ends": (-1.024, 0.34),
+                "latent_flat": 0.06,
+                "background": -0.98,
             },
         ),
         "factor-1": Case(

@@ -9,7 +9,7 @@ import hashlib
 import json
 import math
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import accumulate
 from typing import Any
 
@@ -35,7 +35,17 @@ def read_model(data: bytes) -> Model:
         begin, end = row["data_offsets"]
         values = np.frombuffer(data[8 + size + begin : 8 + size + end], TYPES[row["dtype"]])
         found[name] = values.reshape(row["shape"])
+    for context in {name.partition(".bodies.")[0] for name in found if ".bodies." in name}:
+        check_bodies(context, found)
     return found
+
+
+def check_bodies(context: str, names: Iterable[str]) -> None:
+    """Refuse a context unless it has a residual block before its first half alone, or one before each."""
+    start = f"{context}.bodies."
+    parts = {name.removeprefix(start).rpartition(".")[0] for name in names if name.startswith(start)}
+    whole = ["0.first", "0.second", "1.first", "1.second"]
+    need(parts in (set(whole[:2]), set(whole)), f"residual blocks of {context}")
 
 
 def find_model(h: dict[str, Any], models: Sequence[bytes]) -> Model:

@@ -23,9 +23,13 @@ from inrcodec.layers.base.latent.codec import from_unit
 from inrcodec.volume.value_range import Range, filled_unit
 
 MODELS = Path(__file__).with_name("models")
-CARD = json.loads((MODELS / "small-latent.json").read_text())
-LATENTS = {"coder": LATENT, "latent_model": CARD["id"], "latent_sha256": bytes.fromhex(CARD["sha256"])}
 Unit = NDArray[np.float64]
+
+
+def latents_of(name: str) -> dict[str, Any]:
+    """Header fields of latents of one of the small models."""
+    card = json.loads((MODELS / f"{name}.json").read_text())
+    return {"coder": LATENT, "latent_model": card["id"], "latent_sha256": bytes.fromhex(card["sha256"])}
 
 
 def of_streams(volume: inrcodec.Volume, fields: dict[str, Any]) -> bytes:

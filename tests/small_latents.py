@@ -16,12 +16,17 @@ from inrcodec.layers.base.latent.model import Model
 from inrcodec.training.latent.freeze import Tensors, freeze
 from inrcodec.training.latent.tables import tables
 
-GROUPS, WIDE, FINE, FEATURES, HYPER = (12, 52), 6, 4, 5, 3
+GROUPS = (12, 0), (52, 0)  # channels that are coded together, and residual blocks of their context
+DEEP = (1, 2), (3, 1), (8, 0), (52, 1)
+WIDE, FINE, FEATURES, HYPER, BODY = 6, 4, 5, 3, 4  # maps
 STEPS = float(np.log(0.06)), float(np.log(1.2))
 
 
-def weights(seed: int = 0) -> dict[str, NDArray[np.float64]]:
-    """Of a network, by the names that it has in training."""
+Groups = tuple[tuple[int, int], ...]
+
+
+def weights(seed: int = 0, groups: Groups = GROUPS) -> dict[str, NDArray[np.float64]]:
+    """Of a network, by the names that it has in training; its hyper-latents are as deep as its last group."""
     rng = np.random.default_rng(seed)
     found: dict[str, NDArray[np.float64]] = {}
 
@@ -33,7 +38,7 @@ def weights(seed: int = 0) -> dict[str, NDArray[np.float64]]:
     def noise(name: str, *shape: int) -> None:
         found[name] = rng.normal(size=shape) * 0.1
 
-    def context(name: str, before: int, count: int, hints: int, plain: int) -> None:
+    def context(name: str, before: int, count: int, hints: int, plain: int, bodies: int = 0) -> None:
         layer(f"{name}.neighbours", count + min(count, NEAREST), WIDE)
         layer(f"{name}.linear_neighbours", count, count, size=0.1)
         if before:
@@ -47,6 +52,9 @@ def weights(seed: int = 0) -> dict[str, NDArray[np.float64]]:
         found[f"{name}.out.bias"][count : 2 * count] = 0.5
         noise(f"{name}.phase", 2, WIDE)
         noise(f"{name}.rate", 2, WIDE)
+        for k in range(bodies):
+            layer(f"{name}.bodies.{k}.first", WIDE, BODY, size=2)
+            layer(f"{name}.bodies.{k}.second", BODY, WIDE, size=2)
 
     def residual(name: str, maps: int) -> None:
         layer(f"{name}.first", maps, maps)
@@ -73,26 +81,29 @@ def weights(seed: int = 0) -> dict[str, NDArray[np.float64]]:
     noise("gains", 2, 64)
     noise("hyper_gains", 2, HYPER)
     context("level_context", 0, 1, 0, 0)
-    context("hyper_context", 0, HYPER, 3, 3)
-    for k, count in enumerate(GROUPS):
-        context(f"contexts.{k}", sum(GROUPS[:k]), count, FEATURES + 3, sum(GROUPS[:k]) + 3)
+    context("hyper_context", 0, HYPER, 3, 3, groups[-1][1])
+    before = 0
+    for k, (count, bodies) in enumerate(groups):
+        context(f"contexts.{k}", before, count, FEATURES + 3, before + 3, bodies)
+        before += count
     return found
 
 
-def tensors(seed: int = 0) -> Tensors:
+@cache
+def tensors(groups: Groups = GROUPS) -> Tensors:
     """Of its model file."""
-    return freeze(weights(seed), STEPS, tables())
+    return freeze(weights(groups=groups), STEPS, tables())
 
 
 @cache
-def model(seed: int = 0) -> Model:
+def model(groups: Groups = GROUPS) -> Model:
     """The model itself."""
-    return Model.of(tensors(seed))
+    return Model.of(tensors(groups))
 
 
-def install(folder: Path, seed: int = 0) -> tuple[str, bytes]:
+def install(folder: Path) -> tuple[str, bytes]:
     """The model as a user's own in a folder: its ID and hash."""
-    data = save({name: np.ascontiguousarray(tensor) for name, tensor in tensors(seed).items()})
+    data = save({name: np.ascontiguousarray(tensor) for name, tensor in tensors().items()})
     (folder / "small.safetensors").write_bytes(data)
     card = {"id": "small", "kind": "latent", "sha256": sha256(data).hexdigest(), "multiply_adds": 100}
     (folder / "small.json").write_text(json.dumps(card))

@@ -28,10 +28,16 @@ def smooth(shape: tuple[int, ...] = SHAPE, seed: int = 0) -> NDArray[np.float64]
     return np.where(x + y < 20, -1.0, 0.3 * waves)
 
 
+GROUPS = [small_latents.GROUPS, small_latents.DEEP]
+
+
+@pytest.mark.parametrize("groups", GROUPS, ids=["plain", "deep"])
 @pytest.mark.parametrize("rate", [0, 64, 127])
 @pytest.mark.parametrize("worth", [0.0, stream.WORTH])
-def test_what_is_decoded_is_what_the_encoder_saw(rate: int, worth: float) -> None:
-    model = small_latents.model()
+def test_what_is_decoded_is_what_the_encoder_saw(
+    rate: int, worth: float, groups: small_latents.Groups
+) -> None:
+    model = small_latents.model(groups)
     data, seen = stream.write_stream(model, rate, smooth(), worth)
     assert np.array_equal(stream.read_stream(model, rate, data, SHAPE), seen)
     assert np.array_equal(stream.read_stream(model, rate, data, SHAPE, threads=3), seen)
@@ -54,8 +60,9 @@ def test_bits_that_are_not_worth_it_are_saved() -> None:
     assert careful < plain
 
 
-def test_kernels_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = small_latents.model()
+@pytest.mark.parametrize("groups", GROUPS, ids=["plain", "deep"])
+def test_kernels_change_nothing(monkeypatch: pytest.MonkeyPatch, groups: small_latents.Groups) -> None:
+    model = small_latents.model(groups)
     written = stream.write_stream(model, 50, smooth())
     monkeypatch.setenv("INRCODEC_KERNELS", "0")
     data, seen = stream.write_stream(model, 50, smooth())

@@ -40,7 +40,7 @@ pytestmark = pytest.mark.usefixtures("small_model")
 
 TEXT = (SPEC / "inrv-1.md").read_text(encoding="utf-8")
 VECTORS = sorted(folder.name for folder in (SPEC / "vectors").iterdir())
-MODEL = SPEC / "models" / "small-latent.safetensors"
+MODELS = {path.stem: path.read_bytes() for path in sorted((SPEC / "models").glob("*.safetensors"))}
 
 
 def table(heading: str) -> list[list[str]]:
@@ -205,7 +205,7 @@ def decode_with_package(data: bytes) -> tuple[np.ndarray | None, np.ndarray]:
 
 
 def decode_with_reference(data: bytes) -> tuple[np.ndarray | None, np.ndarray]:
-    found: tuple[np.ndarray | None, np.ndarray] = reference.decode(data, [MODEL.read_bytes()])
+    found: tuple[np.ndarray | None, np.ndarray] = reference.decode(data, list(MODELS.values()))
     return found
 
 
@@ -327,6 +327,7 @@ def test_vectors_cover_what_they_are_for() -> None:
     assert all(name.startswith("latent") for name in latents)
     assert {header.streams for header in latents.values()} == {1, 2} and latents["latent-streams"].companding
     assert {0, 127} < {header.latent_rate for header in latents.values()}
+    assert {header.latent_model for header in latents.values()} == set(MODELS)
     video = {name: header for name, (header, _) in read.items() if header.coder == "av1"}
     assert all(name.startswith("av1") for name in video) and video["av1-padding"].factor == (1, 1, 1)
     assert {header.streams for header in video.values()} == {1, 4} and video["av1-streams"].companding

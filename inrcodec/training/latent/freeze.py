@@ -65,8 +65,8 @@ def freeze(weights: Weights, steps: tuple[float, float], tables: Tables) -> Tens
 
 
 def _context(weights: Weights, here: str, there: str) -> Tensors:
-    parts = ("neighbours", "channels", "features", *(f"bodies.{k}.second" for k in range(HALVES)))
-    names = [name for name in parts if f"{here}.{name}.weight" in weights]
+    summed = ("neighbours", "channels", "features", *(f"bodies.{k}.second" for k in range(HALVES)))
+    names = [name for name in summed if f"{here}.{name}.weight" in weights]
     plain = [name for name in ("linear_neighbours", "linear_channels") if f"{here}.{name}.weight" in weights]
     found = _layers(weights, {f"{here}.{name}": f"{there}.{name}" for name in names}, MAP, together=True)
     point = int(found[f"{there}.neighbours.point"][0])

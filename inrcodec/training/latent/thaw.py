@@ -29,8 +29,9 @@ def _weights(tensors: Mapping[str, Float]) -> Iterator[tuple[str, Float]]:
     for name in (n.removesuffix(".point") for n in tensors if n.endswith(".point")):
         if name == "synthesis.transform":
             continue
-        parent, _, part = name.rpartition(".")
-        there = HINTS.get(name) or f"{OUTSIDE.get(parent, parent)}.{part}"
+        part = name.rpartition(".")[2]
+        first, dot, rest = name.partition(".")
+        there = HINTS.get(name) or f"{OUTSIDE.get(first, first)}{dot}{rest}"
         sines = name.startswith("synthesis.") and part == "second"
         before = LATENT if part.startswith("linear") else SINE if sines else MAP
         unit = 2.0 ** int(tensors[f"{name}.point"][0])

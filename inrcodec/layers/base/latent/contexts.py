@@ -11,7 +11,7 @@ predicted as well as a small one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import chain
 
@@ -95,9 +95,7 @@ class Context:
             return layer(part) if f"{name}.{part}.weight" in tensors else None
 
         bodies = [
-            (layer(f"bodies.{k}.first"), layer(f"bodies.{k}.second"))
-            for k in range(HALVES)
-            if f"{name}.bodies.{k}.first.weight" in tensors
+            (layer(f"bodies.{k}.first"), layer(f"bodies.{k}.second")) for k in range(_bodies(tensors, name))
         ]
         found = cls(
             neighbours=layer("neighbours"),
@@ -236,6 +234,19 @@ class Context:
     def _seen(self, x: Int32, scale: Int64) -> Int16:
         """Latents, companded, and the first of them relative to their amplitude."""
         return np.concatenate([self.companding(x), relative(x[..., :NEAREST], scale)], -1)
+
+
+def _bodies(tensors: Iterable[str], name: str) -> int:
+    """How many residual blocks a context has; raises `ValueError` where there is a part that none reads."""
+    start = f"{name}.bodies."
+    found = {tensor.removeprefix(start).rpartition(".")[0] for tensor in tensors if tensor.startswith(start)}
+    for count in range(HALVES + 1):
+        if found == {f"{k}.{part}" for k in range(count) for part in ("first", "second")}:
+            return count
+    raise ValueError(
+        f"{name} has {', '.join(sorted(found))} of residual blocks: each is first and second, and there is "
+        "one before the second half only beside one before the first"
+    )
 
 
 def by_rate(parts: Int32, rate: int) -> Int64:

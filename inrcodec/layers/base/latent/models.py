@@ -13,7 +13,7 @@ from importlib import resources
 from math import prod
 from typing import TYPE_CHECKING, Any
 
-from inrcodec.errors import ModelNotFound
+from inrcodec.errors import ModelNotFound, reason
 from inrcodec.format.header import Header
 from inrcodec.layers import models
 from inrcodec.validate import LARGEST, integer
@@ -102,4 +102,6 @@ def _loaded(known: Manifest, digest: bytes) -> Model:
     try:
         return Model.of(parse(weights))
     except (TypeError, ValueError, LookupError, SafetensorError) as error:
-        raise ModelNotFound(f"the file of model {known.id!r} holds no networks", value=known.id) from error
+        raise ModelNotFound(
+            f"the file of model {known.id!r} holds no networks: {reason(error)}", value=known.id
+        ) from error
