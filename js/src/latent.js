@@ -112,14 +112,34 @@ class Network {
       add(state.plain, model.layer(`${name}.linear_channels`).exact(raw, shape));
     }
     if (known) add(state.hidden, model.layer(`${name}.channels`).maps(this.seen(`${name}.channels`, shape, known, before, state.scale)));
+    this.deepen(state, shape, 0);
     this.half(state, where, 0);
     const near = amplitude(shape, { data: state.found, channels: count, first: Math.min(count, NEAREST) });
-    const beside = linear ? near.map((v, p) => state.scale[p] + v - 64) : near;
-    const hidden = model.layer(`${name}.neighbours`).maps(this.seen(`${name}.neighbours`, shape, state.found, count, beside), 1);
-    const plain = model.layer(`${name}.linear_neighbours`).exact(state.found, shape, 1);
+    const beside = linear ? near.map((v, p) => state.scale[p] + v - 64) : near, odd = board(shape, 1), all = model.bodies(name) > 1;
+    const layer = `${name}.neighbours`, seen = this.seen(layer, shape, state.found, count, beside);
+    add(state.hidden, model.layer(layer).maps(seen, all ? null : 1), all ? null : odd);
+    add(state.plain, model.layer(`${name}.linear_neighbours`).exact(state.found, shape, 1), odd);
     if (linear) state.scale = beside;
-    this.half(state, where, 1, hidden, plain);
+    this.deepen(state, shape, 1);
+    this.half(state, where, 1);
     return state.found;
+  }
+
+  /** Add what the residual block before a half gives, if there is one. */
+  deepen({ name, hidden }, shape, parity) {
+    if (this.model.bodies(name) <= parity) return;
+    const [first, second] = ["first", "second"].map((part) => `${name}.bodies.${parity}.${part}`), layer = this.model.layer(second);
+    const maps = this.maps(first, this.above(name, first, shape, parity, hidden), 0);
+    add(hidden, layer.maps(this.grid(second, shape, layer.inputs, (i) => maps[i])));
+  }
+
+  /** Hidden sums of all positions, or of some, as maps that a layer reads. */
+  above(name, layer, shape, parity, hidden, places) {
+    const { model } = this, { inputs } = model.layer(layer), { point } = model.layer(`${name}.neighbours`);
+    const offsets = byRate(model.tensor(`${name}.offsets`), this.rate).subarray(parity * inputs);
+    return this.grid(layer, shape, inputs, (i) => {
+      return Math.max(0, within(down((hidden[placed(i, inputs, places)] + offsets[i % inputs]) | 0, point), SHORT));
+    });
   }
 
   /** Hints and slopes relative to their amplitude. */
@@ -142,27 +162,18 @@ class Network {
     return grid;
   }
 
-  /** Decode half a checkerboard; what was added since is of this half alone. */
-  half({ name, count, found, hidden, plain, scale }, { shape, inside, reader }, parity, moreHidden = null, morePlain = null) {
-    const { model } = this, [first, second, last] = ["neighbours", "hidden", "out"].map((part) => model.layer(`${name}.${part}`));
-    const linear = model.layer(`${name}.linear_neighbours`).point, wide = second.inputs, places = board(shape, parity);
-    const offsets = byRate(model.tensor(`${name}.offsets`), this.rate).subarray(parity * wide, (parity + 1) * wide);
-    const row = [1, 1, places.length], grid = new Grid(row, wide, 0);
-    grid.forEach((at, k) => {
-      for (let i = 0, from = places[k] * wide; i < wide; i++) {
-        const sum = (hidden[from + i] + (moreHidden ? moreHidden[k * wide + i] : 0) + offsets[i]) | 0;
-        grid.data[at + i] = Math.max(0, Math.min(down(sum, first.point), SHORT));
-      }
-    });
-    const maps = this.maps(`${name}.hidden`, grid, 0);
-    const out = last.maps(this.grid(`${name}.out`, row, second.outputs, (i) => maps[i]));
+  /** Decode half a checkerboard. */
+  half({ name, count, found, hidden, plain, scale }, { shape, inside, reader }, parity) {
+    const { model } = this, last = model.layer(`${name}.out`), linear = model.layer(`${name}.linear_neighbours`).point;
+    const layer = `${name}.hidden`, places = board(shape, parity), row = [1, 1, places.length];
+    const maps = this.maps(layer, this.above(name, layer, row, parity, hidden, places), 0);
+    const out = last.maps(this.grid(`${name}.out`, row, last.inputs, (i) => maps[i]));
     const [, ny, nx] = shape, { point } = last;
     for (let k = 0, at = 0; k < places.length; k++, at += 2 * count) {
       const p = places[k], coded = p % nx < inside[2] && Math.floor(p / nx) % ny < inside[1] && Math.floor(p / (nx * ny)) < inside[0];
       for (let i = 0; i < count; i++, at++) {
-        const exact = plain[p * count + i] + (morePlain ? morePlain[k * count + i] : 0);
         const apart = down(out[at], point + 2) + share(scale[p] * down(out[at + 2 * count], point));
-        const mean = within(downWide(exact, linear) + apart, LARGEST);
+        const mean = within(downWide(plain[p * count + i], linear) + apart, LARGEST);
         const index = Math.max(0, Math.min(down(out[at + count], point + 5) + 24, 79));
         found[p * count + i] = coded ? within(mean + 64 * reader.step(index), LARGEST) : mean;
       }
@@ -259,8 +270,11 @@ function share(product) {
   return 77 * upper + Math.floor((77 * (product - 65536 * upper) + 32768) / 65536);
 }
 
-function add(to, more) {
-  for (let i = 0; i < to.length; i++) to[i] += more[i];
+/** Where a number of all positions is, or of some. */
+const placed = (i, channels, places) => (places ? places[Math.floor(i / channels)] * channels + (i % channels) : i);
+
+function add(to, more, places) {
+  for (let i = 0; i < more.length; i++) to[placed(i, more.length / places?.length, places)] += more[i];
 }
 
 /** Channels beside each other. */

@@ -56,6 +56,13 @@ export class LatentModel {
     return this.named(new RegExp(`^synthesis\\.${kind}\\.\\d+(?=\\.modulation$)`));
   }
 
+  /** Residual blocks of a context, of two layers of three tensors each. */
+  bodies(name) {
+    const count = [...this.tensors.keys()].filter((key) => key.startsWith(`${name}.bodies.`)).length / 6;
+    if (count % 1 || count > 2) throw new UsageError(`model of latents has half a residual block: pass another version of it`, name);
+    return count;
+  }
+
   layer(name) {
     if (!this.layers.has(name)) {
       const { data, shape } = this.described(`${name}.weight`);

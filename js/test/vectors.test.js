@@ -1,16 +1,22 @@
 /** The conformance vectors of the specification: what is exact in Python is exact here. */
 
 import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
 import { readdirSync, readFileSync } from "node:fs";
 import { test } from "node:test";
 import { crc32 } from "../src/arithmetic.js";
+import { Container } from "../src/container.js";
 import { Layer } from "../src/convolve.js";
 import { InrvError, open, UnsupportedFile } from "../src/index.js";
 import { kernel } from "../src/kernel.js";
+import { decodeLatents } from "../src/latent.js";
+import { LatentModel } from "../src/latentmodel.js";
+import { sourceOf } from "../src/source.js";
 import { readNpz } from "./npz.js";
 
 const VECTORS = new URL("../../spec/vectors/", import.meta.url);
-const latents = readFileSync(new URL("../../spec/models/small-latent.safetensors", import.meta.url));
+const [latents, deep] = ["latent", "deep"].map((name) => readFileSync(new URL(`../../spec/models/small-${name}.safetensors`, import.meta.url)));
+const modelOf = (name) => (name === "latent-deep" ? deep : latents);
 
 function vector(name) {
   const at = (file) => new URL(`${name}/${file}`, VECTORS);
@@ -39,7 +45,7 @@ const NAMES = readdirSync(VECTORS).sort();
 for (const name of NAMES) {
   test(`vector ${name}`, async () => {
     const { bytes, expected, facts } = vector(name);
-    const file = await open(bytes, { latents });
+    const file = await open(bytes, { latents: modelOf(name) });
     await file.verify();
     if (file.header.lowres.coder === "av1") {
       await assert.rejects(file.read(), UnsupportedFile, "Node has no WebCodecs");
@@ -59,10 +65,10 @@ for (const name of NAMES) {
 }
 
 test("a box is what the whole has there, whatever was decoded before", async () => {
-  for (const name of ["several-tiles", "bricks", "bricks-with-holes", "special-in-bricks", "anisotropic", "padding-mask", "image-2d", "latent", "latent-streams"]) {
-    const { bytes } = vector(name), whole = await (await open(bytes, { latents })).read(), [, height, width] = whole.shape;
+  for (const name of ["several-tiles", "bricks", "bricks-with-holes", "special-in-bricks", "anisotropic", "padding-mask", "image-2d", "latent", "latent-streams", "latent-deep"]) {
+    const { bytes } = vector(name), options = { latents: modelOf(name) }, whole = await (await open(bytes, options)).read(), [, height, width] = whole.shape;
     const box = whole.shape.map((n) => [Math.floor(n / 3), Math.floor(n / 3) + Math.max(1, Math.floor(n / 2) - 1)]);
-    const part = await (await open(bytes, { latents })).read(box);
+    const part = await (await open(bytes, options)).read(box);
     let i = 0;
     for (let z = box[0][0]; z < box[0][1]; z++) {
       for (let y = box[1][0]; y < box[1][1]; y++) {
@@ -173,6 +179,32 @@ test("latents need the model that the file names", async () => {
   } finally {
     globalThis.fetch = before;
   }
+});
+
+/** The model of residual blocks with other names of its tensors, or without those that get none. */
+function renamed(named) {
+  const start = 8 + deep.readUInt32LE(), size = Buffer.alloc(8), rows = Object.entries(JSON.parse(deep.subarray(8, start)));
+  const head = Buffer.from(JSON.stringify(Object.fromEntries(rows.map(([name, row]) => [named(name), row]).filter(([name]) => name))));
+  size.writeUInt32LE(head.length);
+  return Buffer.concat([size, head, deep.subarray(start)]);
+}
+
+test("models with a part of their residual blocks are refused", async () => {
+  const container = await Container.open(await sourceOf(vector("latent-deep").bytes)), { latent } = container.header;
+  const stream = await container.chunk("LATG", 0), shape = [latent.slices, 15, 22], start = "contexts.0.bodies.";
+  const decoded = async (named) => {
+    const data = renamed(named), header = { latent: { id: "other", sha256: createHash("sha256").update(data).digest() } };
+    for (const done of decodeLatents(await LatentModel.open(data, header), latent.rate, stream, shape)) assert.ok(done < 1);
+  };
+  await decoded((name) => name);
+  for (const gone of ["0.", "0.first.", "0.second.", "1.first.", "1.second."]) {
+    await assert.rejects(decoded((name) => (name.startsWith(start + gone) ? "" : name)), { name: "UsageError" }, gone);
+  }
+  for (const other of ["2", "later"]) {
+    await assert.rejects(decoded((name) => name.replace(`${start}1`, start + other)), { name: "UsageError" }, other);
+    await assert.rejects(decoded((name) => name.replace("contexts.1.bodies.0.first", `${start}${other}.first`)), { name: "UsageError" }, other);
+  }
+  await assert.rejects(decoded((name) => (name.includes(".bodies.") ? "" : name)), { name: "CorruptFile" });
 });
 
 test("every cut and every flipped byte is seen", async () => {
