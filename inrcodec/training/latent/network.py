@@ -41,13 +41,7 @@ from inrcodec.training.latent.grids import (
 )
 
 HYPER = 12  # channels of the hyper-latents
-GROUPS = (
-    1,
-    3,
-    8,
-    16,
-    36,
-)  # channels that are coded together: the level, its slopes, higher frequencies
+GROUPS = (1, 3, 8, 16, 36)  # channels that are coded together: the level, slopes, higher frequencies
 DEEP = (2, 2, 1, 1, 1)  # phases of each group before which its maps pass a residual block
 NEAREST = 12  # channels that contexts also see relative to their amplitude
 STEPS = log(0.06), log(1.2)  # logarithm of the quantisation step at rates -1 and 1
