@@ -15,9 +15,12 @@ import json
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
+from shutil import copy
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -25,9 +28,10 @@ from numpy.typing import NDArray
 
 import inrcodec
 from inrcodec.format.header import DTYPES
+from inrcodec.layers.models import OWN
 
 FOLDER = Path(__file__).parent
-MODELS = FOLDER.parents[1] / "spec" / "models"  # whose model latents are of: a small one that never changes
+MODELS = FOLDER.parents[1] / "spec" / "models"  # whose models latents are of: small ones that never change
 DIGESTS = FOLDER / "digests.json"
 FIT = {"base": "siren", "steps": 120, "width": 8, "layers": 2, "sr": "lanczos", "threads": 1, "seed": 1}
 Array = NDArray[Any]
@@ -160,6 +164,12 @@ def approximate() -> Iterator[Case]:
         CT,
         {**latents, "factor": 2, "sr": "ct-3d-x2", "size": 4000},
     )
+    yield (
+        "latents-deep",
+        ct(16, 40, 44, noise=2),
+        CT,
+        {**latents, "factor": 2, "size": 4000, "of": "small-deep"},
+    )
     options = {"base": "av1", "factor": 1, "sr": "lanczos", "size": 2000}
     yield "av1-padding", padded(), {**CT, "padding": -2000}, options
 
@@ -175,7 +185,19 @@ def encoded(array: Array, about: dict[str, Any], options: dict[str, Any]) -> byt
         volume = replace(volume, rescale=rescale)
     if slopes is not None:
         volume = replace(volume, slice_rescale=np.stack([slopes, np.zeros(len(slopes))], 1))
-    return inrcodec.encode(volume, **options)
+    with only(options.get("of", "small-latent")):
+        return inrcodec.encode(volume, **{name: value for name, value in options.items() if name != "of"})
+
+
+@contextmanager
+def only(model: str) -> Iterator[None]:
+    """Latents are those of one of the small models."""
+    with TemporaryDirectory() as folder:
+        for path in MODELS.glob(f"{model}.*"):
+            copy(path, folder)
+        os.environ[OWN] = folder
+        yield
+    os.environ[OWN] = str(MODELS)
 
 
 def voxels_digest(array: Array) -> str:
@@ -191,7 +213,6 @@ def cases() -> Iterator[tuple[bool, Case]]:
 
 def main(words: list[str]) -> int:
     """Lay down what is missing."""
-    os.environ["INRCODEC_MODELS"] = str(MODELS)
     known = json.loads(DIGESTS.read_text()) if DIGESTS.exists() else {}
     missing = 0
     for is_exact, (name, array, about, options) in cases():
