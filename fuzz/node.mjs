@@ -4,7 +4,7 @@ import { createHash } from "node:crypto";
 import { readFileSync, readSync } from "node:fs";
 import { open } from "../js/src/index.js";
 
-const latents = readFileSync(new URL("../spec/models/small-latent.safetensors", import.meta.url));
+const MODELS = Object.fromEntries(["small-latent", "small-deep"].map((name) => [name, readFileSync(new URL(`../spec/models/${name}.safetensors`, import.meta.url))]));
 
 function exactly(length) {
   const found = Buffer.alloc(length);
@@ -20,7 +20,8 @@ for (;;) {
   const bytes = new Uint8Array(exactly(exactly(4).readUInt32LE()));
   const answer = { error: null, message: "", digest: null };
   try {
-    const file = await open(bytes, { maxBytes: 2 ** 28, latents });
+    const { header } = await open(bytes);
+    const file = await open(bytes, { maxBytes: 2 ** 28, latents: MODELS[header.latent.id] });
     const { data } = await file.read();
     answer.digest = createHash("sha256").update(new Uint8Array(data.buffer, data.byteOffset, data.byteLength)).digest("hex");
   } catch (error) {

@@ -35,7 +35,7 @@ from inrcodec.training.latent.tables import tables
 ROOT = Path(__file__).parents[1]
 VECTORS = ROOT / "spec" / "vectors"
 FOUND = Path(__file__).parent / "corpus"  # inputs of earlier findings
-SMALL = "small-latent"  # the model of latents that is there
+MODELS = sorted((ROOT / "spec" / "models").glob("*.safetensors"))  # of latents, that are there
 VOXELS = 1 << 18  # of a file that is decoded whole
 PLAIN = 1 << 12  # of one that is decoded by the plain path too, which is 50 times as slow
 WORK = 1 << 27  # multiply-adds of the low-res decode
@@ -252,7 +252,10 @@ def javascript(data: bytes) -> int:
             return 0
         if header.coder == "av1" and not header.refine_steps:
             return 0
-        if header.latent_model not in ("", SMALL):  # which Python looks up by its name, too
+        if header.latent_model not in (
+            "",
+            *(path.stem for path in MODELS),
+        ):  # which Python looks up by its name, too
             return 0
     answer = node.decode(data)
     if answer["error"] not in (

@@ -1,4 +1,4 @@
-"""Training of latent models: a resumed one is the same one, cards are true, integers stand for floats."""
+"""Training of latent models: options, volumes, crops, a resumed training, and cards that are true."""
 
 from __future__ import annotations
 
@@ -18,18 +18,11 @@ from inrcodec.cli import train as command
 from inrcodec.encoder.fit.checkpoint import Checkpoint, keeping
 from inrcodec.errors import CorruptFile, FitFailed, InputError, ModelNotFound, UsageError, WriteError
 from inrcodec.layers.base.latent import models
-from inrcodec.layers.base.latent.model import Model
 from inrcodec.layers.base.latent.stream import values_of, write_stream
 from inrcodec.layers.models import OWN
-from inrcodec.training.latent import evaluate, materials, run, trainer, weights
-from inrcodec.training.latent.card import frozen
+from inrcodec.training.latent import materials, run, trainer, weights
 from inrcodec.training.latent.crops import Crops
-from inrcodec.training.latent.freeze import freeze
-from inrcodec.training.latent.grids import to_channels, to_voxels
-from inrcodec.training.latent.network import Analysis, LatentGrid, Sizes
 from inrcodec.training.latent.options import LatentOptions
-from inrcodec.training.latent.tables import tables
-from inrcodec.training.latent.thaw import thaw
 from inrcodec.training.latent.trainer import Trainer
 
 ROOT = Path(__file__).parents[1]
@@ -164,46 +157,6 @@ def test_volumes_smaller_than_a_crop_give_what_they_have(volumes, tmp_path):
     assert set(Crops(small, 0).groups) == {(16, 32, 32)}
     with pytest.raises(InputError, match="no volume"):
         Crops([], 0)
-
-
-# --- networks
-
-
-def test_grids_and_their_inverses():
-    x = torch.randn(1, 1, 12, 16, 20)
-    assert torch.equal(to_voxels(to_channels(x, 4), 4), x)
-    latents = Analysis()(x, torch.ones(1, 1, 1, 1, 1))  # an overlap of zero at first: the transform alone
-    assert torch.allclose(latents.square().sum(), x.square().sum(), rtol=1e-4)
-
-
-def test_sizes_follow_from_weights():
-    for sizes in (Sizes.of_maps(8), Sizes(12, 8, 4, 1, 2)):
-        assert Sizes.of(LatentGrid(sizes).state_dict()) == sizes
-
-
-@pytest.mark.parametrize("rate", [20, 100])
-def test_the_integers_of_a_trained_model_code_as_its_floats_do(head, rate):
-    """Bytes within 5 %, and 10 % of the squared error."""
-    start = weights.start_of(LatentOptions(volumes=[HEAD], out=Path("nowhere"), start="latent-1"))
-    network = LatentGrid(Sizes.of(start.weights)).eval().requires_grad_(False)
-    network.load_state_dict(start.weights, strict=False)
-    values = materials.lowres((head / 1000).astype(np.float32), (1, 2, 2))  # edges multiples of 16
-    decoded, bits = network(torch.from_numpy(values)[None, None], torch.tensor([evaluate.of_rate(rate)]))
-    model = Model.of(frozen(start.weights))
-    stream, integers = write_stream(model, rate, values.astype(np.float64), worth=0.0)
-    ideal = float(bits.sum()) / 8
-    assert abs(len(stream) - ideal) < 16 + 0.05 * ideal
-    floats = np.square(decoded[0, 0].numpy() - values).mean()
-    assert np.square(values_of(model, rate, integers) - values).mean() < 1.1 * floats
-
-
-def test_a_model_that_is_thawed_and_frozen_is_the_same():
-    found = small_latents.tensors()
-    again = freeze(thaw(found), small_latents.STEPS, tables())
-    assert found.keys() == again.keys()
-    for name, tensor in found.items():
-        units = 0 if name.startswith("coder") else 1 + 2e-3 * np.abs(tensor.astype(float)).max()
-        assert np.abs(tensor.astype(float) - again[name]).max() <= units, name
 
 
 # --- trainer
@@ -343,6 +296,10 @@ def test_what_cannot_be_started_from_is_refused(model, tmp_path, monkeypatch):
     for path in (HEAD, model / "out" / "mine.safetensors"):
         with pytest.raises(CorruptFile, match="float weights"):
             start(path)
+    monkeypatch.setenv(OWN, str(tmp_path))
+    small_latents.install(tmp_path)
+    with pytest.raises(UsageError, match="start: the networks of small are of another kind"):
+        start("small")
 
 
 def test_an_interrupt_keeps_what_was_learnt(volumes, tmp_path, capsys, monkeypatch):

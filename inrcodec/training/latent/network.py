@@ -75,7 +75,11 @@ class Sizes:
 
     @classmethod
     def of(cls, weights: Mapping[str, Tensor]) -> Sizes:
-        """Those of trained weights; raises `LookupError` where there are none."""
+        """Those of trained weights; raises `LookupError` where they are of other networks."""
+        biases = {n: bias for n, bias in weights.items() if n.endswith(".linear_neighbours.bias")}
+        groups = sorted(len(bias) for name, bias in biases.items() if name.startswith("contexts."))
+        if groups != sorted(GROUPS):
+            raise LookupError(f"groups of {groups} channels, not of {GROUPS}")
         blocks = [
             len({name.split(".")[2] for name in weights if name.startswith(f"synthesis.{part}.")})
             for part in ("coarse", "fine")

@@ -16,7 +16,7 @@ import torch
 from safetensors.numpy import load as parse
 from torch import Tensor
 
-from inrcodec.errors import CorruptFile, InputError, reason
+from inrcodec.errors import CorruptFile, InputError, UsageError, reason
 from inrcodec.io.atomic import atomic_write
 from inrcodec.layers.base.latent.models import REGISTRY
 from inrcodec.training.latent.network import LatentGrid, Sizes
@@ -47,7 +47,7 @@ def start_of(options: LatentOptions) -> Start:
 
     Raises
     ------
-    InputError, ModelNotFound, CorruptFile
+    InputError, ModelNotFound, CorruptFile, UsageError
     """
     if options.start is None:
         return Start()
@@ -77,6 +77,15 @@ def _thawed(model: str) -> Start:
     known = REGISTRY.manifest(model)
     tensors = parse(REGISTRY.weights(known, bytes.fromhex(known.sha256)))
     floats = {name: torch.from_numpy(value).float() for name, value in thaw(tensors).items()}
+    try:
+        _check(floats)
+    except (ValueError, LookupError) as error:
+        raise UsageError(
+            f"the networks of {model} are of another kind than those that are trained here "
+            f"({reason(error)}): start from another model, or from random weights",
+            value=model,
+            option="start",
+        ) from error
     card = REGISTRY.card(model)
     return Start(floats, card["trained_on"], card["training"])
 
@@ -89,11 +98,7 @@ def _read(path: Path) -> Start:
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             about = file.metadata() or {}
         volumes, training = json.loads(about.get(VOLUMES, "[]")), json.loads(about.get(TRAINING, "{}"))
-        sizes = Sizes.of(weights)
-        _check(sizes)
-        like = LatentGrid(sizes).state_dict()
-        if set(weights) != set(like) or any(weights[name].shape != like[name].shape for name in like):
-            raise ValueError("tensors of other names or shapes")
+        _check(weights)
         if not all(bool(torch.isfinite(value).all()) for value in weights.values()):
             raise ValueError("a weight that is no number")
         if not isinstance(training, dict):
@@ -106,8 +111,14 @@ def _read(path: Path) -> Start:
     return Start({name: value.float() for name, value in weights.items()}, known, training)
 
 
-def _check(sizes: Sizes) -> None:
-    """Refuse networks that nobody trains, before they are built."""
-    maps, blocks = (sizes.wide, sizes.fine, sizes.features), (sizes.coarse_blocks, sizes.fine_blocks)
+def _check(weights: Mapping[str, Tensor]) -> None:
+    """Raise `ValueError` or `LookupError` unless weights are those of networks that are trained here."""
+    sizes = Sizes.of(weights)
+    maps = sizes.wide, sizes.fine, sizes.features, sizes.body
+    blocks = sizes.coarse_blocks, sizes.fine_blocks
     if not all(1 <= n <= MOST_MAPS for n in maps) or not all(1 <= n <= MOST_BLOCKS for n in blocks):
         raise ValueError(f"networks of {maps} maps and {blocks} blocks")
+    with torch.device("meta"):
+        like = LatentGrid(sizes).state_dict()
+    if set(weights) != set(like) or any(weights[name].shape != like[name].shape for name in like):
+        raise ValueError("tensors of other names or shapes")
