@@ -87,13 +87,15 @@ js: $(SCRIPTED)
 	npm run --prefix js --silent build
 
 # Models for a browser: a folder to be served, with every model of super-resolution as ONNX, and what runs them, and
-# every model of latents as it is; by the hash of its weights.
+# every model of latents, compressed; by the hash of its weights.
 superres: $(TESTED) $(SCRIPTED)
 	$(BIN)/python -m inrcodec.plugins.onnx js/dist/superres
 	cp $(addprefix js/node_modules/onnxruntime-web/dist/,$(RUNTIME)) js/dist/superres
-	$(BIN)/python -c 'from inrcodec.layers.base.latent.models import manifests; \
-		[print(known.sha256, known.weights) for known in manifests().values()]' | \
-		while read hash path; do cp "$$path" js/dist/superres/$$hash.safetensors; done
+	$(BIN)/python -c 'from pathlib import Path; from inrcodec.layers.base.latent.models import REGISTRY; \
+		from inrcodec.layers.models import PACKED, packed; \
+		[Path("js/dist/superres", known.sha256 + PACKED).write_bytes( \
+			packed(REGISTRY.weights(known, bytes.fromhex(known.sha256)))) \
+			for known in REGISTRY.manifests().values()]'
 
 # The manual as a site. Its pages are executed; a warning is an error.
 docs: $(DOCUMENTED)

@@ -31,11 +31,13 @@ from importlib.metadata import entry_points
 from importlib.resources import files
 
 import inrcodec
+from inrcodec.layers.base.latent import models
 
 assert inrcodec.__file__.startswith(sys.argv[1]), inrcodec.__file__
 for name in ("py.typed", "plugins/napari.yaml", "plugins/sample.inrv"):
     assert files("inrcodec").joinpath(name).is_file(), name
 assert inrcodec.decode(files("inrcodec") / "plugins" / "sample.inrv", threads=1).shape == (29, 512, 512)
+assert all(models.load(name, bytes.fromhex(known.sha256)) for name, known in models.manifests().items())
 for group in ("xarray.backends", "zarr.codecs", "numcodecs.codecs"):
     (point,) = entry_points(group=group, name="inrv")
     point.load()

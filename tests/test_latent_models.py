@@ -9,11 +9,12 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+import zstandard
 from safetensors.numpy import save
 
 from inrcodec.errors import ModelNotFound
 from inrcodec.layers.base.latent import models
-from inrcodec.layers.models import OWN
+from inrcodec.layers.models import MOST, OWN, packed
 from inrcodec.layers.superres import registry
 
 WEIGHTS = save({"steps": np.arange(3, dtype=np.int32)})
@@ -103,6 +104,50 @@ def test_a_card_without_its_work_is_refused(own):
     (own / "mine.json").write_text(json.dumps({k: v for k, v in CARD.items() if k != "multiply_adds"}))
     with pytest.raises(ModelNotFound, match="not a model card"):
         models.manifests()
+
+
+def test_weights_may_be_compressed_and_those_are_taken(own, networks):
+    write(own, weights=b"of before")
+    (own / "mine.safetensors.zst").write_bytes(packed(WEIGHTS))
+    assert list(models.load("mine", DIGEST)["steps"]) == [0, 1, 2]
+    assert models.REGISTRY.stored(models.manifest("mine"), DIGEST) == packed(WEIGHTS)
+    (own / "mine.safetensors.zst").write_bytes(packed(WEIGHTS + b" "))
+    with pytest.raises(ModelNotFound, match="the file needs"):
+        models.REGISTRY.weights(models.manifest("mine"), DIGEST)
+
+
+def bomb(has_size: bool) -> bytes:
+    """More zeros than a model may have bytes, compressed a piece at a time."""
+    packer = zstandard.ZstdCompressor(write_content_size=has_size)
+    stream, piece = packer.compressobj(MOST + (1 << 20) if has_size else -1), bytes(1 << 20)
+    return b"".join([*(stream.compress(piece) for _ in range((MOST >> 20) + 1)), stream.flush()])
+
+
+@pytest.mark.parametrize(
+    ("stored", "words"),
+    [
+        (b"", "not a zstd frame"),
+        (WEIGHTS, "not a zstd frame"),
+        (packed(WEIGHTS)[:-1], "holds"),
+        (packed(WEIGHTS) + b" ", "holds"),
+        (packed(WEIGHTS) + packed(WEIGHTS), "holds"),
+        (bomb(True), "at most"),
+        (bomb(False), "at most"),
+    ],
+    ids=["nothing", "plain", "cut", "followed", "two", "bomb", "bomb without a size"],
+)
+def test_compressed_weights_inflate_to_what_a_model_may_have(own, networks, frugal, stored, words):
+    write(own)
+    (own / "mine.safetensors.zst").write_bytes(stored)
+    with pytest.raises(ModelNotFound, match=f"cannot be read: .*{words}"):
+        models.load("mine", DIGEST)
+
+
+def test_larger_files_than_a_model_may_have_are_not_read(own, networks, monkeypatch):
+    monkeypatch.setattr("inrcodec.layers.models.MOST", len(WEIGHTS) - 1)
+    write(own)
+    with pytest.raises(ModelNotFound, match="cannot be read: more than"):
+        models.load("mine", DIGEST)
 
 
 @pytest.mark.parametrize(

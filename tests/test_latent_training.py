@@ -19,7 +19,7 @@ from inrcodec.encoder.fit.checkpoint import Checkpoint, keeping
 from inrcodec.errors import CorruptFile, FitFailed, InputError, ModelNotFound, UsageError, WriteError
 from inrcodec.layers.base.latent import models
 from inrcodec.layers.base.latent.stream import values_of, write_stream
-from inrcodec.layers.models import OWN
+from inrcodec.layers.models import OWN, unpacked
 from inrcodec.training.latent import materials, run, trainer, weights
 from inrcodec.training.latent.crops import Crops
 from inrcodec.training.latent.options import LatentOptions
@@ -238,7 +238,7 @@ def model(tmp_path_factory, head):
 def test_the_card_is_true_of_the_model_beside_it(model, monkeypatch):
     monkeypatch.setenv(OWN, str(model / "out"))
     card = json.loads((model / "out" / "mine.json").read_text())
-    body = (model / "out" / "mine.safetensors").read_bytes()
+    body = unpacked((model / "out" / "mine.safetensors.zst").read_bytes())
     assert card["sha256"] == sha256(body).hexdigest() and card["kind"] == "latent"
     assert card["trained_on"] == [{"name": "a.npy", "licence": "none"}] and card["training"]["steps"] == 4
     loaded = models.load("mine", bytes.fromhex(card["sha256"]))
@@ -293,7 +293,7 @@ def test_what_cannot_be_started_from_is_refused(model, tmp_path, monkeypatch):
         start("no-such")
     with pytest.raises(InputError, match="does not exist"):
         start(tmp_path / "nowhere.safetensors")
-    for path in (HEAD, model / "out" / "mine.safetensors"):
+    for path in (HEAD, model / "out" / "mine.safetensors.zst"):
         with pytest.raises(CorruptFile, match="float weights"):
             start(path)
     monkeypatch.setenv(OWN, str(tmp_path))

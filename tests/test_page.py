@@ -18,6 +18,7 @@ from report_pages import labelled, planes_of
 import inrcodec
 from inrcodec import Volume
 from inrcodec.cli import info, view
+from inrcodec.layers.models import packed
 from inrcodec.report.page import charts, html_report, html_view
 from inrcodec.report.page.build import Contents, build
 from inrcodec.volume.comparison import compare
@@ -311,11 +312,15 @@ def test_a_page_may_load_from_the_server_of_its_models_alone(blob):
         assert found["script-src"] == f"{closed['script-src']} {origin} 'wasm-unsafe-eval'"
 
 
-def test_a_page_carries_the_model_of_its_latents(small_model, monkeypatch):
+def test_a_page_carries_the_model_of_its_latents_as_it_is_stored(small_model, monkeypatch, tmp_path):
     folder = Path(__file__).parents[1] / "spec"
     data = (folder / "vectors" / "latent" / "input.inrv").read_bytes()
-    page = html_view(data)
-    assert carried(page, "latents") == (folder / "models" / "small-latent.safetensors").read_bytes()
+    page, weights = html_view(data), (folder / "models" / "small-latent.safetensors").read_bytes()
+    assert carried(page, "latents") == weights
+    (tmp_path / "small-latent.json").write_bytes((folder / "models" / "small-latent.json").read_bytes())
+    (tmp_path / "small-latent.safetensors.zst").write_bytes(packed(weights))
+    monkeypatch.setenv("INRCODEC_MODELS", str(tmp_path))
+    assert carried(html_view(data), "latents") == packed(weights)
     assert policy(page)["script-src"].endswith(" 'wasm-unsafe-eval'") and "connect-src" not in policy(page)
     monkeypatch.delenv("INRCODEC_MODELS")
     with pytest.raises(inrcodec.errors.ModelNotFound):

@@ -1,7 +1,10 @@
 """Models by ID: cards and weights of those that the package brings, and of the user's own.
 
 In: an ID from a header or an option.  Out: a manifest, and the bytes of its weights.
-Invariant: an ID is looked up, never a path or a URL, and weights without the expected hash are not read.
+Invariant: an ID is looked up, never a path or a URL; weights without the expected hash are not read, nor more
+than `MOST` bytes, whatever a compressed file states.
+
+Weights are a safetensors file, as it is or compressed; the hash is that of the safetensors file.
 
 User models, from ``inrv-train``, are looked up in the folder that the environment variable
 ``INRCODEC_MODELS`` names, and are preferred to bundled ones.  It may hold models of all kinds; a registry
@@ -15,17 +18,24 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from hashlib import sha256
 from importlib.resources.abc import Traversable
+from itertools import islice
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from inrcodec.errors import ModelNotFound, reason
+import zstandard
+
+from inrcodec.entropy.padding import decompress
+from inrcodec.errors import CorruptFile, ModelNotFound, reason
 from inrcodec.validate import checked_id, did_you_mean
 
 OWN = "INRCODEC_MODELS"
 SUPERRES = "superres"  # kind of a card that states none
+PACKED, PLAIN = ".safetensors.zst", ".safetensors"  # endings of weights; of both, the first is taken
+MOST, PIECE = 1 << 27, 1 << 20  # bytes of weights, stored or inflated; of what is read at a time
+LEVEL = 19  # of zstd: weights of 16 bits take about half
 _HASH = re.compile(r"[0-9a-f]{64}")
 
 
@@ -36,8 +46,8 @@ class Manifest:
     Attributes
     ----------
     id : the model's name.
-    sha256 : hash of the ``.safetensors`` file.
-    weights, card : the ``.safetensors`` file, and the JSON file that states the rest.
+    sha256 : hash of the weights, a safetensors file.
+    weights, card : that file, compressed or not, and the JSON file that states the rest.
     """
 
     id: str
@@ -124,16 +134,28 @@ class Registry(Generic[M]):
         return dict(json.loads(self.manifest(model).card.read_text()))
 
     def weights(self, known: M, digest: bytes) -> bytes:
-        """The bytes of the weights of a model, which have that hash.
+        """The weights of a model, a safetensors file, which has that hash.
 
         Raises
         ------
         ModelNotFound
             They cannot be read, or are others.
         """
+        return self._read(known, digest)[1]
+
+    def stored(self, known: M, digest: bytes) -> bytes:
+        """The same as it is stored, perhaps compressed."""
+        return self._read(known, digest)[0]
+
+    def _read(self, known: M, digest: bytes) -> tuple[bytes, bytes]:
+        """Weights as they are stored, and as they are."""
         try:
-            weights = known.weights.read_bytes()
-        except OSError as error:
+            with known.weights.open("rb") as file:
+                stored = b"".join(islice(iter(partial(file.read, PIECE), b""), MOST // PIECE + 1))
+            if len(stored) > MOST:
+                raise CorruptFile(f"more than {MOST:,} bytes", value=known.id)
+            weights = unpacked(stored) if known.weights.name.endswith(PACKED) else stored
+        except (OSError, CorruptFile) as error:
             raise ModelNotFound(
                 f"the weights of model {known.id!r} cannot be read: {reason(error)}", value=known.id
             ) from error
@@ -145,7 +167,7 @@ class Registry(Generic[M]):
                 f"{self._or(', or decode with ')}",
                 value=here.hex(),
             )
-        return weights
+        return stored, weights
 
     def _or(self, before: str, after: str = "") -> str:
         return f"{before}{self.without}{after}" if self.without else ""
@@ -168,9 +190,26 @@ class Registry(Generic[M]):
                 return None
             if entry.name != f"{checked_id(fields['id'])}.json" or not _HASH.fullmatch(fields["sha256"]):
                 raise ValueError("the name of another model, or no hash")
-            files = {"weights": folder / f"{fields['id']}.safetensors", "card": entry}
+            packed, plain = (folder / f"{fields['id']}{ending}" for ending in (PACKED, PLAIN))
+            files = {"weights": packed if packed.is_file() else plain, "card": entry}
             return self.parse(fields, {"id": fields["id"], "sha256": fields["sha256"], **files})
         except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
             raise ModelNotFound(
                 f"{entry} is not a model card, move it elsewhere", value=str(entry)
             ) from error
+
+
+def packed(weights: bytes) -> bytes:
+    """A compressed file of weights."""
+    return zstandard.ZstdCompressor(level=LEVEL).compress(weights)
+
+
+def unpacked(stored: bytes) -> bytes:
+    """The weights of a compressed file; raises `CorruptFile` where it is damaged or too large."""
+    try:
+        size = zstandard.frame_content_size(stored)
+    except zstandard.ZstdError as error:
+        raise CorruptFile(f"not a zstd frame: {reason(error)}", value=len(stored)) from error
+    if not 0 <= size <= MOST:  # -1: it states none
+        raise CorruptFile(f"zstd frame does not state at most {MOST:,} bytes", value=size)
+    return decompress(stored, size)

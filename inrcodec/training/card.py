@@ -19,6 +19,7 @@ from safetensors.torch import load, save
 
 from inrcodec._version import __version__
 from inrcodec.io import atomic_write
+from inrcodec.layers.models import PLAIN
 from inrcodec.layers.superres import registry
 from inrcodec.layers.superres.network import SRDenseNet, frozen
 from inrcodec.training import fits
@@ -69,7 +70,7 @@ def write(
         "held_out": [score.rounded() for score in held_out],
         "limitation": LIMITATION,
     }
-    atomic_write(options.out / f"{options.model}.safetensors", weights, force=options.force)
+    atomic_write(options.out / f"{options.model}{PLAIN}", weights, force=options.force)
     path = options.out / f"{options.model}.json"
     atomic_write(path, (json.dumps(card, indent=2, allow_nan=False) + "\n").encode(), force=options.force)
     return path

@@ -159,7 +159,7 @@ class AnyTraining:
                 f"{self.out} is a file, name a folder for the model", value=str(self.out), option="out"
             )
         if self.out.is_dir():
-            for ending in ("safetensors", "json"):
+            for ending in ("safetensors.zst", "safetensors", "json"):
                 check_file(self.out / f"{self.model}.{ending}", self.force)
 
 

@@ -1,24 +1,26 @@
 /** A model of latents: the tensors of its file, which the caller has, never a file. */
 
 import { Layer } from "./convolve.js";
-import { InrvError, UnsupportedFile, UsageError } from "./errors.js";
+import { atMost, InrvError, UnsupportedFile, UsageError } from "./errors.js";
 import { compandingOf } from "./integers.js";
 import { LogisticTables } from "./logistic.js";
 import { hex } from "./model.js";
 import { sha256 } from "./sha256.js";
+import { inflate } from "./zstd.js";
 
 const TYPES = { U8: Uint8Array, U16: Uint16Array, I16: Int16Array, I32: Int32Array };
 const LARGEST = 2 ** 27; // bytes of a file
+const ENDING = ".safetensors.zst";
 const CONTEXT = /^contexts\.\d+(?=\.offsets$)/;
 
 export class LatentModel {
-  /** @param {string|URL|Blob|BufferSource} models a folder with `SHA256.safetensors`, or such a file  @param {object} h header */
+  /** @param {string|URL|Blob|BufferSource} models a folder with `SHA256.safetensors.zst`, or such a file, inflated or not  @param {object} h header */
   static async open(models, h) {
     const { id, sha256: stated } = h.latent, wanted = hex(stated);
     if (!models) {
-      throw new UnsupportedFile(`low-res volume is latents of the model ${id}: pass the folder of its file, ${wanted}.safetensors, as latents`, id);
+      throw new UnsupportedFile(`low-res volume is latents of the model ${id}: pass the folder of its file, ${wanted}${ENDING}, as latents`, id);
     }
-    const bytes = new Uint8Array(await (typeof models === "string" || models instanceof URL ? fetched(models, wanted) : new Blob([models]).arrayBuffer()));
+    const bytes = inflated(await (typeof models === "string" || models instanceof URL ? fetched(models, wanted) : new Blob([models]).arrayBuffer()));
     if (hex(sha256(bytes)) !== wanted) throw new UsageError(`model is not ${id}, which the file names: pass the file of SHA-256 ${wanted.slice(0, 16)}…`, wanted);
     try {
       return new LatentModel(tensorsOf(bytes));
@@ -78,9 +80,18 @@ export class LatentModel {
 }
 
 async function fetched(folder, name) {
-  const url = `${String(folder).replace(/\/?$/, "/")}${name}.safetensors`, answer = await fetch(url);
+  const url = `${String(folder).replace(/\/?$/, "/")}${name}${ENDING}`, answer = await fetch(url);
   if (!answer.ok) throw new UsageError(`${url} answers ${answer.status}: the model that the file names is not there`, answer.status);
   return answer.arrayBuffer();
+}
+
+/** The bytes of a file, or of the Zstandard frame that it is. */
+function inflated(file) {
+  const bytes = new Uint8Array(file), view = new DataView(file);
+  if (bytes.length < 18 || view.getUint32(0, true) !== 0xfd2fb528) return bytes;
+  const stated = view.getUint32(bytes[4] & 32 ? 5 : 6, true), size = [stated & 255, (stated & 65535) + 256, stated][bytes[4] >> 6];
+  atMost("bytes of the model of latents", size, LARGEST);
+  return inflate(bytes, size, "model of latents");
 }
 
 /** The tensors of a safetensors file, but for those of encoders. */

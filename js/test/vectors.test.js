@@ -169,7 +169,7 @@ test("latents need the model that the file names", async () => {
   const before = globalThis.fetch;
   globalThis.fetch = async (url) => {
     const [folder, name] = String(url).split(/(?<=\/)/);
-    assert.match(name, /^[0-9a-f]{64}\.safetensors$/);
+    assert.match(name, /^[0-9a-f]{64}\.safetensors\.zst$/);
     return answered[folder] ? new Response(answered[folder]) : new Response("", { status: 404 });
   };
   try {
@@ -188,6 +188,20 @@ function renamed(named) {
   size.writeUInt32LE(head.length);
   return Buffer.concat([size, head, deep.subarray(start)]);
 }
+
+test("a model is opened as the package has it, and a damaged frame is refused", async () => {
+  const folder = new URL("../../inrcodec/layers/base/latent/models/", import.meta.url), names = readdirSync(folder).filter((name) => name.endsWith(".zst"));
+  assert.ok(names.length);
+  for (const name of names) {
+    const { id, sha256 } = JSON.parse(readFileSync(new URL(name.replace("safetensors.zst", "json"), folder), "utf8"));
+    const header = { latent: { id, sha256: Buffer.from(sha256, "hex") } }, stored = readFileSync(new URL(name, folder));
+    assert.equal((await LatentModel.open(stored, header)).tensor("steps").length, 128);
+    const wide = Uint8Array.from(stored);
+    wide.fill(255, 5, 9); // its size
+    await assert.rejects(LatentModel.open(wide, header), { name: "LimitExceeded" });
+    for (const damaged of [stored.subarray(0, -1), Buffer.concat([stored, Buffer.alloc(1)])]) await assert.rejects(LatentModel.open(damaged, header), { name: "CorruptFile" });
+  }
+});
 
 test("models with a part of their residual blocks are refused", async () => {
   const container = await Container.open(await sourceOf(vector("latent-deep").bytes)), { latent } = container.header;

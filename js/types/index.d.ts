@@ -69,7 +69,7 @@ export interface OpenOptions {
   fetch?: RequestInit;
   /** The model that the file names is loaded and applied when it is first needed; without this the volume is interpolated. */
   superres?: Superres;
-  /** Address of a folder with the models of latents, `SHA256.safetensors` by the hash that a file names; or one such file. A low-res volume of latents needs it. */
+  /** Address of a folder with the models of latents, `SHA256.safetensors.zst` by the hash that a file names; or one such file, inflated or not. A low-res volume of latents needs it. */
   latents?: string | URL | Blob | ArrayBuffer | ArrayBufferView;
 }
 

@@ -83,9 +83,9 @@ def _preview(file: InrvFile) -> bytes | None:
 
 
 def _latents(header: Header) -> bytes:
-    """The file of the model that the latents need; raises `ModelNotFound`."""
+    """The file of the model that the latents need, as it is stored; raises `ModelNotFound`."""
     known = models.matching(header.latent_model, header.latent_sha256)
-    return models.REGISTRY.weights(known, header.latent_sha256)
+    return models.REGISTRY.stored(known, header.latent_sha256)
 
 
 def _guess(model: str) -> str:

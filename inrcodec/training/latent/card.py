@@ -1,6 +1,6 @@
 """The model card of a latent model: training data, work, and what it takes on held-out volumes.
 
-In: float weights and a record of their training.  Out: ``ID.safetensors`` and ``ID.json``, the pair that
+In: float weights and a record of their training.  Out: ``ID.safetensors.zst`` and ``ID.json``, the pair that
 :mod:`inrcodec.layers.base.latent.models` reads.
 Invariant: a card states only what was measured or given, and the hash of the weights beside it.
 """
@@ -21,6 +21,7 @@ from inrcodec._version import __version__
 from inrcodec.io.atomic import atomic_write
 from inrcodec.layers.base.latent.model import Model
 from inrcodec.layers.base.latent.models import KIND
+from inrcodec.layers.models import PACKED, packed
 from inrcodec.training.latent.evaluate import PEAK, Point, measured
 from inrcodec.training.latent.freeze import freeze
 from inrcodec.training.latent.materials import Material
@@ -65,7 +66,7 @@ def write(
         "held_out": [point.rounded() for point in points],
         "limitation": LIMITATION,
     }
-    atomic_write(options.out / f"{options.model}.safetensors", body, force=options.force)
+    atomic_write(options.out / f"{options.model}{PACKED}", packed(body), force=options.force)
     path = options.out / f"{options.model}.json"
     atomic_write(path, (json.dumps(card, indent=2, allow_nan=False) + "\n").encode(), force=options.force)
     return path, points

@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.numpy import load as parse
 from torch import Tensor
 
 from inrcodec.errors import CorruptFile, InputError, UsageError, reason
 from inrcodec.io.atomic import atomic_write
 from inrcodec.layers.base.latent.models import REGISTRY
+from inrcodec.layers.models import PACKED, PLAIN
 from inrcodec.training.latent.network import LatentGrid, Sizes
 from inrcodec.training.latent.options import MOST_MAPS, LatentOptions
 from inrcodec.training.latent.thaw import thaw
@@ -72,14 +74,14 @@ def export(
 
 def _thawed(model: str) -> Start:
     """The weights of a model, to the precision of its integers."""
-    if "/" in model or model.endswith(".safetensors"):
+    if "/" in model or model.endswith((PACKED, PLAIN)):
         raise InputError(f"{model} does not exist, check the path", value=model)
     known = REGISTRY.manifest(model)
-    tensors = parse(REGISTRY.weights(known, bytes.fromhex(known.sha256)))
-    floats = {name: torch.from_numpy(value).float() for name, value in thaw(tensors).items()}
+    data = REGISTRY.weights(known, bytes.fromhex(known.sha256))
     try:
+        floats = {name: torch.from_numpy(value).float() for name, value in thaw(parse(data)).items()}
         _check(floats)
-    except (ValueError, LookupError) as error:
+    except (TypeError, ValueError, LookupError, SafetensorError) as error:
         raise UsageError(
             f"the networks of {model} are of another kind than those that are trained here "
             f"({reason(error)}): start from another model, or from random weights",
@@ -91,7 +93,7 @@ def _thawed(model: str) -> Start:
 
 
 def _read(path: Path) -> Start:
-    from safetensors import SafetensorError, safe_open
+    from safetensors import safe_open
 
     try:
         with safe_open(path, "pt") as file:
