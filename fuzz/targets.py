@@ -22,7 +22,7 @@ import torch  # noqa: F401  a second of processor time, which is no input's
 from numpy.typing import NDArray
 
 import inrcodec
-from fuzz import forge, node, readers, serving
+from fuzz import forge, networks, node, readers, serving
 from fuzz.oracle import Target, Wrong, soon
 from inrcodec.entropy import laplace, logistic, mask, padding
 from inrcodec.errors import InrvError
@@ -35,7 +35,6 @@ from inrcodec.training.latent.tables import tables
 ROOT = Path(__file__).parents[1]
 VECTORS = ROOT / "spec" / "vectors"
 FOUND = Path(__file__).parent / "corpus"  # inputs of earlier findings
-MODELS = sorted((ROOT / "spec" / "models").glob("*.safetensors"))  # of latents, that are there
 VOXELS = 1 << 18  # of a file that is decoded whole
 PLAIN = 1 << 12  # of one that is decoded by the plain path too, which is 50 times as slow
 WORK = 1 << 27  # multiply-adds of the low-res decode
@@ -254,7 +253,7 @@ def javascript(data: bytes) -> int:
             return 0
         if header.latent_model not in (
             "",
-            *(path.stem for path in MODELS),
+            *(path.stem for path in networks.MODELS),
         ):  # which Python looks up by its name, too
             return 0
     answer = node.decode(data)
@@ -289,6 +288,7 @@ TARGETS: dict[str, Kind] = {
     "mask": Kind(cells, lambda: _grid_seeds(mask.encode_mask)),
     "padding": Kind(bits, lambda: _grid_seeds(padding.encode_bits)),
     "av1": Kind(av1, _av1_seeds),
+    "model": Kind(networks.model, networks.seeds, networks.changed),
     "npy": Kind(readers.reader(".npy"), lambda: readers.written(".npy"), readers.words),
     "npz": Kind(readers.reader(".npz"), lambda: readers.written(".npz")),
     "nifti": Kind(readers.reader(".nii"), lambda: readers.written(".nii")),

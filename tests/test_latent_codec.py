@@ -106,13 +106,18 @@ def test_damage_is_seen_or_changes_nothing() -> None:
     assert np.array_equal(stream.read_stream(model, 90, data, SHAPE), seen)
 
 
-@pytest.mark.parametrize("part", ["synthesis.enter.weight", "steps", "coder.reach", "contexts.0.out.bias"])
+PARTS = "synthesis.enter.weight steps coder.reach contexts.0.out.bias analysis.gains analysis.modulation"
+
+
+@pytest.mark.parametrize("part", PARTS.split())
 def test_a_model_that_lacks_a_part_is_none(part: str) -> None:
     tensors = small_latents.tensors()
     with pytest.raises((ValueError, LookupError)):
         Model.of({name: tensor for name, tensor in tensors.items() if name != part})
     with pytest.raises((ValueError, LookupError)):
         Model.of({**tensors, part: tensors[part][:1]})
+    with pytest.raises(ValueError):
+        Model.of({**tensors, part: np.full(tensors[part].shape, np.nan, np.float16)})
 
 
 BEYOND = {"gains": 1 << 18, "steps": 0, "companding": 0, "synthesis.fine.0.modulation": -(1 << 17)}

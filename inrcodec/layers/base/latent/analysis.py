@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 
 from inrcodec.volume.arrays import Float, Float32
 
+LARGEST = 40.0  # logarithm of a gain or a step, or modulation: exp() of two is a float32
+
 
 class Wanted(NamedTuple):
     """Latents in steps, before they are decided on."""
@@ -59,22 +61,25 @@ class Analysis:
 
         low, high = plain("steps").tolist()
         layers = [layer(name) for name in ("overlap", "enter", "narrow", "out")]
-        inputs, outputs = ([weight.shape[k] for weight, _ in layers] for k in (1, 2))
-        if inputs[0] != 64 or outputs[0] != 64 or inputs[1] != 64 or inputs[2] != 8 * outputs[1]:
-            raise ValueError("the layers of the analysis do not fit each other")
-        if inputs[3] != outputs[2]:
-            raise ValueError("the layers of the analysis do not fit each other")
-        overlap, enter, narrow, out = layers
-        return cls(
-            overlap,
-            enter,
-            plain("modulation"),
-            narrow,
-            out,
-            plain("gains"),
-            plain("hyper_gains"),
-            (low, high),
+        taps, inputs, outputs = ([weight.shape[k] for weight, _ in layers] for k in range(3))
+        others = [plain(name) for name in ("modulation", "gains", "hyper_gains")]
+        modulation, gains, hyper_gains = others
+        shapes = [(2, 2, outputs[1]), (2, 64), (2, outputs[3])]
+        fits = (
+            (inputs[:3], inputs[3], outputs[0]) == ([64, 64, 8 * outputs[1]], outputs[2], 64)
+            and set(taps) <= {1, 27}
+            and taps[2] == 1
+            and [bias.shape for _, bias in layers] == [(n,) for n in outputs]
+            and [part.shape for part in others] == shapes
         )
+        if not fits:
+            raise ValueError("the layers of the analysis do not fit each other")
+        whole = [part for pair in layers for part in pair]
+        bounded = all((np.abs(part) <= LARGEST).all() for part in (low, high, *others))
+        if not bounded or not all(np.isfinite(part).all() for part in whole):
+            raise ValueError("the analysis has numbers beyond what latents hold")
+        overlap, enter, narrow, out = layers
+        return cls(overlap, enter, modulation, narrow, out, gains, hyper_gains, (low, high))
 
     def __call__(self, values: Float, rate: int) -> Wanted:
         """What is wanted of network values, (z, y, x), edges multiples of 16."""

@@ -39,6 +39,9 @@ from inrcodec.volume.arrays import Bytes, Float, Int32
 
 RATES = 128
 EDGE, BLOCK = 16, 4  # voxels: edges of what a model sees are multiples; of a block
+# Types of tensors, by the last word of their names; those of the analysis are floats.
+TYPES = {"weight": "i2", "sines": "i2", "reach": "i2", "frequencies": "u2", "point": "u1", "shift": "u1"}
+TYPES |= dict.fromkeys(("bias", "offsets", "modulation", "companding", "steps", "gains", "inverse"), "i4")
 INVERSE = 16  # bits behind the point of the inverse gain of the hyper-latents' level
 
 
@@ -85,6 +88,10 @@ class Model:
     @classmethod
     def of(cls, tensors: Mapping[str, NDArray[np.generic]]) -> Model:
         """A model of a file's tensors; raises `ValueError`, `LookupError` where one is missing or wrong."""
+        for name, tensor in tensors.items():
+            wanted = TYPES.get(name.rpartition(".")[2], tensor.dtype)
+            if tensor.dtype != wanted and not name.startswith("analysis."):
+                raise ValueError(f"{name} is of {tensor.dtype}")
         companding = Companding.of(np.asarray(tensors["companding"], np.int32))
         names = sorted({name.split(".")[1] for name in tensors if name.startswith("contexts.")}, key=int)
         coder = (np.asarray(tensors[f"coder.{part}"]) for part in ("shift", "reach", "frequencies"))
@@ -106,7 +113,7 @@ class Model:
             found.level.count == 1
             and _reads(found.level, 0, None)
             and _reads(found.hyper, 0, 3)
-            and first.inputs == found.hyper.count
+            and first.inputs == found.hyper.count == len(found.analysis.out[1])
             and (up.inputs, up.outputs, last.inputs) == (first.outputs, 8 * features, features)
             and before[-1] == found.synthesis.overlap.inputs
             and all(_reads(c, n, features + 3) for c, n in zip(found.contexts, before, strict=False))
