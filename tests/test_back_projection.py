@@ -16,7 +16,7 @@ from inrcodec.encoder.options import EncodeOptions
 from inrcodec.format.header import Header
 from inrcodec.layers import resample
 from inrcodec.layers.decode_options import DecodeOptions
-from inrcodec.layers.superres import registry, upsampler
+from inrcodec.layers.superres import blocks, registry
 from inrcodec.layers.superres.architectures import Architecture
 from inrcodec.layers.superres.network import BFLOAT16, SRDenseNet
 from inrcodec.layers.upsample import Upsampling
@@ -109,7 +109,7 @@ def small_network(monkeypatch, arch):
 def test_the_gradient_is_that_of_numerical_differences(arch, factor, ensemble, monkeypatch):
     """Over blocks that see each other, at the volume's edges too, with padding and what the window clips."""
     rng = np.random.default_rng(0)
-    monkeypatch.setattr(upsampler, "BLOCK", (4, 6, 6))
+    monkeypatch.setattr(blocks, "BLOCK", (4, 6, 6))
     low = rng.uniform(-0.9, 0.9, (5, 9, 8))
     shape = tuple(n * f - (f > 1) for n, f in zip(low.shape, factor, strict=True))
     array = rng.integers(-1000, 1001, shape).astype(np.int16)
@@ -132,7 +132,7 @@ def test_the_gradient_is_that_of_numerical_differences(arch, factor, ensemble, m
 
 @pytest.mark.parametrize("sr", ["lanczos", "ct-3d-x4"])
 def test_threads_change_no_bit(head, sr, monkeypatch):
-    monkeypatch.setattr(upsampler, "BLOCK", (4, 8, 8))
+    monkeypatch.setattr(blocks, "BLOCK", (4, 8, 8))
     about = header(head, sr)
     low = lowres(head, about)
     active = np.zeros(low.shape, bool)

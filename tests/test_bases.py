@@ -207,6 +207,7 @@ def measured(monkeypatch):
 
     monkeypatch.setattr(base_choice, "_with_notice", lambda found, notice: (found, notice))
     monkeypatch.setattr(base_choice, "_why_behind", lambda facts, options, found: "")
+    monkeypatch.setattr(base_choice.tissue_aim, "aim", lambda facts, options: None)
     encode.made = made
     return encode
 
@@ -231,6 +232,28 @@ def test_where_the_files_are_level_the_low_pass_error_decides(measured, best):
     measured.outcomes = {b: outcome(b, 40.0 + 0.1 * (b != best), 5000, 5.0 + (b != best)) for b in ALL}
     found, notice = chosen(measured, base="auto")
     assert found.header.coder == best and "low-pass error 6 HU" in notice
+
+
+@pytest.mark.parametrize(
+    ("errors", "sizes", "best"),
+    [
+        ((1.9, 1.8, 1.7), (5000, 4000, 4500), "av1"),  # all within the aim: the smallest
+        ((2.2, 1.8, 3.0), (1000, 4000, 500), "av1"),  # the only one
+        ((2.2, 2.8, 2.1), (1000, 1000, 9000), "siren"),  # none: the nearest
+    ],
+)
+def test_auto_without_a_target_keeps_the_smallest_whose_flat_tissue_serves(
+    measured, monkeypatch, errors, sizes, best
+):
+    monkeypatch.setattr(base_choice.tissue_aim, "aim", lambda facts, options: 2.0)
+    measured.outcomes = {
+        base: outcome(base, 40.0, size) for base, size in zip(("latent", "av1", "siren"), sizes, strict=True)
+    }
+    for found, error in zip(measured.outcomes.values(), errors, strict=True):
+        found.low_pass = SimpleNamespace(error=error, error_mm=error)
+    assert chosen(measured, base="auto")[0].header.coder == best
+    # Coders of seconds are steered to the aim; networks get as many bytes.
+    assert [options.size for options in measured.made] == [None, None, sizes[0]]
 
 
 def test_auto_ends_with_the_coder_that_serves(measured):

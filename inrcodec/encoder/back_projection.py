@@ -65,10 +65,14 @@ class Slope(NamedTuple):
     gradient: Array  # (z, y, x)
 
 
-def project(plan: Plan, progress: Progress | None = None) -> Plan:
+def project(plan: Plan, progress: Progress | None = None, *, share: float = 1.0) -> Plan:
     """The plan with a low-res volume to fit to that is better after up-sampling, if ``through_sr`` is set.
 
     Without the model, and with a notice, where the model is no gain on this volume.
+
+    Parameters
+    ----------
+    share : of a step.
     """
     if not plan.options.through_sr:
         return plan
@@ -81,12 +85,12 @@ def project(plan: Plan, progress: Progress | None = None) -> Plan:
     )
     half = (facts.span.high - facts.span.low) / 2
     cap = facts.cap if options.psnr is None else inf
-    found = step(header, rounded=options.rounded, cap=cap / (half or 1.0))
+    found = step(header, rounded=options.rounded, cap=cap / (half or 1.0), share=share)
     if found is None:
         notice = f"model {plan.header.sr!r} is no gain on this volume: Lanczos is used"
         plan = planner.without_model(plan)
         plan = replace(plan, notices=(*plan.notices, notice))
-        found = step(plan.header)
+        found = step(plan.header, share=share)
     assert found is not None
     return replace(plan, lowres=replace(low, projected=found.values), grid_error=found.error)
 
@@ -99,6 +103,7 @@ def projected(
     *,
     rounded: bool = False,
     cap: float = inf,
+    share: float = 1.0,
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> Projected | None:
@@ -113,6 +118,7 @@ def projected(
     active : (z, y, x); all other voxels stay as they are.
     rounded : whether the model may be computed in bfloat16.
     cap : unit value that no error counts for more than where the model is judged.
+    share : of a step.
     """
     if header.low == header.high or prod(header.factor) == 1 or not active.any():
         return Projected(low, 0.0)
@@ -122,7 +128,7 @@ def projected(
     )
     if header.sr != registry.LANCZOS and not found.judged < found.plain:
         return None
-    step = STEP_PLAIN if header.sr == registry.LANCZOS else STEP
+    step = share * (STEP_PLAIN if header.sr == registry.LANCZOS else STEP)
     nearer = np.clip(low - found.gradient * (step / prod(header.factor)), -1, 1)
     return Projected(np.where(active, nearer, low), LEFT * found.squared / volume.array.size)
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 from math import log
 from types import MappingProxyType
 
-from inrcodec.encoder import grid_search
+from inrcodec.encoder import grid_search, tissue_aim
 from inrcodec.encoder.bases.table import BASES
 from inrcodec.encoder.facts import Facts
 from inrcodec.encoder.measured import Measured
@@ -72,14 +72,18 @@ CODERS: Mapping[str, Callable[[], str]] = MappingProxyType(
 
 
 def _best(facts: Facts, options: ResolvedOptions, progress: Progress | None, encode: Encode) -> Measured:
-    """Of all coders the one of the fewest bytes for a PSNR, else of the highest PSNR in as many bytes."""
+    """Of all coders the one of the fewest bytes for a PSNR, else of the highest PSNR in as many bytes.
+
+    Without a target those that are steered to an error of flat tissue are held against each other by it.
+    """
     found: list[Measured] = []
     left_out: dict[str, str] = {}
     refusals: dict[str, TargetNotReached] = {}
     targets = (options.size, options.ratio, options.psnr)
-    size = options.size
+    size, wanted = options.size, tissue_aim.aim(facts, options)
     for base, missing in CODERS.items():
-        here = replace(options, base=base, size=size)
+        is_steered = wanted is not None and base != SIREN
+        here = replace(options, base=base, size=None if is_steered else size)
         why = missing() or (_why_behind(facts, here, found) if base == SIREN else "")
         if why:
             left_out[base] = why
@@ -87,7 +91,7 @@ def _best(facts: Facts, options: ResolvedOptions, progress: Progress | None, enc
         try:
             found.append(encode(facts, here, progress))
         except TargetNotReached as error:
-            requested = size == options.size
+            requested = here.size == options.size
             less = "" if requested else f"{size:,} bytes are too few for {BASES[base].least}"
             left_out[base], refusals[base] = less or error.message, error
         else:
@@ -96,7 +100,7 @@ def _best(facts: Facts, options: ResolvedOptions, progress: Progress | None, enc
         raise _refusal(left_out, refusals)
     chosen = found[0]
     for other in found[1:]:
-        chosen = other if _is_better(other, chosen) else chosen
+        chosen = other if _is_better(other, chosen, wanted) else chosen
     told = [_told(chosen), *(_told(other) for other in found if other is not chosen)]
     told += [f"{base!r} does not serve here: {why}" for base, why in left_out.items()]
     return _with_notice(chosen, f"base {'; '.join(told)}")
@@ -127,8 +131,13 @@ def _why_behind(facts: Facts, options: ResolvedOptions, found: list[Measured]) -
     return f"{reached:.2f} dB are forecast in {size:,} bytes" if far else ""
 
 
-def _is_better(one: Measured, other: Measured) -> bool:
-    """Whether a file of as many bytes, or of as high a PSNR, is better; by the low-pass error where level."""
+def _is_better(one: Measured, other: Measured, wanted: float | None) -> bool:
+    """Whether a file of as many bytes, or of as high a PSNR, is better; by the low-pass error where level.
+
+    Where an error of flat tissue is aimed at, the smaller of those within the aim is, else that nearer to it.
+    """
+    if wanted is not None:
+        return _missed(one, wanted) < _missed(other, wanted)
     if one.plan.options.psnr is not None:
         more, level = log(other.size / one.size), LEVEL_BYTES
     else:
@@ -138,6 +147,12 @@ def _is_better(one: Measured, other: Measured) -> bool:
         return more > 0
     here, there = errors
     return here is not None and there is not None and here.error < there.error
+
+
+def _missed(found: Measured, wanted: float) -> tuple[bool, float]:
+    """By what an aim is missed, then the bytes; the less, the better."""
+    error = tissue_aim.error_of(found)
+    return (True, error) if error > wanted else (False, found.size)
 
 
 def _told(found: Measured) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from inrcodec.encoder import back_projection, fitted, grid_tries, measure, planner, tissue_search
+from inrcodec.encoder import grid_tries, measure, planner, tissue_by_error, tissue_search
 from inrcodec.encoder.facts import Facts
 from inrcodec.encoder.fitted import Fitted
 from inrcodec.encoder.measured import Measured
@@ -52,13 +52,12 @@ def _coded(plan: Plan, progress: Progress | None) -> tuple[Measured, Fitted]:
 
     What was coded for the model, or left bytes for it, would be worse and smaller than it need be.
     """
-    here = back_projection.project(plan, progress)
-    coded = fitted.fit(here, progress)
+    coded = tissue_by_error.coded(plan, progress)
+    here = coded.plan
     found = measure.base(coded, progress)
     held_against = plan.size is not None and grid_tries.is_small(plan.facts, plan.options)
     if found.model is not None and (held_against or is_doubtful(found)):
-        plain = back_projection.project(planner.rival(here), progress)
-        coded_plain = fitted.fit(plain, progress)
+        coded_plain = tissue_by_error.coded(planner.rival(here), progress)
         other = measure.base(coded_plain, progress)
         if not found.result.is_nearer(other.result, plan.options):
             left_out = measure.model_left_out(here.header.sr, found.model, other.result)

@@ -17,7 +17,7 @@ from inrcodec.encoder import (
     target_search,
     timing,
     tissue_aim,
-    tissue_search,
+    tissue_fit,
 )
 from inrcodec.encoder.facts import Facts
 from inrcodec.encoder.options import ResolvedOptions
@@ -63,15 +63,14 @@ def _base(plan: Plan, size: int | None) -> dict[str, Any]:
 
 
 def _of_aim(facts: Facts, options: ResolvedOptions) -> list[str]:
-    """That the plan is that of the first file, where others may follow."""
+    """That a file may become larger than is planned."""
     aim = tissue_aim.aim(facts, options)
-    most = tissue_search.most_files(options)
-    if aim is None or not most:
+    if aim is None or not (options.tissue_fits or tissue_aim.steered(facts, options)):
         return []
     unit = f" {facts.volume.unit}" if facts.volume.unit else ""
     notice = (
-        f"this is the first file: larger ones follow, up to {most}, where flat tissue is "
-        f"off by more than {aim:.3g}{unit} after a Gaussian of 5 mm; a size, a ratio or a PSNR is one file"
+        f"this is the least: the file grows, up to {tissue_fit.LARGEST:g} times the bytes, where flat tissue "
+        f"is off by more than {aim:.3g}{unit} after a Gaussian of 5 mm, unless a target says what is wanted"
     )
     return [notice]
 

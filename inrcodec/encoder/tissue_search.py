@@ -4,9 +4,10 @@ In: the first file of a plan without a target.  Out: that file, or a larger one 
 Invariant: what is not reached is told.
 
 A number of voxels for a tile says nothing of what a reader sees. The error of flat tissue after a Gaussian of
-5 mm does (`volume.low_pass`): noise averages out of it, blotches do not. It falls with a power of the bytes
-down to what the grid costs; the grid for a size is that of a request for this size, and a few fits find it.
-A coder whose fits take minutes makes as few more as the preset has time for.
+5 mm does (`volume.low_pass`): noise averages out of it, blotches do not. Coders of seconds are steered to it
+(`tissue_by_error`). Of networks it falls with a power of the bytes down to what the grid costs; the grid for
+a size is that of a request for this size. Their fits take minutes, and so there are as few more as the preset
+has time for.
 """
 
 from __future__ import annotations
@@ -14,27 +15,27 @@ from __future__ import annotations
 from dataclasses import replace
 from math import isfinite, log
 
-from inrcodec.encoder import back_projection, fitted, grid_search, measure, planner, tissue_aim
-from inrcodec.encoder.bases.table import BASES
+from inrcodec.encoder import (
+    back_projection,
+    fitted,
+    grid_search,
+    measure,
+    planner,
+    tissue_aim,
+    tissue_by_error,
+)
 from inrcodec.encoder.fitted import Fitted
 from inrcodec.encoder.measured import Measured
-from inrcodec.encoder.options import ResolvedOptions
 from inrcodec.encoder.plan import Plan
+from inrcodec.encoder.tissue_aim import IN_VAIN, error_of
 from inrcodec.errors import TargetNotReached
 from inrcodec.progress import Progress
 
-ATTEMPTS = 3  # files at most, beside the first
 LARGEST = 8.0  # times the bytes of the first file
 LARGEST_STEP = 4.0  # times the bytes of the attempt before
 SPARE = 0.95  # of the aim: where the fits aim
-IN_VAIN = 0.95  # of the error before: an attempt that leaves more is of no use, and the next is not either
 # The logarithm of the error falls by so much of that of the bytes.
 SLOPE, GENTLEST, STEEPEST = 0.7, 0.3, 1.2
-
-
-def most_files(options: ResolvedOptions) -> int:
-    """Files that may be made beside the first."""
-    return ATTEMPTS if BASES[options.coder].quick else options.tissue_fits or 0
 
 
 def trusted(found: Measured, coded: Fitted, progress: Progress | None = None) -> Measured:
@@ -45,10 +46,12 @@ def trusted(found: Measured, coded: Fitted, progress: Progress | None = None) ->
     found, coded : the first file, and its base.
     """
     wanted = tissue_aim.aim(found.plan.facts, found.plan.options)
-    if not wanted or found.low_pass is None or not isfinite(_error(found)):
+    if not wanted or found.low_pass is None or not isfinite(error_of(found)):
         return found
-    attempts, options = [found], found.plan.options
-    for _ in range(most_files(options)):
+    if tissue_aim.steered(found.plan.facts, found.plan.options) is not None:
+        return tissue_by_error.trusted(found, coded, wanted, progress)
+    attempts = [found]
+    for _ in range(found.plan.options.tissue_fits or 0):
         size = _next(attempts, wanted)
         if size is None:
             break
@@ -61,17 +64,7 @@ def trusted(found: Measured, coded: Fitted, progress: Progress | None = None) ->
         except TargetNotReached:  # what was found must do
             break
         attempts.append(measure.base(coded, progress))
-    enough = [a for a in attempts if _error(a) <= wanted]
-    if enough:
-        return min(enough, key=lambda a: a.size)
-    least = min(map(_error, attempts))
-    best = min((a for a in attempts if IN_VAIN * _error(a) <= least), key=lambda a: a.size)
-    unit = best.header.unit
-    notice = (
-        f"flat tissue is off by {_error(best):.1f}{f' {unit}' if unit else ''} after a Gaussian of 5 mm, "
-        f"{wanted:.1f} were aimed at: look closely before you trust faint structures, or give a size"
-    )
-    return replace(best, notices=(*best.notices, notice))
+    return tissue_aim.best(attempts, wanted)
 
 
 def _plan(before: Plan, size: int, progress: Progress | None) -> Plan:
@@ -85,15 +78,15 @@ def _plan(before: Plan, size: int, progress: Progress | None) -> Plan:
 
 def _is_in_vain(attempts: list[Measured]) -> bool:
     """Whether more bytes brought next to nothing: the error is then that of the grid."""
-    return len(attempts) > 1 and _error(attempts[-1]) > IN_VAIN * _error(attempts[-2])
+    return len(attempts) > 1 and error_of(attempts[-1]) > IN_VAIN * error_of(attempts[-2])
 
 
 def _next(attempts: list[Measured], wanted: float) -> int | None:
     """Bytes of the next attempt; ``None`` where it would be no better."""
     last, most = attempts[-1], attempts[0].size * LARGEST
-    if _error(last) <= wanted or last.size >= 0.9 * most:
+    if error_of(last) <= wanted or last.size >= 0.9 * most:
         return None
-    more: float = (_error(last) / (SPARE * wanted)) ** (1 / _slope(attempts))
+    more: float = (error_of(last) / (SPARE * wanted)) ** (1 / _slope(attempts))
     return round(min(last.size * min(more, LARGEST_STEP), most))
 
 
@@ -103,11 +96,6 @@ def _slope(attempts: list[Measured]) -> float:
         return SLOPE
     before, last = attempts[-2:]
     decades = log(last.size / before.size)
-    if decades < 0.05 or not _error(last):
+    if decades < 0.05 or not error_of(last):
         return SLOPE
-    return min(max(log(_error(before) / _error(last)) / decades, GENTLEST), STEEPEST)
-
-
-def _error(attempt: Measured) -> float:
-    assert attempt.low_pass is not None
-    return attempt.low_pass.error_mm
+    return min(max(log(error_of(before) / error_of(last)) / decades, GENTLEST), STEEPEST)
