@@ -66,6 +66,7 @@ class Plan:
     error: float | None = None
     size: int | None = None
     factor: int = 4
+    curve: tuple[int, ...] = ()
     overhead: int = 0
     notices: tuple[str, ...] = ()
 

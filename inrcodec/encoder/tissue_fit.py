@@ -1,7 +1,7 @@
 """A coder of seconds, steered to an error of flat tissue by what it leaves of the low-res volume.
 
 In: a plan, and that error.  Out: `Steered`, coded as coarsely as it allows.
-Invariant: never coarser than where nothing is requested, nor more than `LARGEST` times those bytes.
+Invariant: little coarser than where nothing is requested, and at most `LARGEST` times those bytes.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from math import inf, log
 
 import numpy as np
 
-from inrcodec.encoder import fitted, planner, tissue_error
+from inrcodec.encoder import curves, fitted, planner, tissue_error
 from inrcodec.encoder.bases.streams import usual_error
 from inrcodec.encoder.fitted import Fitted
 from inrcodec.encoder.plan import Plan
@@ -41,8 +41,8 @@ class Steered:
 
     @property
     def is_usual(self) -> bool:
-        """Whether it is as coarse as where nothing is requested."""
-        return self.coded.plan.error == usual_error(self.coded.plan.lowres)
+        """Whether it is as coarse as may be."""
+        return self.coded.plan.error == coarsest(self.coded.plan)
 
 
 def seen(coded: Fitted) -> Steered:
@@ -55,6 +55,15 @@ def seen(coded: Fitted) -> Steered:
     return Steered(coded, tissue_error.of_lowres(plan, lowres), squares)
 
 
+def coarsest(plan: Plan) -> float:
+    """Mean squared low-res error that is taken at most: the usual one, more of it where a curve is steeper.
+
+    What is no tissue is coded as much coarser, and would else decide on the bytes.
+    """
+    steeper = curves.AIMED[plan.options.coder] / max(curves.SLOPES) if plan.curve else 1.0
+    return usual_error(plan.lowres) * steeper
+
+
 def most_bytes(plan: Plan) -> float:
     """Bytes that the base may take."""
     assert plan.coding is not None
@@ -63,7 +72,7 @@ def most_bytes(plan: Plan) -> float:
 
 def fit(plan: Plan, goal: float, most: float, progress: Progress | None = None) -> Steered:
     """Code a plan; see `within`."""
-    coded = fitted.fit(replace(plan, error=usual_error(plan.lowres)), progress)
+    coded = fitted.fit(replace(plan, error=coarsest(plan)), progress)
     return within(_limited(coded, most, progress), goal, most, progress)
 
 
@@ -96,7 +105,7 @@ def _following(found: list[Steered], goal: float, most: float, progress: Progres
     plan = last.coded.plan
     if plan.error is None:  # of a size, the largest
         return None
-    error = min(_sought(found, goal), usual_error(plan.lowres))
+    error = min(_sought(found, goal), coarsest(plan))
     return _limited(fitted.fit(replace(plan, error=error), progress, last.coded), most, progress)
 
 
