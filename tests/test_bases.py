@@ -13,11 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import inrcodec
-from inrcodec.encoder import base_choice, psnr_search
+from inrcodec.encoder import base_choice
 from inrcodec.encoder.bases.av1_slices import Encoder, effort_for
 from inrcodec.encoder.bases.dial import Dial
 from inrcodec.encoder.facts import Facts
 from inrcodec.encoder.options import EncodeOptions
+from inrcodec.encoder.psnr import search as psnr_search
 from inrcodec.errors import MissingExtra, ModelNotFound, TargetNotReached, UsageError
 from inrcodec.layers.base.av1 import video
 from inrcodec.layers.base.latent import models

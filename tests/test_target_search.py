@@ -10,21 +10,14 @@ import numpy as np
 import pytest
 
 import inrcodec
-from inrcodec.encoder import (
-    bounded,
-    fitted,
-    forecast,
-    measure,
-    planner,
-    psnr_by_error,
-    psnr_grids,
-    psnr_search,
-    target_search,
-)
+from inrcodec.encoder import bounded, fitted, forecast, measure, planner, target_search
 from inrcodec.encoder.bases.table import BASES
 from inrcodec.encoder.facts import Facts
 from inrcodec.encoder.options import EncodeOptions
-from inrcodec.encoder.psnr_by_error import SearchByError
+from inrcodec.encoder.psnr import by_error as psnr_by_error
+from inrcodec.encoder.psnr import grids as psnr_grids
+from inrcodec.encoder.psnr import search as psnr_search
+from inrcodec.encoder.psnr.by_error import SearchByError
 from inrcodec.errors import TargetNotReached
 from inrcodec.format.header import SIREN
 from inrcodec.format.sections import SHORT, index_of

@@ -10,19 +10,14 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from inrcodec.api import encode_file
-from inrcodec.encoder import (
-    back_projection,
-    base_choice,
-    curves,
-    low_frequencies,
-    planner,
-    tissue_by_error,
-    tissue_fit,
-)
+from inrcodec.encoder import back_projection, base_choice, curves, planner
 from inrcodec.encoder.facts import Facts
 from inrcodec.encoder.grid_search import Choice
 from inrcodec.encoder.options import EncodeOptions
-from inrcodec.encoder.tissue_aim import AIM
+from inrcodec.encoder.tissue import by_error as tissue_by_error
+from inrcodec.encoder.tissue import low_frequencies
+from inrcodec.encoder.tissue import steering as tissue_fit
+from inrcodec.encoder.tissue.aim import AIM
 from inrcodec.layers import resample
 from inrcodec.volume.volume import Volume
 

@@ -10,11 +10,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from inrcodec.encoder import dry_run, tissue_aim, tissue_search
+from inrcodec.encoder import dry_run
 from inrcodec.encoder.facts import Facts
 from inrcodec.encoder.options import EncodeOptions
-from inrcodec.encoder.tissue_aim import AIM
-from inrcodec.encoder.tissue_search import LARGEST, LARGEST_STEP
+from inrcodec.encoder.tissue import aim as tissue_aim
+from inrcodec.encoder.tissue import search as tissue_search
+from inrcodec.encoder.tissue.aim import AIM
+from inrcodec.encoder.tissue.search import LARGEST, LARGEST_STEP
 from inrcodec.errors import TargetNotReached
 from inrcodec.volume.volume import Volume
 

@@ -12,12 +12,13 @@ from dataclasses import replace
 from math import log
 from types import MappingProxyType
 
-from inrcodec.encoder import grid_search, tissue_aim
+from inrcodec.encoder import grid_search
 from inrcodec.encoder.bases.table import BASES
 from inrcodec.encoder.facts import Facts
 from inrcodec.encoder.measured import Measured
 from inrcodec.encoder.options import ResolvedOptions
 from inrcodec.encoder.presets import AUTO
+from inrcodec.encoder.tissue import aim as tissue_aim
 from inrcodec.errors import MissingExtra, ModelNotFound, TargetNotReached
 from inrcodec.format.header import AV1, LATENT, NO_CODER, SIREN
 from inrcodec.layers.base.av1 import video

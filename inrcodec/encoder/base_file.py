@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from inrcodec.encoder import grid_tries, measure, planner, tissue_by_error, tissue_search
+from inrcodec.encoder import grid_tries, measure, planner
 from inrcodec.encoder.facts import Facts
 from inrcodec.encoder.fitted import Fitted
 from inrcodec.encoder.measured import Measured
 from inrcodec.encoder.options import ResolvedOptions
 from inrcodec.encoder.plan import Plan
+from inrcodec.encoder.tissue import by_error as tissue_by_error
+from inrcodec.encoder.tissue import search as tissue_search
 from inrcodec.errors import TargetNotReached
 from inrcodec.progress import Progress
 

@@ -10,9 +10,9 @@ from itertools import pairwise
 
 import numpy as np
 
-from inrcodec.encoder import tissue_aim
 from inrcodec.encoder.facts import Facts
 from inrcodec.encoder.options import ResolvedOptions
+from inrcodec.encoder.tissue import aim as tissue_aim
 from inrcodec.format.header import AV1, LATENT, SIREN
 from inrcodec.format.header_checks import ONE
 from inrcodec.layers.base import companding

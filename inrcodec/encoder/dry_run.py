@@ -10,18 +10,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from inrcodec.encoder import (
-    base_choice,
-    grid_tries,
-    planner,
-    target_search,
-    timing,
-    tissue_aim,
-    tissue_fit,
-)
+from inrcodec.encoder import base_choice, grid_tries, planner, target_search, timing
 from inrcodec.encoder.facts import Facts
 from inrcodec.encoder.options import ResolvedOptions
 from inrcodec.encoder.plan import Plan
+from inrcodec.encoder.tissue import aim as tissue_aim
+from inrcodec.encoder.tissue import steering as tissue_fit
 from inrcodec.volume import windows
 from inrcodec.volume.volume import Volume
 

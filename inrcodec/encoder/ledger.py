@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from inrcodec.encoder import tissue_aim
+from inrcodec.encoder.tissue import aim as tissue_aim
 from inrcodec.format.summary import bytes_by_part
 from inrcodec.volume import windows
 

@@ -46,7 +46,7 @@ class Settings:
     voxels_per_tile: int = 27_000  # active low-res voxels; below ~24 wide tiles lose quality, above 60 time
     width: int | None = None
     usual_width: int = 30  # of a full tile, where nothing else says; the head comes to 16 kB
-    # Without a target: fits beside the first that flat tissue may take (`encoder.tissue_search`), where a fit
+    # Without a target: fits beside the first that flat tissue may take (`encoder.tissue.search`), where a fit
     # takes minutes; without a number nothing is aimed at. A head got four times the bytes for 0.3 dB by one.
     tissue_fits: int | None = None
     companded: bool = True  # where values have a meaning that says which of them matter, see `encoder.curves`

@@ -11,12 +11,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from math import inf
 
-from inrcodec.encoder import bounded, grid_search, measure, planner, psnr_grids
+from inrcodec.encoder import bounded, grid_search, measure, planner
 from inrcodec.encoder.bases.table import BASES
 from inrcodec.encoder.facts import Facts
 from inrcodec.encoder.grid_search import Choice
 from inrcodec.encoder.measured import Measured
 from inrcodec.encoder.options import ResolvedOptions
+from inrcodec.encoder.psnr import grids as psnr_grids
 from inrcodec.errors import InputError, TargetNotReached
 from inrcodec.progress import Progress
 

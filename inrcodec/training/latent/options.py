@@ -16,7 +16,7 @@ from inrcodec.training.options import MODEL, OUTPUT, TRAINING, AnyTraining
 from inrcodec.validate import Kind, number, whole
 from inrcodec.validate.rows import lists_keywords, row, table
 
-MAPS = 96  # 59 thousand multiply-adds a low-res voxel to decode
+MAPS = 96  # 112 thousand multiply-adds a low-res voxel to decode
 MOST_MAPS = 512
 
 

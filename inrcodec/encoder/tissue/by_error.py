@@ -11,12 +11,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from inrcodec.encoder import fitted, grid_search, low_frequencies, measure, planner, tissue_aim, tissue_fit
+from inrcodec.encoder import fitted, grid_search, measure, planner
 from inrcodec.encoder.fitted import Fitted
 from inrcodec.encoder.measured import Measured
 from inrcodec.encoder.plan import Plan
-from inrcodec.encoder.tissue_aim import best, error_of
-from inrcodec.encoder.tissue_fit import Steered
+from inrcodec.encoder.tissue import aim as tissue_aim
+from inrcodec.encoder.tissue import low_frequencies
+from inrcodec.encoder.tissue import steering as tissue_fit
+from inrcodec.encoder.tissue.aim import best, error_of
+from inrcodec.encoder.tissue.steering import Steered
 from inrcodec.errors import TargetNotReached
 from inrcodec.progress import Progress
 

@@ -16,8 +16,8 @@ from inrcodec.encoder.facts import Facts
 from inrcodec.encoder.grid_search import Choice
 from inrcodec.encoder.measured import Measured
 from inrcodec.encoder.options import ResolvedOptions
-from inrcodec.encoder.psnr_by_error import SearchByError
-from inrcodec.encoder.psnr_by_size import SearchBySize
+from inrcodec.encoder.psnr.by_error import SearchByError
+from inrcodec.encoder.psnr.by_size import SearchBySize
 from inrcodec.errors import TargetNotReached
 from inrcodec.progress import Progress
 

@@ -18,8 +18,9 @@ from math import prod
 
 import numpy as np
 
-from inrcodec.encoder import back_projection, tissue_aim
+from inrcodec.encoder import back_projection
 from inrcodec.encoder.plan import Plan
+from inrcodec.encoder.tissue import aim as tissue_aim
 from inrcodec.format.sections import Sections
 from inrcodec.layers import resample
 from inrcodec.layers.decode_options import DecodeOptions

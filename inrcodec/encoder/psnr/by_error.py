@@ -11,7 +11,7 @@ from dataclasses import replace
 from inrcodec.encoder import back_projection
 from inrcodec.encoder.measured import Measured
 from inrcodec.encoder.plan import Plan
-from inrcodec.encoder.psnr_search import LARGEST_STEP, PsnrSearch, lowres_error
+from inrcodec.encoder.psnr.search import LARGEST_STEP, PsnrSearch, lowres_error
 
 SEEN = 1.4  # times the low-res error in the full-res one, until an attempt has told; 1.47 on a head
 LEAST_OF_BASE = 0.25  # of the error, what a first attempt leaves to the base

@@ -11,10 +11,11 @@ from math import inf, log
 
 import numpy as np
 
-from inrcodec.encoder import curves, fitted, planner, tissue_error
+from inrcodec.encoder import curves, fitted, planner
 from inrcodec.encoder.bases.streams import usual_error
 from inrcodec.encoder.fitted import Fitted
 from inrcodec.encoder.plan import Plan
+from inrcodec.encoder.tissue import error as tissue_error
 from inrcodec.file import InrvFile
 from inrcodec.progress import Progress
 

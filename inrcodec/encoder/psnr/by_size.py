@@ -11,7 +11,7 @@ from dataclasses import replace
 from inrcodec.encoder import back_projection, measure, planner
 from inrcodec.encoder.measured import Measured
 from inrcodec.encoder.plan import Plan
-from inrcodec.encoder.psnr_search import LARGEST_STEP, PsnrSearch
+from inrcodec.encoder.psnr.search import LARGEST_STEP, PsnrSearch
 
 CLOSE = 0.03  # share of the bytes that a file may have more than the estimate of the smallest
 ROOM_BELOW_CEILING = 0.3  # dB that a grid's ceiling must be above the PSNR

@@ -5,7 +5,7 @@ Invariant: what is not reached is told.
 
 A number of voxels for a tile says nothing of what a reader sees. The error of flat tissue after a Gaussian of
 5 mm does (`volume.low_pass`): noise averages out of it, blotches do not. Coders of seconds are steered to it
-(`tissue_by_error`). Of networks it falls with a power of the bytes down to what the grid costs; the grid for
+(`tissue.by_error`). Of networks it falls with a power of the bytes down to what the grid costs; the grid for
 a size is that of a request for this size. Their fits take minutes, and so there are as few more as the preset
 has time for.
 """
@@ -15,19 +15,13 @@ from __future__ import annotations
 from dataclasses import replace
 from math import isfinite, log
 
-from inrcodec.encoder import (
-    back_projection,
-    fitted,
-    grid_search,
-    measure,
-    planner,
-    tissue_aim,
-    tissue_by_error,
-)
+from inrcodec.encoder import back_projection, fitted, grid_search, measure, planner
 from inrcodec.encoder.fitted import Fitted
 from inrcodec.encoder.measured import Measured
 from inrcodec.encoder.plan import Plan
-from inrcodec.encoder.tissue_aim import IN_VAIN, error_of
+from inrcodec.encoder.tissue import aim as tissue_aim
+from inrcodec.encoder.tissue import by_error as tissue_by_error
+from inrcodec.encoder.tissue.aim import IN_VAIN, error_of
 from inrcodec.errors import TargetNotReached
 from inrcodec.progress import Progress
 
