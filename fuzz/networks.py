@@ -17,6 +17,7 @@ from random import Random
 import numpy as np
 import zstandard
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from fuzz import forge
@@ -75,15 +76,21 @@ def changed(data: bytes, others: Sequence[bytes], random: Random) -> bytes:
     """Another file: its frame is bent, or what it inflates to, or its tensors are others."""
     if random.random() < 0.1:
         return forge.bent(data, random, random.choice(others))
-    weights = unpacked(data)
+    tensors = _tensors(data) or _tensors(random.choice(others))
     if random.random() < 0.2:
-        weights = forge.bent(weights, random)
+        weights = forge.bent(save(tensors), random)
     else:
-        tensors = load(weights)
         for _ in range(1 + random.randrange(3)):
             _change(tensors, random)
         weights = save({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()})
     return zstandard.ZstdCompressor(level=1).compress(weights)
+
+
+def _tensors(data: bytes) -> dict[str, NDArray[np.generic]]:
+    """Those of a file; none where it was damaged before."""
+    with suppress(InrvError, SafetensorError, LookupError, ValueError, TypeError):
+        return load(unpacked(data))
+    return {}
 
 
 def _change(tensors: dict[str, NDArray[np.generic]], random: Random) -> None:
