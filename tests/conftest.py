@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+import itertools
 import os
 import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # before torch and BLAS are imported, which read it
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -17,8 +19,10 @@ import other_seed  # noqa: F401
 import pytest
 import small_latents
 from hypothesis import settings
+from planted_trees import planted
 
 import inrcodec
+from inrcodec import parallel
 from inrcodec.layers.models import OWN
 
 # A busy machine must not fail a test, nor chance fail a change that has nothing to do with it: new examples
@@ -50,6 +54,36 @@ def frugal() -> Iterator[None]:
     """Fails where memory was used."""
     with little_memory():
         yield
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A tree of three volumes."""
+    return planted(tmp_path / "tree")
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    """Where what comes of it is written."""
+    return tmp_path / "out"
+
+
+@pytest.fixture
+def trainer() -> Iterator[Any]:
+    """Two tiles before their first step."""
+    from small_fits import trainer_with  # torch, for tests of fits alone
+
+    with parallel.single_threaded(1) as pool:
+        yield trainer_with(pool)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fit's clock that goes on by 10 ms whenever it is read."""
+    from inrcodec.encoder.fit import loop
+
+    ticks = itertools.count()
+    monkeypatch.setattr(loop, "monotonic", lambda: 0.01 * next(ticks))
 
 
 @pytest.fixture

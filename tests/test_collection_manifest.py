@@ -9,21 +9,11 @@ import sys
 
 import pytest
 from dicom_maker import ramp, write_series
-from planted_trees import broken_series, encode, planted, put_npy, rows_of
+from planted_trees import broken_series, encode, put_npy, rows_of
 
 import inrcodec
 from inrcodec.collection.manifest import NAME
 from inrcodec.errors import CorruptFile, UnsupportedFile, WriteError
-
-
-@pytest.fixture
-def tree(tmp_path):
-    return planted(tmp_path / "tree")
-
-
-@pytest.fixture
-def out(tmp_path):
-    return tmp_path / "out"
 
 
 def test_a_row_says_what_came_of_a_source_and_nothing_of_the_patient(tmp_path, out):

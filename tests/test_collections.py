@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 from dicom_maker import ramp, write_series
-from planted_trees import damage_output, encode, hounsfield, outputs, planted, put_npy
+from planted_trees import damage_output, encode, hounsfield, outputs, put_npy
 
 import inrcodec
 from inrcodec.cli import dec, enc
@@ -19,16 +19,6 @@ from inrcodec.errors import InputError, UsageError, WriteError
 
 def names(summary) -> dict[str, str]:
     return {row["source"] + row.get("series", ""): row["output"] for row in summary.done}
-
-
-@pytest.fixture
-def tree(tmp_path):
-    return planted(tmp_path / "tree")
-
-
-@pytest.fixture
-def out(tmp_path):
-    return tmp_path / "out"
 
 
 # --- what is done, and what it is called

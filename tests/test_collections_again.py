@@ -15,22 +15,12 @@ import numpy as np
 import psutil
 import pytest
 from dicom_maker import ramp, write_series
-from planted_trees import broken_series, damage_output, encode, hounsfield, outputs, planted, put_npy, rows_of
+from planted_trees import broken_series, damage_output, encode, hounsfield, outputs, put_npy, rows_of
 
 import inrcodec
 from inrcodec.collection import run as runs
 from inrcodec.collection.manifest import NAME, Manifest
 from inrcodec.errors import WriteError
-
-
-@pytest.fixture
-def tree(tmp_path):
-    return planted(tmp_path / "tree")
-
-
-@pytest.fixture
-def out(tmp_path):
-    return tmp_path / "out"
 
 
 def test_what_is_done_and_intact_is_skipped(tree, out):

@@ -1,6 +1,5 @@
 """Tiles that diverge or are stuck: restarted by themselves, fitted again, or stored as their mean."""
 
-import itertools
 from math import inf, nan
 
 import numpy as np
@@ -13,20 +12,6 @@ from inrcodec.encoder.fit import loop
 from inrcodec.encoder.fit.divergence import RESTARTS, Monitor, stuck_at
 from inrcodec.encoder.fit.trainer import ROUNDED, WARM_UP, Trainer
 from inrcodec.layers.base.siren.siren import Layout
-
-
-@pytest.fixture
-def trainer():
-    """Two tiles before their first step."""
-    with parallel.single_threaded(1) as pool:
-        yield trainer_with(pool)
-
-
-@pytest.fixture
-def clock(monkeypatch):
-    """A fit's clock that goes on by 10 ms whenever it is read."""
-    ticks = itertools.count()
-    monkeypatch.setattr(loop, "monotonic", lambda: 0.01 * next(ticks))
 
 
 def monitor(values=None):

@@ -3,7 +3,6 @@
 What a short fit reaches differs from machine to machine: rules are tested with their inputs given.
 """
 
-import itertools
 from math import exp, inf, isfinite, nan
 
 import numpy as np
@@ -20,21 +19,6 @@ from inrcodec.encoder.fit.trainer import COSTLY, NOISY, PLAIN, ROUNDED
 from inrcodec.errors import TargetNotReached
 from inrcodec.layers.base.siren import siren, tiles
 from inrcodec.layers.base.siren.siren import Layout
-
-
-@pytest.fixture
-def trainer():
-    """Two tiles before their first step."""
-    with parallel.single_threaded(1) as pool:
-        yield trainer_with(pool)
-
-
-@pytest.fixture
-def clock(monkeypatch):
-    """A fit's clock that goes on by 10 ms whenever it is read."""
-    ticks = itertools.count()
-    monkeypatch.setattr(loop, "monotonic", lambda: 0.01 * next(ticks))
-
 
 # --- promises of a whole fit
 

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from found_files import Found
 from scipy.ndimage import gaussian_filter
 
 from inrcodec.api import encode_file
@@ -15,8 +16,7 @@ from inrcodec.encoder.facts import Facts
 from inrcodec.encoder.grid_search import Choice
 from inrcodec.encoder.options import EncodeOptions
 from inrcodec.encoder.tissue import by_error as tissue_by_error
-from inrcodec.encoder.tissue import low_frequencies
-from inrcodec.encoder.tissue import steering as tissue_fit
+from inrcodec.encoder.tissue import low_frequencies, steering
 from inrcodec.encoder.tissue.aim import AIM
 from inrcodec.layers import resample
 from inrcodec.volume.volume import Volume
@@ -43,15 +43,15 @@ def steer(monkeypatch, scan):
         )
 
     def seen(coded):
-        return tissue_fit.Steered(coded, 4.0 * coded.squares**0.4, coded.squares)
+        return steering.Steered(coded, 4.0 * coded.squares**0.4, coded.squares)
 
     def resized(plan, size):
         return replace(plan, size=size)
 
-    monkeypatch.setattr(tissue_fit, "usual_error", lambda lowres: 1.0)
-    monkeypatch.setattr(tissue_fit, "seen", seen)
-    monkeypatch.setattr(tissue_fit.fitted, "fit", code)
-    monkeypatch.setattr(tissue_fit.planner, "resized", resized)
+    monkeypatch.setattr(steering, "usual_error", lambda lowres: 1.0)
+    monkeypatch.setattr(steering, "seen", seen)
+    monkeypatch.setattr(steering.fitted, "fit", code)
+    monkeypatch.setattr(steering.planner, "resized", resized)
 
 
 @dataclass(frozen=True)
@@ -81,27 +81,27 @@ PLAN = Plan(FACTS, EncodeOptions(base="latent").resolved())
 @pytest.mark.parametrize("goal", [0.9, 1.9, 3.5])
 def test_a_coding_is_as_coarse_as_the_goal_allows(monkeypatch, goal):
     steer(monkeypatch, Scan())
-    found = tissue_fit.fit(PLAN, goal, 1e9)
-    assert goal * (1 - tissue_fit.NEAR) <= found.error <= goal * (1 + 1e-9)
+    found = steering.fit(PLAN, goal, 1e9)
+    assert goal * (1 - steering.NEAR) <= found.error <= goal * (1 + 1e-9)
 
 
 def test_no_coding_is_coarser_than_the_usual(monkeypatch):
     steer(monkeypatch, Scan())
-    found = tissue_fit.fit(PLAN, 50.0, 1e9)
+    found = steering.fit(PLAN, 50.0, 1e9)
     assert found.is_usual and found.error == 4.0
-    refined = tissue_fit.within(tissue_fit.fit(PLAN, 1.0, 1e9), 50.0, 1e9)
+    refined = steering.within(steering.fit(PLAN, 1.0, 1e9), 50.0, 1e9)
     assert refined.error <= 4.0
 
 
 def test_no_coding_takes_more_than_the_most_bytes(monkeypatch):
     steer(monkeypatch, Scan())
-    found = tissue_fit.fit(PLAN, 0.1, 2000)
+    found = steering.fit(PLAN, 0.1, 2000)
     assert found.bytes <= 2000 and found.coded.plan.size == 2000
 
 
 def test_the_finest_setting_is_the_nearest(monkeypatch):
     steer(monkeypatch, Scan(finest=0.5))
-    found = tissue_fit.fit(PLAN, 0.1, 1e9)
+    found = steering.fit(PLAN, 0.1, 1e9)
     assert found.coded.squares == 0.5
 
 
@@ -125,18 +125,6 @@ def trusted(monkeypatch, scan):
     monkeypatch.setattr(tissue_by_error.low_frequencies, "project", lambda plan, progress: plan)
     coded = tissue_by_error.coded(PLAN, None)
     return tissue_by_error.trusted(base(coded), coded, WANTED, None), made
-
-
-@dataclass(frozen=True)
-class Found:
-    plan: object
-    size: int
-    low_pass: object
-    notices: tuple[str, ...] = ()
-
-    @property
-    def header(self):
-        return SimpleNamespace(unit="HU")
 
 
 @pytest.mark.parametrize("floor", [0.0, 0.5, 1.0, 1.5])

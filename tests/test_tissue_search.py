@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from found_files import Found
 
 from inrcodec.encoder import dry_run
 from inrcodec.encoder.facts import Facts
@@ -33,18 +34,6 @@ class Plan:
     size: int = 1000
     grid: object = None
     notices: tuple[str, ...] = ("of the plan",)
-
-
-@dataclass(frozen=True)
-class Found:
-    plan: Plan
-    size: int
-    low_pass: object
-    notices: tuple[str, ...] = ()
-
-    @property
-    def header(self):
-        return SimpleNamespace(unit="HU")
 
 
 def grids(monkeypatch, factor_of):

@@ -15,7 +15,7 @@ from inrcodec.encoder.facts import Facts
 from inrcodec.encoder.options import ResolvedOptions
 from inrcodec.encoder.plan import Plan
 from inrcodec.encoder.tissue import aim as tissue_aim
-from inrcodec.encoder.tissue import steering as tissue_fit
+from inrcodec.encoder.tissue import steering
 from inrcodec.volume import windows
 from inrcodec.volume.volume import Volume
 
@@ -63,7 +63,7 @@ def _of_aim(facts: Facts, options: ResolvedOptions) -> list[str]:
         return []
     unit = f" {facts.volume.unit}" if facts.volume.unit else ""
     notice = (
-        f"this is the least: the file grows, up to {tissue_fit.LARGEST:g} times the bytes, where flat tissue "
+        f"this is the least: the file grows, up to {steering.LARGEST:g} times the bytes, where flat tissue "
         f"is off by more than {aim:.3g}{unit} after a Gaussian of 5 mm, unless a target says what is wanted"
     )
     return [notice]

@@ -19,6 +19,7 @@ from inrcodec import parallel, validate
 from inrcodec.encoder.options import MAX_SEED, MAX_STEPS
 from inrcodec.errors import InputError, UsageError
 from inrcodec.io.atomic import check_file
+from inrcodec.layers.models import PACKED, PLAIN
 from inrcodec.layers.superres.architectures import COMPACT, DEEP, NAMES, Architecture, named
 from inrcodec.report import plots
 from inrcodec.training import kinds
@@ -159,8 +160,8 @@ class AnyTraining:
                 f"{self.out} is a file, name a folder for the model", value=str(self.out), option="out"
             )
         if self.out.is_dir():
-            for ending in ("safetensors.zst", "safetensors", "json"):
-                check_file(self.out / f"{self.model}.{ending}", self.force)
+            for ending in (PACKED, PLAIN, ".json"):
+                check_file(self.out / f"{self.model}{ending}", self.force)
 
 
 @lists_keywords()

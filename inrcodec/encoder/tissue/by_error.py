@@ -16,8 +16,7 @@ from inrcodec.encoder.fitted import Fitted
 from inrcodec.encoder.measured import Measured
 from inrcodec.encoder.plan import Plan
 from inrcodec.encoder.tissue import aim as tissue_aim
-from inrcodec.encoder.tissue import low_frequencies
-from inrcodec.encoder.tissue import steering as tissue_fit
+from inrcodec.encoder.tissue import low_frequencies, steering
 from inrcodec.encoder.tissue.aim import best, error_of
 from inrcodec.encoder.tissue.steering import Steered
 from inrcodec.errors import TargetNotReached
@@ -36,13 +35,13 @@ def coded(plan: Plan, progress: Progress | None) -> Fitted:
     wanted = tissue_aim.steered(plan.facts, plan.options)
     if wanted is None:
         return fitted.fit(plan, progress)
-    return tissue_fit.fit(plan, SPARE * wanted, tissue_fit.most_bytes(plan), progress).coded
+    return steering.fit(plan, SPARE * wanted, steering.most_bytes(plan), progress).coded
 
 
 def trusted(first: Measured, base: Fitted, wanted: float, progress: Progress | None) -> Measured:
     """The smallest file found whose flat tissue is within the aim; else that with the smallest error."""
-    most, attempts = tissue_fit.most_bytes(base.plan), [first]
-    steered = tissue_fit.seen(base)
+    most, attempts = steering.most_bytes(base.plan), [first]
+    steered = steering.seen(base)
     while len(attempts) < ATTEMPTS:
         error = error_of(attempts[-1])
         if error <= wanted and (steered.is_usual or error >= LEAST * wanted):
@@ -64,13 +63,13 @@ def _following(
     """The next coding, by what the last came to; on a finer grid where none serves on this one."""
     if error <= wanted or steered.error >= TOLD * error:
         goal = steered.error * SPARE * wanted / error
-        other = tissue_fit.within(steered, goal, most, progress)
+        other = steering.within(steered, goal, most, progress)
         if other.coded.sections != steered.coded.sections:
             return other
     if error <= wanted or steered.coded.plan.size is not None:
         return None
     plan = _finer(steered.coded.plan, progress)
-    return None if plan is None else tissue_fit.fit(plan, SPARE * wanted, most, progress)
+    return None if plan is None else steering.fit(plan, SPARE * wanted, most, progress)
 
 
 def _finer(plan: Plan, progress: Progress | None) -> Plan | None:
